@@ -1,0 +1,3 @@
+//! The binary; what it does is in the library.
+
+fn main() {}

@@ -1,0 +1,172 @@
+//! The hello: who a peer is, what it serves and which events it wants.
+//!
+//! Reading is lenient where the contract has defaults and strict where a wrong value would misroute.
+
+use crate::envelope::{Envelope, Fields, HeadWriter};
+use crate::limits::{HELLO_ROUTES_MAX, HELLO_TOPICS_MAX};
+
+/// What a service says of itself on every new pipe, and again when it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The service's name: instances of one service share its routes.
+    pub service: String,
+    /// The service's version, as it likes to call it.
+    pub version: String,
+    /// Tells instances apart.
+    pub instance: String,
+    /// Share of the traffic, relative to the other instances; 0 = no new requests.
+    pub weight: u32,
+    /// Requests taken at once; 0 = no limit.
+    pub limit: u32,
+    /// The routes claimed.
+    pub routes: Vec<Pattern>,
+    /// Events wanted.
+    pub topics: Vec<String>,
+}
+
+/// One claimed route: `METHOD /pattern` or `* /pattern`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pattern {
+    /// Upper case; `None` for `*`, any method.
+    pub method: Option<String>,
+    /// Literal segments, `{name}` for one and `{*rest}` for the rest.
+    pub path: String,
+}
+
+/// The weight of a peer that names none.
+pub const WEIGHT_DEFAULT: u32 = 100;
+
+impl Hello {
+    /// A hello of `service` with the contract's defaults and nothing served yet.
+    #[must_use]
+    pub fn new(service: impl Into<String>, version: impl Into<String>, instance: impl Into<String>) -> Self {
+        Self {
+            service: service.into(),
+            version: version.into(),
+            instance: instance.into(),
+            weight: WEIGHT_DEFAULT,
+            limit: 0,
+            routes: Vec::new(),
+            topics: Vec::new(),
+        }
+    }
+
+    /// Reads the fields of a hello envelope.
+    ///
+    /// # Errors
+    /// [`HelloError`] names the field and the value.
+    pub fn decode(envelope: &Envelope) -> Result<Self, HelloError> {
+        Self::from_fields(envelope.fields())
+    }
+
+    fn from_fields(fields: Fields<'_>) -> Result<Self, HelloError> {
+        let mut hello = Self::new("", "", "");
+        for (name, value) in fields {
+            let text = || std::str::from_utf8(value).map_err(|_| HelloError::Utf8(lossy(name)));
+            match name {
+                b"service" => hello.service = text()?.to_owned(),
+                b"version" => hello.version = text()?.to_owned(),
+                b"instance" => hello.instance = text()?.to_owned(),
+                b"weight" => hello.weight = number("weight", text()?)?,
+                b"limit" => hello.limit = number("limit", text()?)?,
+                b"route" => {
+                    if hello.routes.len() == HELLO_ROUTES_MAX {
+                        return Err(HelloError::TooMany { field: "route", limit: HELLO_ROUTES_MAX });
+                    }
+                    hello.routes.push(text()?.parse()?);
+                }
+                b"topic" => {
+                    if hello.topics.len() == HELLO_TOPICS_MAX {
+                        return Err(HelloError::TooMany { field: "topic", limit: HELLO_TOPICS_MAX });
+                    }
+                    hello.topics.push(text()?.to_owned());
+                }
+                _ => {} // A later version's field: ignored, as unknown flags are.
+            }
+        }
+        if hello.service.is_empty() {
+            return Err(HelloError::NoService);
+        }
+        Ok(hello)
+    }
+
+    /// Writes the fields of a hello.
+    pub fn encode(&self, head: &mut HeadWriter<'_>) {
+        head.field("service", &self.service);
+        head.field("version", &self.version);
+        head.field("instance", &self.instance);
+        head.field("weight", self.weight.to_string());
+        head.field("limit", self.limit.to_string());
+        for route in &self.routes {
+            head.field("route", route.to_string());
+        }
+        for topic in &self.topics {
+            head.field("topic", topic);
+        }
+    }
+}
+
+impl std::str::FromStr for Pattern {
+    type Err = HelloError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || HelloError::Route(text.to_owned());
+        let (method, path) = text.split_once(' ').ok_or_else(bad)?;
+        if !path.starts_with('/') || path.contains([' ', '?', '#']) {
+            return Err(bad());
+        }
+        let method = match method {
+            "*" => None,
+            "" => return Err(bad()),
+            name if name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-') => {
+                Some(name.to_ascii_uppercase())
+            }
+            _ => return Err(bad()),
+        };
+        Ok(Self { method, path: path.to_owned() })
+    }
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.method.as_deref().unwrap_or("*"), self.path)
+    }
+}
+
+fn number(field: &'static str, text: &str) -> Result<u32, HelloError> {
+    text.parse().map_err(|_| HelloError::Number { field, value: text.to_owned() })
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Why a hello is refused: the peer's fault, logged with its address and counted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HelloError {
+    /// `service` is missing or empty.
+    #[error("the field `service` is missing or empty")]
+    NoService,
+    /// A value is not UTF-8.
+    #[error("the field `{0}` is not UTF-8")]
+    Utf8(String),
+    /// `weight` or `limit` is not a decimal u32.
+    #[error("`{field}` is {value:?}, not a decimal number up to {}", u32::MAX)]
+    Number {
+        /// The field.
+        field: &'static str,
+        /// What it said.
+        value: String,
+    },
+    /// A route that is not `METHOD /pattern`.
+    #[error("route {0:?} is not `METHOD /pattern` or `* /pattern`")]
+    Route(String),
+    /// More repetitions than the limit.
+    #[error("more than {limit} fields `{field}`")]
+    TooMany {
+        /// The field.
+        field: &'static str,
+        /// How many are allowed.
+        limit: usize,
+    },
+}

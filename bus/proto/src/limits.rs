@@ -1,0 +1,58 @@
+//! Every bound of the protocol core in one place, each with its reason.
+
+use std::time::Duration;
+
+/// Longest SP message accepted, in bytes. nanomsg and mangos close the pipe above 1 MiB, so more would not interoperate.
+pub const MESSAGE_LEN_MAX: usize = 1 << 20;
+
+/// Messages that may wait in one pipe's out-queue. nng's own ceiling; 256 busy clients need some hundreds.
+pub const QUEUE_MESSAGES_MAX: usize = 8192;
+
+/// Bytes that may wait in one pipe's out-queue: a peer that stops reading costs at most this much memory.
+pub const QUEUE_BYTES_MAX: usize = 16 << 20;
+
+/// Outstanding requests of one worker. Bounds the pending table; above it a request is refused at once.
+pub const PENDING_MAX: usize = 1 << 17;
+
+/// Routes one peer may claim in its hello.
+pub const HELLO_ROUTES_MAX: usize = 1024;
+
+/// Topics one peer may ask for in its hello.
+pub const HELLO_TOPICS_MAX: usize = 1024;
+
+/// Distinct services one worker remembers, those without instances included: a peer cannot grow the table for ever.
+pub const SERVICES_MAX: usize = 4096;
+
+/// Bytes of reply parts (`more`) buffered for a client that reads slowly. The bus has no flow control per reply.
+pub const PARTS_BYTES_MAX: usize = 4 << 20;
+
+/// Bodies up to this many bytes are copied next to their head in the out-queue rather than queued as a
+/// slice of their own: below it the copy is cheaper than one more `iovec` and one more reference count.
+pub const COPY_LEN_MAX: usize = 1024;
+
+/// A peer that has not sent its SP opening by then is closed (wire.md).
+pub const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The settings among the bounds; the constants above are their defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest message accepted or sent, in bytes, SP length prefix not counted.
+    pub message_len_max: usize,
+    /// Messages that may wait in one pipe's out-queue.
+    pub queue_messages_max: usize,
+    /// Bytes that may wait in one pipe's out-queue.
+    pub queue_bytes_max: usize,
+    /// Outstanding requests of one worker.
+    pub pending_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_len_max: MESSAGE_LEN_MAX,
+            queue_messages_max: QUEUE_MESSAGES_MAX,
+            queue_bytes_max: QUEUE_BYTES_MAX,
+            pending_max: PENDING_MAX,
+        }
+    }
+}

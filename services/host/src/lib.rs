@@ -1,0 +1,1 @@
+//! What makes a service ten lines: routes, hello, limits, drain, events.

@@ -1,0 +1,1 @@
+//! JSON documents of members on the store.

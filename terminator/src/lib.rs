@@ -1,0 +1,1 @@
+//! The HTTP edge: every request becomes a message on the bus.
