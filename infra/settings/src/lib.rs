@@ -1,9 +1,158 @@
-//! One set of settings from a TOML file, the environment and flags, in that order.
+//! One set of settings from a TOML file, the environment and flags, in that order: what comes later wins, key by key.
+//!
+//! Owns: finding the file, turning its keys and the role's environment variables into arguments, and the errors that
+//! name where a wrong value came from. Does not own: what an argument means, its default and its checks; those stay in
+//! the role's clap struct. Invariant: whatever the source, a value goes through the same clap argument, so that a file
+//! accepts exactly what the flag accepts.
+//!
+//! - **File**: given by `--config FILE` (or its variable). Keys are the long flags' names, `deadline` or
+//!   `bus-listen` (`bus_listen` is the same); arrays repeat a flag; `true` sets a switch; tables fill flags of the form
+//!   `--flag KEY=VALUE`, an entry each.
+//! - **Environment**: every flag of the role has a variable, `--bus-listen` of `terminator` is
+//!   `TERMINATOR_BUS_LISTEN`, unless its clap argument names another. Commas part the values of a repeatable flag. A
+//!   variable that is set to nothing counts as not set.
+//! - **Unknown** keys and variables with the role's prefix are errors: a typing mistake never becomes a default. Only the
+//!   variables that Kubernetes and Docker invent for a service's name (`WEB_SERVICE_HOST`, `WEB_PORT_8080_TCP`) pass.
+//!
+//! Flags of subcommands are not read from the file or the environment.
 
-/// Reads the settings of a role whose clap struct `T` has an argument `--config FILE` with the id `config`: the TOML
-/// file's keys are the long flags' names, its arrays are repeated flags; the environment (clap's `env`) wins over
-/// the file, flags win over both. Prints and exits as clap does.
+mod environment;
+mod file;
+mod layers;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+
+/// The id of the argument that gives the file.
+const CONFIG: &str = "config";
+
+/// Reads the settings of a role whose clap struct `T` may have an argument `--config FILE` with the id `config`.
+/// Prints and exits as clap does: 0 after `--help` and `--version`, 2 on anything wrong.
 #[must_use]
 pub fn load<T: clap::Parser>() -> T {
-    T::parse() // STUB: the file layer comes
+    try_load_from(std::env::args_os(), std::env::vars_os()).unwrap_or_else(|error| match error {
+        Error::Arguments(error) => error.exit(),
+        error => T::command().error(ErrorKind::ValueValidation, error).exit(),
+    })
+}
+
+/// [`load`] from given arguments, the program's name first, and a given environment.
+///
+/// # Errors
+/// The first thing that is wrong, grouped in [`Error`] by where it was written; `--help` and `--version` are
+/// [`Error::Arguments`] too, as in clap.
+pub fn try_load_from<T: clap::Parser>(
+    args: impl IntoIterator<Item = impl Into<OsString>>,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<T, Error> {
+    let args = args.into_iter().map(Into::into).collect();
+    let env = env.into_iter().collect();
+    let matches = layers::matches(T::command(), args, env)?;
+    Ok(T::from_arg_matches(&matches)?)
+}
+
+/// What is wrong with the settings, by where it was written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// On the command line, or nowhere (a required flag is missing), or `--help`.
+    #[error(transparent)]
+    Arguments(#[from] clap::Error),
+
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}; give --config the path of a TOML file", file.display())]
+    Unreadable {
+        /// As given.
+        file: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+
+    /// The file is not TOML.
+    #[error("{}: {reason}", file.display())]
+    Syntax {
+        /// As given.
+        file: PathBuf,
+        /// Line, column and the parser's reason.
+        reason: String,
+    },
+
+    /// The file has a key that is no flag.
+    #[error("{}: there is no setting `{key}`; {hint}", file.display())]
+    UnknownKey {
+        /// As given.
+        file: PathBuf,
+        /// As written in the file.
+        key: String,
+        /// The nearest known key, or all of them.
+        hint: String,
+    },
+
+    /// The file has one key in both spellings.
+    #[error("{}: `{key}` is there twice, with `-` and with `_`; keep one", file.display())]
+    TwiceInFile {
+        /// As given.
+        file: PathBuf,
+        /// The flag's name.
+        key: String,
+    },
+
+    /// A key's value is of a TOML type that its flag cannot take.
+    #[error("{}: `{key} = {value}`: {expected}", file.display())]
+    WrongShape {
+        /// As given.
+        file: PathBuf,
+        /// As written in the file.
+        key: String,
+        /// As written in the file.
+        value: String,
+        /// What the flag takes.
+        expected: String,
+    },
+
+    /// A key's value is refused by its flag.
+    #[error("{}: `{key} = {value}`: {reason}", file.display())]
+    WrongInFile {
+        /// As given.
+        file: PathBuf,
+        /// As written in the file.
+        key: String,
+        /// As written in the file.
+        value: String,
+        /// The flag's own reason.
+        reason: String,
+    },
+
+    /// A variable with the role's prefix that no flag reads.
+    #[error("environment: nothing reads {name}; {hint}, or unset it")]
+    UnknownVariable {
+        /// The variable.
+        name: String,
+        /// The nearest known variable, or the prefix.
+        hint: String,
+    },
+
+    /// A variable's value is refused by its flag.
+    #[error("environment: {name}={value}: {reason}")]
+    WrongVariable {
+        /// The variable.
+        name: String,
+        /// As set.
+        value: String,
+        /// The flag's own reason.
+        reason: String,
+    },
+}
+
+/// `did you mean ...`, when something near `word` is known.
+fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    /// clap's own threshold for its suggestions.
+    const SIMILAR: f64 = 0.7;
+    known
+        .into_iter()
+        .map(|name| (strsim::jaro(word, name), name))
+        .filter(|(similarity, _)| *similarity > SIMILAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
 }
