@@ -1,1 +1,54 @@
 //! Ordered key-value transactions: embedded, or FoundationDB.
+//!
+//! Owns: the handle ([`Store`]), the retry loop ([`Store::run`]), FoundationDB's limits ([`limits`]) and the
+//! backends behind them. Does not know what the keys mean: services pack them with [`Subspace`] and [`tuple`].
+//!
+//! Invariant: transactions are strictly serializable. A transaction that returned `Ok` is durable as its
+//! [`Durability`] says, took effect at one moment between its start and its return, and is seen by every
+//! transaction that starts afterwards.
+//!
+//! ```
+//! use store::{Error, RunOptions, Store, Subspace};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let text = format!("embedded:{}", dir.path().display());
+//! let store = Store::open(&text.parse()?)?;
+//! let profiles = Subspace::from("profile");
+//! let key = profiles.pack(&(42,));
+//!
+//! store
+//!     .run(&RunOptions::default(), async |tx| {
+//!         let visits = tx.get(&key).await?.map_or(0, |value| value.len());
+//!         tx.set(&key, &vec![b'x'; visits + 1])?;
+//!         Ok::<_, Error>(())
+//!     })
+//!     .await?;
+//! assert_eq!(store.get(&key).await?.as_deref(), Some(&b"x"[..]));
+//! # Ok(()) }
+//! ```
+
+mod address;
+mod answer;
+mod backend;
+mod embedded;
+mod error;
+pub mod limits;
+mod options;
+mod range;
+mod store;
+mod transaction;
+mod watch;
+
+pub use foundationdb_tuple as tuple;
+pub use foundationdb_tuple::{Subspace, Versionstamp};
+
+pub use crate::{
+    address::{AddressError, Durability, EmbeddedAddress, StoreAddress},
+    error::{CallerError, Error, OpenError, RetryError, StoreError},
+    options::RunOptions,
+    range::{KeySelector, KeyValue, Range, RangeBatch, Rows},
+    store::Store,
+    transaction::{Snapshot, Transaction},
+    watch::{CommitStamp, Watch},
+};

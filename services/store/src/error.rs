@@ -1,0 +1,239 @@
+//! What can go wrong, split by whom to blame: the caller, the moment (try again), or the store.
+//!
+//! FoundationDB's error numbers stand beside the variants that mean the same.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::limits;
+
+/// Why a transaction did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request itself is wrong; trying again gives the same answer.
+    #[error(transparent)]
+    Caller(#[from] CallerError),
+    /// Another attempt may succeed; [`crate::Store::run`] makes it.
+    #[error(transparent)]
+    Retry(#[from] RetryError),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Error {
+    /// Whether the transaction may have taken effect although it failed.
+    #[must_use]
+    pub fn is_maybe_committed(&self) -> bool {
+        match self {
+            Self::Caller(_) => false,
+            Self::Retry(error) => error.is_maybe_committed(),
+            Self::Store(error) => error.is_maybe_committed(),
+        }
+    }
+}
+
+/// A request that can't be carried out as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallerError {
+    /// 2102 `key_too_large`.
+    #[error("key of {len} bytes, the limit is {}: shorten the key", limits::KEY_BYTES_MAX)]
+    KeyTooLarge {
+        /// Length of the key, in bytes.
+        len: usize,
+    },
+    /// The engine below has no empty key; no FoundationDB tuple packs to one.
+    #[error("the empty key can't be read or written: give the key a prefix")]
+    KeyEmpty,
+    /// 2004 `key_outside_legal_range`.
+    #[error("key starts with 0xff, which belongs to the store: choose another prefix")]
+    KeyOutsideLegalRange,
+    /// 2103 `value_too_large`.
+    #[error("value of {len} bytes, the limit is {}: split it over several keys", limits::VALUE_BYTES_MAX)]
+    ValueTooLarge {
+        /// Length of the value, in bytes.
+        len: usize,
+    },
+    /// 2101 `transaction_too_large`.
+    #[error(
+        "transaction of {len} bytes (keys, values and conflict ranges), the limit is {}: \
+         split it into several transactions",
+        limits::TRANSACTION_BYTES_MAX
+    )]
+    TransactionTooLarge {
+        /// Bytes that the transaction would have had.
+        len: usize,
+    },
+    /// 2005 `inverted_range`.
+    #[error("range ends before it begins: swap its ends")]
+    InvertedRange,
+    /// 2006 `invalid_range_limits`, for selectors.
+    #[error("key selector steps {offset} keys, the limit is {}: read a range", limits::SELECTOR_OFFSET_MAX)]
+    SelectorOffset {
+        /// The offset that was asked for.
+        offset: i32,
+    },
+    /// 2000 `client_invalid_operation`: the 4 bytes at the end of a versionstamped key or value are the
+    /// little-endian offset at which the 10 bytes of the stamp go.
+    #[error(
+        "versionstamp at offset {offset} does not fit into {len} bytes: pack with \
+         `pack_with_versionstamp` and one incomplete versionstamp"
+    )]
+    StampOffset {
+        /// Offset read from the last 4 bytes, or 0 where they are missing.
+        offset: usize,
+        /// Bytes before the offset.
+        len: usize,
+    },
+    /// 1036 `accessed_unreadable`.
+    #[error(
+        "read of a key that this transaction writes with a versionstamp: it has no value before the commit"
+    )]
+    AccessedUnreadable,
+    /// 1032 `too_many_watches`.
+    #[error(
+        "{} watches wait already: drop some, or watch one key that sums up the others",
+        limits::WATCHES_MAX
+    )]
+    TooManyWatches,
+    /// 2021 `no_commit_version`.
+    #[error("the transaction wrote nothing, so it has no versionstamp")]
+    NoCommitVersion,
+    /// 1025 `transaction_cancelled`: the transaction that a watch or a stamp belongs to never committed.
+    #[error("the transaction was not committed")]
+    NotCommitted,
+}
+
+/// A failure that another attempt may not meet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RetryError {
+    /// 1020 `not_committed`.
+    #[error("another transaction changed what this one had read")]
+    Conflict,
+    /// 1007 `transaction_too_old`.
+    #[error(
+        "transaction is older than {:?}: read less in one transaction, and go on in the next",
+        limits::TRANSACTION_AGE_MAX
+    )]
+    TooOld,
+    /// 1021 `commit_unknown_result`: it may have been committed, or may still be.
+    #[error("the connection was lost during the commit: it may have taken effect, or not")]
+    CommitUnknownResult,
+    /// 1037 `process_behind`, 1009 `future_version` and the like: the cluster is catching up.
+    #[error("the store can't serve this version yet: {reason}")]
+    Behind {
+        /// What the store said.
+        reason: String,
+    },
+    /// The committer's queue is full ([`limits::COMMIT_QUEUE_LEN_MAX`], [`limits::COMMIT_QUEUE_BYTES_MAX`]).
+    #[error("{len} commits of {bytes} bytes wait for the disk already: write less at once")]
+    Busy {
+        /// Commits that wait.
+        len: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
+}
+
+impl RetryError {
+    /// Whether the transaction may have taken effect although it failed.
+    #[must_use]
+    pub fn is_maybe_committed(&self) -> bool {
+        matches!(self, Self::CommitUnknownResult)
+    }
+}
+
+/// A failure of the store, or of the time it was given.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// [`crate::RunOptions::timeout`] passed.
+    #[error(
+        "no success within {timeout:?} and {attempts} attempts{}",
+        if *maybe_committed { "; the last one may have taken effect" } else { "" }
+    )]
+    DeadlineExceeded {
+        /// The time that was given.
+        timeout: Duration,
+        /// Attempts begun.
+        attempts: u32,
+        /// Whether a commit was under way when the time ran out.
+        maybe_committed: bool,
+    },
+    /// [`crate::RunOptions::retries_max`] attempts failed.
+    #[error("{attempts} attempts failed: give it more retries, or make the transactions that meet smaller")]
+    RetriesExhausted {
+        /// Attempts made.
+        attempts: u32,
+        /// Why the last one failed.
+        #[source]
+        last: RetryError,
+    },
+    /// Reading failed.
+    #[error("reading from the store failed")]
+    Read(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Writing failed. The store takes no more writes: what is on the disk is known only after a restart.
+    #[error("the store failed to write and takes no more writes: {reason}; check the disk, then restart")]
+    WriteFailed {
+        /// What the engine said.
+        reason: String,
+    },
+    /// The store was closed while the commit waited; it was not carried out.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// Whether the transaction may have taken effect although it failed.
+    #[must_use]
+    pub fn is_maybe_committed(&self) -> bool {
+        match self {
+            Self::DeadlineExceeded { maybe_committed, .. } => *maybe_committed,
+            Self::RetriesExhausted { last, .. } => last.is_maybe_committed(),
+            Self::WriteFailed { .. } => true,
+            Self::Read(_) | Self::Closed => false,
+        }
+    }
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process, or another handle in this one, has it open.
+    #[error("store {} is open already: one process at a time; stop the other or give another directory", dir.display())]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The directory can't be made or used.
+    #[error("store directory {} can't be used: check its permissions and its file system", dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// What is in the directory can't be read.
+    #[error("store in {} can't be opened: if it is damaged, restore a copy", dir.display())]
+    Engine {
+        /// The directory.
+        dir: PathBuf,
+        /// What the engine said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The address names a backend that this build does not have.
+    #[error(
+        "store `{address}` needs the feature `{feature}`, which this build lacks: \
+         build with `--features {feature}`, or use `embedded:DIR`"
+    )]
+    FeatureMissing {
+        /// The address.
+        address: String,
+        /// The feature of this crate.
+        feature: &'static str,
+    },
+}

@@ -1,0 +1,43 @@
+//! How long and how often [`crate::Store::run`] tries. Holds numbers only.
+
+use std::time::Duration;
+
+/// Bounds of one [`crate::Store::run`] or [`crate::Store::read`], all its attempts together.
+///
+/// Both bounds always hold: without them a transaction waits for ever when a FoundationDB cluster is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Time for all attempts and the pauses between them. Default 5 s.
+    pub timeout: Duration,
+    /// Attempts after the first. Default 100: under contention the timeout ends it, not this.
+    pub retries_max: u32,
+    /// Whether the closure may run again after a commit whose outcome is unknown, that is, whether doing it
+    /// twice is the same as doing it once. Default false. The embedded backend always knows the outcome.
+    pub idempotent: bool,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(5), retries_max: 100, idempotent: false }
+    }
+}
+
+impl RunOptions {
+    /// The defaults, with the time that the caller has left.
+    #[must_use]
+    pub fn within(timeout: Duration) -> Self {
+        Self { timeout, ..Self::default() }
+    }
+
+    /// With another bound on attempts after the first.
+    #[must_use]
+    pub fn retries_max(self, retries_max: u32) -> Self {
+        Self { retries_max, ..self }
+    }
+
+    /// Doing it twice is the same as doing it once.
+    #[must_use]
+    pub fn idempotent(self) -> Self {
+        Self { idempotent: true, ..self }
+    }
+}

@@ -1,0 +1,243 @@
+//! Which keys a range read reads, in which order and how many; and what it gives back.
+//!
+//! Owns no reading: [`crate::Transaction`] does that. Invariant: a batch's `next` begins right behind its last row.
+
+use std::{collections::VecDeque, fmt};
+
+use bytes::Bytes;
+use foundationdb_tuple::Subspace;
+
+use crate::{backend::Reads, error::Error, limits, transaction::Transaction};
+
+/// A key named by its neighbours, with FoundationDB's meaning: take the last key that is before `key` (or equal
+/// to it, with `or_equal`), then step `offset` keys on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySelector {
+    /// Where to start.
+    pub key: Bytes,
+    /// Whether `key` itself counts as being before.
+    pub or_equal: bool,
+    /// Keys to step, backwards when negative.
+    pub offset: i32,
+}
+
+impl KeySelector {
+    /// The last key before `key`.
+    #[must_use]
+    pub fn last_less_than(key: impl AsRef<[u8]>) -> Self {
+        Self::new(key, false, 0)
+    }
+
+    /// The last key up to and with `key`.
+    #[must_use]
+    pub fn last_less_or_equal(key: impl AsRef<[u8]>) -> Self {
+        Self::new(key, true, 0)
+    }
+
+    /// The first key after `key`.
+    #[must_use]
+    pub fn first_greater_than(key: impl AsRef<[u8]>) -> Self {
+        Self::new(key, true, 1)
+    }
+
+    /// The first key from `key` on.
+    #[must_use]
+    pub fn first_greater_or_equal(key: impl AsRef<[u8]>) -> Self {
+        Self::new(key, false, 1)
+    }
+
+    fn new(key: impl AsRef<[u8]>, or_equal: bool, offset: i32) -> Self {
+        Self { key: Bytes::copy_from_slice(key.as_ref()), or_equal, offset }
+    }
+}
+
+/// A range read: from `begin` to before `end`.
+///
+/// ```
+/// use store::{Range, Subspace};
+/// let page = Range::subspace(&Subspace::from("profile")).after(b"\x02profile\x00\x15\x2a").limit(50);
+/// let newest_first = Range::prefix("log/").reversed().limit(10);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    /// First key.
+    pub begin: KeySelector,
+    /// First key that is not read any more.
+    pub end: KeySelector,
+    /// Rows at most; `None` for all.
+    pub limit: Option<usize>,
+    /// From the end to the begin.
+    pub reverse: bool,
+}
+
+impl Range {
+    /// The keys from `begin` to before `end`.
+    #[must_use]
+    pub fn between(begin: impl AsRef<[u8]>, end: impl AsRef<[u8]>) -> Self {
+        Self::selected(KeySelector::first_greater_or_equal(begin), KeySelector::first_greater_or_equal(end))
+    }
+
+    /// The keys from `begin` to before `end`, both named by selectors.
+    #[must_use]
+    pub fn selected(begin: KeySelector, end: KeySelector) -> Self {
+        Self { begin, end, limit: None, reverse: false }
+    }
+
+    /// The tuples inside `subspace`.
+    #[must_use]
+    pub fn subspace(subspace: &Subspace) -> Self {
+        let (begin, end) = subspace.range();
+        Self::between(begin, end)
+    }
+
+    /// The keys that begin with `prefix`.
+    #[must_use]
+    pub fn prefix(prefix: impl AsRef<[u8]>) -> Self {
+        let prefix = prefix.as_ref();
+        Self::between(prefix, prefix_end(prefix))
+    }
+
+    /// All keys.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::between([], [limits::SYSTEM_KEY_PREFIX])
+    }
+
+    /// Goes on behind `key`, the last key that was read: the continuation of a page.
+    #[must_use]
+    pub fn after(mut self, key: impl AsRef<[u8]>) -> Self {
+        if self.reverse {
+            self.end = KeySelector::first_greater_or_equal(key);
+        } else {
+            self.begin = KeySelector::first_greater_than(key);
+        }
+        self
+    }
+
+    /// At most `rows` rows.
+    #[must_use]
+    pub fn limit(self, rows: usize) -> Self {
+        Self { limit: Some(rows), ..self }
+    }
+
+    /// From the end to the begin. Comes before [`Range::after`], which follows the direction.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self { reverse: !self.reverse, ..self }
+    }
+
+    /// What is left of this range behind a batch that ended with `last` after `rows` rows.
+    pub(crate) fn rest(&self, last: &[u8], rows: usize) -> Option<Self> {
+        let limit = self.limit.map(|limit| limit.saturating_sub(rows));
+        (limit != Some(0)).then(|| Self { limit, ..self.clone() }.after(last))
+    }
+}
+
+/// A key and its value.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyValue {
+    /// The key.
+    pub key: Bytes,
+    /// Its value.
+    pub value: Bytes,
+}
+
+impl fmt::Debug for KeyValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {:?}", self.key, self.value)
+    }
+}
+
+/// Some rows of a range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeBatch {
+    /// The rows, in the range's order; at most [`limits::BATCH_ROWS_MAX`].
+    pub rows: Vec<KeyValue>,
+    /// What was not read yet; `None` at the end of the range or of its limit.
+    pub next: Option<Range>,
+}
+
+/// The rows of a range, read batch by batch.
+///
+/// # Cancel safety
+/// Dropping the future of [`Rows::next`] loses no row.
+pub struct Rows<'t> {
+    transaction: &'t Transaction,
+    reads: Reads,
+    next: Option<Range>,
+    rows: VecDeque<KeyValue>,
+    batches: usize,
+}
+
+impl<'t> Rows<'t> {
+    pub(crate) fn new(transaction: &'t Transaction, range: Range, reads: Reads) -> Self {
+        Self { transaction, reads, next: Some(range), rows: VecDeque::new(), batches: 0 }
+    }
+
+    /// The next row, or `None` at the end.
+    ///
+    /// # Errors
+    /// As [`Transaction::range_batch`].
+    pub async fn next(&mut self) -> Result<Option<KeyValue>, Error> {
+        loop {
+            if let Some(row) = self.rows.pop_front() {
+                return Ok(Some(row));
+            }
+            let Some(range) = &self.next else { return Ok(None) };
+            if self.batches > 0 {
+                // A batch that is ready never suspends, so a long range would hold the worker.
+                tokio::task::yield_now().await;
+            }
+            let batch = self.transaction.batch(range, self.reads).await?;
+            self.batches += 1;
+            self.next = batch.next;
+            self.rows = batch.rows.into();
+        }
+    }
+
+    /// All rows that are left.
+    ///
+    /// # Errors
+    /// As [`Transaction::range_batch`].
+    pub async fn collect(mut self) -> Result<Vec<KeyValue>, Error> {
+        let mut rows = Vec::new();
+        while let Some(row) = self.next().await? {
+            rows.push(row);
+            rows.extend(self.rows.drain(..));
+        }
+        Ok(rows)
+    }
+}
+
+/// The first key behind all keys that begin with `prefix`.
+fn prefix_end(prefix: &[u8]) -> Vec<u8> {
+    let len = prefix.iter().rposition(|&byte| byte != u8::MAX).map_or(0, |last| last + 1);
+    let mut end = prefix[..len].to_vec();
+    match end.last_mut() {
+        Some(last) => *last += 1,
+        None => end.push(limits::SYSTEM_KEY_PREFIX),
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_before_the_first_key_without_it() {
+        assert_eq!(prefix_end(b"ab"), b"ac");
+        assert_eq!(prefix_end(b"a\xff\xff"), b"b");
+        assert_eq!(prefix_end(b""), b"\xff");
+        assert_eq!(prefix_end(b"\xff\xff"), b"\xff");
+    }
+
+    #[test]
+    fn the_rest_of_a_range_begins_behind_the_last_row_in_its_direction() {
+        let range = Range::between("a", "z").limit(5);
+        assert_eq!(range.rest(b"c", 3), Some(Range::between("a", "z").after("c").limit(2)));
+        assert_eq!(range.rest(b"c", 5), None);
+        let back = Range::between("a", "z").reversed();
+        assert_eq!(back.rest(b"c", 3), Some(Range::between("a", "c").reversed()));
+    }
+}

@@ -1,0 +1,317 @@
+//! One transaction as a closure sees it.
+//!
+//! Owns: the checks of keys and values that are the same for every backend, and the memory of the last
+//! retryable failure. Does not retry ([`crate::Store::run`] does).
+//!
+//! Invariant: nothing gets to a backend that FoundationDB would refuse for its size or its key.
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+
+use crate::{
+    backend::{BackendTransaction, Reads},
+    error::{CallerError, Error, RetryError},
+    limits,
+    range::{KeySelector, KeyValue, Range, RangeBatch, Rows},
+    watch::{CommitStamp, Watch},
+};
+
+/// A transaction in progress: reads see one moment and its own writes; writes become visible all at once, when
+/// [`crate::Store::run`] commits it after the closure.
+///
+/// Belongs to one thread, like the worker that runs it.
+///
+/// # Errors
+/// All methods give [`RetryError::TooOld`] once the transaction is older than [`limits::TRANSACTION_AGE_MAX`]
+/// and [`CallerError`]s for keys and values outside [`limits`]. A closure passes them on with `?`.
+///
+/// # Cancel safety
+/// Dropping a future of it loses nothing; dropping [`crate::Store::run`]'s before the commit writes nothing.
+pub struct Transaction {
+    backend: Box<dyn BackendTransaction>,
+    /// The first retryable failure of this attempt: the closure may wrap it in an error of its own, and the
+    /// retry loop still has to know.
+    failure: RefCell<Option<RetryError>>,
+}
+
+impl Transaction {
+    pub(crate) fn new(backend: Box<dyn BackendTransaction>) -> Self {
+        Self { backend, failure: RefCell::new(None) }
+    }
+
+    /// Reads that are not checked for conflicts. They still see this transaction's own writes.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot { transaction: self }
+    }
+
+    /// The version that this transaction reads at: all commits up to it, none after it.
+    ///
+    /// # Errors
+    /// See [`Transaction`].
+    pub async fn read_version(&self) -> Result<u64, Error> {
+        self.note(self.backend.read_version().await)
+    }
+
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// See [`Transaction`].
+    pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.value(key, Reads::Conflicting).await
+    }
+
+    /// The key that `selector` means: empty when it is before the first key, `[0xff]` when after the last.
+    ///
+    /// # Errors
+    /// See [`Transaction`].
+    pub async fn select(&self, selector: &KeySelector) -> Result<Bytes, Error> {
+        self.selected(selector, Reads::Conflicting).await
+    }
+
+    /// All rows of `range`, up to its limit. Use [`Transaction::rows`] when they may not fit into memory.
+    ///
+    /// # Errors
+    /// See [`Transaction`].
+    pub async fn range(&self, range: Range) -> Result<Vec<KeyValue>, Error> {
+        self.rows(range).collect().await
+    }
+
+    /// The first batch of `range`, and what is left of it.
+    ///
+    /// # Errors
+    /// See [`Transaction`].
+    pub async fn range_batch(&self, range: &Range) -> Result<RangeBatch, Error> {
+        self.batch(range, Reads::Conflicting).await
+    }
+
+    /// The rows of `range`, one by one.
+    pub fn rows(&self, range: Range) -> Rows<'_> {
+        Rows::new(self, range, Reads::Conflicting)
+    }
+
+    /// Sets `key` to `value`.
+    ///
+    /// # Errors
+    /// See [`Transaction`].
+    pub fn set(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        check_key(key)?;
+        check_value(value)?;
+        self.backend.set(key, value)
+    }
+
+    /// Removes `key`, if it is there.
+    ///
+    /// # Errors
+    /// See [`Transaction`].
+    pub fn clear(&self, key: &[u8]) -> Result<(), Error> {
+        check_key(key)?;
+        self.backend.clear(key)
+    }
+
+    /// Removes all keys from `begin` to before `end`.
+    ///
+    /// # Errors
+    /// See [`Transaction`].
+    pub fn clear_range(&self, begin: &[u8], end: &[u8]) -> Result<(), Error> {
+        check_bound(begin)?;
+        check_bound(end)?;
+        if begin > end {
+            return Err(CallerError::InvertedRange.into());
+        }
+        self.backend.clear_range(begin, end)
+    }
+
+    /// Adds `operand` to the value, without reading it, so that concurrent adds do not conflict.
+    ///
+    /// Both are little-endian integers of the operand's length: a shorter value is extended with zeros, a
+    /// longer one cut, a missing one is zero; the sum wraps.
+    ///
+    /// # Errors
+    /// See [`Transaction`].
+    pub fn add(&self, key: &[u8], operand: &[u8]) -> Result<(), Error> {
+        check_key(key)?;
+        check_value(operand)?;
+        self.backend.add(key, operand)
+    }
+
+    /// Sets a key into which the commit puts its versionstamp. `key` comes from
+    /// [`crate::Subspace::pack_with_versionstamp`]: its last 4 bytes are the offset (little-endian) at which the
+    /// 10 bytes go, and are not part of the key.
+    ///
+    /// # Errors
+    /// See [`Transaction`]; [`CallerError::StampOffset`] when the stamp does not fit.
+    pub fn set_versionstamped_key(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        check_key(&key[..stamp_offset(key)?.1])?;
+        check_value(value)?;
+        self.backend.set_versionstamped_key(key, value)
+    }
+
+    /// Sets a value into which the commit puts its versionstamp; the last 4 bytes of `value` are the offset, as
+    /// in [`Transaction::set_versionstamped_key`].
+    ///
+    /// # Errors
+    /// See [`Transaction`]; [`CallerError::StampOffset`] when the stamp does not fit.
+    pub fn set_versionstamped_value(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        check_key(key)?;
+        check_value(&value[..stamp_offset(value)?.1])?;
+        self.backend.set_versionstamped_value(key, value)
+    }
+
+    /// The versionstamp of this attempt's commit: return it from the closure, await it after `run`.
+    pub fn versionstamp(&self) -> CommitStamp {
+        self.backend.versionstamp()
+    }
+
+    /// Waits for the value of `key` to become another than it is in this transaction: return it from the
+    /// closure, await it after `run`. Not a read: it never conflicts.
+    ///
+    /// # Errors
+    /// See [`Transaction`]; [`CallerError::TooManyWatches`] above [`limits::WATCHES_MAX`].
+    pub fn watch(&self, key: &[u8]) -> Result<Watch, Error> {
+        check_key(key)?;
+        self.note(self.backend.watch(key))
+    }
+
+    pub(crate) async fn batch(&self, range: &Range, reads: Reads) -> Result<RangeBatch, Error> {
+        check_selector(&range.begin)?;
+        check_selector(&range.end)?;
+        self.note(self.backend.range(range, reads).await)
+    }
+
+    pub(crate) async fn commit(&mut self) -> Result<(), Error> {
+        self.backend.commit().await
+    }
+
+    pub(crate) async fn on_error(&mut self, error: RetryError) -> Result<(), Error> {
+        self.failure.replace(None);
+        self.backend.on_error(error).await
+    }
+
+    pub(crate) fn take_failure(&self) -> Option<RetryError> {
+        self.failure.take()
+    }
+
+    async fn value(&self, key: &[u8], reads: Reads) -> Result<Option<Bytes>, Error> {
+        check_key(key)?;
+        self.note(self.backend.get(key, reads).await)
+    }
+
+    async fn selected(&self, selector: &KeySelector, reads: Reads) -> Result<Bytes, Error> {
+        check_selector(selector)?;
+        self.note(self.backend.select(selector, reads).await)
+    }
+
+    fn note<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(Error::Retry(error)) = &result {
+            self.failure.borrow_mut().get_or_insert_with(|| error.clone());
+        }
+        result
+    }
+}
+
+/// Reads of a transaction that are not checked for conflicts. All see the same moment.
+///
+/// # Errors
+/// As [`Transaction`].
+#[derive(Clone, Copy)]
+pub struct Snapshot<'t> {
+    transaction: &'t Transaction,
+}
+
+impl<'t> Snapshot<'t> {
+    /// As [`Transaction::read_version`].
+    ///
+    /// # Errors
+    /// See [`Transaction`].
+    pub async fn read_version(&self) -> Result<u64, Error> {
+        self.transaction.read_version().await
+    }
+
+    /// As [`Transaction::get`].
+    ///
+    /// # Errors
+    /// See [`Transaction`].
+    pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.transaction.value(key, Reads::Snapshot).await
+    }
+
+    /// As [`Transaction::select`].
+    ///
+    /// # Errors
+    /// See [`Transaction`].
+    pub async fn select(&self, selector: &KeySelector) -> Result<Bytes, Error> {
+        self.transaction.selected(selector, Reads::Snapshot).await
+    }
+
+    /// As [`Transaction::range`].
+    ///
+    /// # Errors
+    /// See [`Transaction`].
+    pub async fn range(&self, range: Range) -> Result<Vec<KeyValue>, Error> {
+        self.rows(range).collect().await
+    }
+
+    /// As [`Transaction::range_batch`].
+    ///
+    /// # Errors
+    /// See [`Transaction`].
+    pub async fn range_batch(&self, range: &Range) -> Result<RangeBatch, Error> {
+        self.transaction.batch(range, Reads::Snapshot).await
+    }
+
+    /// As [`Transaction::rows`].
+    pub fn rows(&self, range: Range) -> Rows<'t> {
+        Rows::new(self.transaction, range, Reads::Snapshot)
+    }
+}
+
+/// Where the stamp goes, and the length without the 4 bytes that say so.
+pub(crate) fn stamp_offset(packed: &[u8]) -> Result<(usize, usize), Error> {
+    let Some((stamped, offset)) = packed.split_last_chunk::<4>() else {
+        return Err(CallerError::StampOffset { offset: 0, len: packed.len() }.into());
+    };
+    let offset = u32::from_le_bytes(*offset) as usize;
+    if offset.saturating_add(limits::STAMP_BYTES) > stamped.len() {
+        return Err(CallerError::StampOffset { offset, len: stamped.len() }.into());
+    }
+    Ok((offset, stamped.len()))
+}
+
+pub(crate) fn check_key(key: &[u8]) -> Result<(), Error> {
+    match key.first() {
+        None => Err(CallerError::KeyEmpty.into()),
+        Some(&limits::SYSTEM_KEY_PREFIX) => Err(CallerError::KeyOutsideLegalRange.into()),
+        Some(_) => check_key_len(key),
+    }
+}
+
+/// The end of a range may be the first key that is not the user's, and the begin may be empty.
+fn check_bound(key: &[u8]) -> Result<(), Error> {
+    if key > &[limits::SYSTEM_KEY_PREFIX][..] {
+        return Err(CallerError::KeyOutsideLegalRange.into());
+    }
+    check_key_len(key)
+}
+
+fn check_selector(selector: &KeySelector) -> Result<(), Error> {
+    if selector.offset.unsigned_abs() > limits::SELECTOR_OFFSET_MAX.unsigned_abs() {
+        return Err(CallerError::SelectorOffset { offset: selector.offset }.into());
+    }
+    check_bound(&selector.key)
+}
+
+fn check_key_len(key: &[u8]) -> Result<(), Error> {
+    if key.len() > limits::KEY_BYTES_MAX {
+        return Err(CallerError::KeyTooLarge { len: key.len() }.into());
+    }
+    Ok(())
+}
+
+fn check_value(value: &[u8]) -> Result<(), Error> {
+    if value.len() > limits::VALUE_BYTES_MAX {
+        return Err(CallerError::ValueTooLarge { len: value.len() }.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! Two things that a transaction gives out and that outlive it: a watch, and the stamp of its commit.
+//!
+//! Invariant: both end. When the attempt that made them is not committed they give
+//! [`CallerError::NotCommitted`].
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use crate::{
+    error::{CallerError, Error},
+    limits,
+};
+
+/// Completes once the value of the watched key has changed after the commit. A value that changes and changes
+/// back in between may go unnoticed, as FoundationDB's.
+///
+/// # Cancel safety
+/// Dropping it gives its place among [`limits::WATCHES_MAX`] back.
+#[must_use = "a watch that is dropped never fires"]
+pub struct Watch {
+    fired: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
+}
+
+impl Watch {
+    pub(crate) fn new(fired: impl Future<Output = Result<(), Error>> + Send + 'static) -> Self {
+        Self { fired: Box::pin(fired) }
+    }
+}
+
+impl Future for Watch {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.fired.as_mut().poll(context)
+    }
+}
+
+/// The 10 bytes that the commit put into versionstamped keys and values; greater for later commits.
+///
+/// Gives [`CallerError::NoCommitVersion`] when the transaction wrote nothing.
+#[must_use = "the stamp comes when it is awaited after the commit"]
+pub struct CommitStamp {
+    stamp: tokio::sync::oneshot::Receiver<Result<[u8; limits::STAMP_BYTES], Error>>,
+}
+
+impl CommitStamp {
+    pub(crate) fn new(
+        stamp: tokio::sync::oneshot::Receiver<Result<[u8; limits::STAMP_BYTES], Error>>,
+    ) -> Self {
+        Self { stamp }
+    }
+}
+
+impl Future for CommitStamp {
+    type Output = Result<[u8; limits::STAMP_BYTES], Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.stamp)
+            .poll(context)
+            .map(|received| received.unwrap_or_else(|_| Err(CallerError::NotCommitted.into())))
+    }
+}
