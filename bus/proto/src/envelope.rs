@@ -256,6 +256,12 @@ impl Envelope {
         Fields { head: &self.message[HEADER_LEN..self.body_at] }
     }
 
+    /// The head as it was encoded.
+    #[must_use]
+    pub fn head_bytes(&self) -> &[u8] {
+        &self.message[HEADER_LEN..self.body_at]
+    }
+
     /// The first field called `name` (lower case).
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&[u8]> {
@@ -405,6 +411,11 @@ impl<'a> HeadWriter<'a> {
         for piece in pieces {
             self.out.put_slice(piece);
         }
+    }
+
+    /// Appends fields that are encoded already: the head of a checked envelope.
+    pub fn encoded(&mut self, fields: &[u8]) {
+        self.out.extend_from_slice(fields);
     }
 
     /// Bytes written since [`HeadWriter::new`].

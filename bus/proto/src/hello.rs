@@ -112,7 +112,7 @@ impl std::str::FromStr for Pattern {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || HelloError::Route(text.to_owned());
         let (method, path) = text.split_once(' ').ok_or_else(bad)?;
-        if !path.starts_with('/') || path.contains([' ', '?', '#']) {
+        if !path.starts_with('/') || path.contains([' ', '?', '#']) || !segments_are_sound(path) {
             return Err(bad());
         }
         let method = match method {
@@ -131,6 +131,25 @@ impl std::fmt::Display for Pattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.method.as_deref().unwrap_or("*"), self.path)
     }
+}
+
+/// Each segment is literal, `{name}`, or, the last one, `{*rest}`.
+fn segments_are_sound(path: &str) -> bool {
+    let mut segments = path[1..].split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let inner = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        let sound = match inner {
+            None => !segment.contains(['{', '}', '*']),
+            Some(name) => {
+                let (name, is_rest) = name.strip_prefix('*').map_or((name, false), |name| (name, true));
+                !name.is_empty() && !name.contains(['{', '}', '*']) && (!is_rest || segments.peek().is_none())
+            }
+        };
+        if !sound {
+            return false;
+        }
+    }
+    true
 }
 
 fn number(field: &'static str, text: &str) -> Result<u32, HelloError> {
@@ -161,6 +180,9 @@ pub enum HelloError {
     /// A route that is not `METHOD /pattern`.
     #[error("route {0:?} is not `METHOD /pattern` or `* /pattern`")]
     Route(String),
+    /// Too many services are known already.
+    #[error("{} services are connected, which is the limit of one worker", crate::limits::SERVICES_MAX)]
+    Services,
     /// More repetitions than the limit.
     #[error("more than {limit} fields `{field}`")]
     TooMany {

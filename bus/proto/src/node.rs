@@ -1,0 +1,274 @@
+//! One worker's bus as a state machine: pipes, who is behind them, what is outstanding.
+//!
+//! The driver reports pipes that open and close, the messages they bring, and the time; it writes what the pipes'
+//! out-queues hold. Everything that is left to do comes back as an [`Input`]. Never calls up, never waits.
+
+mod answering;
+mod asking;
+mod liveness;
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::counters::Counters;
+use crate::directory::Directory;
+use crate::envelope::{Correlation, DecodeError, Envelope, Header, Kind, Origin, RequestId};
+use crate::hello::{Hello, HelloError, Pattern};
+use crate::limits::Limits;
+use crate::pending::Pending;
+use crate::recent::Recent;
+use crate::socket::{PipeId, Remote, Socket};
+use crate::sp::{Framing, SpError};
+
+pub use asking::{Ask, Refused};
+
+/// What one worker's node is made of.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The bounds.
+    pub limits: Limits,
+    /// Which worker this is; request ids carry it.
+    pub worker: u8,
+    /// How many workers the process has.
+    pub workers: u32,
+    /// The process's origin.
+    pub origin: Origin,
+    /// Of the random numbers.
+    pub seed: u64,
+    /// Said on every new pipe.
+    pub hello: Option<Hello>,
+    /// Events go on to the peers that want them.
+    pub relay_events: bool,
+}
+
+/// What the driver has to do about a message.
+#[derive(Debug)]
+pub enum Input {
+    /// Nothing: it is dealt with.
+    Done,
+    /// Hand it to the handler, and the answer to [`Node::reply`].
+    Serve {
+        /// The request.
+        envelope: Envelope,
+        /// When the asker gives up.
+        deadline: Option<Instant>,
+    },
+    /// Stop serving this request.
+    Cancelled(Correlation),
+    /// Hand it to the subscribers.
+    Event(Envelope),
+    /// A reply to a request of another worker of this process.
+    Forward {
+        /// The worker that asked.
+        worker: u8,
+        /// The message.
+        message: Bytes,
+    },
+    /// The peer said who it is.
+    Hello {
+        /// Patterns that another service holds, with its name.
+        conflicts: Vec<(Pattern, String)>,
+    },
+    /// The peer's hello was refused.
+    HelloRefused(HelloError),
+    /// The peer drains.
+    Drain,
+}
+
+/// One worker's bus.
+#[derive(Debug)]
+pub struct Node {
+    config: NodeConfig,
+    rng: fastrand::Rng,
+    /// The pipes.
+    pub socket: Socket,
+    /// Who serves what.
+    pub directory: Directory,
+    /// What is outstanding.
+    pub pending: Pending,
+    /// What happened.
+    pub counters: Counters,
+    recent: Recent,
+    /// Numbers pings and events: ids of this process that are no requests.
+    sequence: u64,
+    liveness_at: Instant,
+    draining: bool,
+}
+
+impl Node {
+    /// A node without pipes.
+    #[must_use]
+    pub fn new(config: NodeConfig, now: Instant) -> Self {
+        Self {
+            rng: fastrand::Rng::with_seed(config.seed),
+            socket: Socket::new(config.limits),
+            directory: Directory::default(),
+            pending: Pending::new(config.worker, config.limits.pending_max, now),
+            counters: Counters::default(),
+            recent: Recent::default(),
+            sequence: 0,
+            liveness_at: now,
+            draining: false,
+            config,
+        }
+    }
+
+    /// What it is made of; its hello is the one said now.
+    #[must_use]
+    pub const fn config(&self) -> &NodeConfig {
+        &self.config
+    }
+
+    /// A connection: queues the opening, and the hello when there is one.
+    pub fn open_pipe(&mut self, now: Instant, framing: Framing) -> PipeId {
+        let pipe = self.socket.open(now, framing, None);
+        self.introduce(pipe);
+        pipe
+    }
+
+    /// A pipe that stands for another worker's.
+    pub fn open_remote(&mut self, now: Instant, framing: Framing, remote: Remote) -> PipeId {
+        self.socket.open(now, framing, Some(remote))
+    }
+
+    /// The connection is gone: what was outstanding there has ended.
+    pub fn close_pipe(&mut self, now: Instant, pipe: PipeId) {
+        self.lose_outstanding(now, pipe, None);
+        self.directory.release(pipe);
+        if let Some(closed) = self.socket.close(pipe)
+            && closed.remote.is_none()
+        {
+            self.counters.pipes_closed += 1;
+        }
+        self.mark_redundant();
+    }
+
+    /// Counts why a stream was given up.
+    pub fn count_stream_error(&mut self, error: SpError) {
+        let counter = match error {
+            SpError::Opening => &mut self.counters.rejected_opening,
+            SpError::Protocol(_) => &mut self.counters.rejected_protocol,
+            SpError::MessageType(_) => &mut self.counters.rejected_message_type,
+            SpError::TooLong { .. } => &mut self.counters.rejected_too_long,
+        };
+        *counter += 1;
+    }
+
+    /// Takes one message that came by `pipe`.
+    pub fn handle_message(&mut self, now: Instant, pipe: PipeId, message: Bytes) -> Input {
+        if let Some(from) = self.socket.pipe_mut(pipe) {
+            from.heard = now;
+            from.pings_unanswered = 0;
+            from.silent = false;
+        }
+        let envelope = match Envelope::decode(message) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                self.count_decode_error(error);
+                return Input::Done;
+            }
+        };
+        match envelope.header().kind {
+            Kind::Reply => self.handle_reply(now, pipe, envelope),
+            Kind::Request => {
+                let ttl = envelope.header().ttl_us;
+                let deadline = (ttl > 0).then(|| now + std::time::Duration::from_micros(ttl.into()));
+                Input::Serve { envelope, deadline }
+            }
+            Kind::Cancel => {
+                self.counters.cancels_received += 1;
+                Input::Cancelled(envelope.header().correlation)
+            }
+            Kind::Event => self.handle_event(pipe, envelope),
+            Kind::Hello => self.handle_hello(now, pipe, &envelope),
+            Kind::Drain => {
+                if let Some(pipe) = self.socket.pipe_mut(pipe) {
+                    pipe.draining = true;
+                }
+                Input::Drain
+            }
+            Kind::Ping => self.handle_ping(pipe, envelope.header()),
+            Kind::Pong => self.handle_pong(pipe, envelope.header()),
+        }
+    }
+
+    fn handle_hello(&mut self, now: Instant, pipe: PipeId, envelope: &Envelope) -> Input {
+        let hello = match Hello::decode(envelope) {
+            Ok(hello) => hello,
+            Err(error) => {
+                self.counters.rejected_hello += 1;
+                return Input::HelloRefused(error);
+            }
+        };
+        if self.socket.pipe(pipe).is_none() {
+            return Input::Done;
+        }
+        let Some(claimed) = self.directory.claim(pipe, &hello) else {
+            self.counters.rejected_hello += 1;
+            return Input::HelloRefused(HelloError::Services);
+        };
+        self.counters.route_conflicts += claimed.conflicts.len() as u64;
+        let virtual_time = self.directory.service(claimed.service).map_or(0, |service| service.virtual_time);
+        if let Some(pipe) = self.socket.pipe_mut(pipe) {
+            let same = pipe.hello.as_ref().is_some_and(|known| known.service == hello.service);
+            if !same {
+                let failures = pipe.load.in_flight;
+                pipe.load = crate::balancer::Load::new(now, virtual_time);
+                pipe.load.in_flight = failures;
+            }
+            pipe.hello = Some(hello);
+            pipe.draining = false;
+        }
+        self.mark_redundant();
+        Input::Hello { conflicts: claimed.conflicts }
+    }
+
+    /// A pipe that stands for another worker's is left alone while this worker has its own to the same instance.
+    fn mark_redundant(&mut self) {
+        if self.config.workers == 1 {
+            return;
+        }
+        let instance = |hello: &Hello| (hello.service.clone(), hello.instance.clone());
+        let own: std::collections::HashSet<_> = self
+            .socket
+            .pipes()
+            .filter(|(_, pipe)| pipe.remote.is_none())
+            .filter_map(|(_, pipe)| pipe.hello.as_ref().map(instance))
+            .collect();
+        let remote: Vec<(PipeId, bool)> = self
+            .socket
+            .pipes()
+            .filter(|(_, pipe)| pipe.remote.is_some())
+            .map(|(id, pipe)| (id, pipe.hello.as_ref().is_some_and(|hello| own.contains(&instance(hello)))))
+            .collect();
+        for (id, redundant) in remote {
+            if let Some(pipe) = self.socket.pipe_mut(id) {
+                pipe.redundant = redundant;
+            }
+        }
+    }
+
+    /// The next id of this process that is no request's.
+    fn next_correlation(&mut self) -> Correlation {
+        self.sequence += 1;
+        let worker = u64::from(self.config.worker) << 56;
+        Correlation { origin: self.config.origin, request: RequestId(worker | self.sequence) }
+    }
+
+    fn send_plain(&mut self, pipe: PipeId, header: &Header) {
+        // A full queue means that the peer does not read: it would not see this either.
+        let _ = self.socket.send_to(pipe, header, |_| {}, &[]);
+    }
+
+    const fn count_decode_error(&mut self, error: DecodeError) {
+        let counter = match error {
+            DecodeError::Short(_) => &mut self.counters.rejected_short,
+            DecodeError::Version(_) => &mut self.counters.rejected_version,
+            DecodeError::Kind(_) => &mut self.counters.rejected_kind,
+            DecodeError::HeadLength { .. } => &mut self.counters.rejected_head_length,
+            DecodeError::Field(_) => &mut self.counters.rejected_field,
+        };
+        *counter += 1;
+    }
+}

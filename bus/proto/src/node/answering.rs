@@ -1,0 +1,132 @@
+//! The answering side and events: replies go down the pipe that the request came by, events to those who want them.
+
+use bytes::Bytes;
+
+use super::{Input, Node};
+use crate::envelope::{EncodeError, Envelope, Flags, HEADER_LEN, HeadWriter, Header, Kind};
+use crate::hello::Hello;
+use crate::outqueue::PushError;
+use crate::socket::{Pipe, PipeId};
+
+impl Node {
+    /// Sends the answer to `request`, which came by `pipe`. A body too long for one message goes in parts.
+    /// False when the pipe is gone or has no room; counted.
+    pub fn reply(
+        &mut self,
+        pipe: PipeId,
+        request: &Header,
+        status: u16,
+        head: impl Fn(&mut HeadWriter<'_>),
+        body: Bytes,
+    ) -> bool {
+        let header = request.reply(status);
+        let body_len = body.len();
+        let sent = match self.socket.send_to(pipe, &header, &head, std::slice::from_ref(&body)) {
+            Some(Err(PushError::Encode(EncodeError::TooLarge { len, limit }))) if len - body_len < limit => {
+                self.reply_in_parts(pipe, &header, head, body, limit - (len - body_len))
+            }
+            Some(Err(PushError::Encode(error))) => self.reply_unsendable(pipe, request, error),
+            Some(Err(PushError::Full { .. })) | None => false,
+            Some(Ok(_)) => true,
+        };
+        let counter = if sent { &mut self.counters.replies_sent } else { &mut self.counters.replies_dropped };
+        *counter += 1;
+        sent
+    }
+
+    fn reply_in_parts(
+        &mut self,
+        pipe: PipeId,
+        header: &Header,
+        head: impl Fn(&mut HeadWriter<'_>),
+        mut body: Bytes,
+        first_len: usize,
+    ) -> bool {
+        let more = Header { flags: header.flags.union(Flags::MORE), ..*header };
+        let first = body.split_to(first_len);
+        let mut sent = matches!(self.socket.send_to(pipe, &more, head, &[first]), Some(Ok(_)));
+        let part_len = self.config.limits.message_len_max.saturating_sub(HEADER_LEN).max(1);
+        while sent && !body.is_empty() {
+            let part = body.split_to(part_len.min(body.len()));
+            let header = if body.is_empty() { header } else { &more };
+            sent = matches!(self.socket.send_to(pipe, header, |_| {}, &[part]), Some(Ok(_)));
+        }
+        sent
+    }
+
+    /// The handler made a head that no message can carry: the asker is told rather than left waiting.
+    fn reply_unsendable(&mut self, pipe: PipeId, request: &Header, error: EncodeError) -> bool {
+        let text = Bytes::from(format!("the reply cannot be sent: {error}"));
+        let head = |head: &mut HeadWriter<'_>| head.field("content-type", "text/plain");
+        matches!(self.socket.send_to(pipe, &request.reply(500), head, &[text]), Some(Ok(_)))
+    }
+
+    /// Publishes an event to the peers that want its topic, and to those that said nothing of themselves: they may
+    /// pass it on. How many pipes took it.
+    pub fn publish(&mut self, topic: &str, fields: &[(&str, &str)], body: &Bytes) -> usize {
+        let header = Header { correlation: self.next_correlation(), ..Header::new(Kind::Event) };
+        let head = |head: &mut HeadWriter<'_>| {
+            head.field(":topic", topic);
+            for (name, value) in fields {
+                head.field(name, value);
+            }
+        };
+        let is_hub = self.config.relay_events;
+        let wants = |_: PipeId, pipe: &Pipe| match &pipe.hello {
+            Some(hello) => wants_topic(hello, topic),
+            None => !is_hub && pipe.remote.is_none(),
+        };
+        let (taken, dropped) = self.socket.send_all(wants, &header, head, std::slice::from_ref(body));
+        self.counters.events_published += taken as u64;
+        self.counters.events_dropped += dropped as u64;
+        taken
+    }
+
+    pub(super) fn handle_event(&mut self, from: PipeId, envelope: Envelope) -> Input {
+        self.counters.events_received += 1;
+        let topic = envelope.field(":topic").and_then(|topic| std::str::from_utf8(topic).ok());
+        let Some(topic) = topic else {
+            self.counters.rejected_topic += 1;
+            return Input::Done;
+        };
+        if !self.recent.is_new(envelope.header().correlation, from) {
+            self.counters.events_duplicate += 1;
+            return Input::Done;
+        }
+        if self.config.relay_events {
+            let wants = |to: PipeId, pipe: &Pipe| {
+                to != from && pipe.hello.as_ref().is_some_and(|hello| wants_topic(hello, topic))
+            };
+            let head = |head: &mut HeadWriter<'_>| head.encoded(envelope.head_bytes());
+            let (taken, dropped) = self.socket.send_all(wants, envelope.header(), head, &[envelope.body()]);
+            self.counters.events_published += taken as u64;
+            self.counters.events_dropped += dropped as u64;
+        }
+        Input::Event(envelope)
+    }
+
+    /// Says `hello` on every pipe from now on, those that are open included.
+    pub fn set_hello(&mut self, hello: Hello) {
+        self.config.hello = Some(hello);
+        let open: Vec<PipeId> = self.own_pipes();
+        for pipe in open {
+            self.introduce(pipe);
+        }
+    }
+
+    pub(super) fn introduce(&mut self, pipe: PipeId) {
+        let Some(hello) = &self.config.hello else { return };
+        let _ = self.socket.send_to(pipe, &Header::new(Kind::Hello), |head| hello.encode(head), &[]);
+        if self.draining {
+            self.send_plain(pipe, &Header::new(Kind::Drain));
+        }
+    }
+
+    pub(super) fn own_pipes(&self) -> Vec<PipeId> {
+        self.socket.pipes().filter(|(_, pipe)| pipe.remote.is_none()).map(|(id, _)| id).collect()
+    }
+}
+
+fn wants_topic(hello: &Hello, topic: &str) -> bool {
+    hello.topics.iter().any(|wanted| wanted == topic)
+}

@@ -1,0 +1,307 @@
+//! The asking side: choose an instance, send, match the reply, give up in time.
+//!
+//! A reply counts only when it comes by the pipe that was asked: nobody else can end somebody's request.
+
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Input, Node};
+use crate::balancer;
+use crate::directory::Route;
+use crate::envelope::{Correlation, EncodeError, Envelope, Flags, HeadWriter, Header, Kind, RequestId};
+use crate::limits::PARTS_BYTES_MAX;
+use crate::outqueue::PushError;
+use crate::pending::{Outcome, Parts, PartsEnd, Pending, State};
+use crate::socket::PipeId;
+
+/// How a request is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// The route found for it.
+    pub route: Route,
+    /// Flag bits of its header.
+    pub flags: Flags,
+    /// When the asker gives up.
+    pub deadline: Instant,
+}
+
+/// Why a request was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No instance takes new requests.
+    #[error("no instance takes new requests")]
+    NoInstance,
+    /// Every instance is at its limit, or has a full out-queue.
+    #[error("all {instances} instances are at their limit")]
+    Busy {
+        /// Instances that would take requests.
+        instances: usize,
+    },
+    /// The table of outstanding requests is full.
+    #[error("{limit} requests are outstanding, which is the limit of one worker")]
+    Pending {
+        /// The limit in force.
+        limit: usize,
+    },
+    /// The message cannot be put on the wire.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+impl Node {
+    /// Sends a request to the best instance of its route; the id to poll for the reply.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing was sent then.
+    pub fn request(
+        &mut self,
+        now: Instant,
+        ask: Ask,
+        head: impl FnOnce(&mut HeadWriter<'_>),
+        body: &[Bytes],
+    ) -> Result<RequestId, Refused> {
+        let sent = self.try_request(now, ask, head, body);
+        match sent {
+            Ok(_) => self.counters.requests_sent += 1,
+            Err(_) => self.counters.requests_refused += 1,
+        }
+        sent
+    }
+
+    fn try_request(
+        &mut self,
+        now: Instant,
+        ask: Ask,
+        head: impl FnOnce(&mut HeadWriter<'_>),
+        body: &[Bytes],
+    ) -> Result<RequestId, Refused> {
+        let workers = self.config.workers;
+        let (entry, service) = self.directory.entry_and_service(ask.route).ok_or(Refused::NoInstance)?;
+        let socket = &self.socket;
+        let candidate = |at: usize| {
+            let pipe = socket.pipe(entry.peers[at])?;
+            let weight = pipe.hello.as_ref()?.weight;
+            (pipe.takes_requests() && pipe.has_room(workers)).then_some((&pipe.load, weight))
+        };
+        let picked = balancer::pick(&mut self.rng, now, service.virtual_time, entry.peers.len(), candidate);
+        let Some(picked) = picked else { return Err(self.why_nobody(ask.route)) };
+        let pipe = entry.peers[picked];
+        let id = self
+            .pending
+            .open(now, ask.deadline, pipe)
+            .ok_or(Refused::Pending { limit: self.config.limits.pending_max })?;
+        let ttl_us = ask.deadline.saturating_duration_since(now).as_micros().clamp(1, u32::MAX.into());
+        let header = Header {
+            kind: Kind::Request,
+            flags: ask.flags,
+            ttl_us: u32::try_from(ttl_us).expect("clamped"),
+            correlation: Correlation { origin: self.config.origin, request: id },
+            status: 0,
+        };
+        match self.socket.send_to(pipe, &header, head, body) {
+            Some(Ok(end)) => {
+                let to = self.socket.pipe_mut(pipe).expect("it took the message");
+                let weight = to.hello.as_ref().map_or(1, |hello| hello.weight);
+                to.load.sent(weight, &mut service.virtual_time);
+                self.pending.find(id).expect("opened a moment ago").end = end;
+                Ok(id)
+            }
+            failed => {
+                self.pending.close(id);
+                Err(match failed {
+                    Some(Err(PushError::Encode(error))) => error.into(),
+                    _ => Refused::Busy { instances: entry.peers.len() },
+                })
+            }
+        }
+    }
+
+    /// The reply to `id`, once; a reply of several parts brings its first.
+    pub fn poll_reply(&mut self, id: RequestId, waker: &Waker) -> Poll<Outcome> {
+        let Some(slot) = self.pending.find(id) else { return Poll::Ready(Outcome::Lost { written: true }) };
+        match std::mem::replace(&mut slot.state, State::Waiting) {
+            State::Ended(outcome) => {
+                self.pending.close(id);
+                return Poll::Ready(outcome);
+            }
+            State::Streaming(mut parts) => {
+                let first = parts.first.take();
+                slot.state = State::Streaming(parts);
+                if let Some(first) = first {
+                    return Poll::Ready(Outcome::Reply(first));
+                }
+            }
+            State::Waiting | State::Free => {}
+        }
+        register(&mut slot.waker, waker);
+        Poll::Pending
+    }
+
+    /// The body of the next part of a reply of several; `None` when it is complete.
+    pub fn poll_part(&mut self, id: RequestId, waker: &Waker) -> Poll<Option<Result<Bytes, PartsEnd>>> {
+        let Some(slot) = self.pending.find(id) else { return Poll::Ready(None) };
+        let State::Streaming(parts) = &mut slot.state else { return Poll::Ready(None) };
+        if let Some(part) = parts.waiting.pop_front() {
+            parts.bytes -= part.len();
+            return Poll::Ready(Some(Ok(part)));
+        }
+        match parts.ended {
+            Some(PartsEnd::Complete) => Poll::Ready(None),
+            Some(broken) => Poll::Ready(Some(Err(broken))),
+            None => {
+                register(&mut slot.waker, waker);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The asker is done with `id`. When it had not ended, the peer is told.
+    pub fn close_request(&mut self, id: RequestId) {
+        let Some(slot) = self.pending.find(id) else { return };
+        let (pipe, is_waiting) = (slot.pipe, matches!(slot.state, State::Waiting));
+        if is_waiting || matches!(slot.state, State::Streaming(Parts { ended: None, .. })) {
+            self.counters.requests_cancelled += 1;
+            self.cancel(pipe, id);
+        }
+        if is_waiting && let Some(pipe) = self.socket.pipe_mut(pipe) {
+            pipe.load.withdrawn();
+        }
+        self.pending.close(id);
+    }
+
+    pub(super) fn handle_reply(&mut self, now: Instant, pipe: PipeId, envelope: Envelope) -> Input {
+        let Correlation { origin, request: id } = envelope.header().correlation;
+        if origin != self.config.origin {
+            self.counters.reply_foreign += 1;
+            return Input::Done;
+        }
+        if Pending::worker_of(id) != self.config.worker {
+            let worker = Pending::worker_of(id);
+            return Input::Forward { worker, message: envelope.message().clone() };
+        }
+        let Some(slot) = self.pending.find(id) else {
+            self.counters.reply_late += 1;
+            return Input::Done;
+        };
+        if slot.pipe != pipe {
+            self.counters.reply_wrong_pipe += 1;
+            return Input::Done;
+        }
+        let more = envelope.header().flags.contains(Flags::MORE);
+        match &slot.state {
+            State::Waiting => {
+                let elapsed = now.saturating_duration_since(slot.sent_at);
+                if let Some(pipe) = self.socket.pipe_mut(pipe) {
+                    pipe.load.replied(now, elapsed);
+                }
+                self.counters.replies_received += 1;
+                if more {
+                    slot.state = State::Streaming(Parts { first: Some(envelope), ..Parts::default() });
+                    wake(&mut slot.waker);
+                    self.pending.renew(id, now);
+                } else {
+                    self.pending.end(id, Outcome::Reply(envelope));
+                }
+            }
+            State::Streaming(Parts { ended: None, .. }) => self.handle_part(now, id, &envelope, more),
+            _ => self.counters.reply_late += 1,
+        }
+        Input::Done
+    }
+
+    fn handle_part(&mut self, now: Instant, id: RequestId, envelope: &Envelope, more: bool) {
+        let Some(slot) = self.pending.find(id) else { return };
+        let State::Streaming(parts) = &mut slot.state else { return };
+        let body = envelope.body();
+        parts.bytes += body.len();
+        if !body.is_empty() {
+            parts.waiting.push_back(body);
+        }
+        if parts.bytes > PARTS_BYTES_MAX {
+            parts.ended = Some(PartsEnd::Overflow);
+        } else if !more {
+            parts.ended = Some(PartsEnd::Complete);
+        }
+        let (ended, pipe) = (parts.ended, slot.pipe);
+        wake(&mut slot.waker);
+        match ended {
+            None => self.pending.renew(id, now),
+            Some(end) => {
+                self.pending.disarm(id);
+                if end == PartsEnd::Overflow {
+                    self.cancel(pipe, id);
+                }
+            }
+        }
+    }
+
+    /// Ends what the deadline has passed for.
+    pub(super) fn expire(&mut self, now: Instant) {
+        for id in self.pending.expired(now) {
+            let Some(slot) = self.pending.find(id) else { continue };
+            let (pipe, elapsed) = (slot.pipe, now.saturating_duration_since(slot.sent_at));
+            self.counters.requests_expired += 1;
+            if let State::Streaming(parts) = &mut slot.state {
+                parts.ended = Some(PartsEnd::Deadline);
+                wake(&mut slot.waker);
+            } else {
+                self.pending.end(id, Outcome::Deadline);
+                if let Some(pipe) = self.socket.pipe_mut(pipe) {
+                    pipe.load.failed(now, elapsed);
+                }
+            }
+            self.cancel(pipe, id);
+        }
+    }
+
+    /// Ends what is outstanding on `pipe`. `written` overrides what the out-queue knows.
+    pub(super) fn lose_outstanding(&mut self, now: Instant, pipe: PipeId, written: Option<bool>) {
+        let Some(position) = self.socket.pipe(pipe).map(|pipe| pipe.out.written()) else { return };
+        for id in self.pending.waiting_on(pipe) {
+            let Some(slot) = self.pending.find(id) else { continue };
+            let elapsed = now.saturating_duration_since(slot.sent_at);
+            let written = written.unwrap_or(slot.end <= position);
+            self.counters.requests_lost += 1;
+            if let State::Streaming(parts) = &mut slot.state {
+                parts.ended = Some(PartsEnd::Lost);
+                wake(&mut slot.waker);
+                self.pending.disarm(id);
+            } else {
+                self.pending.end(id, Outcome::Lost { written });
+                if let Some(pipe) = self.socket.pipe_mut(pipe) {
+                    pipe.load.failed(now, elapsed);
+                }
+            }
+        }
+    }
+
+    fn cancel(&mut self, pipe: PipeId, id: RequestId) {
+        let correlation = Correlation { origin: self.config.origin, request: id };
+        self.send_plain(pipe, &Header { correlation, ..Header::new(Kind::Cancel) });
+    }
+
+    fn why_nobody(&self, route: Route) -> Refused {
+        let peers = self.directory.entry(route).map_or(&[][..], |entry| &entry.peers);
+        let takes =
+            |peer: &&PipeId| self.socket.pipe(**peer).is_some_and(crate::socket::Pipe::takes_requests);
+        match peers.iter().filter(takes).count() {
+            0 => Refused::NoInstance,
+            instances => Refused::Busy { instances },
+        }
+    }
+}
+
+fn register(place: &mut Option<Waker>, waker: &Waker) {
+    match place {
+        Some(current) => current.clone_from(waker),
+        None => *place = Some(waker.clone()),
+    }
+}
+
+fn wake(place: &mut Option<Waker>) {
+    if let Some(waker) = place.take() {
+        waker.wake();
+    }
+}

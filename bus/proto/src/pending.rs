@@ -1,0 +1,408 @@
+//! The table of outstanding requests: a slab with generations, and a timing wheel threaded through its slots.
+//!
+//! A request id names worker, generation and slot, so a late reply finds a slot that has moved on and is harmless.
+//! Deadlines are linked into a hashed wheel (Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987,
+//! scheme 6): opening, closing and expiring a request are O(1) and nothing is left behind by those that end in time.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::envelope::{Envelope, RequestId};
+use crate::socket::PipeId;
+
+/// How coarse deadlines are: a request expires at most this long after its deadline.
+pub const TICK: Duration = Duration::from_millis(2);
+const BUCKETS: usize = 1024;
+const NIL: u32 = u32::MAX;
+
+const INDEX_BITS: u32 = 20;
+const GENERATION_BITS: u32 = 36;
+/// Slots that an id can name.
+pub const SLOTS_MAX: usize = 1 << INDEX_BITS;
+
+/// How a request ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A reply, or its first part.
+    Reply(Envelope),
+    /// The deadline passed.
+    Deadline,
+    /// The pipe closed, or its peer fell silent. `written` tells whether the peer may have seen the request.
+    Lost {
+        /// All of its bytes had been written.
+        written: bool,
+    },
+}
+
+/// How far a request has come.
+#[derive(Debug)]
+pub enum State {
+    /// Nobody uses the slot.
+    Free,
+    /// Sent, nothing back yet.
+    Waiting,
+    /// Ended; the asker has not looked yet.
+    Ended(Outcome),
+    /// The first part has come, further ones follow.
+    Streaming(Parts),
+}
+
+/// The parts of a reply that wait for the asker.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// The first part, until the asker takes it.
+    pub first: Option<Envelope>,
+    /// Bodies of the further ones, in order.
+    pub waiting: VecDeque<Bytes>,
+    /// Their bytes.
+    pub bytes: usize,
+    /// How it ended, once it has.
+    pub ended: Option<PartsEnd>,
+}
+
+/// How a reply of several parts ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartsEnd {
+    /// The last part came.
+    Complete,
+    /// The next part did not come in time.
+    Deadline,
+    /// The pipe closed.
+    Lost,
+    /// More bytes wait than the limit allows.
+    Overflow,
+}
+
+/// One outstanding request.
+#[derive(Debug)]
+pub struct Slot {
+    generation: u64,
+    /// Neighbours in the wheel's bucket.
+    previous: u32,
+    next: u32,
+    bucket: Option<u16>,
+    /// When the asker gives up.
+    pub deadline: Instant,
+    /// The time between parts that is granted to a reply of several.
+    pub patience: Duration,
+    /// When it was sent.
+    pub sent_at: Instant,
+    /// Where it was sent.
+    pub pipe: PipeId,
+    /// Stream offset behind it in that pipe.
+    pub end: u64,
+    /// The asker.
+    pub waker: Option<Waker>,
+    /// How far it has come.
+    pub state: State,
+}
+
+/// The table of one worker.
+#[derive(Debug)]
+pub struct Pending {
+    worker: u8,
+    limit: usize,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    buckets: Box<[u32; BUCKETS]>,
+    epoch: Instant,
+    /// Ticks swept so far.
+    swept: u64,
+}
+
+impl Pending {
+    /// An empty table for `worker` that holds at most `limit` requests.
+    #[must_use]
+    pub fn new(worker: u8, limit: usize, now: Instant) -> Self {
+        Self {
+            worker,
+            limit: limit.min(SLOTS_MAX),
+            slots: Vec::new(),
+            free: Vec::new(),
+            buckets: Box::new([NIL; BUCKETS]),
+            epoch: now,
+            swept: 0,
+        }
+    }
+
+    /// The worker that an id of this process belongs to.
+    #[inline]
+    #[must_use]
+    pub const fn worker_of(id: RequestId) -> u8 {
+        (id.0 >> (INDEX_BITS + GENERATION_BITS)) as u8
+    }
+
+    /// Outstanding requests.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether nothing is outstanding.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many it may hold.
+    #[must_use]
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Takes a slot; `None` when the table is full.
+    pub fn open(&mut self, now: Instant, deadline: Instant, pipe: PipeId) -> Option<RequestId> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if self.slots.len() < self.limit => self.grow(now, pipe),
+            None => return None,
+        };
+        let slot = &mut self.slots[index as usize];
+        slot.deadline = deadline;
+        slot.patience = deadline.saturating_duration_since(now);
+        slot.sent_at = now;
+        slot.pipe = pipe;
+        slot.end = u64::MAX;
+        slot.state = State::Waiting;
+        let generation = slot.generation;
+        self.link(index);
+        Some(self.id(index, generation))
+    }
+
+    /// The slot of `id`; `None` when it has ended or never was.
+    #[inline]
+    pub fn find(&mut self, id: RequestId) -> Option<&mut Slot> {
+        let index = self.index(id)?;
+        Some(&mut self.slots[index as usize])
+    }
+
+    /// Ends the wait: the deadline no longer counts, the state is `outcome`, the asker is woken.
+    pub fn end(&mut self, id: RequestId, outcome: Outcome) {
+        let Some(index) = self.index(id) else { return };
+        self.unlink(index);
+        let slot = &mut self.slots[index as usize];
+        slot.state = State::Ended(outcome);
+        if let Some(waker) = slot.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// The deadline no longer counts: a reply in parts is complete, or broken.
+    pub fn disarm(&mut self, id: RequestId) {
+        if let Some(index) = self.index(id) {
+            self.unlink(index);
+        }
+    }
+
+    /// Gives the deadline of a reply in parts another turn of patience.
+    pub fn renew(&mut self, id: RequestId, now: Instant) {
+        let Some(index) = self.index(id) else { return };
+        self.unlink(index);
+        let slot = &mut self.slots[index as usize];
+        slot.deadline = now + slot.patience;
+        self.link(index);
+    }
+
+    /// Frees the slot; every later use of `id` finds nothing.
+    pub fn close(&mut self, id: RequestId) {
+        let Some(index) = self.index(id) else { return };
+        self.unlink(index);
+        let slot = &mut self.slots[index as usize];
+        slot.generation = (slot.generation + 1) & ((1 << GENERATION_BITS) - 1);
+        slot.state = State::Free;
+        slot.waker = None;
+        self.free.push(index);
+    }
+
+    /// The ids that wait on `pipe`. Linear in the table: pipes close rarely.
+    #[must_use]
+    pub fn waiting_on(&self, pipe: PipeId) -> Vec<RequestId> {
+        let waits = |slot: &Slot| {
+            slot.pipe == pipe
+                && matches!(slot.state, State::Waiting | State::Streaming(Parts { ended: None, .. }))
+        };
+        let found = self.slots.iter().zip(0..).filter(|(slot, _)| waits(slot));
+        found.map(|(slot, index)| self.id(index, slot.generation)).collect()
+    }
+
+    /// The ids whose deadline is over, unlinked from the wheel; the caller ends each.
+    pub fn expired(&mut self, now: Instant) -> Vec<RequestId> {
+        let target = self.ticks_until(now);
+        let mut expired = Vec::new();
+        let first = (self.swept + 1).max(target.saturating_sub(BUCKETS as u64 - 1));
+        for tick in first..=target {
+            let mut index = self.buckets[bucket_of(tick) as usize];
+            while index != NIL {
+                let slot = &self.slots[index as usize];
+                let (next, due, generation) = (slot.next, slot.deadline <= now, slot.generation);
+                if due {
+                    self.unlink(index);
+                    expired.push(self.id(index, generation));
+                }
+                index = next;
+            }
+        }
+        self.swept = self.swept.max(target);
+        expired
+    }
+
+    /// When to look for expired requests next: at most one turn of the wheel ahead.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        if self.is_empty() {
+            return None;
+        }
+        let ahead =
+            (1..=BUCKETS as u64).find(|tick| self.buckets[bucket_of(self.swept + tick) as usize] != NIL)?;
+        let ticks = u32::try_from(self.swept + ahead).unwrap_or(u32::MAX);
+        Some(self.epoch + TICK * ticks)
+    }
+
+    fn grow(&mut self, now: Instant, pipe: PipeId) -> u32 {
+        let index = u32::try_from(self.slots.len()).expect("the limit fits an index");
+        self.slots.push(Slot {
+            generation: 0,
+            previous: NIL,
+            next: NIL,
+            bucket: None,
+            deadline: now,
+            patience: Duration::ZERO,
+            sent_at: now,
+            pipe,
+            end: u64::MAX,
+            waker: None,
+            state: State::Free,
+        });
+        index
+    }
+
+    #[inline]
+    fn id(&self, index: u32, generation: u64) -> RequestId {
+        RequestId(
+            u64::from(self.worker) << (INDEX_BITS + GENERATION_BITS)
+                | generation << INDEX_BITS
+                | u64::from(index),
+        )
+    }
+
+    #[inline]
+    fn index(&self, id: RequestId) -> Option<u32> {
+        let index = u32::try_from(id.0 & (SLOTS_MAX as u64 - 1)).expect("twenty bits");
+        let slot = self.slots.get(index as usize)?;
+        let same = self.id(index, slot.generation) == id && !matches!(slot.state, State::Free);
+        same.then_some(index)
+    }
+
+    /// Whole ticks since the epoch, rounded down.
+    fn ticks_until(&self, at: Instant) -> u64 {
+        let nanos = at.saturating_duration_since(self.epoch).as_nanos() / TICK.as_nanos();
+        u64::try_from(nanos).unwrap_or(u64::MAX)
+    }
+
+    fn link(&mut self, index: u32) {
+        // Rounded up, and never into a tick already swept: a bucket is looked at when all in it may be due.
+        let tick = (self.ticks_until(self.slots[index as usize].deadline) + 1).max(self.swept + 1);
+        let bucket = bucket_of(tick);
+        let first = std::mem::replace(&mut self.buckets[bucket as usize], index);
+        let slot = &mut self.slots[index as usize];
+        (slot.previous, slot.next, slot.bucket) = (NIL, first, Some(bucket));
+        if first != NIL {
+            self.slots[first as usize].previous = index;
+        }
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        let Some(bucket) = slot.bucket.take() else { return };
+        let (previous, next) = (slot.previous, slot.next);
+        match previous {
+            NIL => self.buckets[bucket as usize] = next,
+            _ => self.slots[previous as usize].next = next,
+        }
+        if next != NIL {
+            self.slots[next as usize].previous = previous;
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the remainder is below BUCKETS")]
+const fn bucket_of(tick: u64) -> u16 {
+    (tick % BUCKETS as u64) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIPE: PipeId = PipeId { index: 0, generation: 0 };
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn an_id_that_was_closed_finds_nothing_even_when_its_slot_is_used_again() {
+        let now = Instant::now();
+        let mut table = Pending::new(3, 8, now);
+        let first = table.open(now, now + ms(10), PIPE).unwrap();
+        assert_eq!(Pending::worker_of(first), 3);
+        table.close(first);
+        let second = table.open(now, now + ms(10), PIPE).unwrap();
+        assert_ne!(first, second);
+        assert!(table.find(first).is_none() && table.find(second).is_some());
+        table.close(first);
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn a_full_table_refuses() {
+        let now = Instant::now();
+        let mut table = Pending::new(0, 2, now);
+        let id = table.open(now, now, PIPE).unwrap();
+        table.open(now, now, PIPE).unwrap();
+        assert!(table.open(now, now, PIPE).is_none());
+        table.close(id);
+        assert!(table.open(now, now, PIPE).is_some());
+    }
+
+    /// Deadlines from one tick to several turns of the wheel, swept at uneven times, against the naive truth.
+    #[test]
+    fn every_deadline_expires_within_a_tick_and_never_early() {
+        let seed = std::env::var("BUS_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok())
+            .unwrap_or_else(|| fastrand::u64(..));
+        println!("BUS_SEED={seed}");
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let epoch = Instant::now();
+        let mut now = epoch;
+        let mut table = Pending::new(0, 1 << 16, epoch);
+        let mut naive: Vec<(Instant, RequestId)> = Vec::new();
+        for _ in 0..20_000 {
+            let deadline = now + Duration::from_micros(rng.u64(0..9_000_000));
+            naive.push((deadline, table.open(now, deadline, PIPE).unwrap()));
+            if rng.u8(..) < 100 {
+                let (_, id) = naive.swap_remove(rng.usize(..naive.len()));
+                table.close(id);
+            }
+            if rng.u8(..) < 60 {
+                now += Duration::from_micros(rng.u64(0..60_000));
+                for id in table.expired(now) {
+                    let at = naive.iter().position(|(_, open)| *open == id).expect("only open ones expire");
+                    assert!(naive.swap_remove(at).0 <= now, "expired early");
+                    table.close(id);
+                }
+                let late = naive.iter().filter(|(deadline, _)| *deadline + TICK < now).count();
+                assert_eq!(late, 0, "left behind");
+                let soonest = naive.iter().map(|(deadline, _)| *deadline).min();
+                let promised = table.next_timeout();
+                assert!(soonest.is_none() || promised.is_some_and(|at| at <= soonest.unwrap() + TICK));
+            }
+        }
+        assert_eq!(table.len(), naive.len());
+    }
+}

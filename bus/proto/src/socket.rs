@@ -1,0 +1,238 @@
+//! The BUS socket: a set of pipes, each with its bounded out-queue. `send_to` one, or `send_all`.
+//!
+//! BUS has no header and no delivery promise; what is not queued is returned to the caller, who counts it.
+//! A pipe's id carries a generation: one that closed is never mistaken for its successor.
+
+use std::task::Waker;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::balancer::Load;
+use crate::envelope::{HeadWriter, Header, RequestId};
+use crate::hello::Hello;
+use crate::limits::Limits;
+use crate::outqueue::{OutQueue, PushError};
+use crate::sp::Framing;
+
+/// Names one pipe of one worker for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PipeId {
+    /// Its place.
+    pub index: u32,
+    /// Which of the pipes that had this place.
+    pub generation: u32,
+}
+
+/// One pipe, as the protocol sees it.
+#[derive(Debug)]
+pub struct Pipe {
+    /// What it still has to write.
+    pub out: OutQueue,
+    /// The writer, told once per batch.
+    waker: Option<Waker>,
+    /// What the peer said of itself.
+    pub hello: Option<Hello>,
+    /// The peer takes no new requests.
+    pub draining: bool,
+    /// Its load, seen from here.
+    pub load: Load,
+    /// When its last message came.
+    pub heard: Instant,
+    /// It has answered a ping once: its silence means something.
+    pub answers_pings: bool,
+    /// Pings since it was last heard.
+    pub pings_unanswered: u32,
+    /// It answers pings, and has not for too long: no new requests until it speaks.
+    pub silent: bool,
+    /// Stands for a pipe of another worker.
+    pub remote: Option<Remote>,
+    /// Stands for a pipe to an instance that this worker has a connection of its own to.
+    pub redundant: bool,
+    /// The ping whose pong shows that the peer has read all that was sent before it.
+    pub barrier: Option<RequestId>,
+}
+
+/// The pipe of another worker that a local one stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Remote {
+    /// The worker that has the connection.
+    pub worker: u8,
+    /// The pipe's id there.
+    pub pipe: PipeId,
+}
+
+impl Pipe {
+    /// Whether it may get a new request now.
+    #[inline]
+    #[must_use]
+    pub fn takes_requests(&self) -> bool {
+        !self.draining
+            && !self.silent
+            && !self.redundant
+            && self.hello.as_ref().is_some_and(|hello| hello.weight > 0)
+    }
+
+    /// Whether it has room for one: its hello's limit and its out-queue.
+    #[inline]
+    #[must_use]
+    pub fn has_room(&self, workers: u32) -> bool {
+        let limit = self.hello.as_ref().map_or(0, |hello| hello.limit);
+        // A pipe that several workers share grants each an equal part of its limit, one at least.
+        let limit = if self.remote.is_some() { limit.div_ceil(workers) } else { limit };
+        (limit == 0 || self.load.in_flight < limit) && self.out.has_room()
+    }
+}
+
+/// The pipes of one worker.
+#[derive(Debug)]
+pub struct Socket {
+    limits: Limits,
+    pipes: Vec<(u32, Option<Pipe>)>,
+    free: Vec<u32>,
+}
+
+impl Socket {
+    /// No pipes yet.
+    #[must_use]
+    pub const fn new(limits: Limits) -> Self {
+        Self { limits, pipes: Vec::new(), free: Vec::new() }
+    }
+
+    /// A new pipe; its out-queue starts with the opening, unless it stands for another worker's.
+    pub fn open(&mut self, now: Instant, framing: Framing, remote: Option<Remote>) -> PipeId {
+        let out = match remote {
+            None => OutQueue::new(framing, self.limits),
+            Some(_) => OutQueue::without_opening(framing, self.limits),
+        };
+        let pipe = Pipe {
+            out,
+            waker: None,
+            hello: None,
+            draining: false,
+            load: Load::new(now, 0),
+            heard: now,
+            answers_pings: false,
+            pings_unanswered: 0,
+            silent: false,
+            remote,
+            redundant: false,
+            barrier: None,
+        };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.pipes.push((0, None));
+            u32::try_from(self.pipes.len() - 1).expect("the driver bounds the number of pipes")
+        });
+        let (generation, place) = &mut self.pipes[index as usize];
+        *place = Some(pipe);
+        PipeId { index, generation: *generation }
+    }
+
+    /// Ends a pipe; what it had queued is gone.
+    pub fn close(&mut self, id: PipeId) -> Option<Pipe> {
+        let (generation, place) = self.pipes.get_mut(id.index as usize)?;
+        if *generation != id.generation {
+            return None;
+        }
+        let pipe = place.take()?;
+        *generation = generation.wrapping_add(1);
+        self.free.push(id.index);
+        Some(pipe)
+    }
+
+    /// A pipe that is still open.
+    #[inline]
+    #[must_use]
+    pub fn pipe(&self, id: PipeId) -> Option<&Pipe> {
+        let (generation, pipe) = self.pipes.get(id.index as usize)?;
+        pipe.as_ref().filter(|_| *generation == id.generation)
+    }
+
+    /// The same, to change it.
+    #[inline]
+    pub fn pipe_mut(&mut self, id: PipeId) -> Option<&mut Pipe> {
+        let (generation, pipe) = self.pipes.get_mut(id.index as usize)?;
+        pipe.as_mut().filter(|_| *generation == id.generation)
+    }
+
+    /// Every open pipe.
+    pub fn pipes(&self) -> impl Iterator<Item = (PipeId, &Pipe)> {
+        let id = |index: usize, generation| PipeId {
+            index: u32::try_from(index).expect("as in open"),
+            generation,
+        };
+        self.pipes
+            .iter()
+            .enumerate()
+            .filter_map(move |(at, (generation, pipe))| Some((id(at, *generation), pipe.as_ref()?)))
+    }
+
+    /// Open pipes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pipes.len() - self.free.len()
+    }
+
+    /// Whether no pipe is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Queues a message on one pipe and tells its writer; the stream offset behind it, `None` when the pipe is gone.
+    ///
+    /// # Errors
+    /// [`PushError`] when it was not queued.
+    #[inline]
+    pub fn send_to(
+        &mut self,
+        id: PipeId,
+        header: &Header,
+        head: impl FnOnce(&mut HeadWriter<'_>),
+        body: &[Bytes],
+    ) -> Option<Result<u64, PushError>> {
+        let pipe = self.pipe_mut(id)?;
+        let pushed = pipe.out.push(header, head, body);
+        pipe.wake_writer();
+        Some(pushed)
+    }
+
+    /// Queues a message on every pipe for which `wants` holds: how many took it, and how many had no room.
+    pub fn send_all(
+        &mut self,
+        wants: impl Fn(PipeId, &Pipe) -> bool,
+        header: &Header,
+        head: impl Fn(&mut HeadWriter<'_>),
+        body: &[Bytes],
+    ) -> (usize, usize) {
+        let (mut taken, mut dropped) = (0, 0);
+        let targets: Vec<PipeId> =
+            self.pipes().filter(|(id, pipe)| wants(*id, pipe)).map(|(id, _)| id).collect();
+        for id in targets {
+            match self.send_to(id, header, &head, body) {
+                Some(Ok(_)) => taken += 1,
+                Some(Err(_)) => dropped += 1,
+                None => {}
+            }
+        }
+        (taken, dropped)
+    }
+}
+
+impl Pipe {
+    /// The writer waits for the next message.
+    pub fn await_message(&mut self, waker: &Waker) {
+        match &mut self.waker {
+            Some(current) => current.clone_from(waker),
+            None => self.waker = Some(waker.clone()),
+        }
+    }
+
+    /// Tells the writer; only the first message of a batch costs something.
+    #[inline]
+    pub fn wake_writer(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
