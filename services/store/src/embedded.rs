@@ -1,28 +1,105 @@
-//! The embedded backend (API skeleton).
+//! The embedded backend: this machine's disk, this process alone.
+//!
+//! Owns: the directory, its lock, and the parts that make transactions of an engine that has none: `view` (what
+//! reads see), `transaction` (what one attempt did), `committer` (one thread that orders, checks and writes
+//! them, many with one `fdatasync`), `resolver` (who conflicts), `watches`. The engine is fjall, used for
+//! batches and snapshots only; docs/adr/0003 has the reasons.
+//!
+//! Invariant: only the committer writes, and only it publishes views; so a view never shows half a group of
+//! commits, and never one that is not durable yet.
+
+mod committer;
+mod directory;
+mod merge;
+mod mutation;
+mod queue;
+mod resolver;
+mod transaction;
+mod view;
+mod watches;
+mod write_buffer;
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
 use bytes::Bytes;
 
+use self::{
+    committer::Committer,
+    directory::Directory,
+    queue::CommitQueue,
+    transaction::EmbeddedTransaction,
+    view::{View, Views},
+    watches::Watches,
+};
 use crate::{
     address::EmbeddedAddress,
     answer::Answer,
     backend::{Backend, BackendTransaction},
-    error::{Error, OpenError, StoreError},
+    error::OpenError,
     options::RunOptions,
 };
 
-pub(crate) struct Embedded;
+/// An open directory.
+pub(crate) struct Embedded {
+    shared: Arc<Shared>,
+}
+
+/// What transactions use of the store they belong to.
+struct Shared {
+    views: Arc<Views>,
+    queue: Arc<CommitQueue>,
+    watches: Arc<Watches>,
+    /// Joined on drop; `None` once it was.
+    committer: Option<JoinHandle<()>>,
+    /// Dropped last: unlocks the directory.
+    _directory: Directory,
+}
 
 impl Embedded {
+    /// Opens the directory, making it first when it is missing. Blocks.
     pub(crate) fn open(address: &EmbeddedAddress) -> Result<Self, OpenError> {
-        Err(OpenError::Locked { dir: address.dir.clone() })
+        let directory = Directory::open(&address.dir)?;
+        let first = View::newest(&directory.database, &directory.keyspace, directory.version);
+        let views = Arc::new(Views::new(first));
+        let queue = Arc::new(CommitQueue::default());
+        let watches = Arc::new(Watches::default());
+        let committer = Committer::new(
+            &directory,
+            address.durability,
+            Arc::clone(&views),
+            Arc::clone(&queue),
+            Arc::clone(&watches),
+        );
+        let committer = thread::Builder::new()
+            .name("store-committer".to_owned())
+            .spawn(|| committer.run())
+            .map_err(|source| OpenError::Directory { dir: address.dir.clone(), source })?;
+        let shared = Shared { views, queue, watches, committer: Some(committer), _directory: directory };
+        Ok(Self { shared: Arc::new(shared) })
     }
 }
 
 impl Backend for Embedded {
     fn begin(&self, _options: &RunOptions) -> Box<dyn BackendTransaction> {
-        unreachable!("never open")
+        Box::new(EmbeddedTransaction::new(Arc::clone(&self.shared)))
     }
 
-    fn get(&self, _key: &[u8]) -> Answer<'_, Option<Bytes>> {
-        Err(Error::from(StoreError::Closed)).into()
+    fn get(&self, key: &[u8]) -> Answer<'_, Option<Bytes>> {
+        self.shared.views.newest().get(key).into()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.queue.close();
+        self.watches.close();
+        if let Some(committer) = self.committer.take()
+            && committer.join().is_err()
+        {
+            tracing::error!("the store's committer had panicked");
+        }
     }
 }

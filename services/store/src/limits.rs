@@ -56,6 +56,6 @@ pub const GROUP_LEN_MAX: usize = 4_096;
 /// Bytes of one group: bounds the journal write that all its commits wait for.
 pub const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Boundaries that conflict detection remembers; when more would be needed, the oldest are forgotten and
-/// transactions that started before them get `transaction_too_old`.
-pub const CONFLICT_BOUNDARIES_MAX: usize = 2_000_000;
+/// Writes that conflict detection remembers, some 150 bytes each; when more would be needed, the oldest are
+/// forgotten and transactions that began before them get `transaction_too_old`.
+pub const CONFLICT_WRITES_MAX: usize = 2_000_000;

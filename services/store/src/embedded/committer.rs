@@ -1,0 +1,239 @@
+//! The one thread that writes.
+//!
+//! Takes all commits that wait, checks them one after the other, and writes those that passed as one batch of the
+//! engine with one `fdatasync`: the disk is asked once however many wait. All commits of a group have one
+//! version; their order within it is the last part of their versionstamp, as in FoundationDB.
+//!
+//! Invariant: a group is durable before its view is published, and published before any of its commits is
+//! acknowledged.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, PersistMode};
+use tokio::sync::oneshot;
+
+use super::{
+    directory::{Directory, VERSION_KEY},
+    mutation::{Mutation, add, stamped},
+    queue::{Arrived, CommitQueue, CommitRequest},
+    resolver::Resolver,
+    view::{View, Views},
+    watches::Watches,
+};
+use crate::{
+    address::Durability,
+    error::{Error, StoreError},
+    limits,
+};
+
+/// How long the committer waits for work before it renews the view: an old one keeps files that compaction has
+/// replaced.
+const IDLE: Duration = Duration::from_secs(1);
+
+type Stamp = [u8; limits::STAMP_BYTES];
+
+/// The committer's state.
+pub(crate) struct Committer {
+    database: Database,
+    keyspace: Keyspace,
+    persist: PersistMode,
+    views: Arc<Views>,
+    queue: Arc<CommitQueue>,
+    watches: Arc<Watches>,
+    resolver: Resolver,
+    version: u64,
+    /// Why nothing can be written any more.
+    failed: Option<String>,
+}
+
+/// The commits of a group that passed, and what they wrote together.
+struct Group {
+    version: u64,
+    view: Arc<View>,
+    written: BTreeMap<Bytes, Option<Bytes>>,
+    accepted: Vec<(oneshot::Sender<Result<Stamp, Error>>, Stamp)>,
+}
+
+impl Committer {
+    pub(crate) fn new(
+        directory: &Directory,
+        durability: Durability,
+        views: Arc<Views>,
+        queue: Arc<CommitQueue>,
+        watches: Arc<Watches>,
+    ) -> Self {
+        Self {
+            database: directory.database.clone(),
+            keyspace: directory.keyspace.clone(),
+            persist: match durability {
+                Durability::Fsync => PersistMode::SyncData,
+                Durability::Buffered => PersistMode::Buffer,
+            },
+            views,
+            queue,
+            watches,
+            resolver: Resolver::new(directory.version),
+            version: directory.version,
+            failed: None,
+        }
+    }
+
+    /// Commits until the queue is closed and empty.
+    pub(crate) fn run(mut self) {
+        // If this thread panics, those who wait must not wait for ever.
+        let _abandon = Abandon(Arc::clone(&self.queue));
+        loop {
+            match self.queue.take(IDLE) {
+                Arrived::Group(requests) => self.commit(requests),
+                Arrived::Idle => self.publish(self.version),
+                Arrived::Closed => break,
+            }
+            self.resolver.forget(Instant::now());
+        }
+    }
+
+    fn commit(&mut self, requests: Vec<CommitRequest>) {
+        if let Some(reason) = &self.failed {
+            let replies = requests.into_iter().map(|request| request.reply);
+            return refuse(replies, || StoreError::WriteFailed { reason: reason.clone() });
+        }
+        let mut group = Group {
+            version: self.version + 1,
+            view: self.views.newest(),
+            written: BTreeMap::new(),
+            accepted: Vec::new(),
+        };
+        let mut requests = requests.into_iter();
+        while let Some(request) = requests.next() {
+            let read_version = request.read_version.unwrap_or(group.version);
+            if let Err(error) = self.resolver.check(read_version, &request.reads) {
+                request.reply.send(Err(error.into())).ok();
+                continue;
+            }
+            let stamp = group.next_stamp();
+            if let Err(error) = group.apply(request.mutations, &stamp, &mut self.resolver) {
+                // Nothing of the group is written yet, so none of it happened.
+                let replies = group.accepted.into_iter().map(|(reply, _)| reply);
+                let replies = replies.chain([request.reply]).chain(requests.map(|request| request.reply));
+                let reason = Arc::new(error);
+                return refuse(replies, || StoreError::Read(Box::new(Arc::clone(&reason))));
+            }
+            group.accepted.push((request.reply, stamp));
+        }
+        if !group.accepted.is_empty() {
+            self.write(group);
+        }
+    }
+
+    fn write(&mut self, group: Group) {
+        let mut batch = self.database.batch().durability(Some(self.persist));
+        for (key, value) in &group.written {
+            match value {
+                Some(value) => batch.insert(&self.keyspace, key.clone(), value.clone()),
+                None => batch.remove(&self.keyspace, key.clone()),
+            }
+        }
+        batch.insert(&self.keyspace, VERSION_KEY, group.version.to_be_bytes());
+        if let Err(error) = batch.commit() {
+            tracing::error!(%error, "the store failed to write and takes no more writes");
+            let reason = error.to_string();
+            self.failed = Some(reason.clone());
+            let replies = group.accepted.into_iter().map(|(reply, _)| reply);
+            return refuse(replies, || StoreError::WriteFailed { reason: reason.clone() });
+        }
+        self.version = group.version;
+        self.publish(group.version);
+        for (reply, stamp) in group.accepted {
+            reply.send(Ok(stamp)).ok();
+        }
+        self.watches.written(group.written.iter());
+    }
+
+    fn publish(&self, version: u64) {
+        self.views.publish(View::newest(&self.database, &self.keyspace, version));
+    }
+}
+
+impl Group {
+    fn next_stamp(&self) -> Stamp {
+        let order = u16::try_from(self.accepted.len()).expect("a group has at most GROUP_LEN_MAX commits");
+        let mut stamp = [0; limits::STAMP_BYTES];
+        stamp[..8].copy_from_slice(&self.version.to_be_bytes());
+        stamp[8..].copy_from_slice(&order.to_be_bytes());
+        stamp
+    }
+
+    /// Does what one transaction wrote, and remembers it for those that come after.
+    fn apply(
+        &mut self,
+        mutations: Vec<Mutation>,
+        stamp: &Stamp,
+        resolver: &mut Resolver,
+    ) -> Result<(), Error> {
+        let now = Instant::now();
+        for mutation in mutations {
+            let (key, value) = match mutation {
+                Mutation::Set { key, value } => (key, Some(value)),
+                Mutation::Clear { key } => (key, None),
+                Mutation::Add { key, operand } => {
+                    let sum = add(self.value(&key)?.as_deref(), &operand);
+                    (key, Some(sum))
+                }
+                Mutation::SetStampedKey { key, offset, value } => (stamped(&key, offset, stamp), Some(value)),
+                Mutation::SetStampedValue { key, value, offset } => {
+                    (key, Some(stamped(&value, offset, stamp)))
+                }
+                Mutation::ClearRange { begin, end } => {
+                    resolver.wrote_range(self.version, &begin, &end, now);
+                    self.clear_range(&begin, &end)?;
+                    continue;
+                }
+            };
+            resolver.wrote_key(self.version, &key, now);
+            self.written.insert(key, value);
+        }
+        Ok(())
+    }
+
+    fn value(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        match self.written.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.view.get(key),
+        }
+    }
+
+    fn clear_range(&mut self, begin: &Bytes, end: &Bytes) -> Result<(), Error> {
+        if begin >= end {
+            return Ok(());
+        }
+        for (_, value) in self.written.range_mut(begin.clone()..end.clone()) {
+            *value = None;
+        }
+        for key in self.view.keys(begin, end) {
+            self.written.insert(key?, None);
+        }
+        Ok(())
+    }
+}
+
+fn refuse(
+    replies: impl Iterator<Item = oneshot::Sender<Result<Stamp, Error>>>,
+    reason: impl Fn() -> StoreError,
+) {
+    for reply in replies {
+        reply.send(Err(reason().into())).ok();
+    }
+}
+
+struct Abandon(Arc<CommitQueue>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}

@@ -1,0 +1,91 @@
+//! The directory of an embedded store: `lock`, and `engine` with fjall's files.
+//!
+//! Owns: locking, making a new engine so that a crash in the middle leaves nothing half made, and the version
+//! that the last commit had. Invariant: whoever holds a [`Directory`] is the only one in the world.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::Path,
+};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use crate::{error::OpenError, limits};
+
+/// Key of the last commit's version, 8 bytes big-endian: written with every group.
+pub(crate) const VERSION_KEY: &[u8] = &[limits::SYSTEM_KEY_PREFIX, b'v'];
+
+/// Blocks of the engine's files kept in memory, in bytes. Documents that are read often should fit.
+const CACHE_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Threads that flush and compact: few, because the workers need the cores.
+const ENGINE_THREADS: usize = 2;
+
+/// An engine that is open, and the lock that makes it ours.
+pub(crate) struct Directory {
+    pub(crate) keyspace: Keyspace,
+    pub(crate) database: Database,
+    /// Version of the last commit; 0 in a new store.
+    pub(crate) version: u64,
+    /// Held, not read: closing the file unlocks it.
+    _lock: File,
+}
+
+impl Directory {
+    /// Locks and opens `dir`, making what is missing.
+    pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
+        let unusable = |source| OpenError::Directory { dir: dir.to_owned(), source };
+        let damaged = |source: fjall::Error| match source {
+            fjall::Error::Locked => OpenError::Locked { dir: dir.to_owned() },
+            source => OpenError::Engine { dir: dir.to_owned(), source: Box::new(source) },
+        };
+        fs::create_dir_all(dir).map_err(unusable)?;
+        let lock = lock(dir)?;
+
+        // fjall can't open a directory whose making was interrupted, so it is made under another name.
+        let engine = dir.join("engine");
+        if !engine.try_exists().map_err(unusable)? {
+            let unfinished = dir.join("engine.new");
+            remove(&unfinished).map_err(unusable)?;
+            let (database, _) = open_engine(&unfinished).map_err(damaged)?;
+            database.persist(PersistMode::SyncAll).map_err(damaged)?;
+            drop(database);
+            fs::rename(&unfinished, &engine).map_err(unusable)?;
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(unusable)?;
+        }
+
+        let (database, keyspace) = open_engine(&engine).map_err(damaged)?;
+        let version = keyspace.get(VERSION_KEY).map_err(damaged)?;
+        let version = version.and_then(|bytes| bytes.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes);
+        Ok(Self { keyspace, database, version, _lock: lock })
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let unusable = |source| OpenError::Directory { dir: dir.to_owned(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(dir.join("lock"));
+    let file = file.map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}
+
+fn remove(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+fn open_engine(dir: &Path) -> Result<(Database, Keyspace), fjall::Error> {
+    let database = Database::builder(dir)
+        .cache_size(CACHE_BYTES)
+        .worker_threads(ENGINE_THREADS)
+        .manual_journal_persist(true)
+        .open()?;
+    let keyspace = database.keyspace("keys", KeyspaceCreateOptions::default)?;
+    Ok((database, keyspace))
+}

@@ -1,0 +1,81 @@
+//! The writes of a transaction in the order in which they were made, and how atomic add adds.
+
+use bytes::{Bytes, BytesMut};
+
+/// One write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// `key` becomes `value`.
+    Set { key: Bytes, value: Bytes },
+    /// `key` goes.
+    Clear { key: Bytes },
+    /// The keys from `begin` to before `end` go.
+    ClearRange { begin: Bytes, end: Bytes },
+    /// The value of `key` grows by `operand`.
+    Add { key: Bytes, operand: Bytes },
+    /// `key`, with the stamp at `offset`, becomes `value`.
+    SetStampedKey { key: Bytes, offset: usize, value: Bytes },
+    /// `key` becomes `value`, with the stamp at `offset`.
+    SetStampedValue { key: Bytes, value: Bytes, offset: usize },
+}
+
+impl Mutation {
+    /// What it counts towards [`crate::limits::TRANSACTION_BYTES_MAX`]: its bytes, and its conflict range's.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Set { key, value }
+            | Self::SetStampedKey { key, value, .. }
+            | Self::SetStampedValue { key, value, .. } => 3 * key.len() + 1 + value.len(),
+            Self::Add { key, operand } => 3 * key.len() + 1 + operand.len(),
+            Self::Clear { key } => 3 * key.len() + 1,
+            Self::ClearRange { begin, end } => 2 * (begin.len() + end.len()),
+        }
+    }
+}
+
+/// The sum of two little-endian integers of `operand`'s length; wraps. A missing value is zero, a shorter one is
+/// extended with zeros, a longer one cut (FoundationDB's `ADD`).
+pub(crate) fn add(value: Option<&[u8]>, operand: &[u8]) -> Bytes {
+    let mut carry = 0;
+    let digits = value.unwrap_or_default().iter().copied().chain(std::iter::repeat(0));
+    operand
+        .iter()
+        .zip(digits)
+        .map(|(&a, b)| {
+            let [low, high] = (u16::from(a) + u16::from(b) + carry).to_le_bytes();
+            carry = u16::from(high);
+            low
+        })
+        .collect()
+}
+
+/// `bytes` with `stamp` at `offset`, where it fits.
+pub(crate) fn stamped(bytes: &[u8], offset: usize, stamp: &[u8]) -> Bytes {
+    let mut stamped = BytesMut::from(bytes);
+    stamped[offset..offset + stamp.len()].copy_from_slice(stamp);
+    stamped.freeze()
+}
+
+/// The first key after `key`.
+pub(crate) fn successor(key: &[u8]) -> Bytes {
+    let mut next = BytesMut::with_capacity(key.len() + 1);
+    next.extend_from_slice(key);
+    next.extend_from_slice(&[0]);
+    next.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn add_takes_the_length_of_its_operand_and_wraps() {
+        assert_eq!(add(None, &[1, 2]), [1, 2][..]);
+        assert_eq!(add(Some(&[255]), &[1, 0]), [0, 1][..]);
+        assert_eq!(add(Some(&[1, 9, 9]), &[1]), [2][..]);
+        assert_eq!(add(Some(&[255, 255]), &[1, 0]), [0, 0][..]);
+        assert_eq!(add(Some(&[7]), &[]), [][..]);
+        let sum = add(Some(&5i64.to_le_bytes()), &(-7i64).to_le_bytes());
+        assert_eq!(sum, (-2i64).to_le_bytes()[..]);
+    }
+}

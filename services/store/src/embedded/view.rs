@@ -1,0 +1,91 @@
+//! What reads see: one moment of the store, and which moment that is.
+//!
+//! Views are made by the committer, between two batches. fjall's own snapshots may be taken at any time, but a
+//! flush that ends while a batch is being applied lets them see half of it (lsm-tree's
+//! `SuperVersions::upgrade_version` raises the visible sequence number past the batch's).
+//!
+//! Invariant: a view's data are exactly those of its version, and all of them are as durable as the store promises.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, Readable};
+
+use crate::{
+    error::{Error, StoreError},
+    range::KeyValue,
+};
+
+/// One moment of the store.
+pub(crate) struct View {
+    snapshot: fjall::Snapshot,
+    keyspace: Keyspace,
+    /// The last commit that is in it.
+    pub(crate) version: u64,
+}
+
+impl View {
+    /// The moment of `version`, which is the last one written to `database`.
+    pub(crate) fn newest(database: &Database, keyspace: &Keyspace, version: u64) -> Self {
+        Self { snapshot: database.snapshot(), keyspace: keyspace.clone(), version }
+    }
+
+    /// The value of `key`.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let value = self.snapshot.get(&self.keyspace, key).map_err(read_failed)?;
+        Ok(value.map(Bytes::from))
+    }
+
+    /// The rows from `begin` to before `end`. `begin` must be before `end`.
+    pub(crate) fn scan(
+        &self,
+        begin: &[u8],
+        end: &[u8],
+    ) -> impl DoubleEndedIterator<Item = Result<KeyValue, Error>> + use<> {
+        self.snapshot.range(&self.keyspace, begin..end).map(|row| {
+            let (key, value) = row.into_inner().map_err(read_failed)?;
+            Ok(KeyValue { key: key.into(), value: value.into() })
+        })
+    }
+
+    /// The keys from `begin` to before `end`. `begin` must be before `end`.
+    pub(crate) fn keys(
+        &self,
+        begin: &[u8],
+        end: &[u8],
+    ) -> impl Iterator<Item = Result<Bytes, Error>> + use<> {
+        let rows = self.snapshot.range(&self.keyspace, begin..end);
+        rows.map(|row| row.key().map(Bytes::from).map_err(read_failed))
+    }
+}
+
+/// The newest view, shared by all threads.
+pub(crate) struct Views {
+    newest: RwLock<Arc<View>>,
+}
+
+impl Views {
+    pub(crate) fn new(first: View) -> Self {
+        Self { newest: RwLock::new(Arc::new(first)) }
+    }
+
+    /// The newest view: it has every commit that was acknowledged before this call.
+    pub(crate) fn newest(&self) -> Arc<View> {
+        // Nothing can panic under this lock.
+        Arc::clone(&self.newest.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes `view` the newest.
+    pub(crate) fn publish(&self, view: View) {
+        let view = Arc::new(view);
+        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *newest, view);
+        drop(newest);
+        // Not under the lock: closing a snapshot may clean up after many.
+        drop(old);
+    }
+}
+
+fn read_failed(error: fjall::Error) -> Error {
+    StoreError::Read(Box::new(error)).into()
+}

@@ -1,0 +1,201 @@
+//! What one attempt has written so far: in order for the committer, by key for its own reads.
+//!
+//! Invariant: `by_key` and `cleared` say together what `log` does to each key: a key in `by_key` as said there;
+//! else gone if inside `cleared`; else untouched.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Included},
+};
+
+use bytes::Bytes;
+
+use super::mutation::{Mutation, add, stamped, successor};
+use crate::{
+    error::{CallerError, Error},
+    limits,
+};
+
+/// The writes of one attempt.
+#[derive(Default)]
+pub(crate) struct WriteBuffer {
+    log: Vec<Mutation>,
+    by_key: BTreeMap<Bytes, Written>,
+    /// Begin -> end, no two of them touching.
+    cleared: BTreeMap<Bytes, Bytes>,
+    /// Where a versionstamp will decide what is there.
+    unreadable: Vec<(Bytes, Bytes)>,
+    bytes: usize,
+}
+
+/// What the writes do to one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It has this value afterwards, or none.
+    Value(Option<Bytes>),
+    /// These were added to whatever it is, in this order.
+    Added(Vec<Bytes>),
+}
+
+impl Written {
+    /// The value afterwards, with `base` before.
+    pub(crate) fn over(&self, base: Option<Bytes>) -> Option<Bytes> {
+        match self {
+            Self::Value(value) => value.clone(),
+            Self::Added(operands) => {
+                operands.iter().fold(base, |sum, operand| Some(add(sum.as_deref(), operand)))
+            }
+        }
+    }
+}
+
+impl WriteBuffer {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.log.is_empty()
+    }
+
+    /// Bytes as [`limits::TRANSACTION_BYTES_MAX`] counts them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The writes in order; leaves nothing behind.
+    pub(crate) fn take(&mut self) -> Vec<Mutation> {
+        std::mem::take(self).log
+    }
+
+    /// Adds a write. `read_version` is where the transaction reads, if it has.
+    ///
+    /// # Errors
+    /// [`CallerError::TransactionTooLarge`]; the write is not added then.
+    pub(crate) fn push(&mut self, mutation: Mutation, read_version: Option<u64>) -> Result<(), Error> {
+        let bytes = self.bytes + mutation.bytes();
+        if bytes > limits::TRANSACTION_BYTES_MAX {
+            return Err(CallerError::TransactionTooLarge { len: bytes }.into());
+        }
+        self.bytes = bytes;
+        match &mutation {
+            Mutation::Set { key, value } => {
+                self.by_key.insert(key.clone(), Written::Value(Some(value.clone())));
+            }
+            Mutation::Clear { key } => {
+                self.by_key.insert(key.clone(), Written::Value(None));
+            }
+            Mutation::ClearRange { begin, end } => self.clear_range(begin, end),
+            Mutation::Add { key, operand } => self.add(key, operand),
+            Mutation::SetStampedKey { key, offset, .. } => {
+                let first = read_version.map_or(0, |version| version + 1).to_be_bytes();
+                let first = stamped(&stamped(key, *offset, &[0; limits::STAMP_BYTES]), *offset, &first);
+                let last = stamped(key, *offset, &[u8::MAX; limits::STAMP_BYTES]);
+                self.unreadable.push((first, successor(&last)));
+            }
+            Mutation::SetStampedValue { key, .. } => {
+                self.unreadable.push((key.clone(), successor(key)));
+            }
+        }
+        self.log.push(mutation);
+        Ok(())
+    }
+
+    /// What the writes did to `key`; `None` if nothing.
+    pub(crate) fn written(&self, key: &[u8]) -> Option<Written> {
+        match self.by_key.get(key) {
+            Some(written) => Some(written.clone()),
+            None => self.is_cleared(key).then_some(Written::Value(None)),
+        }
+    }
+
+    /// Whether `key` is inside a cleared range. It may have been written since.
+    pub(crate) fn is_cleared(&self, key: &[u8]) -> bool {
+        let before = self.cleared.range::<[u8], _>((Included(&b""[..]), Included(key))).next_back();
+        before.is_some_and(|(_, end)| key < &end[..])
+    }
+
+    /// The keys written one by one, from `begin` to before `end`. `begin` must be before `end`.
+    pub(crate) fn keys(
+        &self,
+        begin: &[u8],
+        end: &[u8],
+    ) -> impl DoubleEndedIterator<Item = (&Bytes, &Written)> {
+        self.by_key.range::<[u8], _>((Included(begin), Excluded(end)))
+    }
+
+    /// Refuses a read of `begin` to before `end` that meets a versionstamp which is not known yet.
+    pub(crate) fn check_readable(&self, begin: &[u8], end: &[u8]) -> Result<(), Error> {
+        let meets = |(from, to): &(Bytes, Bytes)| begin < &to[..] && &from[..] < end;
+        if self.unreadable.iter().any(meets) {
+            return Err(CallerError::AccessedUnreadable.into());
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, key: &Bytes, operand: &Bytes) {
+        let cleared = self.is_cleared(key);
+        let written = self.by_key.entry(key.clone()).or_insert_with(|| match cleared {
+            true => Written::Value(None),
+            false => Written::Added(Vec::new()),
+        });
+        match written {
+            Written::Value(value) => *value = Some(add(value.as_deref(), operand)),
+            Written::Added(operands) => operands.push(operand.clone()),
+        }
+    }
+
+    fn clear_range(&mut self, begin: &Bytes, end: &Bytes) {
+        if begin >= end {
+            return;
+        }
+        self.by_key.extract_if::<_, _>(begin.clone()..end.clone(), |_, _| true).for_each(drop);
+        let (mut begin, mut end) = (begin.clone(), end.clone());
+        if let Some((from, to)) = self.cleared.range(..=begin.clone()).next_back()
+            && *to >= begin
+        {
+            (begin, end) = (from.clone(), end.max(to.clone()));
+        }
+        while let Some((from, to)) = self.cleared.range(begin.clone()..=end.clone()).next() {
+            end = end.max(to.clone());
+            let from = from.clone();
+            self.cleared.remove(&from);
+        }
+        self.cleared.insert(begin, end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    fn clear(buffer: &mut WriteBuffer, begin: &'static str, end: &'static str) {
+        buffer.push(Mutation::ClearRange { begin: bytes(begin), end: bytes(end) }, None).unwrap();
+    }
+
+    #[test]
+    fn cleared_ranges_that_touch_become_one() {
+        let mut buffer = WriteBuffer::default();
+        clear(&mut buffer, "b", "d");
+        clear(&mut buffer, "f", "h");
+        clear(&mut buffer, "j", "l");
+        clear(&mut buffer, "d", "g");
+        assert_eq!(buffer.cleared, [(bytes("b"), bytes("h")), (bytes("j"), bytes("l"))].into());
+        clear(&mut buffer, "a", "z");
+        assert_eq!(buffer.cleared, [(bytes("a"), bytes("z"))].into());
+        clear(&mut buffer, "c", "e");
+        assert_eq!(buffer.cleared, [(bytes("a"), bytes("z"))].into());
+        assert!(buffer.is_cleared(b"a") && !buffer.is_cleared(b"z") && !buffer.is_cleared(b"A"));
+    }
+
+    #[test]
+    fn an_add_after_a_clear_starts_from_nothing() {
+        let mut buffer = WriteBuffer::default();
+        buffer.push(Mutation::Add { key: bytes("k"), operand: bytes("\x05") }, None).unwrap();
+        assert_eq!(buffer.written(b"k"), Some(Written::Added(vec![bytes("\x05")])));
+        clear(&mut buffer, "a", "z");
+        assert_eq!(buffer.written(b"k"), Some(Written::Value(None)));
+        buffer.push(Mutation::Add { key: bytes("k"), operand: bytes("\x03") }, None).unwrap();
+        assert_eq!(buffer.written(b"k"), Some(Written::Value(Some(bytes("\x03")))));
+    }
+}
