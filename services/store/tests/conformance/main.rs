@@ -1,0 +1,125 @@
+//! What every backend must do, as tests that take a store. Runs on the embedded one; a backend joins with one
+//! more module below that says how to get a [`Place`].
+//!
+//! Invariant: a test uses only keys inside its own subspace, so that tests share a cluster.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panic and print their seed")]
+
+mod isolation;
+mod ranges;
+mod serializable;
+mod watches;
+mod writes;
+
+use std::time::Duration;
+
+use store::{Error, RunOptions, Store, Subspace};
+
+/// Where a test may write, and how it lets time pass.
+pub(crate) struct Place {
+    pub(crate) store: Store,
+    pub(crate) keys: Subspace,
+    /// Whether the clock can be moved; a cluster's has to be waited for.
+    clock: Clock,
+    /// Removed with everything in it at the end.
+    _dir: Option<tempfile::TempDir>,
+}
+
+enum Clock {
+    Virtual,
+}
+
+impl Place {
+    pub(crate) fn key(&self, name: &str) -> Vec<u8> {
+        self.keys.pack(&(name,))
+    }
+
+    /// Lets transactions that are open now get older.
+    pub(crate) async fn pass(&self, time: Duration) {
+        match self.clock {
+            Clock::Virtual => {
+                tokio::time::pause();
+                tokio::time::advance(time).await;
+                tokio::time::resume();
+            }
+        }
+    }
+
+    pub(crate) async fn set(&self, name: &str, value: &[u8]) {
+        let key = self.key(name);
+        let set = async |tx: &store::Transaction| tx.set(&key, value);
+        self.store.run(&PATIENT, set).await.unwrap();
+    }
+
+    pub(crate) async fn get(&self, name: &str) -> Option<Vec<u8>> {
+        self.store.get(&self.key(name)).await.unwrap().map(|value| value.to_vec())
+    }
+
+    pub(crate) async fn set_all(&self, names: impl Iterator<Item = String>) {
+        let names: Vec<_> = names.collect();
+        let set = async |tx: &store::Transaction| {
+            names.iter().try_for_each(|name| tx.set(&self.key(name), name.as_bytes()))
+        };
+        self.store.run(&PATIENT, set).await.unwrap();
+    }
+}
+
+/// Longer than any time that a test lets pass.
+pub(crate) const PATIENT: RunOptions =
+    RunOptions { timeout: Duration::from_secs(60), retries_max: 1000, idempotent: false };
+
+/// The number that a value holds; 0 when there is none.
+pub(crate) fn number(value: Option<impl AsRef<[u8]>>) -> u64 {
+    value.map_or(0, |value| u64::from_le_bytes(value.as_ref().try_into().unwrap()))
+}
+
+/// The seed of this run: `STORE_SEED`, or a new one, printed either way.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("STORE_SEED").ok().map(|seed| seed.parse().expect("STORE_SEED is a number"));
+    let seed = given.unwrap_or_else(|| fastrand::u64(..));
+    println!("STORE_SEED={seed}");
+    seed
+}
+
+pub(crate) type Outcome = Result<(), Error>;
+
+macro_rules! conformance {
+    ($($module:ident: $($test:ident),+;)+) => {
+        mod embedded {
+            use super::{Clock, Place};
+
+            async fn place() -> Place {
+                let dir = tempfile::tempdir().unwrap();
+                let address = format!("embedded:{}", dir.path().display()).parse().unwrap();
+                let store = store::Store::open(&address).unwrap();
+                Place { store, keys: "conformance".into(), clock: Clock::Virtual, _dir: Some(dir) }
+            }
+
+            $($(
+                #[tokio::test]
+                async fn $test() {
+                    super::$module::$test(&place().await).await;
+                }
+            )+)+
+        }
+    };
+}
+
+conformance! {
+    isolation: an_update_is_not_lost, write_skew_is_refused, a_phantom_is_refused, a_cleared_range_conflicts,
+        a_blind_write_does_not_conflict, snapshot_reads_do_not_conflict, a_read_only_transaction_does_not_conflict,
+        reads_see_one_moment, a_failed_closure_writes_nothing, retries_end, time_ends,
+        an_application_error_after_a_conflict_is_retried, a_transaction_gets_too_old,
+        a_transaction_that_is_too_old_cannot_commit, an_acknowledged_write_is_seen_by_all_that_start_later;
+    ranges: a_range_comes_in_order_across_batches, a_range_goes_backwards, a_limit_ends_a_range, pages_continue,
+        selectors_step_over_keys, own_writes_show_in_ranges, a_limited_range_conflicts_only_where_it_read,
+        an_empty_or_inverted_range_is_empty;
+    writes: a_transaction_reads_its_own_writes, add_adds_without_conflicts, add_follows_foundationdb,
+        stamps_order_keys_as_the_commits, a_stamped_value_is_the_commit_stamp, a_stamp_is_unreadable_before_its_commit,
+        only_a_committed_write_has_a_stamp, a_key_has_a_limit, a_value_has_a_limit, a_transaction_has_a_limit,
+        a_stamp_must_fit, large_values_come_back;
+    watches: a_watch_fires_on_a_change, a_watch_sees_a_change_before_it_was_entered,
+        a_watch_does_not_fire_for_the_same_value, a_watch_of_a_cleared_range_fires,
+        a_watch_of_a_failed_transaction_ends, watches_are_bounded;
+    serializable: random_transactions_replay_in_commit_order, counters_add_up_over_threads;
+}

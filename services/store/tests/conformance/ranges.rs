@@ -1,0 +1,147 @@
+//! Ranges: order, direction, limits, continuation, selectors, and own writes among them.
+
+use std::cell::Cell;
+
+use store::{Error, KeySelector, KeyValue, Range, Transaction, limits};
+
+use super::{PATIENT, Place};
+
+/// More than fit into three batches, and not a multiple.
+const ROWS: usize = 3 * limits::BATCH_ROWS_MAX + 17;
+
+fn name(index: usize) -> String {
+    format!("{index:05}")
+}
+
+fn names(rows: &[KeyValue]) -> Vec<String> {
+    rows.iter().map(|row| String::from_utf8(row.value.to_vec()).unwrap()).collect()
+}
+
+async fn filled(place: &Place) -> Range {
+    place.set_all((0..ROWS).map(name)).await;
+    place.store.run(&PATIENT, async |tx| tx.set(&place.keys.pack(&(0,)), b"")).await.unwrap();
+    Range::between(place.key(""), place.key("~"))
+}
+
+async fn read(place: &Place, range: Range) -> Vec<String> {
+    let rows = place.store.read(&PATIENT, async |snapshot| snapshot.range(range.clone()).await);
+    names(&rows.await.unwrap())
+}
+
+pub(crate) async fn a_range_comes_in_order_across_batches(place: &Place) {
+    let range = filled(place).await;
+    assert_eq!(read(place, range.clone()).await, (0..ROWS).map(name).collect::<Vec<_>>());
+    let first = place.store.run(&PATIENT, async |tx| tx.range_batch(&range).await).await.unwrap();
+    assert!(first.rows.len() <= limits::BATCH_ROWS_MAX && first.next.is_some());
+}
+
+pub(crate) async fn a_range_goes_backwards(place: &Place) {
+    let range = filled(place).await.reversed();
+    assert_eq!(read(place, range.clone()).await, (0..ROWS).rev().map(name).collect::<Vec<_>>());
+    assert_eq!(read(place, range.limit(2)).await, [name(ROWS - 1), name(ROWS - 2)]);
+}
+
+pub(crate) async fn a_limit_ends_a_range(place: &Place) {
+    let range = filled(place).await;
+    for limit in [0, 1, limits::BATCH_ROWS_MAX, limits::BATCH_ROWS_MAX + 1, ROWS, ROWS + 1] {
+        assert_eq!(read(place, range.clone().limit(limit)).await.len(), limit.min(ROWS));
+    }
+}
+
+pub(crate) async fn pages_continue(place: &Place) {
+    let range = filled(place).await;
+    for range in [range.clone(), range.reversed()] {
+        let (mut seen, mut page) = (Vec::new(), range.clone().limit(100));
+        loop {
+            let rows = place.store.read(&PATIENT, async |snapshot| snapshot.range(page.clone()).await);
+            let rows = rows.await.unwrap();
+            let Some(last) = rows.last() else { break };
+            page = page.after(&last.key);
+            seen.extend(names(&rows));
+        }
+        assert_eq!(seen, read(place, range).await);
+    }
+}
+
+pub(crate) async fn selectors_step_over_keys(place: &Place) {
+    place.set_all(["b", "d", "f"].map(str::to_owned).into_iter()).await;
+    let select = async |selector: KeySelector| {
+        let key = place.store.run(&PATIENT, async |tx| tx.select(&selector).await).await.unwrap();
+        place.keys.unpack::<(String,)>(&key).map_or_else(|_| "outside".to_owned(), |(name,)| name)
+    };
+    let key = |name| place.key(name);
+    assert_eq!(select(KeySelector::first_greater_or_equal(key("d"))).await, "d");
+    assert_eq!(select(KeySelector::first_greater_than(key("d"))).await, "f");
+    assert_eq!(select(KeySelector::first_greater_or_equal(key("c"))).await, "d");
+    assert_eq!(select(KeySelector::last_less_than(key("d"))).await, "b");
+    assert_eq!(select(KeySelector::last_less_or_equal(key("d"))).await, "d");
+    assert_eq!(select(KeySelector { offset: 2, ..KeySelector::first_greater_than(key("b")) }).await, "f");
+    assert_eq!(select(KeySelector { offset: -1, ..KeySelector::last_less_than(key("f")) }).await, "b");
+    assert_eq!(select(KeySelector::last_less_than(key("b"))).await, "outside");
+    let rows = place.store.run(&PATIENT, async |tx| {
+        let range = Range::selected(
+            KeySelector::last_less_than(place.key("f")),
+            KeySelector { offset: 2, ..KeySelector::first_greater_or_equal(place.key("d")) },
+        );
+        tx.set(&place.key("e"), b"e")?;
+        tx.clear(&place.key("d"))?;
+        tx.range(range).await
+    });
+    // With `e` in and `d` out: from `e` to before the second key from `d` on, which is `f`.
+    assert_eq!(names(&rows.await.unwrap()), ["e"]);
+}
+
+pub(crate) async fn own_writes_show_in_ranges(place: &Place) {
+    let range = filled(place).await;
+    let mut model: std::collections::BTreeSet<_> = (0..ROWS).map(name).collect();
+    let seen = place.store.run(&PATIENT, async |tx| {
+        tx.clear_range(&place.key(&name(10)), &place.key(&name(300)))?;
+        for extra in ["00020", "000205", "00299", "90000"] {
+            tx.set(&place.key(extra), extra.as_bytes())?;
+        }
+        tx.clear(&place.key(&name(301)))?;
+        tx.add(&place.key(&name(302)), b"\0\0\0\0\x01")?;
+        Ok::<_, Error>((tx.range(range.clone()).await?, tx.range(range.clone().reversed()).await?))
+    });
+    let (forward, mut backward) = seen.await.unwrap();
+    model.retain(|name| !("00010".."00300").contains(&name.as_str()) && name != "00301" && name != "00302");
+    model.extend(["00020", "000205", "00299", "90000", "00303"].map(str::to_owned));
+    let mut expected: Vec<_> = model.into_iter().collect();
+    // The one that was added to: '2' + 1 = '3', at its old place.
+    expected.insert(expected.iter().position(|name| name == "00303").unwrap(), "00303".to_owned());
+    assert_eq!(names(&forward), expected);
+    backward.reverse();
+    assert_eq!(forward, backward);
+    assert_eq!(names(&forward), read(place, range).await, "and are the same after the commit");
+}
+
+pub(crate) async fn a_limited_range_conflicts_only_where_it_read(place: &Place) {
+    let range = filled(place).await;
+    for (written, expected) in [("00001", 2), ("000015", 2), ("00003", 1), ("00900", 1)] {
+        let attempts = Cell::new(0);
+        let read = place.store.run(&PATIENT, async |tx| {
+            attempts.set(attempts.get() + 1);
+            assert_eq!(tx.range(range.clone().limit(3)).await?.len(), 3);
+            if attempts.get() == 1 {
+                place.set(written, written.as_bytes()).await;
+            }
+            tx.set(&place.keys.pack(&("~done",)), b"")
+        });
+        read.await.unwrap();
+        assert_eq!(attempts.get(), expected, "{written}");
+    }
+}
+
+pub(crate) async fn an_empty_or_inverted_range_is_empty(place: &Place) {
+    let (a, z) = (place.key("a"), place.key("z"));
+    place.set("m", b"x").await;
+    let read = async |tx: &Transaction| {
+        assert_eq!(tx.range(Range::between(&z, &a)).await?, []);
+        assert_eq!(tx.range(Range::between(&a, &a)).await?, []);
+        tx.clear_range(&a, &a)?;
+        assert_eq!(tx.range(Range::between(&a, &z)).await?.len(), 1);
+        assert!(tx.clear_range(&z, &a).is_err());
+        Ok::<_, Error>(())
+    };
+    place.store.run(&PATIENT, read).await.unwrap();
+}
