@@ -163,6 +163,7 @@ pub trait Serve: 'static {
 }
 
 /// The answer to one request.
+#[expect(clippy::large_enum_variant, reason = "moved once; a box would cost an allocation per reply")]
 pub enum Serving {
     /// Known at once.
     Now(Response),

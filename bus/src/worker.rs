@@ -1,47 +1,154 @@
 //! Worker threads: each with a tokio `LocalRuntime`, its own [`Bus`] and its own state.
+//!
+//! One thread, one runtime, one share of everything (docs/adr/0001). What leaves a worker leaves as the answer to a
+//! question that was sent to it.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
 
-use crate::api::{Bus, Seed};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::bind::Seed;
+use crate::bus::Bus;
+
+/// Questions that wait for one worker: admin and telemetry ask some a second.
+const JOBS: usize = 64;
+/// Tasks run between two looks at the sockets. More of them share a write, fewer see new bytes sooner.
+const EVENT_INTERVAL: u32 = 61;
+
+type Last = Pin<Box<dyn Future<Output = ()>>>;
+
+/// What a worker is told to do.
+enum Job<S> {
+    Ask(Box<dyn FnOnce(&S) + Send>),
+    Stop(Box<dyn FnOnce(Rc<S>) -> Last + Send>),
+}
 
 /// The threads of a role, each with a state `S` that never leaves it.
 pub struct Workers<S> {
-    _s: std::marker::PhantomData<fn(S)>,
+    jobs: Vec<mpsc::Sender<Job<S>>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// Starts one thread per seed. `build` runs on each thread, inside its runtime: it spawns the local tasks
 /// (listeners, connections) and returns the worker's state. Returns when every `build` has, with the first error.
 ///
 /// # Errors
-/// A thread that cannot be started, or the first `build` that failed.
+/// A thread that cannot be started, or the first `build` that failed; the other threads have ended then.
 pub fn start<S: 'static, B>(name: &str, seeds: Vec<Seed>, build: B) -> io::Result<Workers<S>>
 where
     B: Fn(usize, Bus) -> io::Result<S> + Clone + Send + 'static,
 {
-    let _ = (name, seeds, build);
-    Err(io::Error::other("stub"))
+    let mut workers = Workers { jobs: Vec::new(), threads: Vec::new() };
+    let mut built = Vec::new();
+    for (index, seed) in seeds.into_iter().enumerate() {
+        let (jobs, inbox) = mpsc::channel(JOBS);
+        let (report, outcome) = sync_channel(1);
+        let build = build.clone();
+        let run = move || {
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .event_interval(EVENT_INTERVAL)
+                .build_local(LocalOptions::default());
+            match runtime {
+                Ok(runtime) => runtime.block_on(work(inbox, report, || build(index, seed.start()))),
+                Err(error) => drop(report.send(Err(error))),
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("{name}-{index}")).spawn(run)?;
+        workers.jobs.push(jobs);
+        workers.threads.push(thread);
+        built.push(outcome);
+    }
+    for outcome in built {
+        outcome.recv().unwrap_or_else(|_| Err(io::Error::other("a worker panicked while it was built")))?;
+    }
+    Ok(workers)
+}
+
+async fn work<S>(
+    mut inbox: mpsc::Receiver<Job<S>>,
+    report: std::sync::mpsc::SyncSender<io::Result<()>>,
+    build: impl FnOnce() -> io::Result<S>,
+) {
+    let state = match build() {
+        Ok(state) => Rc::new(state),
+        Err(error) => return drop(report.send(Err(error))),
+    };
+    drop(report.send(Ok(())));
+    while let Some(job) = inbox.recv().await {
+        match job {
+            Job::Ask(question) => question(&state),
+            Job::Stop(last) => return last(state).await,
+        }
+    }
 }
 
 impl<S: 'static> Workers<S> {
-    /// Runs `question` on every worker's thread and gathers the answers in the workers' order (admin, telemetry: never per request).
-    /// A worker that has ended is left out.
+    /// Runs `question` on every worker's thread and gathers the answers in the workers' order (admin, telemetry: never
+    /// per request). A worker that has ended is left out.
+    ///
+    /// **Cancel safety**: the questions that were sent are still run.
     pub async fn ask<T, F>(&self, question: F) -> Vec<T>
     where
         T: Send + 'static,
         F: Fn(&S) -> T + Clone + Send + 'static,
     {
-        let _ = question;
-        Vec::new()
+        let mut answers = Vec::with_capacity(self.jobs.len());
+        for jobs in &self.jobs {
+            let (answer, answered) = oneshot::channel();
+            let question = question.clone();
+            let job = Job::Ask(Box::new(move |state: &S| drop(answer.send(question(state)))));
+            if jobs.send(job).await.is_ok() {
+                answers.push(answered);
+            }
+        }
+        gather(answers).await
     }
 
     /// Runs `last` on every worker (drain, with its deadline inside), then ends the threads. The answers in order.
     pub async fn stop<T, F, Fut>(self, last: F) -> Vec<T>
     where
         T: Send + 'static,
-        F: Fn(std::rc::Rc<S>) -> Fut + Clone + Send + 'static,
+        F: Fn(Rc<S>) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = T> + 'static,
     {
-        let _ = last;
-        Vec::new()
+        let mut answers = Vec::with_capacity(self.jobs.len());
+        for jobs in &self.jobs {
+            let (answer, answered) = oneshot::channel();
+            let last = last.clone();
+            let run = move |state| {
+                let last = last(state);
+                Box::pin(async move { drop(answer.send(last.await)) }) as Last
+            };
+            if jobs.send(Job::Stop(Box::new(run))).await.is_ok() {
+                answers.push(answered);
+            }
+        }
+        let answers = gather(answers).await;
+        for thread in self.threads {
+            // A worker that panicked has said so; there is nothing to add here.
+            drop(thread.join());
+        }
+        answers
     }
+
+    /// Whether every thread still runs; a worker ends early only by a panic.
+    #[must_use]
+    pub fn all_run(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+}
+
+async fn gather<T>(answers: Vec<oneshot::Receiver<T>>) -> Vec<T> {
+    let mut gathered = Vec::with_capacity(answers.len());
+    for answer in answers {
+        gathered.extend(answer.await);
+    }
+    gathered
 }

@@ -73,10 +73,11 @@ impl Node {
     /// sent before it saw the drain is still on its way.
     pub fn drain(&mut self) {
         self.draining = true;
+        if self.config.hello.is_none() {
+            return; // Nobody sends requests to one who never said what it serves.
+        }
         for id in self.own_pipes() {
-            if self.config.hello.is_some() {
-                self.send_plain(id, &Header::new(Kind::Drain));
-            }
+            self.send_plain(id, &Header::new(Kind::Drain));
             let correlation = self.next_correlation();
             self.send_plain(id, &Header { correlation, ..Header::new(Kind::Ping) });
             if let Some(pipe) = self.socket.pipe_mut(id) {

@@ -1,0 +1,273 @@
+//! The handle of one worker's bus, and what its tasks share.
+//!
+//! Everything here belongs to one thread. The node is borrowed for single calls only: never while a handler runs,
+//! never across an await.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bus_proto::node::NodeConfig;
+use bus_proto::{Hello, Input, Node, PipeId, Route};
+use bytes::Bytes;
+use tokio::task::spawn_local;
+use tracing::{debug, info, warn};
+
+use crate::bind::{Config, Seed};
+use crate::call::Call;
+use crate::crossing::{self, Crossing, Inboxes, Remotes};
+use crate::dialer;
+use crate::info::{PeerInfo, RouteInfo};
+use crate::listener;
+use crate::message::{Body, Head, Options, Serve};
+use crate::serving::Serving;
+use crate::subscription::{Subscription, Subscriptions};
+use crate::timer::{self, Timer};
+
+/// How often the end of a drain is looked for.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// How long a drain waits for peers to show that they have read it: a stock guest never does.
+const DRAIN_READ: Duration = Duration::from_secs(1);
+
+/// The handle of one worker's bus: cheap to clone, never leaves its thread.
+#[derive(Clone)]
+pub struct Bus {
+    pub(crate) inner: Rc<Inner>,
+}
+
+/// What the tasks of one worker's bus share.
+pub(crate) struct Inner {
+    pub(crate) node: RefCell<Node>,
+    pub(crate) config: Config,
+    pub(crate) timer: Timer,
+    pub(crate) serving: Serving,
+    pub(crate) inboxes: Arc<Inboxes>,
+    pub(crate) worker: u8,
+    pub(crate) remotes: RefCell<Remotes>,
+    subscriptions: RefCell<Subscriptions>,
+    /// Who is at the other end of each pipe of this worker, and whether it was dialled.
+    others: RefCell<HashMap<PipeId, (String, bool)>>,
+}
+
+impl Bus {
+    pub(crate) fn start(seed: Seed) -> Self {
+        let now = Instant::now();
+        let node = Node::new(
+            NodeConfig {
+                limits: seed.config.limits,
+                worker: seed.worker,
+                workers: seed.workers,
+                origin: seed.origin,
+                seed: fastrand::u64(..),
+                hello: seed.config.hello.clone(),
+                relay_events: seed.config.relay_events,
+            },
+            now,
+        );
+        let inner = Rc::new(Inner {
+            node: RefCell::new(node),
+            config: seed.config,
+            timer: Timer::new(now),
+            serving: Serving::default(),
+            inboxes: seed.inboxes,
+            worker: seed.worker,
+            remotes: RefCell::default(),
+            subscriptions: RefCell::default(),
+            others: RefCell::default(),
+        });
+        spawn_local(timer::run(Rc::clone(&inner)));
+        if seed.workers > 1 {
+            spawn_local(crossing::receive(Rc::clone(&inner)));
+        }
+        for listener in seed.listeners {
+            spawn_local(listener::accept(Rc::clone(&inner), listener));
+        }
+        for endpoint in inner.config.dial.clone() {
+            spawn_local(dialer::dial(Rc::clone(&inner), endpoint));
+        }
+        Self { inner }
+    }
+
+    /// The route of a request, its query ignored; `None` when nobody ever claimed it.
+    #[must_use]
+    pub fn route(&self, method: &str, path: &str) -> Option<Route> {
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        self.inner.node.borrow().directory.find(method, path)
+    }
+
+    /// The pattern of a route, `GET /profiles/{id}`; empty when it is no longer claimed.
+    #[must_use]
+    pub fn route_pattern(&self, route: Route) -> String {
+        self.inner
+            .node
+            .borrow()
+            .directory
+            .entry(route)
+            .map_or_else(String::new, |entry| entry.pattern.to_string())
+    }
+
+    /// Sends a request and waits for its reply. The first poll sends. Retries while the contract allows it and time is left.
+    pub fn request<H: Head + Unpin>(&self, route: Route, head: H, body: Body, options: Options) -> Call<H> {
+        Call::new(Rc::clone(&self.inner), route, head, body, options)
+    }
+
+    /// Sets what serves incoming requests; without it they are dropped and counted.
+    pub fn serve(&self, handler: Rc<dyn Serve>) {
+        self.inner.serving.set_handler(handler);
+    }
+
+    /// Says hello again on every pipe, and this hello on every later one.
+    pub fn set_hello(&self, hello: Hello) {
+        self.inner.node.borrow_mut().set_hello(hello);
+    }
+
+    /// The hello said now.
+    #[must_use]
+    pub fn hello(&self) -> Option<Hello> {
+        self.inner.node.borrow().config().hello.clone()
+    }
+
+    /// Publishes an event to every peer that may want it; the number of pipes it was queued on.
+    pub fn publish(&self, topic: &str, fields: &[(&str, &str)], body: Bytes) -> usize {
+        self.inner.node.borrow_mut().publish(topic, fields, &body)
+    }
+
+    /// Events of `topic`; the hello's topics are kept in step, so a bus without a hello gets none.
+    /// A slow subscriber loses the oldest ones, counted.
+    #[must_use]
+    pub fn subscribe(&self, topic: &str) -> Subscription {
+        let (subscription, is_first) = self.inner.subscriptions.borrow_mut().add(topic);
+        if is_first
+            && let Some(mut hello) = self.hello()
+            && !hello.topics.iter().any(|known| known == topic)
+        {
+            hello.topics.push(topic.to_owned());
+            self.set_hello(hello);
+        }
+        subscription
+    }
+
+    /// Asks every peer for no new requests and waits until nothing is served, outstanding or queued any more,
+    /// until `deadline` at most. True when all was finished.
+    ///
+    /// **Cancel safety**: the drain goes on, only the wait ends.
+    pub async fn drain(&self, deadline: Instant) -> bool {
+        self.inner.node.borrow_mut().drain();
+        let read_by = deadline.min(Instant::now() + DRAIN_READ);
+        loop {
+            let now = Instant::now();
+            if self.inner.is_idle(now >= read_by) {
+                return true;
+            }
+            if now >= deadline {
+                return false;
+            }
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+    }
+
+    /// Requests being served here now that could not be answered at once.
+    #[must_use]
+    pub fn in_service(&self) -> usize {
+        self.inner.serving.waiting()
+    }
+
+    /// Requests outstanding now.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.inner.node.borrow().pending.len()
+    }
+
+    /// Every pipe of this worker, those that stand for another worker's included.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        let node = self.inner.node.borrow();
+        let describe = |id| self.inner.others.borrow().get(&id).cloned().unwrap_or_default();
+        PeerInfo::list(&node, Instant::now(), describe)
+    }
+
+    /// Every route that somebody claimed.
+    #[must_use]
+    pub fn routes(&self) -> Vec<RouteInfo> {
+        RouteInfo::list(&self.inner.node.borrow())
+    }
+
+    /// Every counter by its name, in the same order at every call.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.inner.node.borrow().counters.list()
+    }
+}
+
+impl Inner {
+    /// Takes one message of a pipe, of this worker or standing for another's.
+    pub(crate) fn handle_message(self: &Rc<Self>, now: Instant, pipe: PipeId, message: Bytes) {
+        let shared = (self.inboxes.len() > 1).then(|| message.clone());
+        let input = self.node.borrow_mut().handle_message(now, pipe, message);
+        match input {
+            Input::Done => {}
+            Input::Serve { envelope, deadline } => self.serve(pipe, envelope, deadline),
+            Input::Cancelled(correlation) => self.cancel_serving(pipe, correlation),
+            Input::Event(envelope) => {
+                self.share(pipe, || Crossing::Event(envelope.message().clone()));
+                self.deliver(&envelope);
+            }
+            Input::Forward { worker, message } => self.forward(pipe, worker, message),
+            Input::Hello { conflicts } => {
+                self.log_hello(pipe, &conflicts);
+                self.share_message(pipe, shared);
+            }
+            Input::HelloRefused(error) => warn!(peer = %self.describe(pipe), %error, "hello refused"),
+            Input::Drain => {
+                info!(peer = %self.describe(pipe), "peer drains");
+                self.share_message(pipe, shared);
+            }
+        }
+    }
+
+    /// Hands an event to this worker's subscribers.
+    pub(crate) fn deliver(&self, envelope: &bus_proto::Envelope) {
+        let dropped = self.subscriptions.borrow_mut().deliver(envelope);
+        if dropped > 0 {
+            self.node.borrow_mut().counters.events_dropped += dropped;
+        }
+    }
+
+    pub(crate) fn pipe_opened(&self, pipe: PipeId, from: String, dialled: bool) {
+        self.others.borrow_mut().insert(pipe, (from, dialled));
+    }
+
+    pub(crate) fn pipe_closed(&self, pipe: PipeId) {
+        self.node.borrow_mut().close_pipe(Instant::now(), pipe);
+        self.others.borrow_mut().remove(&pipe);
+        self.cancel_all(pipe);
+        self.share(pipe, || Crossing::Closed);
+    }
+
+    /// A pipe's other side, for logs.
+    pub(crate) fn describe(&self, pipe: PipeId) -> String {
+        let node = self.node.borrow();
+        let hello = node.socket.pipe(pipe).and_then(|pipe| pipe.hello.as_ref());
+        let name = hello.map(|hello| format!("{}/{} at ", hello.service, hello.instance)).unwrap_or_default();
+        let others = self.others.borrow();
+        format!("{name}{}", others.get(&pipe).map_or("another worker", |(from, _)| from.as_str()))
+    }
+
+    fn log_hello(&self, pipe: PipeId, conflicts: &[(bus_proto::Pattern, String)]) {
+        let peer = self.describe(pipe);
+        for (pattern, holder) in conflicts {
+            warn!(%peer, route = %pattern, %holder, "route refused: another service holds it");
+        }
+        debug!(%peer, "hello");
+    }
+
+    fn is_idle(&self, may_be_unread: bool) -> bool {
+        let node = self.node.borrow();
+        self.serving.waiting() == 0
+            && node.pending.is_empty()
+            && (may_be_unread || node.drain_was_read())
+            && node.socket.pipes().all(|(_, pipe)| pipe.out.is_empty())
+    }
+}

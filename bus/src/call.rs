@@ -1,0 +1,144 @@
+//! A request under way: a slot in the pending table, no channel, no task.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bus_proto::node::Ask;
+use bus_proto::pending::{Outcome, PartsEnd};
+use bus_proto::{Envelope, Flags, Refused, RequestId, Route, limits, retry};
+use bytes::Bytes;
+
+use crate::bus::Inner;
+use crate::message::{Body, Head, Options, Reply, RequestError};
+
+/// A request under way. Dropping it frees its slot and tells the peer to cancel.
+///
+/// **Cancel safety**: dropped before its end, the request may or may not have been served.
+#[must_use = "a call does nothing until it is polled"]
+pub struct Call<H> {
+    inner: Rc<Inner>,
+    route: Route,
+    head: H,
+    body: Body,
+    options: Options,
+    sent: Option<RequestId>,
+    attempts: u32,
+}
+
+impl<H: Head + Unpin> Call<H> {
+    pub(crate) fn new(inner: Rc<Inner>, route: Route, head: H, body: Body, options: Options) -> Self {
+        Self { inner, route, head, body, options, sent: None, attempts: 0 }
+    }
+
+    fn send(&mut self) -> Result<RequestId, RequestError> {
+        let Options { deadline, flags } = self.options;
+        let ask = Ask { route: self.route, flags, deadline };
+        let now = Instant::now();
+        let sent = self.inner.node.borrow_mut().request(now, ask, |head| self.head.encode(head), &self.body);
+        let id = sent.map_err(|refused| self.refusal(refused))?;
+        self.attempts += 1;
+        self.inner.timer.arm(deadline);
+        Ok(id)
+    }
+
+    fn refusal(&self, refused: Refused) -> RequestError {
+        match refused {
+            Refused::NoInstance => RequestError::NoInstance { service: self.service() },
+            Refused::Busy { instances } => RequestError::Busy { service: self.service(), instances },
+            Refused::Pending { limit } => RequestError::Pending { limit },
+            Refused::Encode(error) => RequestError::Encode(error),
+        }
+    }
+
+    fn service(&self) -> String {
+        let node = self.inner.node.borrow();
+        node.directory.service(self.route.service).map_or_else(String::new, |service| service.name.clone())
+    }
+
+    fn reply(&self, id: RequestId, envelope: Envelope) -> Reply {
+        let more = envelope.header().flags.contains(Flags::MORE);
+        let parts = more.then(|| Parts { inner: Rc::clone(&self.inner), id, service: self.service() });
+        Reply { status: envelope.header().status, envelope, parts }
+    }
+}
+
+impl<H: Head + Unpin> Future for Call<H> {
+    type Output = Result<Reply, RequestError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            let id = match this.sent {
+                Some(id) => id,
+                None => {
+                    let id = this.send()?;
+                    *this.sent.insert(id)
+                }
+            };
+            let outcome = ready!(this.inner.node.borrow_mut().poll_reply(id, cx.waker()));
+            this.sent = None;
+            match outcome {
+                Outcome::Reply(envelope) => return Poll::Ready(Ok(this.reply(id, envelope))),
+                Outcome::Deadline => {
+                    return Poll::Ready(Err(RequestError::Deadline { service: this.service() }));
+                }
+                Outcome::Lost { written } => {
+                    let Options { deadline, flags } = this.options;
+                    if !retry::may_retry(written, flags, this.attempts, Instant::now(), deadline) {
+                        return Poll::Ready(Err(RequestError::Lost { service: this.service() }));
+                    }
+                    this.inner.node.borrow_mut().counters.requests_retried += 1;
+                }
+            }
+        }
+    }
+}
+
+impl<H> Drop for Call<H> {
+    fn drop(&mut self) {
+        if let Some(id) = self.sent {
+            self.inner.node.borrow_mut().close_request(id);
+        }
+    }
+}
+
+/// The further parts of a reply, in order. Dropping it cancels what has not come.
+pub struct Parts {
+    inner: Rc<Inner>,
+    id: RequestId,
+    service: String,
+}
+
+impl Parts {
+    /// The next part's body; `None` after the last one.
+    ///
+    /// # Errors
+    /// [`RequestError::Deadline`] when the next part does not come in time, [`RequestError::Lost`] when the
+    /// instance goes away, [`RequestError::SlowClient`] when parts come faster than they are taken.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RequestError>>> {
+        let part = ready!(self.inner.node.borrow_mut().poll_part(self.id, cx.waker()));
+        Poll::Ready(part.map(|part| {
+            part.map_err(|end| match end {
+                PartsEnd::Deadline => RequestError::Deadline { service: self.service.clone() },
+                PartsEnd::Overflow => RequestError::SlowClient { limit: limits::PARTS_BYTES_MAX },
+                PartsEnd::Lost | PartsEnd::Complete => RequestError::Lost { service: self.service.clone() },
+            })
+        }))
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.inner.node.borrow_mut().close_request(self.id);
+    }
+}

@@ -1,0 +1,195 @@
+//! Between the workers of one process: bounded lock-free inboxes, and pipes that stand for another worker's.
+//!
+//! A peer that dialled in once has its pipe on one worker. The others learn of it by its hello and open a pipe
+//! without a connection, whose messages go to the owner's inbox; replies come back the same way. Nothing is shared
+//! but the inboxes.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use bus_proto::socket::Remote;
+use bus_proto::{Envelope, Framing, PipeId};
+use bytes::Bytes;
+use crossbeam_queue::ArrayQueue;
+use tokio::sync::Notify;
+
+use crate::bus::Inner;
+
+/// Messages that wait for one worker.
+const INBOX_LEN: usize = 8192;
+
+/// What passes between workers.
+pub(crate) enum Crossing {
+    /// A message that came by `from`, for the receiver's eyes: a hello, a drain, or a reply to its request.
+    Message { from: Remote, framing: Framing, message: Bytes },
+    /// The sender's pipe named by `Letter::from` is closed.
+    Closed,
+    /// An event for the receiver's subscribers.
+    Event(Bytes),
+    /// Encoded messages to write to a pipe of the receiver.
+    Write { pipe: PipeId, chunks: Vec<Bytes>, messages: usize },
+}
+
+struct Letter {
+    from: Remote,
+    content: Crossing,
+}
+
+struct Inbox {
+    letters: ArrayQueue<Letter>,
+    arrived: Notify,
+}
+
+/// The inboxes of all workers of a process.
+pub(crate) struct Inboxes {
+    inboxes: Vec<Inbox>,
+}
+
+impl Inboxes {
+    pub(crate) fn new(workers: usize) -> Self {
+        let inbox = || Inbox { letters: ArrayQueue::new(INBOX_LEN), arrived: Notify::new() };
+        Self { inboxes: std::iter::repeat_with(inbox).take(workers).collect() }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.inboxes.len()
+    }
+
+    /// False when there is no such worker, or no room.
+    fn send(&self, to: u8, from: Remote, content: Crossing) -> bool {
+        let Some(inbox) = self.inboxes.get(usize::from(to)) else { return false };
+        let sent = inbox.letters.push(Letter { from, content }).is_ok();
+        inbox.arrived.notify_one();
+        sent
+    }
+}
+
+/// The local pipes that stand for others.
+pub(crate) type Remotes = HashMap<Remote, PipeId>;
+
+/// Takes letters for as long as the bus lives.
+pub(crate) async fn receive(inner: Rc<Inner>) {
+    let inboxes = Arc::clone(&inner.inboxes);
+    let inbox = &inboxes.inboxes[usize::from(inner.worker)];
+    loop {
+        let arrived = inbox.arrived.notified();
+        // Bounded by what was there: a flood from one worker does not starve this one's connections.
+        for _ in 0..inbox.letters.len() {
+            if let Some(letter) = inbox.letters.pop() {
+                inner.open_letter(letter);
+            }
+        }
+        if inbox.letters.is_empty() {
+            arrived.await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Inner {
+    /// Passes what came by a pipe of this worker to all others.
+    pub(crate) fn share(&self, pipe: PipeId, content: impl Fn() -> Crossing) {
+        if self.inboxes.len() == 1 || self.is_remote(pipe) {
+            return;
+        }
+        for worker in (0..=u8::MAX).take(self.inboxes.len()).filter(|worker| *worker != self.worker) {
+            self.cross(worker, pipe, content());
+        }
+    }
+
+    pub(crate) fn share_message(&self, pipe: PipeId, message: Option<Bytes>) {
+        let (Some(message), Some(framing)) = (message, self.framing(pipe)) else { return };
+        let from = Remote { worker: self.worker, pipe };
+        self.share(pipe, || Crossing::Message { from, framing, message: message.clone() });
+    }
+
+    /// A reply that came here belongs to `worker`.
+    pub(crate) fn forward(&self, pipe: PipeId, worker: u8, message: Bytes) {
+        let Some(framing) = self.framing(pipe) else { return };
+        if usize::from(worker) >= self.inboxes.len() || self.is_remote(pipe) {
+            self.node.borrow_mut().counters.reply_late += 1;
+            return;
+        }
+        let from = Remote { worker: self.worker, pipe };
+        self.cross(worker, pipe, Crossing::Message { from, framing, message });
+    }
+
+    fn cross(&self, to: u8, pipe: PipeId, content: Crossing) {
+        let sent = self.inboxes.send(to, Remote { worker: self.worker, pipe }, content);
+        let counters = &mut self.node.borrow_mut().counters;
+        *(if sent { &mut counters.crossed } else { &mut counters.crossed_dropped }) += 1;
+    }
+
+    fn is_remote(&self, pipe: PipeId) -> bool {
+        self.node.borrow().socket.pipe(pipe).is_some_and(|pipe| pipe.remote.is_some())
+    }
+
+    fn framing(&self, pipe: PipeId) -> Option<Framing> {
+        self.node.borrow().socket.pipe(pipe).map(|pipe| pipe.out.framing())
+    }
+
+    fn open_letter(self: &Rc<Self>, Letter { from, content }: Letter) {
+        let now = Instant::now();
+        match content {
+            Crossing::Message { from, framing, message } => {
+                let pipe = self.stand_in(now, from, framing);
+                self.handle_message(now, pipe, message);
+            }
+            Crossing::Closed => {
+                let pipe = self.remotes.borrow_mut().remove(&from);
+                if let Some(pipe) = pipe {
+                    self.pipe_closed(pipe);
+                }
+            }
+            Crossing::Event(message) => {
+                if let Ok(envelope) = Envelope::decode(message) {
+                    self.deliver(&envelope);
+                }
+            }
+            Crossing::Write { pipe, chunks, messages } => {
+                let mut node = self.node.borrow_mut();
+                let written = node.socket.pipe_mut(pipe).is_some_and(|pipe| {
+                    let pushed = pipe.out.push_encoded(&chunks, messages).is_ok();
+                    pipe.wake_writer();
+                    pushed
+                });
+                if !written {
+                    node.counters.crossed_dropped += messages as u64;
+                }
+            }
+        }
+    }
+
+    /// The pipe that stands for `remote`, opened at its first message.
+    fn stand_in(self: &Rc<Self>, now: Instant, remote: Remote, framing: Framing) -> PipeId {
+        if let Some(&pipe) = self.remotes.borrow().get(&remote) {
+            return pipe;
+        }
+        let pipe = self.node.borrow_mut().open_remote(now, framing, remote);
+        self.remotes.borrow_mut().insert(remote, pipe);
+        tokio::task::spawn_local(ferry(Rc::clone(self), pipe, remote));
+        pipe
+    }
+}
+
+/// Carries what is queued on a pipe that stands for another worker's, batch by batch.
+async fn ferry(inner: Rc<Inner>, pipe: PipeId, remote: Remote) {
+    loop {
+        let batch = poll_fn(|cx| {
+            let mut node = inner.node.borrow_mut();
+            let Some(pipe) = node.socket.pipe_mut(pipe) else { return Poll::Ready(None) };
+            if pipe.out.is_empty() {
+                pipe.await_message(cx.waker());
+                return Poll::Pending;
+            }
+            Poll::Ready(Some(pipe.out.take()))
+        });
+        let Some((chunks, messages)) = batch.await else { return };
+        inner.cross(remote.worker, pipe, Crossing::Write { pipe: remote.pipe, chunks, messages });
+    }
+}

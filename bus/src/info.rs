@@ -1,0 +1,90 @@
+//! What a bus tells of itself: peers and routes, for people and dashboards. Never on the hot path.
+
+use std::time::{Duration, Instant};
+
+use bus_proto::{Hello, Node, PipeId};
+
+/// One pipe and who is behind it.
+#[derive(Clone, Debug)]
+pub struct PeerInfo {
+    /// The pipe's id, unique in its worker: generation and place.
+    pub pipe: u64,
+    /// The other end, such as `tcp://127.0.0.1:40112` or `ipc:///run/a.sock`.
+    pub endpoint: String,
+    /// Whether this side dialled.
+    pub dialled: bool,
+    /// The worker that has the connection, when it is another one.
+    pub via_worker: Option<u8>,
+    /// What the peer said of itself.
+    pub hello: Option<Hello>,
+    /// It asked for no new requests.
+    pub draining: bool,
+    /// It answers pings, and has been silent for too long.
+    pub silent: bool,
+    /// Requests sent there and not ended.
+    pub in_flight: u32,
+    /// Peak EWMA of its reply time.
+    pub latency: Duration,
+    /// Requests sent to it.
+    pub requests: u64,
+    /// Replies from it.
+    pub replies: u64,
+    /// Requests that expired or were lost there.
+    pub failures: u64,
+    /// Messages in its out-queue.
+    pub queued_messages: usize,
+    /// Bytes in its out-queue.
+    pub queued_bytes: usize,
+}
+
+impl PeerInfo {
+    pub(crate) fn list(node: &Node, now: Instant, describe: impl Fn(PipeId) -> (String, bool)) -> Vec<Self> {
+        let info = |(id, pipe): (PipeId, &bus_proto::socket::Pipe)| {
+            let (endpoint, dialled) = describe(id);
+            Self {
+                pipe: u64::from(id.generation) << 32 | u64::from(id.index),
+                endpoint,
+                dialled,
+                via_worker: pipe.remote.map(|remote| remote.worker),
+                hello: pipe.hello.clone(),
+                draining: pipe.draining,
+                silent: pipe.silent,
+                in_flight: pipe.load.in_flight,
+                latency: pipe.load.latency(now),
+                requests: pipe.load.requests,
+                replies: pipe.load.replies,
+                failures: pipe.load.failures,
+                queued_messages: pipe.out.messages(),
+                queued_bytes: pipe.out.bytes(),
+            }
+        };
+        node.socket.pipes().map(info).collect()
+    }
+}
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct RouteInfo {
+    /// `GET /profiles/{id}`.
+    pub pattern: String,
+    /// The service that holds it.
+    pub service: String,
+    /// Its instances that take requests now.
+    pub instances: usize,
+}
+
+impl RouteInfo {
+    pub(crate) fn list(node: &Node) -> Vec<Self> {
+        let takes =
+            |peer: &&PipeId| node.socket.pipe(**peer).is_some_and(bus_proto::socket::Pipe::takes_requests);
+        let info = |entry: &bus_proto::directory::Entry| Self {
+            pattern: entry.pattern.to_string(),
+            service: node
+                .directory
+                .service(entry.service)
+                .map_or_else(String::new, |service| service.name.clone()),
+            instances: entry.peers.iter().filter(takes).count(),
+        };
+        node.directory.entries().map(info).collect()
+    }
+}

@@ -1,0 +1,211 @@
+//! Two processes' worth of bus in one: an asker and services on real sockets, over every transport.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bus::worker::{self, Workers};
+use bus::{
+    Body, Bus, Config, Endpoint, Flags, Head, HeadWriter, Hello, Incoming, Options, RequestError, Response,
+    Serve, Serving, bind,
+};
+use bytes::Bytes;
+
+struct Get(&'static str);
+
+impl Head for Get {
+    fn method(&self) -> &str {
+        "GET"
+    }
+    fn path(&self) -> &str {
+        self.0
+    }
+    fn encode(&self, head: &mut HeadWriter<'_>) {
+        head.field(":method", "GET");
+        head.field(":path", self.0);
+    }
+}
+
+/// Answers `/echo` with the body, `/big` with three messages' worth, `/late` after the asker has given up,
+/// `/never` never.
+struct Echo;
+
+const BIG: usize = 2_500_000;
+
+impl Serve for Echo {
+    fn serve(&self, request: Incoming) -> Serving {
+        match request.path() {
+            "/big" => Serving::Now(Response::new(200).body(vec![7; BIG])),
+            "/wait" => Serving::Later(Box::pin(async {
+                tokio::task::yield_now().await;
+                Response::new(201)
+            })),
+            "/never" => Serving::Later(Box::pin(std::future::pending())),
+            _ => Serving::Now(Response::new(200).field("x-a", "b").body(request.envelope.body())),
+        }
+    }
+}
+
+fn hello(instance: &str) -> Hello {
+    let mut hello = Hello::new("echo", "1", instance);
+    hello.routes =
+        ["GET /echo", "GET /big", "GET /wait", "GET /never"].map(|route| route.parse().unwrap()).into();
+    hello
+}
+
+fn service(config: Config, workers: usize) -> Workers<Bus> {
+    let seeds = bind(&config, workers).unwrap();
+    worker::start("service", seeds, |_, bus| {
+        bus.serve(Rc::new(Echo));
+        Ok(bus)
+    })
+    .unwrap()
+}
+
+fn asker(config: &Config, workers: usize) -> (Workers<Bus>, Endpoint) {
+    let seeds = bind(config, workers).unwrap();
+    let listening = seeds[0].listening()[0].clone();
+    (worker::start("asker", seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap(), listening)
+}
+
+/// Waits until every worker of the asker sees `instances` instances.
+async fn until_instances(asker: &Workers<Bus>, instances: usize) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let seen = asker.ask(|bus| bus.routes().first().map_or(0, |route| route.instances)).await;
+        if seen.iter().all(|seen| *seen == instances) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{seen:?} instances, not {instances}");
+        tokio::task::yield_now().await;
+    }
+}
+
+type Answer = Result<(u16, usize), RequestError>;
+
+/// Asks from every worker at once; each one's status and length of the body, its parts included.
+async fn ask_all(
+    asker: &Workers<Bus>,
+    path: &'static str,
+    body: &'static [u8],
+    patience: Duration,
+) -> Vec<Answer> {
+    let (answer, mut answers) = tokio::sync::mpsc::channel(8);
+    let asked = asker.ask(move |bus| {
+        let (bus, answer) = (bus.clone(), answer.clone());
+        tokio::task::spawn_local(async move {
+            let route = bus.route("GET", path).unwrap();
+            let options = Options { deadline: Instant::now() + patience, flags: Flags::IDEMPOTENT };
+            let body: Body = std::iter::once(Bytes::from_static(body)).collect();
+            let reply = bus.request(route, Get(path), body, options).await;
+            answer.send(whole(reply).await).await.expect("somebody waits for it");
+        });
+    });
+    let workers = asked.await.len();
+    let mut received = Vec::new();
+    while received.len() < workers {
+        received.push(answers.recv().await.expect("an answer"));
+    }
+    received
+}
+
+async fn ask(asker: &Workers<Bus>, path: &'static str, body: &'static [u8], patience: Duration) -> Answer {
+    ask_all(asker, path, body, patience).await.remove(0)
+}
+
+async fn whole(reply: Result<bus::Reply, RequestError>) -> Answer {
+    let mut reply = reply?;
+    let mut len = reply.envelope.body().len();
+    if let Some(parts) = &mut reply.parts {
+        while let Some(part) = std::future::poll_fn(|cx| parts.poll_next(cx)).await {
+            len += part?.len();
+        }
+    }
+    Ok((reply.status, len))
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn every_transport_carries_requests_large_replies_and_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let ipc = format!("ipc://{}/a.sock", dir.path().display());
+    for listen in ["tcp://127.0.0.1:0", &ipc, "inproc://roundtrip"] {
+        let config = Config { listen: vec![listen.parse().unwrap()], ..Config::default() };
+        let (asker, listening) = asker(&config, 1);
+        let service =
+            service(Config { dial: vec![listening], hello: Some(hello("1")), ..Config::default() }, 1);
+        until_instances(&asker, 1).await;
+        assert_eq!(ask(&asker, "/echo", b"hello", PATIENCE).await, Ok((200, 5)), "{listen}");
+        assert_eq!(ask(&asker, "/big", b"", PATIENCE).await, Ok((200, BIG)), "{listen}");
+        assert_eq!(ask(&asker, "/wait", b"", PATIENCE).await, Ok((201, 0)), "{listen}");
+        let late = ask(&asker, "/never", b"", Duration::from_millis(20)).await;
+        assert_eq!(late, Err(RequestError::Deadline { service: "echo".into() }), "{listen}");
+        let drained = service.stop(|bus| async move { bus.drain(Instant::now() + PATIENCE).await }).await;
+        assert_eq!(drained, [true], "the cancel of /never has freed it");
+        until_instances(&asker, 0).await;
+        let gone = ask(&asker, "/echo", b"", PATIENCE).await;
+        assert_eq!(gone, Err(RequestError::NoInstance { service: "echo".into() }));
+        assert_eq!(asker.ask(Bus::outstanding).await, [0]);
+        asker.stop(|_| async {}).await;
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_listens_is_dialled_and_dialled_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path: Endpoint = format!("ipc://{}/service.sock", dir.path().display()).parse().unwrap();
+    let config = Config {
+        listen: vec!["inproc://unused".parse().unwrap()],
+        dial: vec![path.clone()],
+        ..Config::default()
+    };
+    let (asker, _) = asker(&config, 1);
+    for _ in 0..2 {
+        let config = Config { listen: vec![path.clone()], hello: Some(hello("1")), ..Config::default() };
+        let service = service(config, 1);
+        until_instances(&asker, 1).await;
+        assert_eq!(ask(&asker, "/echo", b"abc", PATIENCE).await, Ok((200, 3)));
+        service.stop(|_| async {}).await;
+        until_instances(&asker, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_dialled_in_once_serves_every_worker() {
+    let config = Config { listen: vec!["tcp://127.0.0.1:0".parse().unwrap()], ..Config::default() };
+    let (asker, listening) = asker(&config, 3);
+    let service = service(Config { dial: vec![listening], hello: Some(hello("1")), ..Config::default() }, 1);
+    until_instances(&asker, 1).await;
+    for path in ["/echo", "/big", "/wait"] {
+        for _ in 0..3 {
+            let answers = ask_all(&asker, path, b"x", PATIENCE).await;
+            assert!(answers.len() == 3 && answers.iter().all(Result::is_ok), "{path}: {answers:?}");
+        }
+    }
+    service.stop(|_| async {}).await;
+    until_instances(&asker, 0).await;
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("tcp://{}", taken.local_addr().unwrap());
+    let config = Config { listen: vec![url.parse().unwrap()], ..Config::default() };
+    let error = bind(&config, 1).unwrap_err().to_string();
+    assert!(error.contains(&url), "{error}");
+}
+
+#[test]
+fn a_stale_socket_file_is_taken_over_and_a_live_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let config = Config { listen: vec![Endpoint::Ipc(path.clone())], ..Config::default() };
+    let first = bind(&config, 1).unwrap();
+    assert!(bind(&config, 1).is_err(), "the first one listens");
+    drop(first);
+    assert!(!path.exists(), "a clean end leaves no file");
+}
