@@ -1,0 +1,136 @@
+//! The roles' output and the stack's own lines, on stdout, each with its origin in front.
+//!
+//! Owns: cutting output into lines, and the queue to the thread that writes. Invariant: a terminal that is held up
+//! (Ctrl-S, a full pipe) never holds up a role: lines that do not fit the queue are dropped and counted.
+
+use std::cell::Cell;
+use std::io::Write;
+use std::rc::Rc;
+use std::thread::JoinHandle;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::mpsc;
+
+/// Lines waiting for the terminal: some seconds of a talkative role.
+const LINES_MAX: usize = 4096;
+/// A longer line is cut in two.
+const LINE_BYTES_MAX: usize = 16 * 1024;
+
+/// Takes lines; a clone writes to the same place.
+#[derive(Clone, Debug)]
+pub struct Log {
+    lines: mpsc::Sender<String>,
+    dropped: Rc<Cell<u64>>,
+}
+
+impl Log {
+    /// A log and where its lines come out.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<String>) {
+        let (lines, receiver) = mpsc::channel(LINES_MAX);
+        (Self { lines, dropped: Rc::default() }, receiver)
+    }
+
+    /// A log on stdout, and the thread that writes it: it ends after the last clone of the log.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn stdout() -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (log, mut receiver) = Self::new();
+        let writer = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            let mut stdout = std::io::stdout().lock();
+            while let Some(line) = receiver.blocking_recv() {
+                // Nobody may read it any more; the roles go on.
+                let _ = writeln!(stdout, "{line}");
+            }
+        })?;
+        Ok((log, writer))
+    }
+
+    /// Writes one line.
+    pub fn line(&self, origin: &str, text: &str) {
+        let dropped = self.dropped.get();
+        if dropped > 0
+            && self.lines.try_send(format!("{:>10} | {dropped} lines were dropped here", "stack")).is_ok()
+        {
+            self.dropped.set(0);
+        }
+        if self.lines.try_send(format!("{origin:>10} | {text}")).is_err() {
+            self.dropped.set(self.dropped.get() + 1);
+        }
+    }
+
+    /// Writes what `output` says, line by line, until it ends.
+    pub async fn follow(self, origin: &'static str, mut output: impl AsyncRead + Unpin) {
+        let mut buffer = Vec::with_capacity(LINE_BYTES_MAX);
+        let mut room = output_room();
+        loop {
+            let read = output.read(&mut room).await.unwrap_or(0);
+            buffer.extend_from_slice(&room[..read]);
+            while let Some(end) = line_end(&buffer, read == 0) {
+                let line = String::from_utf8_lossy(&buffer[..end]);
+                self.line(origin, line.trim_end_matches(['\n', '\r']));
+                buffer.drain(..end);
+            }
+            if read == 0 {
+                return;
+            }
+        }
+    }
+}
+
+fn output_room() -> Box<[u8]> {
+    vec![0; LINE_BYTES_MAX].into_boxed_slice()
+}
+
+/// Where the first line in `buffer` ends, its newline included: at a newline, at the longest line, or at the `last` byte.
+fn line_end(buffer: &[u8], last: bool) -> Option<usize> {
+    let newline = buffer.iter().take(LINE_BYTES_MAX).position(|&byte| byte == b'\n');
+    match newline {
+        Some(at) => Some(at + 1),
+        None if buffer.len() >= LINE_BYTES_MAX => Some(LINE_BYTES_MAX),
+        None if last && !buffer.is_empty() => Some(buffer.len()),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LINE_BYTES_MAX, LINES_MAX, Log};
+
+    async fn lines_of(output: &[u8]) -> Vec<String> {
+        let (log, mut receiver) = Log::new();
+        log.follow("web", output).await;
+        let mut lines = Vec::new();
+        while let Some(line) = receiver.recv().await {
+            lines.push(line);
+        }
+        lines
+    }
+
+    #[tokio::test]
+    async fn every_line_bears_its_role() {
+        let lines = lines_of(b"one\r\n\ntwo\nlast without newline").await;
+        let texts = ["one", "", "two", "last without newline"];
+        assert_eq!(lines, texts.map(|text| format!("       web | {text}")));
+    }
+
+    #[tokio::test]
+    async fn endless_line_is_cut() {
+        let lines = lines_of(&vec![b'x'; LINE_BYTES_MAX * 2 + 1]).await;
+        assert_eq!(
+            lines.iter().map(|line| line.len() - 13).collect::<Vec<_>>(),
+            [LINE_BYTES_MAX, LINE_BYTES_MAX, 1]
+        );
+    }
+
+    #[test]
+    fn full_queue_drops_and_says_how_many() {
+        let (log, mut receiver) = Log::new();
+        (0..LINES_MAX + 5).for_each(|_| log.line("web", "x"));
+        (0..LINES_MAX).for_each(|_| drop(receiver.try_recv().expect("is queued")));
+        log.line("web", "y");
+        assert_eq!(receiver.try_recv().as_deref(), Ok("     stack | 5 lines were dropped here"));
+        assert_eq!(receiver.try_recv().as_deref(), Ok("       web | y"));
+    }
+}

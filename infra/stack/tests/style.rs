@@ -1,0 +1,92 @@
+//! What `CONTRIBUTING.md` asks of every source file, as far as a machine can tell.
+
+use std::path::{Path, PathBuf};
+
+/// Above this a file holds two concepts. The aim is 300.
+const LINES_MAX: usize = 400;
+
+/// Names that say nothing about what a module owns.
+const BANNED: &[&str] = &["manager", "helper", "helpers", "util", "utils", "common", "misc"];
+
+/// Not ours, or not source.
+const SKIPPED: &[&str] = &["target", "node_modules", "data"];
+
+#[test]
+fn files_are_short() {
+    fail_on(|source| {
+        let lines = source.text.lines().count();
+        (lines > LINES_MAX)
+            .then(|| format!("{lines} lines, the limit is {LINES_MAX}: which concept wants its own file?"))
+    });
+}
+
+#[test]
+fn files_open_with_what_they_own() {
+    fail_on(|source| {
+        let header = source.text.starts_with("//! ");
+        (!header).then(|| {
+            "the first line is not `//! ...`: what does it own, what not, what always holds?".to_owned()
+        })
+    });
+}
+
+#[test]
+fn modules_are_named_for_what_they_own() {
+    fail_on(|source| {
+        let words =
+            source.path.iter().filter_map(|part| part.to_str()).flat_map(|part| part.split(['_', '-', '.']));
+        let banned = words.into_iter().find(|word| BANNED.contains(word))?;
+        Some(format!("`{banned}` says nothing: name what it owns"))
+    });
+}
+
+#[test]
+fn modules_are_self_named() {
+    fail_on(|source| {
+        source.path.ends_with("mod.rs").then(|| "write foo.rs and foo/bar.rs, not foo/mod.rs".to_owned())
+    });
+}
+
+#[test]
+fn tests_do_not_sleep() {
+    // Put together here, or this file would find itself.
+    let sleep = ["thread", "sleep("].join("::");
+    fail_on(|source| {
+        source.text.contains(&sleep).then(|| "sleeps: wait for the event, or use paused time".to_owned())
+    });
+}
+
+struct Source {
+    /// Below the workspace's root.
+    path: PathBuf,
+    text: String,
+}
+
+/// Fails with every file that `check` finds something wrong in.
+fn fail_on(check: impl Fn(&Source) -> Option<String>) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut sources = Vec::new();
+    collect(&root, &root, &mut sources);
+    assert!(sources.len() > 20, "found only {} files: is {} the workspace?", sources.len(), root.display());
+    let wrong: Vec<String> = sources
+        .iter()
+        .filter_map(|source| check(source).map(|reason| format!("{}: {reason}", source.path.display())))
+        .collect();
+    assert!(wrong.is_empty(), "\n  {}", wrong.join("\n  "));
+}
+
+fn collect(root: &Path, directory: &Path, sources: &mut Vec<Source>) {
+    for entry in std::fs::read_dir(directory).expect("reads") {
+        let entry = entry.expect("reads");
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if entry.file_type().expect("reads").is_dir() {
+            if !SKIPPED.contains(&name.as_ref()) && !name.starts_with('.') {
+                collect(root, &path, sources);
+            }
+        } else if name.ends_with(".rs") {
+            let text = std::fs::read_to_string(&path).expect("is UTF-8");
+            sources.push(Source { path: path.strip_prefix(root).expect("is below").to_owned(), text });
+        }
+    }
+}
