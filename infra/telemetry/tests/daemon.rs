@@ -129,7 +129,7 @@ impl Drop for Daemon {
 /// Where `.ci/test` installs what is not Rust.
 fn tools() -> PathBuf {
     let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
-    std::env::var_os("TOOLS_DIR").map_or_else(default, PathBuf::from)
+    std::env::var_os("STACK_TOOLS_DIR").map_or_else(default, PathBuf::from)
 }
 
 /// Free a moment ago; statsd cannot be given port 0.
