@@ -124,9 +124,10 @@ impl Decoder {
         let seen = buffer.len().min(OPENING.len());
         if buffer[..seen] != OPENING[..seen] {
             let magic = seen.min(4);
-            return Err(match buffer.first_chunk::<8>() {
-                Some(opening) if buffer[..magic] == OPENING[..magic] => {
-                    SpError::Protocol(u16::from_be_bytes([opening[4], opening[5]]))
+            let protocol = buffer.get(4..6).map(|id| u16::from_be_bytes([id[0], id[1]]));
+            return Err(match protocol {
+                Some(id) if buffer[..magic] == OPENING[..magic] && id != PROTOCOL_BUS => {
+                    SpError::Protocol(id)
                 }
                 _ => SpError::Opening,
             });
@@ -214,6 +215,12 @@ mod tests {
         }
         let mut pair = BytesMut::from(&[0, b'S', b'P', 0, 0, 0x10, 0, 0][..]);
         assert_eq!(Decoder::new(Framing::Tcp, 64).decode(&mut pair), Err(SpError::Protocol(0x10)));
+        let mut reserved = BytesMut::from(&[0, b'S', b'P', 0, 0, 0x70, 0, 1][..]);
+        assert_eq!(
+            Decoder::new(Framing::Tcp, 64).decode(&mut reserved),
+            Err(SpError::Opening),
+            "BUS, but not SP"
+        );
     }
 
     #[test]
