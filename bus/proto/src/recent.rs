@@ -1,6 +1,7 @@
 //! Which events were seen lately: the same event may come by several ways (three terminators relay it), and is taken once.
 //!
-//! Only a copy that comes by *another* pipe is one: a sender that numbers its events carelessly loses none of them.
+//! Only a copy that comes by *another* pipe is one: a sender that numbers its events carelessly loses none of them. Nor
+//! do senders that do not number them at all: the contract asks for no id on an event.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -20,6 +21,9 @@ pub struct Recent {
 impl Recent {
     /// Remembers `id`; false when it came by another pipe before.
     pub fn is_new(&mut self, id: Correlation, pipe: PipeId) -> bool {
+        if id == Correlation::default() {
+            return true;
+        }
         if let Some(&first) = self.seen.get(&id) {
             return first == pipe;
         }
@@ -53,5 +57,12 @@ mod tests {
         }
         assert_eq!((recent.seen.len(), recent.order.len()), (REMEMBERED, REMEMBERED));
         assert!(recent.is_new(id(0), THERE), "forgotten by now");
+    }
+
+    #[test]
+    fn events_without_an_id_are_never_taken_for_copies() {
+        let mut recent = Recent::default();
+        assert!(recent.is_new(Correlation::default(), HERE));
+        assert!(recent.is_new(Correlation::default(), THERE), "another guest's event");
     }
 }
