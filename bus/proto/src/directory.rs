@@ -4,7 +4,7 @@
 //! an instance; instances of one service share it. A service whose last instance went keeps its patterns, so that its
 //! routes answer "no instance" rather than "no such route".
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::hello::{Hello, Pattern};
 use crate::limits::SERVICES_MAX;
@@ -78,6 +78,7 @@ impl Directory {
             }
         }
         self.drop_unclaimed(service);
+        self.drop_unused_methods();
         Some(claimed)
     }
 
@@ -224,6 +225,13 @@ impl Directory {
         }
     }
 
+    /// Forgets the methods that no pattern has any more: a peer could make up new ones with every hello.
+    fn drop_unused_methods(&mut self) {
+        let entries = self.entries.iter().flatten();
+        let used: HashSet<_> = entries.filter_map(|entry| entry.pattern.method.as_deref()).collect();
+        self.methods.retain(|(name, _)| used.contains(name.as_str()));
+    }
+
     fn is_more_specific(&self, a: u32, b: u32) -> bool {
         let ranks = |index: u32| {
             let path = self.entries[index as usize].as_ref().map_or("", |entry| entry.pattern.path.as_str());
@@ -309,6 +317,16 @@ mod tests {
         assert!(found(&directory, "GET", "/b").is_some() && found(&directory, "GET", "/c").is_some());
         let route = directory.find("GET", "/b").unwrap();
         assert_eq!(directory.entry(route).unwrap().peers.len(), 1);
+    }
+
+    #[test]
+    fn methods_that_nobody_claims_any_more_are_forgotten() {
+        let mut directory = Directory::default();
+        for letter in 'a'..='z' {
+            directory.claim(pipe(0), &hello("s", &["GET /a", &format!("MADE-UP-{letter} /a")])).unwrap();
+        }
+        assert_eq!(directory.methods.len(), 2);
+        assert!(found(&directory, "GET", "/a").is_some() && found(&directory, "MADE-UP-Z", "/a").is_some());
     }
 
     #[test]
