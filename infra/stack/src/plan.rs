@@ -4,13 +4,13 @@
 //! socket in the runtime directory; only HTTP, the admin listener and the guests' listener take a TCP port.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::options::Options;
 use crate::supervise::Role;
 
-/// The roles, in the order in which they start; they stop in the reverse order, the front first, so that what is
-/// under way gets its answer.
+/// The roles, the front first: in this order they start, so that each finds the Unix sockets that it dials, and stop, so
+/// that what is under way gets its answer.
 #[must_use]
 pub fn roles(options: &Options, binaries: &Path, runtime: &Path) -> [Role; 3] {
     let terminator_ipc = ipc(runtime, "terminator");
@@ -22,18 +22,6 @@ pub fn roles(options: &Options, binaries: &Path, runtime: &Path) -> [Role; 3] {
     };
     [
         role(
-            "profile",
-            vec![
-                "--bus-dial".into(),
-                terminator_ipc.clone(),
-                "--bus-dial".into(),
-                web_ipc.clone(),
-                "--store".into(),
-                store(options),
-            ],
-        ),
-        role("web", vec!["--bus-dial".into(), terminator_ipc.clone(), "--upstream-listen".into(), web_ipc]),
-        role(
             "terminator",
             vec![
                 "--http".into(),
@@ -43,10 +31,31 @@ pub fn roles(options: &Options, binaries: &Path, runtime: &Path) -> [Role; 3] {
                 "--bus-listen".into(),
                 format!("tcp://{}", options.guests).into(),
                 "--bus-listen".into(),
+                terminator_ipc.clone(),
+            ],
+        ),
+        role(
+            "web",
+            vec!["--bus-dial".into(), terminator_ipc.clone(), "--upstream-listen".into(), web_ipc.clone()],
+        ),
+        role(
+            "profile",
+            vec![
+                "--bus-dial".into(),
                 terminator_ipc,
+                "--bus-dial".into(),
+                web_ipc,
+                "--store".into(),
+                store(options),
             ],
         ),
     ]
+}
+
+/// The Unix sockets of the roles that listen on one.
+#[must_use]
+pub fn socket(runtime: &Path, role: &str) -> Option<PathBuf> {
+    matches!(role, "terminator" | "web").then(|| runtime.join(format!("{role}.ipc")))
 }
 
 /// The arguments that fill the store of the profile service from `file`, before the service has its lock.
@@ -105,9 +114,9 @@ mod tests {
         assert_eq!(
             lines(&[]),
             [
-                "/bin/profile --bus-dial ipc:///run/s/terminator.ipc --bus-dial ipc:///run/s/web.ipc --store embedded:./data/profile",
-                "/bin/web --bus-dial ipc:///run/s/terminator.ipc --upstream-listen ipc:///run/s/web.ipc",
                 "/bin/terminator --http 127.0.0.1:8080 --admin 127.0.0.1:8081 --bus-listen tcp://127.0.0.1:5555 --bus-listen ipc:///run/s/terminator.ipc",
+                "/bin/web --bus-dial ipc:///run/s/terminator.ipc --upstream-listen ipc:///run/s/web.ipc",
+                "/bin/profile --bus-dial ipc:///run/s/terminator.ipc --bus-dial ipc:///run/s/web.ipc --store embedded:./data/profile",
             ]
         );
     }

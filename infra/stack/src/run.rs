@@ -21,6 +21,10 @@ use crate::{binaries, plan, probe, sample};
 
 /// A role drains for 10 s at most by default; then it is killed.
 const GRACE: Duration = Duration::from_secs(12);
+/// A role binds its sockets before anything else.
+const LISTENING_WITHIN: Duration = Duration::from_secs(1);
+/// Between two looks for a socket.
+const LISTENING_EVERY: Duration = Duration::from_millis(2);
 /// Between two questions whether the stack is ready.
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 /// After this it is said, once, what is still missing.
@@ -114,7 +118,12 @@ async fn serve(
     signals: &mut Signals,
 ) -> Result<(), Error> {
     let roles = plan::roles(options, &prepared.binaries, prepared.runtime.path());
-    let mut running: Vec<Running> = roles.into_iter().map(|role| Running::start(role, log)).collect();
+    let mut running = Vec::new();
+    for role in roles {
+        let socket = plan::socket(prepared.runtime.path(), role.name);
+        running.push(Running::start(role, log));
+        wait_for(socket).await;
+    }
     let greet = async {
         wait_until_ready(options, log).await;
         greet(options, prepared.runtime.path(), log);
@@ -160,11 +169,11 @@ impl Running {
 
 /// The first role that gives up; roles end otherwise only when told to.
 async fn first_failure(running: &mut [Running]) -> Result<(), Error> {
-    let [profile, web, terminator] = running else { unreachable!("there are three roles") };
+    let [terminator, web, profile] = running else { unreachable!("there are three roles") };
     tokio::select! {
-        result = profile.end() => result,
-        result = web.end() => result,
         result = terminator.end() => result,
+        result = web.end() => result,
+        result = profile.end() => result,
     }
 }
 
@@ -175,10 +184,20 @@ async fn stop(running: &mut [Running], order: Order) {
             role.orders.send_replace(order);
         }
     }
-    for role in running.iter_mut().rev().filter(|role| !role.ended) {
+    for role in running.iter_mut().filter(|role| !role.ended) {
         role.orders.send_replace(order);
         // Why a role failed while it was stopped changes nothing any more; it is in the log.
         let _ = role.end().await;
+    }
+}
+
+/// Until a role listens, so that those that dial it do not warn of a peer that is not there yet. One that fails to listen is
+/// not waited for: its log says why, and the dialers try again.
+async fn wait_for(socket: Option<PathBuf>) {
+    let Some(socket) = socket else { return };
+    let start = Instant::now();
+    while !socket.exists() && start.elapsed() < LISTENING_WITHIN {
+        tokio::time::sleep(LISTENING_EVERY).await;
     }
 }
 
@@ -197,13 +216,15 @@ async fn wait_until_ready(options: &Options, log: &Log) {
     }
 }
 
-/// The terminator is ready, and a member comes through every hop.
+/// The terminator is ready, and both services answer through it, one through the other. Somebody may have deleted member 1
+/// since the sample was loaded: that web says so is an answer too.
 async fn ready(options: &Options) -> Result<(), String> {
-    for (address, path) in
-        [(options.admin, "/ready"), (options.http, "/profiles/1"), (options.http, "/members/1")]
-    {
+    const ASKED: [(&str, &[u16]); 3] =
+        [("/profiles?limit=1", &[200]), ("/", &[200]), ("/members/1", &[200, 404])];
+    let admin = std::iter::once((options.admin, "/ready", [200].as_slice()));
+    for (address, path, right) in admin.chain(ASKED.map(|(path, right)| (options.http, path, right))) {
         match probe::status(address, path).await {
-            Ok(200) => {}
+            Ok(status) if right.contains(&status) => {}
             Ok(status) => return Err(format!("GET http://{address}{path} answers {status}")),
             Err(reason) => return Err(format!("GET http://{address}{path}: {reason}")),
         }
