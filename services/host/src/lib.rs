@@ -1,1 +1,59 @@
 //! What makes a service ten lines: routes, hello, limits, drain, events.
+//!
+//! ```no_run
+//! use service_host::{Options, Problem, Request, Response, Router, Settings};
+//!
+//! /// Greets whoever is named in the path.
+//! #[derive(Clone, clap::Parser)]
+//! #[command(name = "hello", version)]
+//! struct Args {
+//!     #[command(flatten)]
+//!     host: Options,
+//! }
+//!
+//! impl Settings for Args {
+//!     fn options(&self) -> &Options {
+//!         &self.host
+//!     }
+//! }
+//!
+//! async fn greet(request: Request) -> Result<Response, Problem> {
+//!     Ok(Response::text(format!("Hello, {}!\n", request.param("name")?)))
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     service_host::main::<Args>(|_| Ok(Router::new().route("GET /hello/{name}", greet)))
+//! }
+//! ```
+//!
+//! `hello --bus-dial tcp://127.0.0.1:5555` then joins a terminator, which forwards `GET /hello/ada`. The name
+//! and version of the clap command are those of the hello; every flag is also a key of `--config` and an
+//! environment variable (`HELLO_BUS_DIAL`).
+//!
+//! Everything of a worker stays on its thread: the closure given to [`main`] runs once per worker, and what
+//! it builds may be `Rc` and `RefCell`. A `RefCell` must not stay borrowed across an `.await`.
+
+mod ask;
+mod conditional;
+mod context;
+mod endpoint;
+mod gate;
+mod options;
+mod problem;
+mod request;
+mod response;
+mod router;
+mod run;
+mod serve;
+mod stats;
+
+pub use ask::Ask;
+pub use bus;
+pub use conditional::ETag;
+pub use context::Context;
+pub use options::{Options, Settings, Upstream};
+pub use problem::Problem;
+pub use request::Request;
+pub use response::{IntoResponse, Response};
+pub use router::Router;
+pub use run::{main, run};

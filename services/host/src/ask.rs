@@ -1,0 +1,58 @@
+//! Asking another service on behalf of a request.
+//!
+//! Owns: which fields of a request go on to the services it needs. Does not own: sending and retrying (crate `bus`).
+
+use std::time::Instant;
+
+use bus::{Flags, Head, HeadWriter, Options};
+
+use crate::request::Request;
+
+/// Fields that tie what a request causes to the request, as the terminator set them.
+const FOLLOWED: [&[u8]; 3] = [b"traceparent", b"tracestate", b"x-request-id"];
+
+/// The head of a request that another request causes: it carries the other's trace context and request id.
+#[derive(Clone, Debug)]
+pub struct Ask<'a> {
+    cause: &'a Request,
+    method: &'static str,
+    path: String,
+}
+
+impl Request {
+    /// The head of a request for `path` (percent-encoded, with its query) that this one causes.
+    #[must_use]
+    pub fn ask(&self, method: &'static str, path: String) -> Ask<'_> {
+        Ask { cause: self, method, path }
+    }
+}
+
+impl Ask<'_> {
+    /// How it is sent: idempotent methods may be retried; trace and shadow bits are passed on.
+    #[must_use]
+    pub fn options(&self, deadline: Instant) -> Options {
+        let kept = Flags(self.cause.flags().0 & (Flags::SAMPLED.0 | Flags::SHADOW.0));
+        let idempotent = matches!(self.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS");
+        Options { deadline, flags: if idempotent { kept.union(Flags::IDEMPOTENT) } else { kept } }
+    }
+}
+
+impl Head for Ask<'_> {
+    fn method(&self) -> &str {
+        self.method
+    }
+
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn encode(&self, head: &mut HeadWriter<'_>) {
+        head.field(":method", self.method);
+        head.field(":path", &self.path);
+        for (name, value) in self.cause.envelope().fields() {
+            if FOLLOWED.contains(&name) {
+                head.field(name, value);
+            }
+        }
+    }
+}

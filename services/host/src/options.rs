@@ -1,0 +1,115 @@
+//! The flags that every service has, and those of a service that asks others.
+//!
+//! Owns: names, defaults and help texts. Does not own: reading file and environment (crate `settings`), or what
+//! a service adds of its own.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bus::Endpoint;
+use clap::Args;
+
+/// What [`crate::run`] needs to know of a service's clap struct.
+pub trait Settings: clap::Parser + Clone + Send + Sync + 'static {
+    /// The flags that every service has.
+    fn options(&self) -> &Options;
+
+    /// Where the services are that this one asks; `None` when it asks on the bus that it serves.
+    fn upstream(&self) -> Option<&Upstream> {
+        None
+    }
+}
+
+/// The flags that every service has; flatten them into the service's own struct.
+///
+/// Rationale for defaults: one worker serves some 100 000 requests a second, more than a terminator's worker
+/// passes on; `limit` is the bus's own queue length, so that it only bites when handlers wait; what waits behind
+/// the limit is a second's work at most for handlers of a millisecond.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Service")]
+pub struct Options {
+    /// Listen for peers here, e.g. tcp://0.0.0.0:5555 or ipc:///run/profile.sock; may be repeated.
+    #[arg(long, value_name = "URL")]
+    pub bus_listen: Vec<Endpoint>,
+
+    /// Dial a peer here, e.g. a terminator's --bus-listen; may be repeated.
+    #[arg(long, value_name = "URL")]
+    pub bus_dial: Vec<Endpoint>,
+
+    /// Worker threads, each with its own pipes.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: u16,
+
+    /// Requests that this instance works on at once, shared out among its workers; said in the hello. 0 = no limit.
+    #[arg(long, value_name = "N", default_value_t = 8192)]
+    pub limit: u32,
+
+    /// Requests that may wait when the limit is reached; above it the answer is 503.
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub queue: u32,
+
+    /// Share of the traffic, relative to the other instances; 0 = no new requests.
+    #[arg(long, value_name = "N", default_value_t = bus::proto::hello::WEIGHT_DEFAULT)]
+    pub weight: u32,
+
+    /// Tells this instance from the others [default: HOST-PID-RANDOM].
+    #[arg(long, value_name = "ID")]
+    pub instance: Option<String>,
+
+    /// How long requests in hand may take after SIGTERM.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub drain_deadline: Duration,
+
+    /// Send metrics to this statsd daemon.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub statsd: Option<String>,
+
+    /// Time between two flushes to statsd.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = interval)]
+    pub statsd_interval: Duration,
+
+    /// Write tags as DogStatsD does rather than into the metrics' names.
+    #[arg(long)]
+    pub dogstatsd: bool,
+
+    /// What is logged on stderr: error, warn, info, debug, trace, or a filter such as bus=debug.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log: String,
+
+    /// Settings from this TOML file; its keys are the long flags' names.
+    #[arg(long, value_name = "FILE", id = "config")]
+    pub config: Option<PathBuf>,
+}
+
+/// The flags of a service that asks others on a bus of their own.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Upstream")]
+pub struct Upstream {
+    /// Dial a service to ask here; may be repeated. Without an upstream the service asks on its own bus.
+    #[arg(long, value_name = "URL")]
+    pub upstream_dial: Vec<Endpoint>,
+
+    /// Listen here for services to ask; may be repeated.
+    #[arg(long, value_name = "URL")]
+    pub upstream_listen: Vec<Endpoint>,
+}
+
+impl Options {
+    /// One worker's share of `--limit`, rounded up so that none is left without; 0 = no limit.
+    pub(crate) fn limit_per_worker(&self) -> u32 {
+        self.limit.div_ceil(u32::from(self.workers))
+    }
+
+    /// One worker's share of `--queue`.
+    pub(crate) fn queue_per_worker(&self) -> u32 {
+        self.queue.div_ceil(u32::from(self.workers))
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time < Duration::from_millis(100) {
+        return Err("less than 100ms between flushes costs more than it shows".to_owned());
+    }
+    Ok(time)
+}

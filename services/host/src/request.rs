@@ -1,0 +1,184 @@
+//! A request as a handler sees it: borrowed from the message that the bus read.
+//!
+//! Owns: reading parameters, query, headers and JSON, with errors that name the field. Does not own: routing.
+//! Invariant: `target`, `path` and every parameter are ranges of the message that were UTF-8 when it was routed.
+
+use std::borrow::Cow;
+use std::ops::{Range, RangeInclusive};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bus::{Flags, Incoming};
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
+
+use crate::problem::Problem;
+
+/// A byte range of the message: messages are shorter than 4 GiB.
+pub(crate) type Span = Range<u32>;
+
+/// A request that was routed here.
+#[derive(Clone, Debug)]
+pub struct Request {
+    incoming: Incoming,
+    /// Path and query as received.
+    target: Span,
+    path_len: u32,
+    names: Rc<[String]>,
+    values: SmallVec<[Span; 2]>,
+}
+
+impl Request {
+    pub(crate) fn new(
+        incoming: Incoming,
+        target: Span,
+        path_len: u32,
+        names: Rc<[String]>,
+        values: SmallVec<[Span; 2]>,
+    ) -> Self {
+        Self { incoming, target, path_len, names, values }
+    }
+
+    /// The method, upper case.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        self.incoming.method()
+    }
+
+    /// The path as received, percent-encoded, without the query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.text(&(self.target.start..self.target.start + self.path_len))
+    }
+
+    /// The query as received, without its question mark; "" when there is none.
+    #[must_use]
+    pub fn query_string(&self) -> &str {
+        self.text(&(self.target.start + self.path_len..self.target.end)).trim_start_matches('?')
+    }
+
+    /// The path parameter `name` as received, percent-encoded: what goes into the path of another request.
+    ///
+    /// # Panics
+    /// When the route has no parameter of this name: a typing error that the first request shows.
+    #[must_use]
+    pub fn raw_param(&self, name: &str) -> &str {
+        let at = self.names.iter().position(|known| known == name);
+        let at = at.unwrap_or_else(|| panic!("the route has no parameter {name:?}, only {:?}", self.names));
+        self.text(&self.values[at])
+    }
+
+    /// The path parameter `name`, decoded.
+    ///
+    /// # Errors
+    /// A 400 when it is not UTF-8.
+    ///
+    /// # Panics
+    /// When the route has no parameter of this name.
+    pub fn param(&self, name: &str) -> Result<Cow<'_, str>, Problem> {
+        percent_decode_str(self.raw_param(name)).decode_utf8().map_err(|_| {
+            Problem::new(400, format!("`{name}` in the path is not UTF-8.")).field(name.to_owned())
+        })
+    }
+
+    /// The first query parameter `name`, decoded (`+` is a space).
+    #[must_use]
+    pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
+        let pairs = form_urlencoded::parse(self.query_string().as_bytes());
+        pairs.into_iter().find(|(found, _)| found == name).map(|(_, value)| value)
+    }
+
+    /// The query parameter `name` as a number in `range`, or `default` when it is not there.
+    ///
+    /// # Errors
+    /// A 400 that names the parameter, its value and the range.
+    pub fn query_number(&self, name: &str, default: u64, range: RangeInclusive<u64>) -> Result<u64, Problem> {
+        let Some(text) = self.query(name) else { return Ok(default) };
+        match text.parse() {
+            Ok(number) if range.contains(&number) => Ok(number),
+            _ => {
+                let (low, high) = range.into_inner();
+                let detail = format!("`{name}` is {text:?}; give a whole number from {low} to {high}.");
+                Err(Problem::new(400, detail).field(name.to_owned()).limit(high))
+            }
+        }
+    }
+
+    /// The first header field called `name` (lower case), when it is UTF-8.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.incoming.envelope.field(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// Every header field called `name` (lower case), in order.
+    pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let fields = self.incoming.envelope.fields();
+        fields.filter(move |(found, _)| *found == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// The body, a slice of the message: no copy.
+    #[must_use]
+    pub fn body(&self) -> Bytes {
+        self.incoming.envelope.body()
+    }
+
+    /// The body, borrowed.
+    #[must_use]
+    pub fn body_bytes(&self) -> &[u8] {
+        self.incoming.envelope.body_bytes()
+    }
+
+    /// The body, read as JSON.
+    ///
+    /// # Errors
+    /// A 400 that names line and column for a text that is not JSON, a 422 that also names the field for JSON
+    /// of another shape.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let body = self.body_bytes();
+        // The path to the field is worked out only when something is wrong.
+        serde_json::from_slice(body).map_err(|error| {
+            if !error.is_data() {
+                return Problem::new(400, format!("The body is not JSON: {error}.")).field("body");
+            }
+            let mut reader = serde_json::Deserializer::from_slice(body);
+            let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut reader) else {
+                return Problem::new(422, format!("The body does not fit: {error}.")).field("body");
+            };
+            let field = error.path().to_string();
+            let field = if field == "." { "body".to_owned() } else { field };
+            Problem::new(422, format!("`{field}`: {}.", error.inner())).field(field)
+        })
+    }
+
+    /// When the asker gives up; `None` = never said.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.incoming.deadline
+    }
+
+    /// Time left until then.
+    #[must_use]
+    pub fn remaining(&self, now: Instant) -> Option<Duration> {
+        self.incoming.deadline.map(|deadline| deadline.saturating_duration_since(now))
+    }
+
+    /// The request's flags.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        self.incoming.envelope.header().flags
+    }
+
+    /// The message as the bus read it.
+    #[must_use]
+    pub fn envelope(&self) -> &bus::Envelope {
+        &self.incoming.envelope
+    }
+
+    fn text(&self, span: &Span) -> &str {
+        let bytes = &self.incoming.envelope.message()[span.start as usize..span.end as usize];
+        std::str::from_utf8(bytes)
+            .expect("the path was UTF-8 when it was routed, and is cut between characters")
+    }
+}

@@ -1,0 +1,188 @@
+//! Routes: which handler a method and a path belong to.
+//!
+//! Owns: patterns and lookup. Does not own: calling handlers (`endpoint`), limits and counting (`serve`).
+
+use std::future::Future;
+use std::rc::Rc;
+
+use bus::{Incoming, Pattern};
+use bytes::Bytes;
+
+use crate::endpoint::{Endpoint, Typed};
+use crate::problem::Problem;
+use crate::request::{Request, Span};
+use crate::response::IntoResponse;
+
+/// The routes of a service, collected.
+#[derive(Default)]
+pub struct Router {
+    routes: Vec<(String, Box<dyn Endpoint>)>,
+}
+
+impl Router {
+    /// No routes yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a route: `METHOD /pattern` or `* /pattern`, where a pattern is literal segments, `{name}` for one
+    /// segment and `{*rest}` for the rest; more specific patterns win. HEAD is answered by GET's handler. A wrong or
+    /// repeated pattern is reported when the service starts.
+    #[must_use]
+    pub fn route<H, F>(mut self, pattern: &str, handler: H) -> Self
+    where
+        H: Fn(Request) -> F + 'static,
+        F: Future<Output: IntoResponse> + 'static,
+    {
+        self.routes.push((pattern.to_owned(), Box::new(Typed::new(handler))));
+        self
+    }
+
+    pub(crate) fn finish(self) -> Result<Routes, RouteError> {
+        let mut routes = Routes { entries: Vec::new(), patterns: Vec::new(), paths: matchit::Router::new() };
+        let mut paths: Vec<(String, Methods)> = Vec::new();
+        for (text, endpoint) in self.routes {
+            let pattern: Pattern = text.parse()?;
+            let at = paths.iter().position(|(path, _)| *path == pattern.path).unwrap_or_else(|| {
+                paths.push((pattern.path.clone(), Methods::default()));
+                paths.len() - 1
+            });
+            let methods = &mut paths[at].1;
+            if methods.handlers.iter().any(|(method, _)| *method == pattern.method) {
+                return Err(RouteError::Twice(text));
+            }
+            methods.handlers.push((pattern.method.clone(), routes.entries.len()));
+            let names = parameters(&pattern.path).collect();
+            routes.entries.push(Entry { pattern: pattern.to_string(), names, endpoint });
+            routes.patterns.push(pattern);
+        }
+        for (path, mut methods) in paths {
+            if let Some(pattern) = methods.finish(&path) {
+                routes.patterns.push(pattern);
+            }
+            routes
+                .paths
+                .insert(path.as_str(), methods)
+                .map_err(|source| RouteError::Path { path, source })?;
+        }
+        Ok(routes)
+    }
+}
+
+/// A pattern that cannot be served: the service's own fault.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RouteError {
+    #[error(transparent)]
+    Pattern(#[from] bus::proto::HelloError),
+    #[error("the route {0:?} is there twice")]
+    Twice(String),
+    #[error("the path {path:?} cannot be routed")]
+    Path { path: String, source: matchit::InsertError },
+}
+
+/// The routes of a service, ready for lookup.
+pub(crate) struct Routes {
+    pub(crate) entries: Vec<Entry>,
+    /// What the hello claims.
+    pub(crate) patterns: Vec<Pattern>,
+    paths: matchit::Router<Methods>,
+}
+
+pub(crate) struct Entry {
+    /// As in the hello.
+    pub(crate) pattern: String,
+    /// Parameters in the order of the path.
+    names: Rc<[String]>,
+    pub(crate) endpoint: Box<dyn Endpoint>,
+}
+
+/// The handlers of one path.
+#[derive(Default)]
+struct Methods {
+    /// `None` takes any method.
+    handlers: Vec<(Option<String>, usize)>,
+    allow: Bytes,
+}
+
+impl Routes {
+    /// The entry that a request belongs to, and the request as its handler sees it.
+    ///
+    /// # Errors
+    /// 400 for a path that is not UTF-8 or missing, 404 for an unknown path, 405 for an unknown method.
+    pub(crate) fn find(&self, incoming: Incoming) -> Result<(usize, Request), Problem> {
+        let (method, target) = method_and_target(&incoming)?;
+        let path = target.split_once('?').map_or(target, |(path, _)| path);
+        let Ok(found) = self.paths.at(path) else {
+            return Err(Problem::new(404, format!("This service has nothing at {path:?}.")));
+        };
+        let Some(at) = found.value.find(method) else {
+            let detail = format!("{method:?} is not a method of {path:?}.");
+            return Err(Problem::new(405, detail).allow(found.value.allow.clone()));
+        };
+        let message = incoming.envelope.message();
+        let span = |part: &str| -> Span {
+            let start = part.as_ptr() as usize - message.as_ptr() as usize;
+            index(start)..index(start + part.len())
+        };
+        let values = found.params.iter().map(|(_, value)| span(value)).collect();
+        let (target, path_len) = (span(target), index(path.len()));
+        let names = Rc::clone(&self.entries[at].names);
+        Ok((at, Request::new(incoming, target, path_len, names, values)))
+    }
+}
+
+impl Methods {
+    /// Fixes `allow`; the route to claim for HEAD when GET is served and HEAD is not.
+    fn finish(&mut self, path: &str) -> Option<Pattern> {
+        let has = |wanted: &str| self.handlers.iter().any(|(method, _)| method.as_deref() == Some(wanted));
+        let any = self.handlers.iter().any(|(method, _)| method.is_none());
+        let head = has("GET") && !has("HEAD") && !any;
+        let mut names: Vec<&str> = self.handlers.iter().filter_map(|(method, _)| method.as_deref()).collect();
+        names.extend(head.then_some("HEAD"));
+        self.allow = Bytes::from(names.join(", "));
+        head.then(|| Pattern { method: Some("HEAD".to_owned()), path: path.to_owned() })
+    }
+
+    fn find(&self, method: &str) -> Option<usize> {
+        let named = |wanted: &str| self.handlers.iter().find(|(name, _)| name.as_deref() == Some(wanted));
+        let any = || self.handlers.iter().find(|(name, _)| name.is_none());
+        let get = || if method == "HEAD" { named("GET") } else { None };
+        named(method).or_else(get).or_else(any).map(|&(_, at)| at)
+    }
+}
+
+/// One pass over the head: the pseudo-fields come first.
+fn method_and_target(incoming: &Incoming) -> Result<(&str, &str), Problem> {
+    let (mut method, mut target) = (None, None);
+    for (name, value) in incoming.envelope.fields() {
+        match name {
+            b":method" => method = Some(value),
+            b":path" => target = Some(value),
+            _ => continue,
+        }
+        if let (Some(method), Some(target)) = (method, target) {
+            return Ok((text(":method", method)?, text(":path", target)?));
+        }
+    }
+    let missing = if method.is_none() { ":method" } else { ":path" };
+    Err(Problem::new(400, format!("The request has no field `{missing}`.")).field(missing))
+}
+
+fn text<'a>(field: &'static str, value: &'a [u8]) -> Result<&'a str, Problem> {
+    std::str::from_utf8(value)
+        .map_err(|_| Problem::new(400, format!("The field `{field}` is not UTF-8.")).field(field))
+}
+
+fn index(at: usize) -> u32 {
+    u32::try_from(at).expect("the bus refuses messages of 4 GiB")
+}
+
+/// The names in a pattern, in order.
+fn parameters(path: &str) -> impl Iterator<Item = String> {
+    path.split('/').filter_map(|segment| {
+        let (_, rest) = segment.split_once('{')?;
+        let (name, _) = rest.split_once('}')?;
+        Some(name.trim_start_matches('*').to_owned())
+    })
+}

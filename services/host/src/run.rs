@@ -1,0 +1,268 @@
+//! From settings to a running service, and from SIGTERM to exit code 0.
+//!
+//! Owns: the order of starting and stopping, the control thread, the flush to statsd. Does not own: requests.
+//! Invariant: settings are checked and endpoints bound before a worker starts; exit codes are 0 stopped as asked,
+//! 1 failure, 2 usage.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use bus::worker::{self, Workers};
+use bus::{Bus, Hello, Seed};
+use clap::error::ErrorKind;
+use telemetry::Statsd;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::context::Context;
+use crate::gate::Gate;
+use crate::options::{Options, Settings, Upstream};
+use crate::router::Router;
+use crate::serve::{Server, Worker};
+use crate::stats::{Report, Summary};
+
+/// A service's `main`: reads the settings and [`run`]s.
+pub fn main<A: Settings>(
+    build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
+) -> ExitCode {
+    run(settings::load::<A>(), build)
+}
+
+/// Runs a service until SIGTERM or SIGINT. `build` makes the routes of one worker, on its thread; the name and
+/// version of `A`'s clap command are the service's.
+pub fn run<A: Settings>(
+    args: A,
+    build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
+) -> ExitCode {
+    let options = args.options();
+    if let Err(usage) = telemetry::trace(&options.log) {
+        A::command().error(ErrorKind::InvalidValue, format!("--log {:?}: {usage}", options.log)).exit();
+    }
+    if options.bus_listen.is_empty() && options.bus_dial.is_empty() {
+        let usage = "the service has no bus: give --bus-listen URL to be dialled by others, \
+            --bus-dial URL to dial a terminator's bus, or both, e.g. --bus-dial tcp://127.0.0.1:5555";
+        A::command().error(ErrorKind::MissingRequiredArgument, usage).exit();
+    }
+    match start_and_wait(args, build) {
+        Ok(code) => code,
+        Err(error) => {
+            // The last words are said whatever the log level.
+            let _ = writeln!(std::io::stderr(), "{}: {error:#}", A::command().get_name());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_and_wait<A: Settings>(
+    args: A,
+    build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
+) -> anyhow::Result<ExitCode> {
+    let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    control.block_on(async {
+        // From here on a signal is answered, not obeyed by dying.
+        let mut stop = Stop::new()?;
+        let statsd = statsd::<A>(args.options())?;
+        let options = args.options().clone();
+        let hello = hello::<A>(&options);
+        let announcement = announcement(&hello, &options, args.upstream());
+        let workers = start(args, hello, build)?;
+        tracing::info!("{announcement}");
+        attend(&workers, statsd, &options, &mut stop).await;
+        Ok(drain(workers, &options, &mut stop).await)
+    })
+}
+
+/// What lives on a worker's thread.
+struct Site {
+    bus: Bus,
+    upstream: Option<Bus>,
+    worker: Rc<Worker>,
+}
+
+fn start<A: Settings>(
+    args: A,
+    hello: Hello,
+    build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
+) -> anyhow::Result<Workers<Site>> {
+    let options = args.options();
+    let workers = usize::from(options.workers);
+    let name = hello.service.clone();
+    let config = bus::Config {
+        listen: options.bus_listen.clone(),
+        dial: options.bus_dial.clone(),
+        hello: Some(hello),
+        ..bus::Config::default()
+    };
+    let seeds = bus::bind(&config, workers).context("the service's bus")?;
+    let upstreams = Arc::new(Mutex::new(upstream_seeds(args.upstream(), workers)?));
+    let args = Arc::new(args);
+    let started = worker::start(&name, seeds, move |number, bus| {
+        let seed = upstreams.lock().ok().and_then(|mut seeds| seeds.pop());
+        let upstream = seed.map(Seed::start);
+        let context = Context { args: Arc::clone(&args), worker: number, bus, upstream };
+        serve(context, &build).map_err(|error| std::io::Error::other(format!("{error:#}")))
+    });
+    Ok(started?)
+}
+
+/// Builds the routes, says hello with them, and serves.
+fn serve<A: Settings>(
+    context: Context<A>,
+    build: &impl Fn(&Context<A>) -> anyhow::Result<Router>,
+) -> anyhow::Result<Site> {
+    let routes = build(&context)?.finish()?;
+    let options = context.args.options();
+    let gate = Gate::new(options.limit_per_worker(), options.queue_per_worker());
+    let Context { bus, upstream, .. } = context;
+    // The bus's own hello has the topics that `build` has subscribed to.
+    if let Some(mut hello) = bus.hello() {
+        hello.routes.clone_from(&routes.patterns);
+        bus.set_hello(hello);
+    }
+    let worker = Worker::new(routes, gate);
+    bus.serve(Rc::new(Server(Rc::clone(&worker))));
+    Ok(Site { bus, upstream, worker })
+}
+
+/// One seed per worker, or none when the service asks on its own bus.
+fn upstream_seeds(upstream: Option<&Upstream>, workers: usize) -> anyhow::Result<Vec<Seed>> {
+    let Some(upstream) = upstream else { return Ok(Vec::new()) };
+    if upstream.upstream_listen.is_empty() && upstream.upstream_dial.is_empty() {
+        return Ok(Vec::new());
+    }
+    let config = bus::Config {
+        listen: upstream.upstream_listen.clone(),
+        dial: upstream.upstream_dial.clone(),
+        ..bus::Config::default()
+    };
+    bus::bind(&config, workers).context("the upstream bus")
+}
+
+/// Flushes metrics until it is time to stop.
+async fn attend(workers: &Workers<Site>, mut statsd: Option<Statsd>, options: &Options, stop: &mut Stop) {
+    let mut summary = Summary::default();
+    let mut ticks = tokio::time::interval(options.statsd_interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.asked() => break,
+            _ = ticks.tick(), if statsd.is_some() => {
+                let reports = workers.ask(report).await;
+                if let Some(statsd) = &mut statsd {
+                    statsd.flush(&summary.sum(reports));
+                }
+            }
+        }
+    }
+}
+
+fn report(site: &Site) -> Report {
+    let Worker { routes, gate, stats } = &*site.worker;
+    let mut counters = stats.counters();
+    counters.extend(site.bus.counters());
+    let patterns = routes.entries.iter().map(|entry| entry.pattern.clone());
+    Report {
+        counters,
+        upstream: site.upstream.as_ref().map(Bus::counters).unwrap_or_default(),
+        running: gate.running(),
+        queued: gate.queued(),
+        outstanding: site.upstream.as_ref().unwrap_or(&site.bus).outstanding(),
+        latencies: patterns.zip(stats.take_latencies()).collect(),
+    }
+}
+
+/// Finishes the requests in hand. A second signal ends the wait.
+async fn drain(workers: Workers<Site>, options: &Options, stop: &mut Stop) -> ExitCode {
+    tracing::info!(deadline = ?options.drain_deadline, "draining; a second signal stops at once");
+    let deadline = Instant::now() + options.drain_deadline;
+    let drained = workers.stop(move |site| async move {
+        // First the requests in hand, which may still ask; then what was asked.
+        let served = site.bus.drain(deadline).await;
+        match &site.upstream {
+            Some(upstream) => upstream.drain(deadline).await && served,
+            None => served,
+        }
+    });
+    tokio::select! {
+        finished = drained => {
+            if finished.iter().all(|&finished| finished) {
+                tracing::info!("stopped; every request in hand was answered");
+            } else {
+                tracing::warn!("stopped at the drain deadline with requests in hand; --drain-deadline is longer");
+            }
+            ExitCode::SUCCESS
+        }
+        () = stop.asked() => {
+            tracing::warn!("stopped by a second signal with requests in hand");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => (),
+            _ = self.interrupt.recv() => (),
+        }
+    }
+}
+
+fn statsd<A: Settings>(options: &Options) -> anyhow::Result<Option<Statsd>> {
+    let Some(target) = &options.statsd else { return Ok(None) };
+    let statsd = Statsd::new(target, A::command().get_name(), options.dogstatsd);
+    statsd.map(Some).map_err(|error| anyhow::anyhow!("--statsd {target}: {error}"))
+}
+
+/// The hello before the routes are known.
+fn hello<A: Settings>(options: &Options) -> Hello {
+    let command = A::command();
+    let instance = options.instance.clone().unwrap_or_else(instance);
+    let mut hello = Hello::new(command.get_name(), command.get_version().unwrap_or("0"), instance);
+    hello.weight = options.weight;
+    hello.limit = options.limit_per_worker();
+    hello
+}
+
+/// HOST-PID-RANDOM: what an operator looks for, and different after a restart in a container with the same pid.
+fn instance() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .map_or_else(|| "host".to_owned(), |name| name.trim().to_owned());
+    format!("{host}-{}-{:06x}", std::process::id(), fastrand::u32(..1 << 24))
+}
+
+fn announcement(hello: &Hello, options: &Options, upstream: Option<&Upstream>) -> String {
+    let mut text = format!("{} {} {}", hello.service, hello.version, hello.instance);
+    let mut say = |verb: &str, endpoints: &[bus::Endpoint]| {
+        if !endpoints.is_empty() {
+            let list: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
+            text.push_str(&format!(", {verb} {}", list.join(" ")));
+        }
+    };
+    say("listens on", &options.bus_listen);
+    say("dials", &options.bus_dial);
+    if let Some(upstream) = upstream {
+        say("listens for upstreams on", &upstream.upstream_listen);
+        say("dials upstreams at", &upstream.upstream_dial);
+    }
+    text.push_str(&format!(
+        "; workers {}, limit {}, weight {}",
+        options.workers, options.limit, options.weight
+    ));
+    text
+}

@@ -1,0 +1,247 @@
+//! A worker's road without a bus: requests in as messages, answers out.
+
+use std::cell::Cell;
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bus::proto::Header;
+use bus::{Envelope, HeadWriter, Incoming, Kind, Serve, Serving};
+use bytes::{BufMut, BytesMut};
+use tokio::sync::Notify;
+
+use super::{Server, Worker};
+use crate::gate::Gate;
+use crate::{Problem, Request, Response, Router};
+
+fn message(method: &str, path: &str, fields: &[(&str, &str)], body: &[u8]) -> Incoming {
+    let mut head = BytesMut::new();
+    let mut writer = HeadWriter::new(&mut head);
+    writer.field(":method", method);
+    writer.field(":path", path);
+    for (name, value) in fields {
+        writer.field(name, value);
+    }
+    let head_len = u32::try_from(writer.finish().unwrap()).unwrap();
+    let mut bytes = BytesMut::new();
+    bytes.put_slice(&Header::new(Kind::Request).to_bytes(head_len));
+    bytes.put_slice(&head);
+    bytes.put_slice(body);
+    Incoming { envelope: Envelope::decode(bytes.freeze()).unwrap(), deadline: None }
+}
+
+fn get(path: &str) -> Incoming {
+    message("GET", path, &[], b"")
+}
+
+fn server(router: Router, limit: u32, queue: u32) -> Server {
+    Server(Worker::new(router.finish().unwrap(), Gate::new(limit, queue)))
+}
+
+fn now(serving: Serving) -> bus::Response {
+    match serving {
+        Serving::Now(response) => response,
+        Serving::Later(_) => panic!("the answer was not ready at once"),
+    }
+}
+
+type Work = Pin<Box<dyn Future<Output = bus::Response>>>;
+
+fn later(serving: Serving) -> Work {
+    match serving {
+        Serving::Later(work) => work,
+        Serving::Now(response) => panic!("answered {} at once", response.status),
+    }
+}
+
+fn is_pending(work: &mut Work) -> bool {
+    matches!(work.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending)
+}
+
+fn members(response: &bus::Response) -> serde_json::Value {
+    serde_json::from_slice(&response.body).unwrap()
+}
+
+async fn echo(request: Request) -> Result<Response, Problem> {
+    let text = format!("{} {}", request.param("name")?, request.query("q").unwrap_or_default());
+    Ok(Response::text(text))
+}
+
+#[test]
+fn parameters_and_query_are_decoded() {
+    let server = server(Router::new().route("GET /echo/{name}/x", echo), 0, 0);
+    let response = now(server.serve(get("/echo/a%2Fb%20%C3%A9/x?p=1&q=x+y%26")));
+    assert_eq!((response.status, &response.body[..]), (200, "a/b é x y&".as_bytes()));
+    let response = now(server.serve(get("/echo/%ff/x")));
+    assert_eq!((response.status, members(&response)["field"].as_str()), (400, Some("name")));
+}
+
+#[test]
+fn unknown_paths_and_methods_are_answered_by_the_host() {
+    let router = Router::new().route("GET /echo/{name}", echo).route("PUT /echo/{name}", echo);
+    let server = server(router, 0, 0);
+    assert_eq!(now(server.serve(get("/nothing"))).status, 404);
+    let response = now(server.serve(message("DELETE", "/echo/a", &[], b"")));
+    assert_eq!(response.status, 405);
+    let allow = response.fields.iter().find(|(name, _)| name == "allow").unwrap();
+    assert_eq!(allow.1, "GET, PUT, HEAD");
+    assert_eq!(server.0.stats.requests.value(), 2);
+}
+
+#[test]
+fn head_is_get_without_its_body() {
+    let server = server(Router::new().route("GET /echo/{name}", echo), 0, 0);
+    let response = now(server.serve(message("HEAD", "/echo/abc?q=d", &[], b"")));
+    assert_eq!((response.status, response.body.len()), (200, 0));
+    assert!(response.fields.iter().any(|(name, value)| name == "content-length" && value == "5"));
+    let claimed: Vec<String> = server.0.routes.patterns.iter().map(ToString::to_string).collect();
+    assert_eq!(claimed, ["GET /echo/{name}", "HEAD /echo/{name}"]);
+}
+
+#[test]
+fn json_errors_name_line_or_field() {
+    #[derive(serde::Deserialize)]
+    struct Order {
+        _items: Vec<Item>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Item {
+        _count: u8,
+    }
+    async fn order(request: Request) -> Result<Response, Problem> {
+        request.json::<Order>().map(|_| Response::new(204))
+    }
+    let server = server(Router::new().route("POST /orders", order), 0, 0);
+    let post = |body: &str| now(server.serve(message("POST", "/orders", &[], body.as_bytes())));
+    assert_eq!(post(r#"{"_items":[{"_count":1}]}"#).status, 204);
+    let response = post("{\n \"_items\": [,]}");
+    assert_eq!(response.status, 400);
+    assert!(members(&response)["detail"].as_str().unwrap().contains("line 2 column 13"));
+    let response = post(r#"{"_items":[{"_count":1},{"_count":300}]}"#);
+    assert_eq!((response.status, members(&response)["field"].as_str()), (422, Some("_items[1]._count")));
+}
+
+#[test]
+fn numbers_in_the_query_are_held_to_their_range() {
+    async fn list(request: Request) -> Result<Response, Problem> {
+        Ok(Response::json(&request.query_number("limit", 50, 1..=1000)?))
+    }
+    let server = server(Router::new().route("GET /list", list), 0, 0);
+    assert_eq!(now(server.serve(get("/list"))).body, "50");
+    assert_eq!(now(server.serve(get("/list?limit=1000"))).body, "1000");
+    for wrong in ["0", "1001", "x", "-1", ""] {
+        let response = now(server.serve(get(&format!("/list?limit={wrong}"))));
+        let members = members(&response);
+        assert_eq!((response.status, members["field"].as_str()), (400, Some("limit")), "{wrong}");
+        assert_eq!(members["limit"].as_u64(), Some(1000));
+    }
+}
+
+#[test]
+fn a_panic_is_a_500_and_the_worker_goes_on() {
+    async fn fall(request: Request) -> Response {
+        assert_ne!(request.raw_param("name"), "bad", "asked to fall");
+        Response::new(204)
+    }
+    let never_async = |_: Request| -> std::future::Ready<Response> { panic!("before the future is made") };
+    let router = Router::new().route("GET /fall/{name}", fall).route("GET /trip", never_async);
+    let server = server(router, 1, 0);
+    for (path, status) in [("/fall/bad", 500), ("/fall/good", 204), ("/trip", 500), ("/fall/good", 204)] {
+        assert_eq!(now(server.serve(get(path))).status, status, "{path}");
+    }
+    assert_eq!((server.0.stats.panics.value(), server.0.gate.running()), (2, 0));
+}
+
+/// A handler that waits until it is let go, and counts its calls.
+fn turnstile() -> (Router, Rc<Notify>, Rc<Cell<usize>>) {
+    let (go, calls) = (Rc::new(Notify::new()), Rc::new(Cell::new(0)));
+    let handler = {
+        let (go, calls) = (Rc::clone(&go), Rc::clone(&calls));
+        move |_: Request| {
+            let (go, calls) = (Rc::clone(&go), Rc::clone(&calls));
+            async move {
+                calls.set(calls.get() + 1);
+                go.notified().await;
+                Response::new(204)
+            }
+        }
+    };
+    (Router::new().route("GET /wait", handler), go, calls)
+}
+
+#[tokio::test]
+async fn above_the_limit_requests_wait_and_above_the_queue_they_are_refused() {
+    let (router, go, calls) = turnstile();
+    let server = server(router, 2, 1);
+    let mut served: Vec<Work> = (0..3).map(|_| later(server.serve(get("/wait")))).collect();
+    assert!(served.iter_mut().all(is_pending));
+    assert_eq!(calls.get(), 2, "the third waits outside");
+    let response = now(server.serve(get("/wait")));
+    assert_eq!((response.status, members(&response)["limit"].as_u64()), (503, Some(2)));
+    assert_eq!(members(&response)["reason"], "full");
+    assert!(response.fields.iter().any(|(name, value)| name == "retry-after" && value == "1"));
+    for work in served {
+        go.notify_one();
+        assert_eq!(work.await.status, 204);
+    }
+    assert_eq!((calls.get(), server.0.gate.running(), server.0.stats.refused.value()), (3, 0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_expires_in_the_queue_never_reaches_the_handler() {
+    let (router, go, calls) = turnstile();
+    let server = server(router, 1, 8);
+    let mut first = later(server.serve(get("/wait")));
+    assert!(is_pending(&mut first));
+    let mut short = get("/wait");
+    short.deadline = Some((tokio::time::Instant::now() + Duration::from_millis(5)).into_std());
+    let (expired, patient) = (later(server.serve(short)), later(server.serve(get("/wait"))));
+    let response = expired.await;
+    assert_eq!((response.status, members(&response)["reason"].as_str()), (504, Some("expired")));
+    go.notify_one();
+    assert_eq!(first.await.status, 204);
+    go.notify_one();
+    assert_eq!(patient.await.status, 204);
+    assert_eq!((calls.get(), server.0.stats.expired.value(), server.0.gate.running()), (2, 1, 0));
+}
+
+#[tokio::test]
+async fn a_cancelled_request_frees_its_place_and_is_counted() {
+    let router = Router::new().route("GET /never", |_| pending::<Response>());
+    let server = server(router, 1, 1);
+    let mut first = later(server.serve(get("/never")));
+    let mut second = later(server.serve(get("/never")));
+    assert!(is_pending(&mut first) && is_pending(&mut second));
+    drop(first);
+    assert!(is_pending(&mut second));
+    drop(second);
+    assert_eq!(
+        (server.0.stats.cancelled.value(), server.0.gate.running(), server.0.gate.queued()),
+        (2, 0, 0)
+    );
+}
+
+#[test]
+fn wrong_and_repeated_routes_are_reported() {
+    for (wrong, named) in [("GET", "GET"), ("GET x", "GET x"), ("GET /a/{b}/{", "/a/{b}/{")] {
+        let error = Router::new().route(wrong, echo).finish().err().unwrap();
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    let twice = Router::new().route("GET /a", echo).route("get /a", echo).finish().err().unwrap();
+    assert!(twice.to_string().contains("twice"), "{twice}");
+}
+
+#[test]
+fn what_the_client_has_is_not_sent_again() {
+    async fn page(request: Request) -> Response {
+        Response::html("<p>").tagged(&request)
+    }
+    let server = server(Router::new().route("GET /page", page), 0, 0);
+    let response = now(server.serve(get("/page")));
+    let tag = response.fields.iter().find(|(name, _)| name == "etag").unwrap().1.clone();
+    let tag = std::str::from_utf8(&tag).unwrap();
+    let again = now(server.serve(message("GET", "/page", &[("if-none-match", tag)], b"")));
+    assert_eq!((again.status, again.body.len()), (304, 0));
+}
