@@ -56,4 +56,4 @@ pub use problem::Problem;
 pub use request::Request;
 pub use response::{IntoResponse, Response};
 pub use router::Router;
-pub use run::{main, run};
+pub use run::{main, require_bus, run};

@@ -41,11 +41,7 @@ pub fn run<A: Settings>(
     if let Err(usage) = telemetry::trace(&options.log) {
         A::command().error(ErrorKind::InvalidValue, format!("--log {:?}: {usage}", options.log)).exit();
     }
-    if options.bus_listen.is_empty() && options.bus_dial.is_empty() {
-        let usage = "the service has no bus: give --bus-listen URL to be dialled by others, \
-            --bus-dial URL to dial a terminator's bus, or both, e.g. --bus-dial tcp://127.0.0.1:5555";
-        A::command().error(ErrorKind::MissingRequiredArgument, usage).exit();
-    }
+    require_bus(&args);
     match start_and_wait(args, build) {
         Ok(code) => code,
         Err(error) => {
@@ -53,6 +49,17 @@ pub fn run<A: Settings>(
             let _ = writeln!(std::io::stderr(), "{}: {error:#}", A::command().get_name());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Exits with a usage error when the settings name no bus. [`run`] checks this itself; a service that opens something
+/// before it runs calls it first.
+pub fn require_bus<A: Settings>(args: &A) {
+    let options = args.options();
+    if options.bus_listen.is_empty() && options.bus_dial.is_empty() {
+        let usage = "the service has no bus: give --bus-listen URL to be dialled by others, \
+            --bus-dial URL to dial a terminator's bus, or both, e.g. --bus-dial tcp://127.0.0.1:5555";
+        A::command().error(ErrorKind::MissingRequiredArgument, usage).exit();
     }
 }
 

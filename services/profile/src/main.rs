@@ -1,3 +1,43 @@
-//! The binary; what it does is in the library.
+//! The binary: parses, then serves or loads.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use profile::{Args, Command, Documents, load, routes};
+use service_host::Settings;
+use store::Store;
+
+fn main() -> ExitCode {
+    let args = settings::load::<Args>();
+    let Some(address) = args.store.clone() else {
+        let usage = "the profiles need a store: give --store embedded:DIR";
+        Args::command().error(ErrorKind::MissingRequiredArgument, usage).exit();
+    };
+    match &args.command {
+        Some(Command::Load(what)) => {
+            if let Err(usage) = telemetry::trace(&args.options().log) {
+                Args::command().error(ErrorKind::InvalidValue, usage).exit();
+            }
+            exit(Store::open(&address).map_err(Into::into).and_then(|store| load::run(&store, what)))
+        }
+        None => {
+            service_host::require_bus::<Args>(&args);
+            match Store::open(&address) {
+                Ok(store) => service_host::run(args, move |_| Ok(routes(Documents::new(store.clone())))),
+                Err(error) => exit(Err(error.into())),
+            }
+        }
+    }
+}
+
+fn exit(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "profile: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+use service_host::{Options, Settings};
+use store::StoreAddress;
+
+const EXAMPLES: &str = "\
+Examples:
+  profile --bus-dial tcp://127.0.0.1:5555 --store embedded:/var/lib/profile
+      Joins the terminator at port 5555 and serves /profiles from a store in that directory.
+  profile --bus-listen ipc:///run/profile.sock --store embedded:data --workers 2 --statsd 127.0.0.1:8125
+      Waits for askers at a Unix socket.
+  profile --store embedded:data load members.jsonl
+      Loads one JSON object per line; run it again to go on where it was stopped.
+
+Every flag is also a key of the file that --config names, and an environment variable: PROFILE_BUS_DIAL, PROFILE_STORE.";
+
+/// Serves members' profiles: JSON documents with GET, PUT, PATCH and DELETE /profiles/{id}.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "profile", version, after_help = EXAMPLES, args_conflicts_with_subcommands = false)]
+pub struct Args {
+    /// What every service has.
+    #[command(flatten)]
+    pub host: Options,
+
+    /// Where the profiles are kept: embedded:DIR.
+    #[arg(long, value_name = "ADDRESS", global = true)]
+    pub store: Option<StoreAddress>,
+
+    /// Serves when there is none.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What is done instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Load profiles from a file of one JSON object per line, resumably.
+    Load(Load),
+}
+
+/// What to load.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Load {
+    /// The file, or - for standard input (which cannot be resumed).
+    #[arg(value_name = "FILE.jsonl")]
+    pub file: std::path::PathBuf,
+
+    /// The member of each object that is its id: a string or a whole number.
+    #[arg(long, value_name = "NAME", default_value = "id")]
+    pub id_field: String,
+
+    /// Count lines that are not profiles and go on, rather than stop at the first.
+    #[arg(long)]
+    pub skip_bad: bool,
+
+    /// Load from the first line, whatever was loaded before.
+    #[arg(long)]
+    pub from_start: bool,
+}
+
+impl Settings for Args {
+    fn options(&self) -> &Options {
+        &self.host
+    }
+}

@@ -1,0 +1,186 @@
+//! Profiles in the store: one key per id, the value being the JSON text as it came.
+//!
+//! Owns: keys, the rules for ids and documents, pages. Does not own: HTTP (`routes`).
+//! Invariant: every stored value is a JSON object in UTF-8 of at most [`DOCUMENT_BYTES_MAX`] bytes, nested no deeper
+//! than serde_json reads: it can be served and merged without a further check.
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use store::{Error, Range, RunOptions, Store, Subspace};
+
+/// Longest id, in bytes. Ids are path segments; longer ones are documents gone astray.
+pub(crate) const ID_BYTES_MAX: usize = 200;
+
+/// Longest document, in bytes: the store's longest value.
+pub(crate) const DOCUMENT_BYTES_MAX: usize = store::limits::VALUE_BYTES_MAX;
+
+/// A page of the list ends when its documents pass this many bytes, however many were asked for: with the last
+/// document and all ids it still fits into one message of the bus (1 MiB).
+const PAGE_BYTES_MAX: usize = 512 * 1024;
+
+/// The profiles. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Documents {
+    store: Store,
+    profiles: Subspace,
+}
+
+/// An id that no profile can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an id has 1 to {ID_BYTES_MAX} bytes, this one has {len}")]
+pub struct BadId {
+    /// Its length in bytes.
+    pub len: usize,
+}
+
+/// A text that is not a profile: its sender's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum BadDocument {
+    /// Longer than [`DOCUMENT_BYTES_MAX`].
+    #[error("a profile has at most {DOCUMENT_BYTES_MAX} bytes, this one has {0}")]
+    TooLong(usize),
+    /// Not JSON, not an object, nested too deeply, or not UTF-8.
+    #[error("a profile is a JSON object")]
+    NotObject(#[source] serde_json::Error),
+}
+
+/// Some profiles in the order of their ids' bytes.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// Ids and documents.
+    pub profiles: Vec<(String, Bytes)>,
+    /// Whether others follow the last one.
+    pub more: bool,
+}
+
+/// Checks an id.
+///
+/// # Errors
+/// [`BadId`].
+pub fn check_id(id: &str) -> Result<(), BadId> {
+    match id.len() {
+        1..=ID_BYTES_MAX => Ok(()),
+        len => Err(BadId { len }),
+    }
+}
+
+/// Checks a document and gives it back without the white space around it.
+///
+/// # Errors
+/// [`BadDocument`].
+pub fn check_document(text: &[u8]) -> Result<(&[u8], Map<String, Value>), BadDocument> {
+    let text = text.trim_ascii();
+    if text.len() > DOCUMENT_BYTES_MAX {
+        return Err(BadDocument::TooLong(text.len()));
+    }
+    let members = serde_json::from_slice(text).map_err(BadDocument::NotObject)?;
+    Ok((text, members))
+}
+
+impl Documents {
+    /// The profiles in `store`.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store, profiles: Subspace::from("profile") }
+    }
+
+    /// The key of an id.
+    #[must_use]
+    pub fn key(&self, id: &str) -> Vec<u8> {
+        self.profiles.pack(&(id,))
+    }
+
+    /// One profile, as it was stored.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn read(&self, id: &str) -> Result<Option<Bytes>, Error> {
+        self.store.get(&self.key(id)).await
+    }
+
+    /// Changes one profile: `change` gets what is stored and says what shall be; `None` is nothing in both. What it
+    /// gives back beside is the result. It may be called several times.
+    ///
+    /// # Errors
+    /// What `change` says, and the store's errors.
+    ///
+    /// # Cancel safety
+    /// All or nothing.
+    pub async fn write<T, E: From<Error>>(
+        &self,
+        id: &str,
+        options: &RunOptions,
+        change: impl Fn(Option<&Bytes>) -> Result<(Option<Bytes>, T), E>,
+    ) -> Result<T, E> {
+        let key = self.key(id);
+        let work = async |transaction: &store::Transaction| {
+            let stored = transaction.get(&key).await?;
+            let (new, result) = change(stored.as_ref())?;
+            match (new, stored) {
+                (Some(new), _) => transaction.set(&key, &new)?,
+                (None, Some(_)) => transaction.clear(&key)?,
+                (None, None) => (),
+            }
+            Ok::<_, E>(result)
+        };
+        self.store.run(options, work).await
+    }
+
+    /// At most `limit` profiles behind the id `after`; fewer when they are long.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn page(&self, after: Option<&str>, limit: usize, options: &RunOptions) -> Result<Page, Error> {
+        let mut range = Range::subspace(&self.profiles);
+        if let Some(id) = after {
+            range = range.after(self.key(id));
+        }
+        // One row more tells whether there are others.
+        let range = range.limit(limit + 1);
+        let work = async |snapshot: store::Snapshot<'_>| {
+            let mut page = Page::default();
+            let mut bytes = 0;
+            let mut rows = snapshot.rows(range.clone());
+            while let Some(row) = rows.next().await? {
+                if page.profiles.len() == limit || bytes >= PAGE_BYTES_MAX {
+                    page.more = true;
+                    break;
+                }
+                bytes += row.value.len();
+                page.profiles.push((self.id(&row.key), row.value));
+            }
+            Ok::<_, Error>(page)
+        };
+        self.store.read(options, work).await
+    }
+
+    fn id(&self, key: &[u8]) -> String {
+        let (id,): (String,) = self.profiles.unpack(key).expect("a key of this subspace was packed by `key`");
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_one_to_two_hundred_bytes() {
+        assert!(check_id("a").is_ok() && check_id(&"é".repeat(100)).is_ok());
+        assert_eq!(check_id("").unwrap_err().len, 0);
+        assert!(check_id(&"é".repeat(101)).unwrap_err().to_string().contains("202"));
+    }
+
+    #[test]
+    fn a_document_is_an_object_in_utf8_and_keeps_its_text() {
+        let (text, members) = check_document(b" {\"a\" : 1e2 }\n").unwrap();
+        assert_eq!(text, b"{\"a\" : 1e2 }");
+        assert_eq!(members.len(), 1);
+        let deep = [b"{\"a\":".repeat(200), b"1".to_vec(), b"}".repeat(200)].concat();
+        for bad in [&b""[..], b"1", b"[]", b"{", b"{\"a\":\"\xff\"}", b"{}{}", &deep] {
+            assert!(matches!(check_document(bad), Err(BadDocument::NotObject(_))), "{bad:?}");
+        }
+        let long = format!("{{\"a\":\"{}\"}}", "x".repeat(DOCUMENT_BYTES_MAX));
+        assert!(matches!(check_document(long.as_bytes()), Err(BadDocument::TooLong(100_008))));
+    }
+}

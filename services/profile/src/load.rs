@@ -1,0 +1,256 @@
+//! `profile load`: many profiles from a file, batch by batch, resumable.
+//!
+//! Owns: the batches and what is said about them. Does not own: what a profile is (`documents`), or how far a file
+//! got (`checkpoint`). Invariant: profiles and checkpoint of a batch are committed together; killed at any moment,
+//! the next run goes on with the first line that is not in the store.
+
+mod checkpoint;
+mod lines;
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::rc::Rc;
+
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value};
+use store::{Error, RunOptions, Store};
+
+use crate::args::Load;
+use crate::documents::{DOCUMENT_BYTES_MAX, Documents, check_document, check_id};
+use checkpoint::Checkpoint;
+use lines::{Line, Lines};
+
+/// Profiles in one transaction: enough that the disk's flush is shared, few enough to lose little by a kill.
+const BATCH_LEN_MAX: usize = 1000;
+
+/// Bytes in one transaction; the store's limit is ten times as much.
+const BATCH_BYTES_MAX: usize = 1_000_000;
+
+/// Bytes of a line: a document with some white space around it.
+const LINE_BYTES_MAX: usize = DOCUMENT_BYTES_MAX + 1024;
+
+/// Loads what the command line says.
+///
+/// # Errors
+/// A file that cannot be read, the first bad line unless they are skipped, the store's errors, or a signal.
+pub fn run(store: &Store, what: &Load) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let stop = stop_flag();
+        if what.file.as_os_str() == "-" {
+            let mut load =
+                Loading::new(store, what, Source::Stream, Checkpoint::default(), ProgressBar::no_length());
+            return load.all(std::io::stdin().lock(), &stop).await;
+        }
+        load_file(store, what, &stop).await
+    })
+}
+
+async fn load_file(store: &Store, what: &Load, stop: &Cell<bool>) -> anyhow::Result<()> {
+    let path = &what.file;
+    let unreadable = || format!("{} cannot be read", path.display());
+    let mut file = File::open(path).with_context(unreadable)?;
+    let len = file.metadata().with_context(unreadable)?.len();
+    let key = checkpoint::key(&path.canonicalize().with_context(unreadable)?);
+    let begin =
+        if what.from_start { Checkpoint::default() } else { resume(store, &key, &file, path).await? };
+    file.seek(SeekFrom::Start(begin.offset)).with_context(unreadable)?;
+    let bar = ProgressBar::new(len).with_position(begin.offset);
+    let source = Source::File { file: file.try_clone().with_context(unreadable)?, key };
+    let mut load = Loading::new(store, what, source, begin, bar);
+    load.all(BufReader::with_capacity(256 * 1024, file), stop).await
+}
+
+/// Where the last run got to.
+async fn resume(store: &Store, key: &[u8], file: &File, path: &Path) -> anyhow::Result<Checkpoint> {
+    let Some(value) = store.get(key).await? else { return Ok(Checkpoint::default()) };
+    let checkpoint: Checkpoint = serde_json::from_slice(&value).context("the checkpoint is not readable")?;
+    if checkpoint.is_of(file)? {
+        tracing::info!(
+            line = checkpoint.lines + 1,
+            offset = checkpoint.offset,
+            "going on where the last run ended"
+        );
+        return Ok(checkpoint);
+    }
+    tracing::warn!("{} is not the file that was loaded before: loading it from the start", path.display());
+    Ok(Checkpoint::default())
+}
+
+enum Source {
+    Stream,
+    File { file: File, key: Vec<u8> },
+}
+
+/// A load under way.
+struct Loading<'a> {
+    store: &'a Store,
+    documents: Documents,
+    what: &'a Load,
+    source: Source,
+    /// What was done before this run.
+    begin: Checkpoint,
+    /// What is in the store.
+    done: Checkpoint,
+    batch: Batch,
+    bar: ProgressBar,
+}
+
+/// Profiles that are not in the store yet, and how far they reach.
+#[derive(Default)]
+struct Batch {
+    rows: Vec<(Vec<u8>, Vec<u8>)>,
+    bytes: usize,
+    bad: u64,
+}
+
+impl<'a> Loading<'a> {
+    fn new(store: &'a Store, what: &'a Load, source: Source, begin: Checkpoint, bar: ProgressBar) -> Self {
+        let style = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left, {msg}";
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style);
+        }
+        let documents = Documents::new(store.clone());
+        Self { store, documents, what, source, done: begin.clone(), begin, batch: Batch::default(), bar }
+    }
+
+    async fn all(&mut self, reader: impl BufRead, stop: &Cell<bool>) -> anyhow::Result<()> {
+        let mut lines = Lines::new(reader, LINE_BYTES_MAX, self.begin.offset, self.begin.lines);
+        loop {
+            let (offset, number) = (lines.offset, lines.number);
+            let Some(line) = lines.next().with_context(|| self.name())? else { break };
+            if let Err(reason) = self.take(&line) {
+                if !self.what.skip_bad {
+                    // What came before the bad line stays, and the next run begins with it.
+                    self.commit(offset, number).await?;
+                    bail!(
+                        "{}:{}: {reason:#}; --skip-bad counts such lines and goes on",
+                        self.name(),
+                        number + 1
+                    );
+                }
+                tracing::debug!(line = number + 1, "{reason:#}");
+                self.batch.bad += 1;
+            }
+            if self.batch.rows.len() >= BATCH_LEN_MAX || self.batch.bytes >= BATCH_BYTES_MAX {
+                self.commit(lines.offset, lines.number).await?;
+                if stop.get() {
+                    bail!("stopped behind line {}; run it again to go on there", lines.number);
+                }
+            }
+        }
+        self.commit(lines.offset, lines.number).await?;
+        self.bar.finish_and_clear();
+        self.report()
+    }
+
+    /// Puts one line into the batch.
+    fn take(&mut self, line: &Line) -> anyhow::Result<()> {
+        let Line::Text(text) = line else { bail!("the line has more than {LINE_BYTES_MAX} bytes") };
+        if text.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let (text, members) = check_document(text)?;
+        let id = id(&members, &self.what.id_field)?;
+        check_id(&id)?;
+        let row = (self.documents.key(&id), text.to_vec());
+        self.batch.bytes += row.0.len() + row.1.len();
+        self.batch.rows.push(row);
+        Ok(())
+    }
+
+    /// Writes the batch, and that everything before `offset` is done.
+    async fn commit(&mut self, offset: u64, lines: u64) -> anyhow::Result<()> {
+        if lines == self.done.lines {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let mut done = self.done.clone();
+        (done.offset, done.lines) = (offset, lines);
+        done.loaded += batch.rows.len() as u64;
+        done.bad += batch.bad;
+        let checkpoint = match &self.source {
+            Source::Stream => None,
+            Source::File { file, key } => {
+                done = done.sealed(file)?;
+                Some((key, serde_json::to_vec(&done)?))
+            }
+        };
+        // Setting the same values twice is the same as once.
+        let options = RunOptions::default().idempotent();
+        let work = async |transaction: &store::Transaction| {
+            for (key, document) in &batch.rows {
+                transaction.set(key, document)?;
+            }
+            if let Some((key, value)) = &checkpoint {
+                transaction.set(key, value)?;
+            }
+            Ok::<_, Error>(())
+        };
+        self.store
+            .run(&options, work)
+            .await
+            .with_context(|| format!("the batch before line {}", lines + 1))?;
+        tracing::debug!(line = lines, offset, "committed");
+        self.done = done;
+        self.bar.set_position(offset);
+        self.bar.set_message(format!("{} profiles, {} bad lines", self.done.loaded, self.done.bad));
+        Ok(())
+    }
+
+    fn report(&self) -> anyhow::Result<()> {
+        let Checkpoint { lines, loaded, bad, .. } = &self.done;
+        let before = self.begin.loaded;
+        let name = self.name();
+        writeln!(
+            std::io::stdout(),
+            "{name}: {lines} lines, {loaded} profiles loaded ({before} of them before this run), {bad} bad lines"
+        )?;
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        match self.source {
+            Source::Stream => "standard input".to_owned(),
+            Source::File { .. } => self.what.file.display().to_string(),
+        }
+    }
+}
+
+fn id(members: &Map<String, Value>, field: &str) -> anyhow::Result<String> {
+    match members.get(field) {
+        Some(Value::String(id)) => Ok(id.clone()),
+        Some(Value::Number(id)) if id.is_i64() || id.is_u64() => Ok(id.to_string()),
+        Some(other) => bail!("`{field}` is {other}, not a string or a whole number"),
+        None => bail!("the object has no member `{field}`; --id-field names another"),
+    }
+}
+
+/// Becomes true on the first SIGINT or SIGTERM, looked at between batches; the next one ends the process.
+fn stop_flag() -> Rc<Cell<bool>> {
+    let flag = Rc::new(Cell::new(false));
+    let set = Rc::clone(&flag);
+    tokio::task::spawn_local(async move {
+        if asked_to_stop().await.is_ok() {
+            set.set(true);
+            if asked_to_stop().await.is_ok() {
+                std::process::exit(1);
+            }
+        }
+    });
+    flag
+}
+
+async fn asked_to_stop() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => (),
+        _ = terminate.recv() => (),
+    }
+    Ok(())
+}
