@@ -68,6 +68,18 @@ impl Problem {
         self.0.status
     }
 
+    /// The sentence for people.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// The status's name.
+    #[must_use]
+    pub fn title(&self) -> &'static str {
+        title(self.0.status)
+    }
+
     pub(crate) fn allow(mut self, methods: Bytes) -> Self {
         self.0.allow = Some(methods);
         self

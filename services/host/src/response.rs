@@ -64,6 +64,13 @@ impl Response {
         self
     }
 
+    /// Sets a header field in place of those of its name.
+    #[must_use]
+    pub fn replace_header(mut self, name: &'static str, value: impl Into<Bytes>) -> Self {
+        self.inner.fields.retain(|(found, _)| found != name);
+        self.header(name, value)
+    }
+
     /// Sets the body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {

@@ -1,1 +1,16 @@
 //! The aggregator: a member's page from the services that know the member.
+//!
+//! Owns: which services a page asks, how long it waits, and how the answers become JSON or HTML. Does not own: any
+//! data; it reaches other services over the bus and never links them.
+
+mod accept;
+mod args;
+mod failure;
+mod gather;
+mod json;
+mod page;
+mod parts;
+mod routes;
+
+pub use args::Args;
+pub use routes::routes;

@@ -1,3 +1,7 @@
-//! The binary; what it does is in the library.
+//! The binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service_host::main::<web::Args>(|context| Ok(web::routes(context.upstream().clone())))
+}

@@ -1,0 +1,151 @@
+//! Asking several services at once, within the time that a request has left.
+//!
+//! Owns: the calls under way and how long they may take. Does not own: what is asked (`parts`), or what becomes of
+//! the answers (`routes`).
+//! Invariant: nothing is waited for beyond the request's deadline less a reserve in which the answer is written; a
+//! call that nobody waits for any more is dropped, which cancels it.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use serde_json::value::RawValue;
+use service_host::bus::{self, Body, Bus, Call, Reply};
+use service_host::{Ask, Request};
+use smallvec::SmallVec;
+
+use crate::failure::Failure;
+use crate::parts::{PARTS, Part};
+
+/// Time for a request whose asker named none: the terminator's default.
+const TIME_DEFAULT: Duration = Duration::from_secs(1);
+
+/// Most time kept back for writing the answer and its way to the terminator.
+const RESERVE_MAX: Duration = Duration::from_millis(10);
+
+/// Longest answer of a service that comes in several messages, in bytes: the page has to fit into one.
+const ANSWER_BYTES_MAX: usize = 768 * 1024;
+
+/// What a service said.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// Checked to be JSON.
+    Given(Bytes),
+    /// The service has nothing for this member.
+    Absent,
+    Failed(Failure),
+}
+
+/// The answers for a member's page, in the order of the table: up to the essential part when that has none.
+pub(crate) type Answers = SmallVec<[(&'static Part, Answer); PARTS.len()]>;
+
+/// Asks for every part of a member's page; `id` is percent-encoded.
+pub(crate) async fn gather(bus: &Bus, request: &Request, id: &str) -> Answers {
+    let deadline = answers_deadline(request, Instant::now());
+    let mut asked: SmallVec<[(&'static Part, Asked<'_>); PARTS.len()]> = PARTS
+        .iter()
+        .map(|part| (part, Asked::new(bus, request, part.path(id), deadline)))
+        .filter(|(part, asked)| part.essential || !asked.is_unclaimed())
+        .collect();
+    poll_fn(|cx| {
+        let mut waiting = false;
+        for (part, asked) in &mut asked {
+            match asked.poll(cx) {
+                Poll::Pending => waiting = true,
+                Poll::Ready(()) if part.essential && !asked.is_given() => return Poll::Ready(()),
+                Poll::Ready(()) => (),
+            }
+        }
+        if waiting { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    asked.into_iter().filter_map(|(part, asked)| Some((part, asked.answer()?))).collect()
+}
+
+/// Asks one service for one thing.
+pub(crate) async fn ask(bus: &Bus, request: &Request, path: String) -> Answer {
+    let deadline = answers_deadline(request, Instant::now());
+    let mut asked = Asked::new(bus, request, path, deadline);
+    poll_fn(|cx| asked.poll(cx)).await;
+    asked.answer().expect("it was polled until it had one")
+}
+
+/// When the services' answers have to be here: a fifth of the time left, at most 10 ms, before the asker gives up.
+fn answers_deadline(request: &Request, now: Instant) -> Instant {
+    let left = request.remaining(now).unwrap_or(TIME_DEFAULT);
+    now + (left - RESERVE_MAX.min(left / 5))
+}
+
+/// One question under way.
+enum Asked<'a> {
+    Waiting(Call<Ask<'a>>),
+    Reading(u16, bus::Parts, BytesMut),
+    Answered(Answer),
+}
+
+impl<'a> Asked<'a> {
+    fn new(bus: &Bus, request: &'a Request, path: String, deadline: Instant) -> Self {
+        let Some(route) = bus.route("GET", &path) else {
+            return Self::Answered(Answer::Failed(Failure::Unclaimed));
+        };
+        let ask = request.ask("GET", path);
+        let options = ask.options(deadline);
+        Self::Waiting(bus.request(route, ask, Body::new(), options))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let next = match self {
+                Self::Waiting(call) => match ready!(Pin::new(call).poll(cx)) {
+                    Ok(Reply { status, envelope, parts: None }) => {
+                        Self::Answered(answer(status, envelope.body()))
+                    }
+                    Ok(Reply { status, envelope, parts: Some(parts) }) => {
+                        Self::Reading(status, parts, BytesMut::from(envelope.body_bytes()))
+                    }
+                    Err(error) => Self::Answered(Answer::Failed(Failure::Request(error))),
+                },
+                Self::Reading(status, parts, body) => match ready!(parts.poll_next(cx)) {
+                    Some(Ok(part)) if body.len() + part.len() > ANSWER_BYTES_MAX => {
+                        Self::Answered(Answer::Failed(Failure::TooLarge(ANSWER_BYTES_MAX)))
+                    }
+                    Some(Ok(part)) => {
+                        body.extend_from_slice(&part);
+                        continue;
+                    }
+                    Some(Err(error)) => Self::Answered(Answer::Failed(Failure::Request(error))),
+                    None => Self::Answered(answer(*status, std::mem::take(body).freeze())),
+                },
+                Self::Answered(_) => return Poll::Ready(()),
+            };
+            *self = next;
+        }
+    }
+
+    fn is_unclaimed(&self) -> bool {
+        matches!(self, Self::Answered(Answer::Failed(Failure::Unclaimed)))
+    }
+
+    fn is_given(&self) -> bool {
+        matches!(self, Self::Answered(Answer::Given(_)))
+    }
+
+    fn answer(self) -> Option<Answer> {
+        match self {
+            Self::Answered(answer) => Some(answer),
+            Self::Waiting(_) | Self::Reading(..) => None,
+        }
+    }
+}
+
+/// A body is written into the page as it is, so it has to be JSON whoever sent it.
+fn answer(status: u16, body: Bytes) -> Answer {
+    match status {
+        200 if serde_json::from_slice::<&RawValue>(&body).is_ok() => Answer::Given(body),
+        200 => Answer::Failed(Failure::NotJson),
+        404 => Answer::Absent,
+        _ => Answer::Failed(Failure::Status(status, body)),
+    }
+}

@@ -1,0 +1,180 @@
+//! HTTP on members.
+//!
+//! Owns: paths, media types and cache headers. Does not own: asking (`gather`), markup (`page`), text (`json`).
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use maud::Markup;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use service_host::bus::Bus;
+use service_host::{IntoResponse, Problem, Request, Response, Router};
+
+use crate::accept::{Media, preferred};
+use crate::failure::Failure;
+use crate::gather::{Answer, ask, gather};
+use crate::json;
+use crate::page::{self, Entry};
+
+/// The unreserved characters (RFC 3986, section 2.3) stay as they are.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// For the member alone, and only when it is still the same.
+const REVALIDATE: Bytes = Bytes::from_static(b"private, no-cache");
+
+/// A page with something left out is asked for again.
+const INCOMPLETE: Bytes = Bytes::from_static(b"no-store");
+
+const ACCEPT: Bytes = Bytes::from_static(b"accept");
+
+/// The routes of the service, which asks others on `bus`.
+#[must_use]
+pub fn routes(bus: Bus) -> Router {
+    let (first, second) = (bus.clone(), bus.clone());
+    Router::new()
+        .route("GET /members/{id}", move |request| negotiated(first.clone(), request, member))
+        .route("GET /members", move |request| negotiated(second.clone(), request, list))
+        .route("GET /", move |request| negotiated(bus.clone(), request, start))
+}
+
+/// Chooses the media type for `work`, and shows its problems in it.
+async fn negotiated(
+    bus: Bus,
+    request: Request,
+    work: impl AsyncFn(&Bus, &Request, Media) -> Result<Response, Problem>,
+) -> Response {
+    let answer = match preferred(&request) {
+        Ok(media) => match work(&bus, &request, media).await {
+            Ok(response) => response,
+            Err(problem) if media == Media::Html => problem_page(problem),
+            Err(problem) => problem.into_response(),
+        },
+        Err(problem) => problem.into_response(),
+    };
+    answer.header("vary", ACCEPT)
+}
+
+async fn member(bus: &Bus, request: &Request, media: Media) -> Result<Response, Problem> {
+    let id = request.param("id")?;
+    let answers = gather(bus, request, request.raw_param("id")).await;
+    for (part, answer) in answers.iter().filter(|(part, _)| part.essential) {
+        match answer {
+            Answer::Given(_) => (),
+            Answer::Absent => return Err(Problem::new(404, format!("There is no member {id:?}."))),
+            Answer::Failed(failure) => return Err(failure.problem(part.name)),
+        }
+    }
+    let complete = !answers.iter().any(|(_, answer)| matches!(answer, Answer::Failed(_)));
+    let response = match media {
+        Media::Json => Response::raw_json(json::member(&id, &answers)),
+        Media::Html => html(page::member(&id, &answers)),
+    };
+    Ok(if complete {
+        response.header("cache-control", REVALIDATE).tagged(request)
+    } else {
+        response.header("cache-control", INCOMPLETE)
+    })
+}
+
+/// What `GET /profiles` answers.
+#[derive(Deserialize)]
+struct Profiles<'a> {
+    #[serde(borrow)]
+    profiles: Vec<Profile<'a>>,
+    #[serde(borrow)]
+    next: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Profile<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    profile: &'a RawValue,
+}
+
+impl Profile<'_> {
+    fn member(&self) -> Member<'_> {
+        Member { id: &self.id, href: self.href(), profile: self.profile }
+    }
+
+    fn entry(&self) -> Entry {
+        let profile: Value = serde_json::from_str(self.profile.get()).unwrap_or(Value::Null);
+        Entry { id: self.id.to_string(), href: self.href(), name: page::name(&profile).map(str::to_owned) }
+    }
+
+    fn href(&self) -> String {
+        format!("/members/{}", segment(&self.id))
+    }
+}
+
+/// What `GET /members` answers.
+#[derive(Serialize)]
+struct Members<'a> {
+    members: Vec<Member<'a>>,
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Member<'a> {
+    id: &'a str,
+    href: String,
+    profile: &'a RawValue,
+}
+
+async fn list(bus: &Bus, request: &Request, media: Media) -> Result<Response, Problem> {
+    let query = request.query_string();
+    let path = if query.is_empty() { "/profiles".to_owned() } else { format!("/profiles?{query}") };
+    let text = match ask(bus, request, path).await {
+        Answer::Given(text) => text,
+        Answer::Absent => return Err(Failure::Unclaimed.problem("profile")),
+        Answer::Failed(failure) => return Err(failure.problem("profile")),
+    };
+    let found: Profiles<'_> =
+        serde_json::from_slice(&text).map_err(|_| Failure::NotJson.problem("profile"))?;
+    let next = found.next.as_deref().map(|after| {
+        let limit = request.query("limit").map(|limit| format!("&limit={}", segment(&limit)));
+        format!("/members?after={}{}", segment(after), limit.unwrap_or_default())
+    });
+    let response = match media {
+        Media::Json => {
+            let members = found.profiles.iter().map(Profile::member).collect();
+            Response::json(&Members { members, next })
+        }
+        Media::Html => {
+            let entries: Vec<Entry> = found.profiles.iter().map(Profile::entry).collect();
+            html(page::list(&entries, next.as_deref()))
+        }
+    };
+    Ok(response.header("cache-control", REVALIDATE).tagged(request))
+}
+
+async fn start(_: &Bus, request: &Request, media: Media) -> Result<Response, Problem> {
+    let version = env!("CARGO_PKG_VERSION");
+    let response = match media {
+        Media::Json => Response::json(&serde_json::json!({
+            "service": "web",
+            "version": version,
+            "links": { "members": "/members{?after,limit}", "member": "/members/{id}" },
+        })),
+        Media::Html => html(page::start(version)),
+    };
+    Ok(response.header("cache-control", Bytes::from_static(b"public, max-age=60")).tagged(request))
+}
+
+fn problem_page(problem: Problem) -> Response {
+    let page = page::problem(problem.title(), problem.detail()).into_string();
+    let kind = Bytes::from_static(b"text/html; charset=utf-8");
+    problem.into_response().body(page).replace_header("content-type", kind)
+}
+
+fn html(page: Markup) -> Response {
+    Response::html(page.into_string())
+}
+
+fn segment(text: &str) -> impl std::fmt::Display {
+    utf8_percent_encode(text, SEGMENT)
+}
