@@ -46,6 +46,8 @@ mod router;
 mod run;
 mod serve;
 mod stats;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use ask::Ask;
 pub use bus;

@@ -1,0 +1,127 @@
+//! `profile load`: what is in the store after it ended, was killed, or met bad lines.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use profile::Documents;
+use service_host::testing::{Process, run};
+use store::{RunOptions, Store};
+
+fn load(dir: &Path, args: &[&str]) -> Output {
+    let store = format!("embedded:{}/store", dir.display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_profile"));
+    command.args(["--store", &store, "load"]).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn lines(ids: std::ops::Range<usize>) -> String {
+    ids.fold(String::new(), |mut text, id| {
+        writeln!(text, "{{\"id\":{id},\"name\":\"Member {id}\"}}").unwrap();
+        text
+    })
+}
+
+/// How many profiles there are, counted page by page.
+fn count(dir: &Path) -> usize {
+    let address = format!("embedded:{}/store", dir.display()).parse().unwrap();
+    let documents = Documents::new(Store::open(&address).unwrap());
+    run(async {
+        let (mut count, mut after) = (0, None);
+        loop {
+            let page = documents.page(after.as_deref(), 1000, &RunOptions::default()).await.unwrap();
+            count += page.profiles.len();
+            after = page.profiles.last().map(|(id, _)| id.clone());
+            if !page.more {
+                return count;
+            }
+        }
+    })
+}
+
+#[test]
+fn killed_in_the_middle_it_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("members.jsonl");
+    let total = 200_000;
+    fs::write(&file, lines(0..total)).unwrap();
+    let file = file.to_str().unwrap();
+    let store = format!("embedded:{}/store", dir.path().display());
+    let args = ["--store", &store, "--log", "profile=debug", "load", file];
+    let mut first = Process::start(env!("CARGO_BIN_EXE_profile"), &args);
+    let _ = first.logged("committed");
+    first.kill();
+    let reached = count(dir.path());
+    assert!((1000..total).contains(&reached) && reached.is_multiple_of(1000), "{reached} profiles");
+
+    let output = load(dir.path(), &[file]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    let expected = format!("{total} profiles loaded ({reached} of them before this run), 0 bad lines");
+    assert!(said.contains(&expected), "{said}");
+    assert_eq!(count(dir.path()), total);
+    let said = text(&load(dir.path(), &[file]).stdout);
+    assert!(said.contains(&format!("({total} of them before this run)")), "{said}");
+}
+
+#[test]
+fn a_bad_line_is_named_and_what_came_before_it_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("members.jsonl");
+    let long = format!("{{\"id\":\"l\",\"t\":\"{}\"}}", "x".repeat(110_000));
+    for bad in ["no json", "[1]", "{\"name\":1}", "{\"id\":1.5}", "{\"id\":\"\"}", &long] {
+        fs::write(&file, format!("{}\n{bad}\n{}", lines(0..3), lines(3..5))).unwrap();
+        let name = file.to_str().unwrap();
+        let output = load(dir.path(), &["--from-start", name]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("members.jsonl:5: ") && said.contains("--skip-bad"), "{said}");
+        assert_eq!(count(dir.path()), 3);
+        // Mended, the next run begins with the line that was bad.
+        let output = load(dir.path(), &["--skip-bad", name]);
+        let said = text(&output.stdout);
+        assert!(said.contains("5 profiles loaded (3 of them before this run), 1 bad lines"), "{said}");
+        assert_eq!(count(dir.path()), 5);
+        fs::remove_dir_all(dir.path().join("store")).unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_grew_goes_on_and_one_that_was_replaced_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("members.jsonl");
+    let name = file.to_str().unwrap();
+    fs::write(&file, lines(0..10)).unwrap();
+    assert!(load(dir.path(), &[name]).status.success());
+    fs::write(&file, lines(0..15)).unwrap();
+    let said = text(&load(dir.path(), &[name]).stdout);
+    assert!(said.contains("15 profiles loaded (10 of them before"), "{said}");
+    fs::write(&file, lines(100..120)).unwrap();
+    let said = text(&load(dir.path(), &[name]).stdout);
+    assert!(said.contains("20 profiles loaded (0 of them before"), "{said}");
+    assert_eq!(count(dir.path()), 35);
+}
+
+#[test]
+fn ids_may_have_another_name_and_lines_may_come_from_a_pipe() {
+    use std::io::Write;
+    use std::process::Stdio;
+    let dir = tempfile::tempdir().unwrap();
+    let store = format!("embedded:{}/store", dir.path().display());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_profile"))
+        .args(["--store", &store, "load", "-", "--id-field", "login"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"{\"login\":\"ada\"}\n{\"login\":\"bob\"}").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && text(&output.stdout).contains("2 profiles loaded"));
+    assert_eq!(count(dir.path()), 2);
+}

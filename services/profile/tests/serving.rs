@@ -1,0 +1,242 @@
+//! The profile binary over a real bus: documents, preconditions, pages, limits, the end.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use service_host::bus::RequestError;
+use service_host::testing::{Answer, Peer, Process, run, socket};
+
+struct Profile {
+    _process: Process,
+    peer: Peer,
+    _dir: tempfile::TempDir,
+}
+
+async fn start() -> Profile {
+    let dir = tempfile::tempdir().unwrap();
+    let (url, store) =
+        (socket(dir.path(), "profile.sock"), format!("embedded:{}/store", dir.path().display()));
+    let process = Process::start(env!("CARGO_BIN_EXE_profile"), &["--bus-listen", &url, "--store", &store]);
+    let peer = Peer::dial(&url, None);
+    peer.ready("GET", "/profiles/x").await;
+    Profile { _process: process, peer, _dir: dir }
+}
+
+impl Profile {
+    async fn put(&self, id: &str, text: &str) -> Answer {
+        self.peer.ask("PUT", &format!("/profiles/{id}")).body(text.to_owned()).answer().await
+    }
+}
+
+#[test]
+fn documents_are_written_read_changed_and_removed() {
+    run(async {
+        let profile = start().await;
+        let peer = &profile.peer;
+        let created = profile.put("a%20b", " {\"name\": \"Ada\", \"n\": 1.50}\n").await;
+        assert_eq!((created.status, created.header("location")), (201, Some("/profiles/a%20b")));
+        let read = peer.get("/profiles/a%20b").await;
+        assert_eq!((read.status, read.text()), (200, "{\"name\": \"Ada\", \"n\": 1.50}"));
+        assert_eq!(read.header("content-type"), Some("application/json"));
+        assert_eq!(read.header("etag"), created.header("etag"));
+        let head = peer.ask("HEAD", "/profiles/a%20b").answer().await;
+        assert_eq!((head.status, head.text(), head.header("etag")), (200, "", read.header("etag")));
+
+        let patch =
+            peer.ask("PATCH", "/profiles/a%20b").body(r#"{"name":null,"city":"Köln"}"#).answer().await;
+        assert_eq!((patch.status, patch.text()), (200, r#"{"n":1.50,"city":"Köln"}"#));
+        let read = peer.get("/profiles/a%20b").await;
+        assert_eq!((read.text(), read.header("etag")), (patch.text(), patch.header("etag")));
+
+        assert_eq!(profile.put("a%20b", "{}").await.status, 204);
+        assert_eq!(peer.ask("DELETE", "/profiles/a%20b").answer().await.status, 204);
+        for method in ["GET", "HEAD", "DELETE"] {
+            assert_eq!(peer.ask(method, "/profiles/a%20b").answer().await.status, 404, "{method}");
+        }
+        assert_eq!(peer.ask("PATCH", "/profiles/a%20b").body("{}").answer().await.status, 404);
+    });
+}
+
+#[test]
+fn preconditions_hold_or_are_a_412_that_names_them() {
+    run(async {
+        let profile = start().await;
+        let peer = &profile.peer;
+        let put = |name, value: &str, body: &str| {
+            peer.ask("PUT", "/profiles/1").header(name, value).body(body.to_owned()).answer()
+        };
+        let early = put("if-match", "*", "{}").await;
+        assert_eq!((early.status, early.json()["field"].as_str()), (412, Some("if-match")));
+        assert_eq!(put("if-none-match", "*", "{\"v\":1}").await.status, 201);
+        let twice = put("if-none-match", "*", "{\"v\":2}").await;
+        assert_eq!((twice.status, twice.json()["field"].as_str()), (412, Some("if-none-match")));
+
+        let read = peer.get("/profiles/1").await;
+        let tag = read.header("etag").unwrap();
+        let same = peer.ask("GET", "/profiles/1").header("if-none-match", tag).answer().await;
+        assert_eq!((same.status, same.text(), same.header("etag")), (304, "", Some(tag)));
+        assert_eq!(put("if-match", tag, "{\"v\":3}").await.status, 204);
+        assert_eq!(put("if-match", tag, "{\"v\":4}").await.status, 412);
+        let stale = peer.ask("PATCH", "/profiles/1").header("if-match", tag).body("{\"v\":5}").answer().await;
+        assert_eq!(stale.status, 412);
+        assert_eq!(peer.ask("DELETE", "/profiles/1").header("if-match", tag).answer().await.status, 412);
+        assert_eq!(peer.get("/profiles/1").await.text(), "{\"v\":3}");
+    });
+}
+
+#[test]
+fn changes_of_different_members_at_once_are_all_kept() {
+    run(async {
+        let profile = start().await;
+        profile.put("1", "{}").await;
+        let tasks: Vec<_> = (0..40)
+            .map(|n| {
+                let peer = profile.peer.clone();
+                tokio::task::spawn_local(async move {
+                    let change = format!("{{\"m{n}\":{n}}}");
+                    peer.ask("PATCH", "/profiles/1").body(change).answer().await.status
+                })
+            })
+            .collect();
+        for task in tasks {
+            assert_eq!(task.await.unwrap(), 200);
+        }
+        let members = profile.peer.get("/profiles/1").await.json();
+        assert_eq!(members.as_object().unwrap().len(), 40, "{members}");
+    });
+}
+
+#[test]
+fn the_list_comes_in_pages_in_the_order_of_ids() {
+    run(async {
+        let profile = start().await;
+        let peer = &profile.peer;
+        assert_eq!(peer.get("/profiles").await.text(), r#"{"profiles":[],"next":null}"#);
+        for n in 0..25 {
+            profile.put(&format!("m{n:02}"), &format!("{{\"n\":{n}}}")).await;
+        }
+        let mut path = "/profiles?limit=10".to_owned();
+        let mut sizes = Vec::new();
+        let mut found = Vec::new();
+        loop {
+            let page = peer.get(&path).await.json();
+            let profiles = page["profiles"].as_array().unwrap();
+            sizes.push(profiles.len());
+            found.extend(profiles.iter().map(|entry| (entry["id"].clone(), entry["profile"]["n"].clone())));
+            let Some(next) = page["next"].as_str() else { break };
+            path = format!("/profiles?limit=10&after={next}");
+        }
+        assert_eq!(sizes, [10, 10, 5]);
+        let expected: Vec<_> = (0..25).map(|n| (format!("m{n:02}").into(), n.into())).collect();
+        assert_eq!(found, expected);
+        assert_eq!(peer.get("/profiles?after=m24").await.text(), r#"{"profiles":[],"next":null}"#);
+        for wrong in ["limit=0", "limit=1001", "limit=x"] {
+            let refused = peer.get(&format!("/profiles?{wrong}")).await;
+            let problem = refused.json();
+            assert_eq!((refused.status, problem["limit"].as_u64()), (400, Some(1000)), "{wrong}");
+            assert_eq!(problem["field"], "limit");
+        }
+    });
+}
+
+#[test]
+fn a_page_of_long_documents_ends_early_and_fits_into_a_message() {
+    run(async {
+        let profile = start().await;
+        let long = format!("{{\"t\":\"{}\"}}", "x".repeat(99_000));
+        for n in 0..8 {
+            assert_eq!(profile.put(&format!("{n}"), &long).await.status, 201);
+        }
+        let page = profile.peer.get("/profiles").await.json();
+        let count = page["profiles"].as_array().unwrap().len();
+        assert!((1..8).contains(&count), "{count}");
+        assert_eq!(page["next"], format!("{}", count - 1));
+    });
+}
+
+#[test]
+fn limits_are_named() {
+    run(async {
+        let profile = start().await;
+        let long = format!("{{\"t\":\"{}\"}}", "x".repeat(100_000));
+        let refused = profile.put("1", &long).await;
+        assert_eq!((refused.status, refused.json()["limit"].as_u64()), (413, Some(100_000)));
+        for text in ["[]", "1", "", "{", "{\"a\":}"] {
+            let refused = profile.put("1", text).await;
+            assert_eq!((refused.status, refused.json()["field"].as_str()), (400, Some("body")), "{text}");
+        }
+        let refused = profile.put(&"x".repeat(201), "{}").await;
+        assert_eq!((refused.status, refused.json()["limit"].as_u64()), (400, Some(200)));
+        assert_eq!(profile.put(&"x".repeat(200), "{}").await.status, 201);
+        let half = format!("{{\"a\":\"{}\"}}", "x".repeat(60_000));
+        assert_eq!(profile.put("1", &half).await.status, 201);
+        let other = half.replace("\"a\"", "\"b\"");
+        let grown = profile.peer.ask("PATCH", "/profiles/1").body(other).answer().await;
+        assert_eq!(grown.status, 413);
+        let refused =
+            profile.peer.ask("PATCH", "/profiles/1").header("content-type", "application/json-patch+json");
+        assert_eq!(refused.body("[]").answer().await.status, 415);
+    });
+}
+
+#[test]
+fn sigterm_ends_it_with_code_0_and_what_was_written_is_there_again() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let url = socket(dir.path(), "profile.sock");
+        let store = format!("embedded:{}/store", dir.path().display());
+        let args = ["--bus-listen", &url, "--store", &store];
+        let mut process = Process::start(env!("CARGO_BIN_EXE_profile"), &args);
+        let peer = Peer::dial(&url, None);
+        peer.ready("GET", "/profiles/x").await;
+        assert_eq!(peer.ask("PUT", "/profiles/1").body("{\"v\":1}").answer().await.status, 201);
+        process.terminate();
+        assert_eq!(process.ended().code(), Some(0));
+        assert!(matches!(
+            peer.ask("GET", "/profiles/1").send().await,
+            Err(RequestError::NoInstance { .. } | RequestError::Lost { .. })
+        ));
+        let _again = Process::start(env!("CARGO_BIN_EXE_profile"), &args);
+        peer.ready("GET", "/profiles/1").await;
+        assert_eq!(peer.get("/profiles/1").await.text(), "{\"v\":1}");
+    });
+}
+
+#[test]
+fn several_workers_serve_one_store() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let url = socket(dir.path(), "profile.sock");
+        let store = format!("embedded:{}/store", dir.path().display());
+        let args = ["--bus-listen", &url, "--store", &store, "--workers", "2"];
+        let process = Process::start(env!("CARGO_BIN_EXE_profile"), &args);
+        let peers = [Peer::dial(&url, None), Peer::dial(&url, None), Peer::dial(&url, None)];
+        for (n, peer) in peers.iter().enumerate() {
+            peer.ready("GET", "/profiles/x").await;
+            let put = peer.ask("PUT", &format!("/profiles/{n}")).body("{}").answer().await;
+            assert_eq!(put.status, 201);
+        }
+        for peer in &peers {
+            let list = peer.get("/profiles").await.json();
+            assert_eq!(list["profiles"].as_array().unwrap().len(), 3);
+        }
+        assert!(process.logged("listens on").contains("workers 2"));
+    });
+}
+
+#[test]
+fn without_a_bus_or_a_store_the_usage_says_what_to_give() {
+    let run = |args: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_profile")).args(args).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, text) = run(&[]);
+    assert!(code == Some(2) && text.contains("--store embedded:DIR"), "{text}");
+    let dir = tempfile::tempdir().unwrap();
+    let store = format!("embedded:{}", dir.path().display());
+    let (code, text) = run(&["--store", &store]);
+    assert!(code == Some(2) && text.contains("--bus-listen") && text.contains("--bus-dial"), "{text}");
+    let (code, text) = run(&["--store", &store, "--bus-dial", "http://x"]);
+    assert!(code == Some(2) && text.contains("tcp://HOST:PORT"), "{text}");
+    let (code, text) = run(&["--store", &store, "load", "/nowhere.jsonl"]);
+    assert!(code == Some(1) && text.contains("/nowhere.jsonl"), "{text}");
+}
