@@ -57,3 +57,46 @@ impl<A> Context<A> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use bus::Hello;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::testing::{Peer, run, socket};
+
+    fn context(peer: &Peer) -> Context<()> {
+        Context { args: Arc::new(()), worker: 0, bus: peer.bus.clone(), upstream: None }
+    }
+
+    #[test]
+    fn events_go_to_those_who_subscribed_one_after_the_other() {
+        run(async {
+            let dir = tempfile::tempdir().unwrap();
+            let url = socket(dir.path(), "bus.sock");
+            let hello = |name| Some(Hello::new(name, "1", name));
+            let speaker = Peer::listen(&url, hello("speaker"));
+            let listener = Peer::dial(&url, hello("listener"));
+            let heard = Rc::new(RefCell::new(Vec::new()));
+            let hearing = Rc::clone(&heard);
+            context(&listener).on_event("news", move |event| {
+                let hearing = Rc::clone(&hearing);
+                async move { hearing.borrow_mut().push(event.envelope.body()) }
+            });
+            let knows =
+                |peer: &bus::PeerInfo| peer.hello.as_ref().is_some_and(|hello| !hello.topics.is_empty());
+            speaker.until(|bus| bus.peers().iter().any(knows)).await;
+            let context = context(&speaker);
+            assert_eq!(context.bus().publish("weather", &[], Bytes::from_static(b"rain")), 0);
+            for word in ["one", "two"] {
+                assert_eq!(context.bus().publish("news", &[], Bytes::from_static(word.as_bytes())), 1);
+            }
+            listener.until(|_| heard.borrow().len() == 2).await;
+            assert_eq!(*heard.borrow(), ["one", "two"]);
+        });
+    }
+}

@@ -46,7 +46,7 @@ mod router;
 mod run;
 mod serve;
 mod stats;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use ask::Ask;

@@ -37,7 +37,7 @@ pub struct Options {
     pub bus_dial: Vec<Endpoint>,
 
     /// Worker threads, each with its own pipes.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
 
     /// Requests that this instance works on at once, shared out among its workers; said in the hello. 0 = no limit.

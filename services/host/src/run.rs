@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use bus::worker::{self, Workers};
-use bus::{Bus, Hello, Seed};
+use bus::{Bus, Endpoint, Hello, Seed};
 use clap::error::ErrorKind;
 use telemetry::Statsd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -74,9 +74,8 @@ fn start_and_wait<A: Settings>(
         let statsd = statsd::<A>(args.options())?;
         let options = args.options().clone();
         let hello = hello::<A>(&options);
-        let announcement = announcement(&hello, &options, args.upstream());
-        let workers = start(args, hello, build)?;
-        tracing::info!("{announcement}");
+        let (workers, places) = start(args, hello.clone(), build)?;
+        tracing::info!("{}", announcement(&hello, &options, &places));
         attend(&workers, statsd, &options, &mut stop).await;
         Ok(drain(workers, &options, &mut stop).await)
     })
@@ -93,7 +92,7 @@ fn start<A: Settings>(
     args: A,
     hello: Hello,
     build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
-) -> anyhow::Result<Workers<Site>> {
+) -> anyhow::Result<(Workers<Site>, Places)> {
     let options = args.options();
     let workers = usize::from(options.workers);
     let name = hello.service.clone();
@@ -104,7 +103,14 @@ fn start<A: Settings>(
         ..bus::Config::default()
     };
     let seeds = bus::bind(&config, workers).context("the service's bus")?;
-    let upstreams = Arc::new(Mutex::new(upstream_seeds(args.upstream(), workers)?));
+    let upstreams = upstream_seeds(args.upstream(), workers)?;
+    let places = Places {
+        listening: seeds.first().map(Seed::listening).unwrap_or_default(),
+        dialling: options.bus_dial.clone(),
+        upstream_listening: upstreams.first().map(Seed::listening).unwrap_or_default(),
+        upstream_dialling: args.upstream().map(|upstream| upstream.upstream_dial.clone()).unwrap_or_default(),
+    };
+    let upstreams = Arc::new(Mutex::new(upstreams));
     let args = Arc::new(args);
     let started = worker::start(&name, seeds, move |number, bus| {
         let seed = upstreams.lock().ok().and_then(|mut seeds| seeds.pop());
@@ -112,7 +118,7 @@ fn start<A: Settings>(
         let context = Context { args: Arc::clone(&args), worker: number, bus, upstream };
         serve(context, &build).map_err(|error| std::io::Error::other(format!("{error:#}")))
     });
-    Ok(started?)
+    Ok((started?, places))
 }
 
 /// Builds the routes, says hello with them, and serves.
@@ -253,20 +259,27 @@ fn instance() -> String {
     format!("{host}-{}-{:06x}", std::process::id(), fastrand::u32(..1 << 24))
 }
 
-fn announcement(hello: &Hello, options: &Options, upstream: Option<&Upstream>) -> String {
+/// Where the service is to be found, and whom it looks for.
+struct Places {
+    /// With the ports that the system chose.
+    listening: Vec<Endpoint>,
+    dialling: Vec<Endpoint>,
+    upstream_listening: Vec<Endpoint>,
+    upstream_dialling: Vec<Endpoint>,
+}
+
+fn announcement(hello: &Hello, options: &Options, places: &Places) -> String {
     let mut text = format!("{} {} {}", hello.service, hello.version, hello.instance);
-    let mut say = |verb: &str, endpoints: &[bus::Endpoint]| {
+    let mut say = |verb: &str, endpoints: &[Endpoint]| {
         if !endpoints.is_empty() {
             let list: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
             text.push_str(&format!(", {verb} {}", list.join(" ")));
         }
     };
-    say("listens on", &options.bus_listen);
-    say("dials", &options.bus_dial);
-    if let Some(upstream) = upstream {
-        say("listens for upstreams on", &upstream.upstream_listen);
-        say("dials upstreams at", &upstream.upstream_dial);
-    }
+    say("listens on", &places.listening);
+    say("dials", &places.dialling);
+    say("listens for upstreams on", &places.upstream_listening);
+    say("dials upstreams at", &places.upstream_dialling);
     text.push_str(&format!(
         "; workers {}, limit {}, weight {}",
         options.workers, options.limit, options.weight
