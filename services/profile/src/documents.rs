@@ -1,7 +1,7 @@
 //! Profiles in the store: one key per id, the value being the JSON text as it came.
 //!
 //! Owns: keys, the rules for ids and documents, pages. Does not own: HTTP (`routes`).
-//! Invariant: every stored value is a JSON object in UTF-8 of at most [`DOCUMENT_BYTES_MAX`] bytes, nested no deeper
+//! Invariant: every stored value is a JSON object in UTF-8 of at most `DOCUMENT_BYTES_MAX` bytes, nested no deeper
 //! than serde_json reads: it can be served and merged without a further check.
 
 use bytes::Bytes;
@@ -36,7 +36,7 @@ pub struct BadId {
 /// A text that is not a profile: its sender's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum BadDocument {
-    /// Longer than [`DOCUMENT_BYTES_MAX`].
+    /// Longer than a profile may be; its bytes.
     #[error("a profile has at most {DOCUMENT_BYTES_MAX} bytes, this one has {0}")]
     TooLong(usize),
     /// Not JSON, not an object, nested too deeply, or not UTF-8.
