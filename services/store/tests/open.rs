@@ -1,0 +1,92 @@
+//! Opening: what is made, what is refused, what is kept.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panic")]
+
+use std::{error::Error as _, fs, future::Future, task::Poll};
+
+use store::{Error, OpenError, RunOptions, Store, StoreAddress};
+
+fn embedded(dir: &std::path::Path) -> StoreAddress {
+    format!("embedded:{}", dir.display()).parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_reopening_and_versions_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = embedded(&dir.path().join("a/b/c"));
+    let mut stamps = Vec::new();
+    for round in 0..5u8 {
+        let store = Store::open(&address).unwrap();
+        let stored = store.get(b"round").await.unwrap();
+        assert_eq!(stored.as_deref(), round.checked_sub(1).as_ref().map(std::slice::from_ref));
+        let options = RunOptions::default();
+        let commit = store.run(&options, async |tx| {
+            tx.set(b"round", &[round])?;
+            Ok::<_, Error>(tx.versionstamp())
+        });
+        stamps.push(commit.await.unwrap().await.unwrap());
+    }
+    assert!(stamps.is_sorted_by(|a, b| a < b), "{stamps:?}");
+}
+
+#[test]
+fn a_second_handle_is_refused_with_the_directory_in_the_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = embedded(dir.path());
+    let first = Store::open(&address).unwrap();
+    let second = Store::open(&address).unwrap_err();
+    assert!(matches!(second, OpenError::Locked { .. }), "{second}");
+    assert!(second.to_string().contains(dir.path().to_str().unwrap()), "{second}");
+    drop(first);
+    Store::open(&address).unwrap();
+}
+
+#[test]
+fn an_engine_whose_making_was_interrupted_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("engine.new")).unwrap();
+    fs::write(dir.path().join("engine.new/0.jnl"), b"half").unwrap();
+    Store::open(&embedded(dir.path())).unwrap();
+    assert!(!dir.path().join("engine.new").exists());
+}
+
+#[test]
+fn a_file_in_place_of_the_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, b"").unwrap();
+    let refused = Store::open(&embedded(&file)).unwrap_err();
+    assert!(matches!(refused, OpenError::Directory { .. }) && refused.source().is_some(), "{refused}");
+}
+
+#[test]
+fn foundationdb_is_refused_with_the_feature_that_is_missing() {
+    let refused = Store::open(&"fdb:/etc/foundationdb/fdb.cluster".parse().unwrap()).unwrap_err();
+    let text = refused.to_string();
+    assert!(
+        text.contains("`fdb:/etc/foundationdb/fdb.cluster`") && text.contains("--features fdb"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_commit_that_was_queued_is_made_though_nobody_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = embedded(dir.path());
+    let store = Store::open(&address).unwrap();
+    let options = RunOptions::default();
+    for number in 0..100u8 {
+        let mut commit = Box::pin(store.run(&options, async |tx| tx.set(&[number], b"x")));
+        // One poll brings it to the committer; then the client leaves.
+        std::future::poll_fn(|context| {
+            assert!(commit.as_mut().poll(context).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+    drop(store);
+    let store = Store::open(&address).unwrap();
+    for number in 0..100u8 {
+        assert!(store.get(&[number]).await.unwrap().is_some(), "{number}");
+    }
+}
