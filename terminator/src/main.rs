@@ -1,3 +1,25 @@
-//! The binary; what it does is in the library.
+//! The binary `terminator`: reads the settings, checks all of them, then binds and serves.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use terminator::config::{Config, Settings};
+
+fn main() -> ExitCode {
+    let settings: Settings = settings::load();
+    let config = match Config::new(settings) {
+        Ok(config) => config,
+        Err(error) => Settings::command().error(ErrorKind::ValueValidation, error).exit(),
+    };
+    if let Err(error) = telemetry::trace(&config.log) {
+        Settings::command().error(ErrorKind::ValueValidation, error).exit();
+    }
+    match terminator::control::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! What the settings mean ([`Config`]), as opposed to what was typed ([`Settings`]).
+//!
+//! Owns: the checks that need more than one setting, and the bounds. Does not: files and environment (crate `settings`),
+//! nor binding. Invariant: a [`Config`] has been checked whole; what can fail after it is the machine's doing.
+
+mod settings;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use settings::{AccessLog, Forwarded, HttpAddress, LimitSettings, Settings};
+
+use crate::limits;
+
+/// What the settings mean, checked whole.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where HTTP is served.
+    pub http: Vec<HttpAddress>,
+    /// Where operators ask.
+    pub admin: SocketAddr,
+    /// The bus.
+    pub bus: bus::Config,
+    /// Worker threads.
+    pub workers: usize,
+    /// The deadline of a route that has none of its own.
+    pub deadline: Duration,
+    /// Deadlines by route pattern.
+    pub route_deadlines: Vec<(String, Duration)>,
+    /// Where and how figures are sent.
+    pub statsd: Option<Statsd>,
+    /// Log filter.
+    pub log: String,
+    /// Where the access log goes.
+    pub access_log: AccessLog,
+    /// What becomes of a client's `x-forwarded-*`.
+    pub forwarded: Forwarded,
+    /// How long a drain may take.
+    pub drain_deadline: Duration,
+    /// The bounds of every worker.
+    pub limits: Limits,
+}
+
+/// Where and how figures are sent.
+#[derive(Clone, Debug)]
+pub struct Statsd {
+    /// HOST:PORT of the daemon.
+    pub target: String,
+    /// What every name starts with.
+    pub prefix: String,
+    /// Tags in DogStatsD's form.
+    pub dogstatsd: bool,
+    /// Between two flushes.
+    pub interval: Duration,
+}
+
+/// The bounds in force on every worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a request's head.
+    pub header_bytes: usize,
+    /// Headers of a request.
+    pub header_count: usize,
+    /// Bytes of a request's body.
+    pub body_bytes: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// See [`limits::HEADER_TIMEOUT`].
+    pub header_timeout: Duration,
+    /// See [`limits::IDLE_TIMEOUT`].
+    pub idle_timeout: Duration,
+    /// See [`limits::BODY_TIMEOUT`].
+    pub body_timeout: Duration,
+    /// See [`limits::WRITE_TIMEOUT`].
+    pub write_timeout: Duration,
+}
+
+/// Settings that contradict each other or lie out of bounds: the operator's fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No way for a service to connect.
+    #[error(
+        "no bus endpoint: give --bus-listen URL (services dial in), --bus-dial URL (services listen), or both"
+    )]
+    NoBus,
+    /// A number out of bounds.
+    #[error("--{flag} {value} is not within {min} to {max}")]
+    Range {
+        /// The flag.
+        flag: &'static str,
+        /// As given.
+        value: usize,
+        /// Smallest allowed.
+        min: usize,
+        /// Largest allowed.
+        max: usize,
+    },
+    /// The longest body does not fit the longest message.
+    #[error(
+        "--body-limit {body} leaves no room for the head in a message of --message-limit {message} bytes; \
+         lower the first to {max} or raise the second, here and at the services"
+    )]
+    Body {
+        /// As given.
+        body: usize,
+        /// As given.
+        message: usize,
+        /// What would fit.
+        max: usize,
+    },
+    /// A time that is zero.
+    #[error("--{flag} 0s would end everything at once; give a time above zero")]
+    Zero {
+        /// The flag.
+        flag: &'static str,
+    },
+}
+
+impl Config {
+    /// Checks the settings as a whole.
+    ///
+    /// # Errors
+    /// The first setting that is out of bounds or contradicts another; it names flag, value and remedy.
+    pub fn new(settings: Settings) -> Result<Self, ConfigError> {
+        if settings.bus_listen.is_empty() && settings.bus_dial.is_empty() {
+            return Err(ConfigError::NoBus);
+        }
+        for (flag, time) in [("deadline", settings.deadline), ("statsd-interval", settings.statsd_interval)] {
+            if time.is_zero() {
+                return Err(ConfigError::Zero { flag });
+            }
+        }
+        let limits = Limits::new(&settings.limits)?;
+        let bus = bus::Config {
+            listen: settings.bus_listen,
+            dial: settings.bus_dial,
+            limits: bus::Limits {
+                message_len_max: settings.limits.message_limit,
+                pending_max: settings.limits.pending_limit,
+                queue_messages_max: settings.limits.queue_limit,
+                queue_bytes_max: settings.limits.queue_bytes_limit,
+            },
+            hello: None,
+            relay_events: true,
+            ..bus::Config::default()
+        };
+        let statsd = settings.statsd.map(|target| Statsd {
+            target,
+            prefix: settings.statsd_prefix,
+            dogstatsd: settings.dogstatsd,
+            interval: settings.statsd_interval,
+        });
+        Ok(Self {
+            http: settings.http,
+            admin: settings.admin,
+            bus,
+            workers: settings.workers,
+            deadline: settings.deadline,
+            route_deadlines: settings.route_deadline,
+            statsd,
+            log: settings.log,
+            access_log: settings.access_log,
+            forwarded: settings.forwarded,
+            drain_deadline: settings.drain_deadline,
+            limits,
+        })
+    }
+
+    /// The deadline of the route with this pattern.
+    #[must_use]
+    pub fn deadline_of(&self, pattern: &str) -> Duration {
+        let own = self.route_deadlines.iter().find(|(of, _)| of == pattern);
+        own.map_or(self.deadline, |(_, deadline)| *deadline)
+    }
+}
+
+impl Limits {
+    fn new(typed: &LimitSettings) -> Result<Self, ConfigError> {
+        let range = |flag, value, min, max| {
+            if (min..=max).contains(&value) {
+                Ok(value)
+            } else {
+                Err(ConfigError::Range { flag, value, min, max })
+            }
+        };
+        let header_bytes =
+            range("header-limit", typed.header_limit, limits::HEADER_BYTES_MIN, limits::HEADER_BYTES_MAX)?;
+        // The host is sent twice, as `:authority` and `x-forwarded-host`, and may be nearly the whole head.
+        let head = bus::proto::envelope::HEADER_LEN + 2 * header_bytes + limits::HEAD_EXTRA_BYTES;
+        range("message-limit", typed.message_limit, head + 1, u32::MAX as usize)?;
+        range("queue-bytes-limit", typed.queue_bytes_limit, typed.message_limit, usize::MAX)?;
+        range("queue-limit", typed.queue_limit, 1, usize::MAX)?;
+        range("pending-limit", typed.pending_limit, 1, u32::MAX as usize)?;
+        let room = typed.message_limit - head;
+        let body_bytes = typed.body_limit.unwrap_or(room);
+        if body_bytes > room {
+            return Err(ConfigError::Body { body: body_bytes, message: typed.message_limit, max: room });
+        }
+        for (flag, time) in [
+            ("header-timeout", typed.header_timeout),
+            ("idle-timeout", typed.idle_timeout),
+            ("body-timeout", typed.body_timeout),
+            ("write-timeout", typed.write_timeout),
+        ] {
+            if time.is_zero() {
+                return Err(ConfigError::Zero { flag });
+            }
+        }
+        Ok(Self {
+            header_bytes,
+            header_count: range("header-count", typed.header_count, 1, 10_000)?,
+            body_bytes,
+            connections: range("connection-limit", typed.connection_limit, 1, 1 << 20)?,
+            in_flight: range("in-flight-limit", typed.in_flight_limit, 1, 1 << 24)?,
+            header_timeout: typed.header_timeout,
+            idle_timeout: typed.idle_timeout,
+            body_timeout: typed.body_timeout,
+            write_timeout: typed.write_timeout,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Result<Config, String> {
+        let settings =
+            Settings::try_parse_from([&["terminator"], flags].concat()).map_err(|e| e.to_string())?;
+        Config::new(settings).map_err(|error| error.to_string())
+    }
+
+    const BUS: [&str; 2] = ["--bus-listen", "inproc://a"];
+
+    #[test]
+    fn the_defaults_are_those_of_limits() {
+        let config = parse(&BUS).unwrap();
+        assert_eq!(config.http, ["127.0.0.1:8080".parse().unwrap()]);
+        assert_eq!(config.admin, "127.0.0.1:8081".parse().unwrap());
+        assert_eq!((config.workers, config.deadline), (1, limits::DEADLINE));
+        assert_eq!(config.drain_deadline, limits::DRAIN_DEADLINE);
+        assert_eq!(config.limits.header_timeout, limits::HEADER_TIMEOUT);
+        assert_eq!(config.limits.idle_timeout, limits::IDLE_TIMEOUT);
+        assert_eq!(config.limits.body_timeout, limits::BODY_TIMEOUT);
+        assert_eq!(config.limits.write_timeout, limits::WRITE_TIMEOUT);
+        assert!(config.bus.relay_events && config.bus.hello.is_none());
+    }
+
+    #[test]
+    fn the_longest_body_and_head_fit_one_message() {
+        let config = parse(&BUS).unwrap();
+        let head = 2 * config.limits.header_bytes + limits::HEAD_EXTRA_BYTES;
+        assert_eq!(config.limits.body_bytes + head + 32, config.bus.limits.message_len_max);
+    }
+
+    #[test]
+    fn repeated_flags_and_route_deadlines_are_read() {
+        let flags = [
+            &BUS[..],
+            &["--http", "[::1]:0", "--http", "unix:/tmp/h", "--route-deadline", "GET /members/{id}=250ms"],
+        ];
+        let config = parse(&flags.concat()).unwrap();
+        assert_eq!(config.http[1], HttpAddress::Unix("/tmp/h".into()));
+        assert_eq!(config.deadline_of("GET /members/{id}"), Duration::from_millis(250));
+        assert_eq!(config.deadline_of("GET /"), limits::DEADLINE);
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_remedy() {
+        for (flags, wanted) in [
+            (&["--http", "nowhere"][..], "nowhere"),
+            (&["--http", "unix:"], "unix:PATH"),
+            (&["--admin", "1.2.3.4"], "1.2.3.4"),
+            (&["--workers", "0"], "1 to 256"),
+            (&["--deadline", "soon"], "250ms"),
+            (&["--deadline", "0s"], "--deadline"),
+            (&["--idle-timeout", "0s"], "--idle-timeout"),
+            (&["--route-deadline", "GET /a"], "GET /members/{id}=250ms"),
+            (&["--header-limit", "100"], "8192 to 65535"),
+            (&["--body-limit", "1048576"], "--message-limit 1048576"),
+            (&["--message-limit", "10"], "--message-limit 10"),
+            (&["--queue-bytes-limit", "10"], "--queue-bytes-limit 10"),
+            (&["--forwarded", "maybe"], "append"),
+        ] {
+            let error = parse(&[&BUS[..], flags].concat()).unwrap_err();
+            assert!(error.contains(wanted), "{flags:?}: {error}");
+        }
+        assert_eq!(parse(&[]).unwrap_err(), ConfigError::NoBus.to_string());
+    }
+}

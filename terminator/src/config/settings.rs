@@ -1,0 +1,219 @@
+//! The settings as typed: names, defaults, and the form of each value.
+//!
+//! The doc comments are what `--help` says.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bus::Endpoint;
+use clap::{Parser, ValueEnum};
+
+use crate::limits;
+
+const EXAMPLES: &str = "\
+Examples:
+  terminator --bus-listen ipc:///run/bus.sock
+  terminator --http 0.0.0.0:8080 --http unix:/run/http.sock --bus-listen tcp://0.0.0.0:5555 --workers 2
+  terminator --bus-dial tcp://profile:6000 --deadline 1s --route-deadline 'GET /members/{id}=250ms'
+  terminator --config terminator.toml        (keys are the flags' names; TERMINATOR_HTTP=... wins over the file)
+
+SIGTERM or Ctrl-C: no new connections, requests in flight finish, exit 0; a second one exits at once with 1.
+SIGHUP opens the access log anew. Exit codes: 0 ok, 1 failure, 2 usage.";
+
+/// The command line, as typed.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "terminator", version, about = "The HTTP edge: every request becomes a message on the bus", after_help = EXAMPLES)]
+pub struct Settings {
+    /// Where to serve HTTP/1.1: IP:PORT or unix:PATH; may be repeated; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR|unix:PATH", default_value = "127.0.0.1:8080")]
+    pub http: Vec<HttpAddress>,
+    /// Where to serve /live, /ready, /routes, /peers and /stats: IP:PORT; keep it away from clients
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    pub admin: SocketAddr,
+    /// Where services dial in: tcp://HOST:PORT, ipc:///PATH; may be repeated
+    #[arg(long, value_name = "URL")]
+    pub bus_listen: Vec<Endpoint>,
+    /// Services to dial: tcp://HOST:PORT, ipc:///PATH; may be repeated
+    #[arg(long, value_name = "URL")]
+    pub bus_dial: Vec<Endpoint>,
+    /// Worker threads, each with its own listeners and pipes
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = workers)]
+    pub workers: usize,
+    /// How long a request may take before 504
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub deadline: Duration,
+    /// The deadline of one route, by its pattern as in /routes; may be repeated
+    #[arg(long, value_name = "PATTERN=TIME", value_parser = route_deadline)]
+    pub route_deadline: Vec<(String, Duration)>,
+    /// A statsd daemon to send figures to, by UDP
+    #[arg(long, value_name = "HOST:PORT")]
+    pub statsd: Option<String>,
+    /// Time between two flushes to statsd
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub statsd_interval: Duration,
+    /// What every figure's name starts with
+    #[arg(long, value_name = "PREFIX", default_value = "terminator")]
+    pub statsd_prefix: String,
+    /// Write tags as DogStatsD does (|#route:...), else they are part of the name
+    #[arg(long)]
+    pub dogstatsd: bool,
+    /// A TOML file with any of these settings
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to log to stderr: error, warn, info, debug, trace, or a filter such as bus=debug
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log: String,
+    /// One JSON line a request: off, stderr, or a file
+    #[arg(long, value_name = "off|stderr|PATH", default_value = "off")]
+    pub access_log: AccessLog,
+    /// What becomes of the x-forwarded-* headers of a client: append (a proxy in front is trusted) or replace
+    #[arg(long, value_name = "POLICY", default_value = "append")]
+    pub forwarded: Forwarded,
+    /// How long requests in flight may go on after SIGTERM
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub drain_deadline: Duration,
+    /// The bounds
+    #[command(flatten)]
+    pub limits: LimitSettings,
+}
+
+/// The bounds, as typed; [`limits`] has the reasons for the defaults.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitSettings {
+    /// Longest bus message, in bytes; nanomsg and mangos peers close above the default
+    #[arg(long, value_name = "BYTES", default_value_t = bus::proto::limits::MESSAGE_LEN_MAX)]
+    pub message_limit: usize,
+    /// Requests outstanding on the bus, per worker
+    #[arg(long, value_name = "N", default_value_t = bus::proto::limits::PENDING_MAX)]
+    pub pending_limit: usize,
+    /// Messages that may wait for one pipe
+    #[arg(long, value_name = "N", default_value_t = bus::proto::limits::QUEUE_MESSAGES_MAX)]
+    pub queue_limit: usize,
+    /// Bytes that may wait for one pipe
+    #[arg(long, value_name = "BYTES", default_value_t = bus::proto::limits::QUEUE_BYTES_MAX)]
+    pub queue_bytes_limit: usize,
+    /// Bytes of a request's head, start line included; above: 431
+    #[arg(long, value_name = "BYTES", default_value_t = limits::HEADER_BYTES)]
+    pub header_limit: usize,
+    /// Headers of a request; above: 431
+    #[arg(long, value_name = "N", default_value_t = limits::HEADER_COUNT)]
+    pub header_count: usize,
+    /// Bytes of a request's body; above: 413 [default: what leaves room for the head in one bus message]
+    #[arg(long, value_name = "BYTES")]
+    pub body_limit: Option<usize>,
+    /// Connections per worker; above: 503 and close
+    #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS)]
+    pub connection_limit: usize,
+    /// Requests in flight per worker; above: 503
+    #[arg(long, value_name = "N", default_value_t = limits::IN_FLIGHT)]
+    pub in_flight_limit: usize,
+    /// From accept or the first byte to the end of a request's head; above: 408
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub header_timeout: Duration,
+    /// A connection without a request; above: closed
+    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = duration)]
+    pub idle_timeout: Duration,
+    /// From the end of the head to the end of the body; above: 408
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub body_timeout: Duration,
+    /// A client that takes no byte of its response; above: closed
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub write_timeout: Duration,
+}
+
+/// Where HTTP is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpAddress {
+    /// IP:PORT.
+    Tcp(SocketAddr),
+    /// unix:PATH.
+    Unix(PathBuf),
+}
+
+impl FromStr for HttpAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err("the path is missing; write unix:PATH".to_owned()),
+            // sun_path holds 108 bytes with the closing NUL.
+            Some(path) if path.len() > 107 => Err(format!(
+                "the path has {} bytes, a Unix socket's at most 107; choose a shorter one",
+                path.len()
+            )),
+            Some(path) => Ok(Self::Unix(PathBuf::from(path))),
+            None => text
+                .parse()
+                .map(Self::Tcp)
+                .map_err(|_| "write IP:PORT such as 127.0.0.1:8080 or [::1]:8080, or unix:PATH".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for HttpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nowhere; costs nothing.
+    Off,
+    /// With the other log lines.
+    Stderr,
+    /// Appended to a file; SIGHUP opens it anew.
+    File(PathBuf),
+}
+
+impl FromStr for AccessLog {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "" => Err("write off, stderr or a path".to_owned()),
+            "off" => Ok(Self::Off),
+            "stderr" => Ok(Self::Stderr),
+            path => Ok(Self::File(PathBuf::from(path))),
+        }
+    }
+}
+
+/// What becomes of the `x-forwarded-*` headers that a client sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Forwarded {
+    /// The client's address goes behind those in `x-forwarded-for`; `-proto` and `-host` are kept.
+    Append,
+    /// They are dropped: clients connect directly and could write anything.
+    Replace,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number and a unit, such as 250ms or 1s"))
+}
+
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=limits::WORKERS).contains(&number) => Ok(number),
+        _ => Err(format!("write a number from 1 to {}", limits::WORKERS)),
+    }
+}
+
+fn route_deadline(text: &str) -> Result<(String, Duration), String> {
+    let form = "write 'METHOD /pattern=TIME', such as 'GET /members/{id}=250ms'";
+    let (pattern, time) = text.rsplit_once('=').ok_or(form)?;
+    let pattern: bus::Pattern = pattern.trim().parse().map_err(|error| format!("{error}; {form}"))?;
+    match duration(time.trim())? {
+        Duration::ZERO => Err("a deadline of zero would refuse every request".to_owned()),
+        time => Ok((pattern.to_string(), time)),
+    }
+}

@@ -1,0 +1,164 @@
+//! What lies between hyper and the socket: it sees every byte both ways, and copies none.
+//!
+//! Owns: counting bytes, telling the phases apart that hyper does not report, finding requests with two lengths
+//! (`framing`), and putting a problem in the place of the bare response that hyper writes for a head it cannot parse.
+//! Invariant: bytes pass unchanged, but for that one response.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::framing::Framing;
+use super::{Connection, Phase, Stream, parse_error_status};
+use crate::rescue::{self, Refusal};
+
+/// A client's socket, watched.
+#[derive(Debug)]
+pub(super) struct Tap {
+    stream: Stream,
+    connection: Rc<Connection>,
+    framing: Framing,
+    /// What replaces hyper's own response, and how much of it has been written.
+    own: Vec<u8>,
+    own_written: usize,
+}
+
+impl Tap {
+    pub(super) fn new(stream: Stream, connection: Rc<Connection>) -> Self {
+        Self { stream, connection, framing: Framing::default(), own: Vec::new(), own_written: 0 }
+    }
+
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    /// Looks at what a read brought.
+    #[inline]
+    fn seen(&mut self, bytes: &[u8]) {
+        let connection = &self.connection;
+        connection.worker.stats.bytes_in.add(bytes.len() as u64);
+        if matches!(connection.phase.get(), Phase::Idle | Phase::Accepted) {
+            connection.enter(Phase::Head);
+        }
+        self.framing.follow(bytes);
+        if self.framing.needs_attention() {
+            connection.ambiguous.set(self.framing.ambiguous());
+            connection.unframed.set(self.framing.lost());
+        }
+    }
+
+    /// Whether `response`, all that hyper has to write, is one it made by itself; if so, ours takes its place.
+    #[cold]
+    fn replace(&mut self, response: &[u8]) -> bool {
+        let Some(status) = parse_error_status(response) else { return false };
+        let worker = &self.connection.worker;
+        let limits = &worker.config.limits;
+        let body = limits.body_bytes;
+        let refusal = if self.framing.body_left() > body as u64 {
+            // hyper takes a length near 2^64 for a head that is too large.
+            Refusal::BodyTooLarge { limit: body }
+        } else {
+            let start_line_bytes = self.framing.start_line_bytes();
+            Refusal::of_parse_error(status, start_line_bytes, limits.header_bytes, limits.header_count)
+        };
+        worker.stats.reject(refusal.reason());
+        worker.stats.count_status(refusal.reason().status());
+        self.own = rescue::bare(&refusal);
+        self.own_written = 0;
+        true
+    }
+
+    /// Writes the response of ours that is due.
+    fn poll_own(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.own_written < self.own.len() {
+            let rest = &self.own[self.own_written..];
+            let written = ready!(Pin::new(&mut self.stream).poll_write(context, rest))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.wrote(written);
+            self.own_written += written;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    #[inline]
+    fn wrote(&self, written: usize) {
+        let connection = &self.connection;
+        connection.worker.stats.bytes_out.add(written as u64);
+        if connection.phase.get() == Phase::Response {
+            // The client takes something: its time starts anew.
+            connection.enter(Phase::Response);
+        }
+    }
+}
+
+impl AsyncRead for Tap {
+    #[inline]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let tap = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut tap.stream).poll_read(context, buffer))?;
+        let read = &buffer.filled()[before..];
+        if !read.is_empty() {
+            tap.seen(read);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Tap {
+    #[inline]
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let tap = self.get_mut();
+        ready!(tap.poll_own(context))?;
+        if tap.connection.settled() && tap.replace(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let written = ready!(Pin::new(&mut tap.stream).poll_write(context, bytes))?;
+        tap.wrote(written);
+        Poll::Ready(Ok(written))
+    }
+
+    #[inline]
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let [slice] = slices {
+            return self.poll_write(context, slice);
+        }
+        let tap = self.get_mut();
+        ready!(tap.poll_own(context))?;
+        let written = ready!(Pin::new(&mut tap.stream).poll_write_vectored(context, slices))?;
+        tap.wrote(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    #[inline]
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let tap = self.get_mut();
+        ready!(tap.poll_own(context))?;
+        // hyper flushes the socket once its own buffer is empty.
+        tap.connection.flushed();
+        Pin::new(&mut tap.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let tap = self.get_mut();
+        ready!(tap.poll_own(context))?;
+        Pin::new(&mut tap.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,97 @@
+//! Every bound of the terminator in one place, each with its reason. Those with a flag are its default.
+
+use std::time::Duration;
+
+/// Bytes of a request's head, start line included. What nginx (4 x 8 KiB) and most clients stay under; it is held in
+/// memory once a connection.
+pub const HEADER_BYTES: usize = 32 << 10;
+
+/// Smallest allowed `--header-limit`: hyper's smallest read buffer.
+pub const HEADER_BYTES_MIN: usize = 8 << 10;
+
+/// Largest allowed `--header-limit`: an envelope's field says its length in 16 bits.
+pub const HEADER_BYTES_MAX: usize = 65_535;
+
+/// Headers of a request. hyper's own default, which it keeps on the stack; any other number costs an allocation a
+/// request.
+pub const HEADER_COUNT: usize = 100;
+
+/// Connections of one worker. Some 20 KiB each when idle: 200 MiB. Above it a connection is answered 503 and closed.
+pub const CONNECTIONS: usize = 10_000;
+
+/// Requests in flight of one worker. Above it a request is answered 503 at once: at 100 000 requests a second it is
+/// what a worker gets through in 160 ms, so that what waits longer would be late anyway.
+pub const IN_FLIGHT: usize = 16_384;
+
+/// From accept (or the first byte of a further request) to the end of the head. Slow enough for a bad mobile network.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection without a request. Above the 60 s that load balancers keep theirs, so that they close first and never
+/// send into a closing connection.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// From the end of the head to the end of the body.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client that takes no byte of its response.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// After an error that leaves request bytes unread: how long they are read and thrown away, so that the client sees
+/// the response and not a reset.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a route may take unless it says otherwise. The target is 25 ms and is counted; this is the limit.
+pub const DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long requests in flight may go on after SIGTERM; under the 30 s after which orchestrators kill.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// statsd flushes: one second, for dashboards that are watched while something is changed. Counters and gauges are
+/// summed before, so it costs some packets a second whatever the traffic.
+pub const STATSD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often one task per worker looks at every connection's time-outs; they are as coarse as this.
+pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What the longest encoded head adds to a request's own: pseudo-fields, `x-forwarded-*`, ids and the lengths of
+/// [`HEADER_COUNT`] fields.
+pub const HEAD_EXTRA_BYTES: usize = 4096;
+
+/// Chunks of a body up to this many bytes are joined: a client that sends single bytes costs a copy, not a slot each.
+pub const CHUNK_JOIN_BYTES: usize = 1024;
+
+/// Bytes that hyper reads or queues for one connection.
+pub const CONNECTION_BUFFER_BYTES: usize = 64 << 10;
+
+/// Connections in the accept queue of one listener; above, the kernel lets clients try again.
+pub const BACKLOG: i32 = 4096;
+
+/// Pause after an accept that failed for want of descriptors or memory: trying at once would fail again and spin.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Routes one worker keeps numbers for; further ones share a line named `(other)`.
+pub const ROUTES: usize = 4096;
+
+/// Bytes of an `x-request-id` that is kept.
+pub const REQUEST_ID_BYTES: usize = 128;
+
+/// Lines that wait for the access log's writer, all workers together; above, lines are dropped and counted.
+pub const ACCESS_LOG_LINES: usize = 16_384;
+
+/// Workers: the bus names one in 8 bits of a request's id.
+pub const WORKERS: usize = 256;
+
+/// What a client is told to wait after a 503.
+pub const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// The response time that is counted (`under_25ms`).
+pub const TARGET: Duration = Duration::from_millis(25);
+
+/// Connections of the admin listener: an operator, a probe, a dashboard.
+pub const ADMIN_CONNECTIONS: usize = 64;
+
+/// What one admin connection may take in all, head to last byte: nobody holds one of the few for ever.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long `/ready` waits for the workers: one that cannot say yes in this time cannot serve in time either.
+pub const READY_TIMEOUT: Duration = Duration::from_secs(1);

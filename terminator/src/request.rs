@@ -1,0 +1,216 @@
+//! HTTP -> envelope: the head of a request as the bus sends it.
+//!
+//! Owns: which headers go on, what is added (`x-forwarded-*`, `x-request-id`, `traceparent`). Does not: copy anything;
+//! the fields are written once, from hyper's buffer into the pipe's out-queue. Invariant: what is sent is the same for
+//! every instance a request is sent to.
+
+mod body;
+mod hop;
+mod trace;
+
+use std::rc::Rc;
+
+use bus::{Flags, Head, HeadWriter};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+
+pub use body::collect;
+pub use hop::{is_hop_by_hop, is_named_by};
+pub use trace::RequestId;
+use trace::Traceparent;
+
+use crate::config::Forwarded;
+use crate::connection::Connection;
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+const FORWARDED_HOST: &str = "x-forwarded-host";
+const REQUEST_ID: &str = "x-request-id";
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+const SCHEME: &str = "http";
+
+/// A request's head, read once, ready to be written as an envelope's.
+#[derive(Debug)]
+pub struct RequestHead {
+    parts: Parts,
+    connection: Rc<Connection>,
+    id: RequestId,
+    trace: Traceparent,
+    /// What the one look at the headers found.
+    found: Found,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    /// `Connection` names further headers that end here.
+    named: bool,
+    forwarded_for: bool,
+    forwarded_proto: bool,
+    forwarded_host: bool,
+}
+
+impl RequestHead {
+    /// Looks at the headers once; makes an id and a trace where the client sent none that may be kept.
+    #[must_use]
+    pub fn new(parts: Parts, connection: Rc<Connection>) -> Self {
+        let mut found = Found::default();
+        let (mut id, mut trace) = (None, None);
+        let mut traces = 0;
+        for (name, value) in &parts.headers {
+            if *name == header::CONNECTION {
+                found.named |= hop::names_more(value);
+                continue;
+            }
+            match name.as_str() {
+                REQUEST_ID => id = RequestId::kept(value),
+                // More than one: whom to believe? (W3C Trace Context section 3.2.)
+                TRACEPARENT => (trace, traces) = (Traceparent::kept(value), traces + 1),
+                FORWARDED_FOR => found.forwarded_for = true,
+                FORWARDED_PROTO => found.forwarded_proto = true,
+                FORWARDED_HOST => found.forwarded_host = true,
+                _ => {}
+            }
+        }
+        if connection.worker.config.forwarded == Forwarded::Replace {
+            found = Found { named: found.named, ..Found::default() };
+        }
+        let random = [fastrand::u64(..), fastrand::u64(..)];
+        let id = id.unwrap_or_else(|| RequestId::made(random));
+        let trace =
+            trace.filter(|_| traces == 1).unwrap_or_else(|| Traceparent::made(random, fastrand::u64(..)));
+        Self { parts, connection, id, trace, found }
+    }
+
+    /// The request's id, kept or made.
+    #[must_use]
+    pub fn id(&self) -> &RequestId {
+        &self.id
+    }
+
+    /// The request's line and headers, as hyper read them.
+    #[must_use]
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Whose request it is.
+    #[must_use]
+    pub fn connection(&self) -> &Rc<Connection> {
+        &self.connection
+    }
+
+    /// The path without the query, as routes match it.
+    #[must_use]
+    pub fn route_path(&self) -> &str {
+        self.parts.uri.path()
+    }
+
+    /// The flags of its envelope.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        let idempotent = if is_idempotent(&self.parts.method) { Flags::IDEMPOTENT } else { Flags::NONE };
+        let sampled = if self.trace.sampled() { Flags::SAMPLED } else { Flags::NONE };
+        idempotent.union(sampled)
+    }
+
+    /// The emptied header map, for the response: its memory serves again.
+    #[must_use]
+    pub fn take_headers(&mut self) -> HeaderMap {
+        let mut headers = std::mem::take(&mut self.parts.headers);
+        headers.clear();
+        headers
+    }
+
+    fn authority(&self) -> &[u8] {
+        match self.parts.uri.authority() {
+            // The request line wins over Host (RFC 9112 section 3.2.2).
+            Some(authority) => authority.as_str().as_bytes(),
+            None => self.parts.headers.get(header::HOST).map_or(b"", HeaderValue::as_bytes),
+        }
+    }
+
+    fn encode_headers(&self, head: &mut HeadWriter<'_>) {
+        let headers = &self.parts.headers;
+        for (name, value) in headers {
+            if self.goes_on(name) && !(self.found.named && is_named_by(headers, name)) {
+                head.field(name.as_str(), value.as_bytes());
+            }
+        }
+    }
+
+    /// Whether the header is written as it came.
+    #[inline]
+    fn goes_on(&self, name: &HeaderName) -> bool {
+        // Host has become `:authority`; Expect has been answered here.
+        if is_hop_by_hop(name) || *name == header::HOST || *name == header::EXPECT {
+            return false;
+        }
+        match name.as_str() {
+            FORWARDED_FOR | REQUEST_ID | TRACEPARENT => false,
+            FORWARDED_PROTO => self.found.forwarded_proto,
+            FORWARDED_HOST => self.found.forwarded_host,
+            // It belongs to the traceparent that it came with.
+            TRACESTATE => self.trace.is_kept(),
+            _ => true,
+        }
+    }
+
+    fn encode_forwarded(&self, head: &mut HeadWriter<'_>, authority: &[u8]) {
+        let client = self.connection.peer.text.as_bytes();
+        if self.found.forwarded_for {
+            self.encode_forwarded_for(head, client);
+        } else if !client.is_empty() {
+            head.field(FORWARDED_FOR, client);
+        }
+        if !self.found.forwarded_proto {
+            head.field(FORWARDED_PROTO, SCHEME);
+        }
+        if !self.found.forwarded_host && !authority.is_empty() {
+            head.field(FORWARDED_HOST, authority);
+        }
+    }
+
+    /// The addresses that came, and the client's behind them, as one field.
+    #[cold]
+    fn encode_forwarded_for(&self, head: &mut HeadWriter<'_>, client: &[u8]) {
+        let came = self.parts.headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+        let mut pieces: Vec<&[u8]> = Vec::new();
+        for piece in came.chain(std::iter::once(client)).filter(|piece| !piece.is_empty()) {
+            if !pieces.is_empty() {
+                pieces.push(b", ");
+            }
+            pieces.push(piece);
+        }
+        head.field_pieces(FORWARDED_FOR, &pieces);
+    }
+}
+
+impl Head for &RequestHead {
+    fn method(&self) -> &str {
+        self.parts.method.as_str()
+    }
+
+    fn path(&self) -> &str {
+        self.parts.uri.path_and_query().map_or("/", |path| path.as_str())
+    }
+
+    fn encode(&self, head: &mut HeadWriter<'_>) {
+        let authority = self.authority();
+        head.field(":method", self.method());
+        head.field(":path", self.path());
+        if !authority.is_empty() {
+            head.field(":authority", authority);
+        }
+        head.field(":scheme", SCHEME);
+        self.encode_headers(head);
+        self.encode_forwarded(head, authority);
+        head.field(REQUEST_ID, self.id.as_str());
+        head.field(TRACEPARENT, self.trace.as_str());
+    }
+}
+
+/// Methods that may be sent again (RFC 9110 section 9.2.2, less TRACE).
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS)
+}

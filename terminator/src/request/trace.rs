@@ -1,0 +1,167 @@
+//! `x-request-id` and `traceparent`: kept when a client sent a sane one, made otherwise, in buffers of fixed size.
+//!
+//! A made request id is the made trace's id too, so that log lines and traces find each other.
+
+use http::HeaderValue;
+
+use crate::limits::REQUEST_ID_BYTES;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// The id of a request: 32 hexadecimal digits when made here.
+#[derive(Clone, Debug)]
+pub enum RequestId {
+    /// The client's, shared with the request's buffer.
+    Kept(HeaderValue),
+    /// Ours.
+    Made([u8; 32]),
+}
+
+impl RequestId {
+    /// The client's, when it is short and harmless in logs, URLs and JSON.
+    #[must_use]
+    pub fn kept(value: &HeaderValue) -> Option<Self> {
+        let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~+/=:@".contains(byte);
+        let bytes = value.as_bytes();
+        let kept = (1..=REQUEST_ID_BYTES).contains(&bytes.len()) && bytes.iter().all(sane);
+        kept.then(|| Self::Kept(value.clone()))
+    }
+
+    /// One of our own from 128 random bits.
+    #[must_use]
+    pub fn made(random: [u64; 2]) -> Self {
+        let mut text = [0; 32];
+        write_hex(&mut text[..16], random[0]);
+        write_hex(&mut text[16..], random[1]);
+        Self::Made(text)
+    }
+
+    /// The id; ASCII.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let bytes = match self {
+            Self::Kept(value) => value.as_bytes(),
+            Self::Made(text) => text,
+        };
+        std::str::from_utf8(bytes).expect("a kept id was checked to be ASCII, a made one is hexadecimal")
+    }
+}
+
+/// Bytes of a traceparent of version 00 (W3C Trace Context section 3.2.2).
+const TRACEPARENT_BYTES: usize = 55;
+
+/// A traceparent of version 00.
+#[derive(Clone, Debug)]
+pub(super) struct Traceparent {
+    text: [u8; TRACEPARENT_BYTES],
+    kept: bool,
+}
+
+impl Traceparent {
+    /// The client's, when it is valid: `00-TRACE-PARENT-FLAGS`, lower case, neither id zero. A later version is read
+    /// as 00, as the standard asks, when more follows behind a dash.
+    pub(super) fn kept(value: &HeaderValue) -> Option<Self> {
+        let (first, rest) = value.as_bytes().split_first_chunk::<TRACEPARENT_BYTES>()?;
+        let hex = |bytes: &[u8]| bytes.iter().all(|byte| HEX.contains(byte));
+        let (version, trace, parent) = (&first[..2], &first[3..35], &first[36..52]);
+        let dashes = first[2] == b'-' && first[35] == b'-' && first[52] == b'-';
+        let digits = hex(version) && hex(trace) && hex(parent) && hex(&first[53..]);
+        let ids = trace.iter().any(|byte| *byte != b'0') && parent.iter().any(|byte| *byte != b'0');
+        let ends = match version {
+            b"ff" => false,
+            b"00" => rest.is_empty(),
+            _ => rest.first().is_none_or(|byte| *byte == b'-'),
+        };
+        if !(dashes && digits && ids && ends) {
+            return None;
+        }
+        let mut text = *first;
+        text[..2].copy_from_slice(b"00");
+        Some(Self { text, kept: true })
+    }
+
+    /// A new trace, not sampled: whether to sample is for whoever collects traces to decide, in front of us.
+    pub(super) fn made(trace: [u64; 2], parent: u64) -> Self {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        // Zero would make the whole header invalid.
+        write_hex(&mut text[3..19], trace[0].max(1));
+        write_hex(&mut text[19..35], trace[1]);
+        write_hex(&mut text[36..52], parent.max(1));
+        Self { text, kept: false }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text).expect("it was checked, or made, of hexadecimal digits and dashes")
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept
+    }
+
+    /// The flag `sampled`, bit 0 of the last digit.
+    pub(super) fn sampled(&self) -> bool {
+        matches!(self.text[TRACEPARENT_BYTES - 1], b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f')
+    }
+}
+
+#[inline]
+fn write_hex(out: &mut [u8], number: u64) {
+    for (pair, byte) in out.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        pair[0] = HEX[usize::from(byte >> 4)];
+        pair[1] = HEX[usize::from(byte & 15)];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_valid_traceparent_is_kept_with_its_flag() {
+        let kept = Traceparent::kept(&HeaderValue::from_static(VALID)).unwrap();
+        assert_eq!(kept.as_str(), VALID);
+        assert!(kept.sampled() && kept.is_kept());
+    }
+
+    #[test]
+    fn an_invalid_traceparent_is_not_kept() {
+        for text in [
+            "",
+            "00",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00_4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01more",
+        ] {
+            assert!(Traceparent::kept(&HeaderValue::from_static(text)).is_none(), "{text}");
+        }
+        let later = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more";
+        assert_eq!(Traceparent::kept(&HeaderValue::from_static(later)).unwrap().as_str(), VALID);
+    }
+
+    #[test]
+    fn a_made_traceparent_would_be_kept_by_the_next() {
+        for random in [0, 1, u64::MAX] {
+            let made = Traceparent::made([random, random], random);
+            let value = HeaderValue::from_str(made.as_str()).unwrap();
+            let kept = Traceparent::kept(&value).unwrap();
+            assert!(!kept.sampled());
+            assert_eq!(kept.as_str(), made.as_str());
+        }
+    }
+
+    #[test]
+    fn ids_that_could_harm_a_log_are_not_kept() {
+        let long = "a".repeat(REQUEST_ID_BYTES + 1);
+        for text in ["", "a b", "a\"b", "<script>", &long] {
+            assert!(RequestId::kept(&HeaderValue::from_str(text).unwrap()).is_none(), "{text}");
+        }
+        assert_eq!(RequestId::kept(&HeaderValue::from_static("Ab-1_/=")).unwrap().as_str(), "Ab-1_/=");
+        assert_eq!(RequestId::made([1, 0xab]).as_str(), "000000000000000100000000000000ab");
+    }
+}

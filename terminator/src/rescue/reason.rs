@@ -1,0 +1,184 @@
+//! What went wrong, as a name: what is counted, which status it has, how it is called and what helps.
+
+use http::StatusCode;
+
+/// What a refusal is counted as, and the last word of its problem's `type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// [`super::Refusal::Framing`].
+    Framing,
+    /// [`super::Refusal::Malformed`].
+    Malformed,
+    /// [`super::Refusal::BodyBroken`].
+    BodyBroken,
+    /// [`super::Refusal::NoRoute`].
+    NoRoute,
+    /// [`super::Refusal::Method`].
+    Method,
+    /// [`super::Refusal::HeadTimeout`].
+    HeadTimeout,
+    /// [`super::Refusal::BodyTimeout`].
+    BodyTimeout,
+    /// [`super::Refusal::BodyTooLarge`], or a whole message over the bus's limit.
+    BodyTooLarge,
+    /// [`super::Refusal::UriTooLong`].
+    UriTooLong,
+    /// [`super::Refusal::HeadTooLarge`], or a field that no envelope can hold.
+    HeadTooLarge,
+    /// [`super::Refusal::BadReply`].
+    BadReply,
+    /// [`super::Refusal::Shedding`].
+    Shedding,
+    /// [`super::Refusal::Connections`].
+    Connections,
+    /// [`bus::RequestError::NoInstance`].
+    NoInstance,
+    /// [`bus::RequestError::Busy`].
+    Busy,
+    /// [`bus::RequestError::Pending`].
+    Pending,
+    /// [`bus::RequestError::Deadline`].
+    Deadline,
+    /// [`bus::RequestError::Lost`].
+    Lost,
+    /// [`bus::RequestError::Draining`].
+    Draining,
+    /// A failure of the bus that this version does not know.
+    Other,
+}
+
+impl Reason {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// All of them, in the order of [`Reason::index`].
+    pub const ALL: [Self; 20] = [
+        Self::Framing,
+        Self::Malformed,
+        Self::BodyBroken,
+        Self::NoRoute,
+        Self::Method,
+        Self::HeadTimeout,
+        Self::BodyTimeout,
+        Self::BodyTooLarge,
+        Self::UriTooLong,
+        Self::HeadTooLarge,
+        Self::BadReply,
+        Self::Shedding,
+        Self::Connections,
+        Self::NoInstance,
+        Self::Busy,
+        Self::Pending,
+        Self::Deadline,
+        Self::Lost,
+        Self::Draining,
+        Self::Other,
+    ];
+
+    /// Its place in [`Reason::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Stable: in `/stats`, in statsd and in the problem's `type`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Framing => "framing",
+            Self::Malformed => "malformed",
+            Self::BodyBroken => "body_broken",
+            Self::NoRoute => "no_route",
+            Self::Method => "method",
+            Self::HeadTimeout => "head_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::UriTooLong => "uri_too_long",
+            Self::HeadTooLarge => "head_too_large",
+            Self::BadReply => "bad_reply",
+            Self::Shedding => "shedding",
+            Self::Connections => "connections",
+            Self::NoInstance => "no_instance",
+            Self::Busy => "busy",
+            Self::Pending => "pending",
+            Self::Deadline => "deadline",
+            Self::Lost => "lost",
+            Self::Draining => "draining",
+            Self::Other => "other",
+        }
+    }
+
+    /// The status that clients see.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Framing | Self::Malformed | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::HeadTimeout | Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BadReply | Self::Lost | Self::Other => StatusCode::BAD_GATEWAY,
+            Self::Shedding | Self::Connections | Self::NoInstance => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Pending | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+}
+
+/// Title and remedy.
+pub(super) const fn words(reason: Reason) -> (&'static str, &'static str) {
+    match reason {
+        Reason::Framing => ("Ambiguous length", "send one of the two headers"),
+        Reason::Malformed => {
+            ("Malformed request", "send HTTP/1.1; check what is between you and this server")
+        }
+        Reason::BodyBroken => ("Malformed body", "send as many bytes as announced"),
+        Reason::NoRoute => (
+            "No such route",
+            "check the path; the admin listener's /routes lists what is claimed, by services once connected",
+        ),
+        Reason::Method => ("Method not allowed", "use a method that Allow lists"),
+        Reason::HeadTimeout => ("Head too slow", "send the head faster, or raise --header-timeout"),
+        Reason::BodyTimeout => ("Body too slow", "send the body faster, or raise --body-timeout"),
+        Reason::BodyTooLarge => (
+            "Body too large",
+            "send less, or raise --body-limit and --message-limit here and at the services",
+        ),
+        Reason::UriTooLong => ("Target too long", "send what is long in the body"),
+        Reason::HeadTooLarge => ("Head too large", "send fewer or shorter headers, or raise --header-limit"),
+        Reason::BadReply => ("Bad reply", "correct the service"),
+        Reason::Shedding => ("Too many requests in flight", "retry later, or raise --in-flight-limit"),
+        Reason::Connections => ("Too many connections", "retry later, or raise --connection-limit"),
+        Reason::NoInstance => {
+            ("No instance", "retry later; start an instance, or look at the admin listener's /peers")
+        }
+        Reason::Busy => ("Every instance is busy", "retry later, or start more instances"),
+        Reason::Pending => ("Too many requests outstanding", "retry later, or raise --pending-limit"),
+        Reason::Deadline => (
+            "Deadline passed",
+            "find out what the service waits for, or raise --deadline, or this route's by --route-deadline",
+        ),
+        Reason::Lost => (
+            "Instance lost",
+            "whether the request was carried out is not known: look before sending it again",
+        ),
+        Reason::Draining => ("Shutting down", "retry: another instance will take it"),
+        Reason::Other => ("Bus failure", "retry; report it with the request id"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_name_and_an_error_status() {
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index);
+            assert!(reason.status().is_client_error() || reason.status().is_server_error());
+            assert_eq!(Reason::ALL.iter().filter(|other| other.name() == reason.name()).count(), 1);
+        }
+    }
+}

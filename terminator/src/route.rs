@@ -1,0 +1,192 @@
+//! Routes as the terminator sees them: which one a request takes, its deadline, and its latency.
+//!
+//! Owns: numbers per route pattern, one worker's. Does not: match paths or know services (crate `bus`). Invariant: at
+//! most [`ROUTES`] lines; what comes later shares one.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::Bus;
+use http::Method;
+use telemetry::Latency;
+
+use crate::config::Config;
+use crate::limits::ROUTES;
+use crate::rescue::{METHODS, Refusal};
+
+/// One worker's lines, one per route pattern that a request took.
+#[derive(Debug)]
+pub struct Routes {
+    config: Arc<Config>,
+    lines: RefCell<Lines<bus::Route>>,
+}
+
+/// What is known of one route.
+#[derive(Debug)]
+pub struct Line {
+    /// `GET /members/{id}`.
+    pub pattern: Arc<str>,
+    /// How long a request may take.
+    pub deadline: Duration,
+    latency: RefCell<Latency>,
+}
+
+impl Line {
+    fn new(pattern: String, deadline: Duration) -> Rc<Self> {
+        Rc::new(Self { pattern: pattern.into(), deadline, latency: RefCell::new(Latency::new()) })
+    }
+
+    /// Counts a response, whatever its status.
+    #[inline]
+    pub fn record(&self, elapsed: Duration) {
+        self.latency.borrow_mut().record(elapsed);
+    }
+}
+
+impl Routes {
+    /// No lines yet; deadlines come from `config`.
+    #[must_use]
+    pub fn new(config: Arc<Config>) -> Self {
+        let lines = RefCell::new(Lines::new(config.deadline));
+        Self { config, lines }
+    }
+
+    /// The route of a request and its line. HEAD takes GET's route where nobody claims it: the response is GET's
+    /// without the body (RFC 9110 section 9.3.2).
+    ///
+    /// # Errors
+    /// [`Refusal::NoRoute`], or [`Refusal::Method`] when other methods of the path are claimed.
+    #[inline]
+    pub fn find(&self, bus: &Bus, method: &Method, path: &str) -> Result<(bus::Route, Rc<Line>), Refusal> {
+        let route = match bus.route(method.as_str(), path) {
+            Some(route) => route,
+            None if method == Method::HEAD => {
+                bus.route("GET", path).ok_or_else(|| missing(bus, method, path))?
+            }
+            None => return Err(missing(bus, method, path)),
+        };
+        let place = route.pattern as usize;
+        let known = self.lines.borrow().at(place, route);
+        let line = known.unwrap_or_else(|| {
+            let pattern = bus.route_pattern(route);
+            let deadline = self.config.deadline_of(&pattern);
+            self.lines.borrow_mut().add(place, route, pattern, deadline)
+        });
+        Ok((route, line))
+    }
+
+    /// Every line's latency since start.
+    #[must_use]
+    pub fn latencies(&self) -> Vec<(String, Latency)> {
+        self.lines.borrow().each(|latency| latency.clone())
+    }
+
+    /// Every line's latency since the last call, for a flush.
+    #[must_use]
+    pub fn take_latencies(&self) -> Vec<(String, Latency)> {
+        self.lines.borrow().each(Latency::take)
+    }
+}
+
+#[cold]
+fn missing(bus: &Bus, method: &Method, path: &str) -> Refusal {
+    let claimed = |other: &&Method| *other != method && bus.route(other.as_str(), path).is_some();
+    let allow: Vec<&str> = METHODS.iter().filter(claimed).map(Method::as_str).collect();
+    if allow.is_empty() { Refusal::NoRoute } else { Refusal::Method { allow: allow.join(", ") } }
+}
+
+/// Lines by the place that the bus gives a pattern. Places are used again, so that a place says for which route `K` it
+/// was last asked; a pattern that comes again finds its old line by its text.
+#[derive(Debug)]
+struct Lines<K> {
+    places: Vec<Option<(K, Rc<Line>)>>,
+    all: Vec<Rc<Line>>,
+    other: Rc<Line>,
+}
+
+impl<K: Copy + PartialEq> Lines<K> {
+    fn new(deadline: Duration) -> Self {
+        Self { places: Vec::new(), all: Vec::new(), other: Line::new("(other)".to_owned(), deadline) }
+    }
+
+    #[inline]
+    fn at(&self, place: usize, route: K) -> Option<Rc<Line>> {
+        match self.places.get(place) {
+            Some(Some((known, line))) if *known == route => Some(Rc::clone(line)),
+            _ => None,
+        }
+    }
+
+    fn add(&mut self, place: usize, route: K, pattern: String, deadline: Duration) -> Rc<Line> {
+        let line = match self.all.iter().find(|line| *line.pattern == *pattern) {
+            Some(line) => Rc::clone(line),
+            None if self.all.len() < ROUTES => {
+                let line = Line::new(pattern, deadline);
+                self.all.push(Rc::clone(&line));
+                line
+            }
+            None => Rc::clone(&self.other),
+        };
+        if self.places.len() <= place {
+            self.places.resize_with(place + 1, || None);
+        }
+        self.places[place] = Some((route, Rc::clone(&line)));
+        line
+    }
+
+    fn each(&self, mut take: impl FnMut(&mut Latency) -> Latency) -> Vec<(String, Latency)> {
+        self.all
+            .iter()
+            .chain(std::iter::once(&self.other))
+            .map(|line| (line.pattern.to_string(), take(&mut line.latency.borrow_mut())))
+            .filter(|(_, latency)| latency.count() > 0)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_route_is_looked_up_once() {
+        let mut lines = Lines::new(DEADLINE);
+        assert!(lines.at(3, 'a').is_none());
+        let line = lines.add(3, 'a', "GET /a".to_owned(), DEADLINE);
+        assert!(Rc::ptr_eq(&line, &lines.at(3, 'a').unwrap()));
+    }
+
+    #[test]
+    fn a_place_that_is_used_again_is_another_route() {
+        let mut lines = Lines::new(DEADLINE);
+        lines.add(0, 'a', "GET /a".to_owned(), DEADLINE);
+        assert!(lines.at(0, 'b').is_none());
+        lines.add(0, 'b', "GET /b".to_owned(), DEADLINE);
+        assert_eq!(&*lines.at(0, 'b').unwrap().pattern, "GET /b");
+    }
+
+    #[test]
+    fn a_pattern_that_comes_again_keeps_its_numbers() {
+        let mut lines = Lines::new(DEADLINE);
+        lines.add(0, 'a', "GET /a".to_owned(), DEADLINE).record(DEADLINE);
+        lines.add(1, 'b', "GET /a".to_owned(), DEADLINE).record(DEADLINE);
+        let latencies = lines.each(|latency| latency.clone());
+        assert_eq!(latencies.len(), 1);
+        assert_eq!(latencies[0].1.count(), 2);
+    }
+
+    #[test]
+    fn routes_above_the_limit_share_a_line() {
+        let mut lines = Lines::new(DEADLINE);
+        for at in 0..ROUTES {
+            lines.add(at, at, format!("GET /{at}"), DEADLINE);
+        }
+        let over = lines.add(ROUTES, ROUTES, "GET /over".to_owned(), DEADLINE);
+        assert_eq!(&*over.pattern, "(other)");
+        assert_eq!(&*lines.at(0, 0).unwrap().pattern, "GET /0");
+    }
+}

@@ -1,0 +1,170 @@
+//! One worker: the bus handle, permits, routes, counters and connections that its thread owns.
+//!
+//! Owns: putting them together, and drain as seen by one worker. Does not: threads (crate `bus`), nor the road of a
+//! request (`forward`). Invariant: nothing in it leaves the thread but [`Picture`]s.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bus::{Bus, PeerInfo, RouteInfo};
+use hyper::server::conn::http1;
+use telemetry::Latency;
+use tokio::task::AbortHandle;
+
+use crate::access_log::AccessLog;
+use crate::config::Config;
+use crate::connection::Connections;
+use crate::limit::Permits;
+use crate::limits;
+use crate::listen::Listener;
+use crate::route::Routes;
+use crate::stats::{Stats, Totals};
+
+/// What a worker's thread owns.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its number, from 0.
+    pub id: usize,
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Its share of the bus.
+    pub bus: BusHandle,
+    /// Requests in flight.
+    pub permits: Permits,
+    /// Lines per route.
+    pub routes: Routes,
+    /// Counters.
+    pub stats: Stats,
+    /// Open connections and the coarse clock.
+    pub connections: Connections,
+    /// How hyper serves.
+    pub http: http1::Builder,
+    /// Where lines of requests go; `None` = off.
+    pub access_log: Option<AccessLog>,
+    draining: Cell<bool>,
+    accepting: RefCell<Vec<AbortHandle>>,
+}
+
+/// [`Bus`] with a `Debug`.
+#[derive(Clone)]
+pub struct BusHandle(pub Bus);
+
+impl std::fmt::Debug for BusHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bus")
+    }
+}
+
+impl std::ops::Deref for BusHandle {
+    type Target = Bus;
+
+    fn deref(&self) -> &Bus {
+        &self.0
+    }
+}
+
+impl Worker {
+    /// Starts serving on `listeners`; inside the worker's runtime.
+    #[must_use]
+    pub fn start(
+        id: usize,
+        bus: Bus,
+        config: Arc<Config>,
+        listeners: Vec<Listener>,
+        access_log: Option<AccessLog>,
+    ) -> Rc<Self> {
+        let worker = Rc::new(Self {
+            id,
+            bus: BusHandle(bus),
+            permits: Permits::new(config.limits.in_flight),
+            routes: Routes::new(Arc::clone(&config)),
+            stats: Stats::default(),
+            connections: Connections::new(config.limits),
+            http: http(&config),
+            access_log,
+            config,
+            draining: Cell::new(false),
+            accepting: RefCell::default(),
+        });
+        for listener in listeners {
+            let task = tokio::task::spawn_local(listener.accept(Rc::clone(&worker)));
+            worker.accepting.borrow_mut().push(task.abort_handle());
+        }
+        tokio::task::spawn_local(crate::connection::sweep(Rc::downgrade(&worker)));
+        worker
+    }
+
+    /// Whether a drain has begun.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Closes the listeners, tells every connection to end with its next response, idle ones at once.
+    pub fn begin_drain(&self) {
+        self.draining.set(true);
+        for task in self.accepting.borrow_mut().drain(..) {
+            task.abort();
+        }
+        self.connections.drain();
+    }
+
+    /// Waits for the bus to finish, at most until `deadline`; true when nothing was left.
+    ///
+    /// **Cancel safety**: safe; the drain goes on.
+    pub async fn drain_bus(&self, deadline: Instant) -> bool {
+        self.bus.drain(deadline).await
+    }
+
+    /// The numbers now.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals {
+            in_flight: self.permits.in_flight() as u64,
+            outstanding: self.bus.outstanding() as u64,
+            bus: self.bus.counters(),
+            ..self.stats.totals()
+        }
+    }
+
+    /// Everything that an operator may ask, as values that may leave the thread.
+    #[must_use]
+    pub fn picture(&self) -> Picture {
+        Picture {
+            worker: self.id,
+            totals: self.totals(),
+            latencies: self.routes.latencies(),
+            peers: self.bus.peers(),
+            routes: self.bus.routes(),
+        }
+    }
+}
+
+/// One worker as an operator sees it.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// Its number.
+    pub worker: usize,
+    /// Counters and what is open now.
+    pub totals: Totals,
+    /// Latency by route pattern, since start.
+    pub latencies: Vec<(String, Latency)>,
+    /// Connected services.
+    pub peers: Vec<PeerInfo>,
+    /// Claimed routes.
+    pub routes: Vec<RouteInfo>,
+}
+
+/// hyper as every connection uses it. Its own header time-out makes a timer per request; `connection` sweeps instead.
+fn http(config: &Config) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.header_read_timeout(None)
+        .max_header_size(config.limits.header_bytes)
+        .max_buf_size(limits::CONNECTION_BUFFER_BYTES.max(config.limits.header_bytes));
+    if config.limits.header_count != limits::HEADER_COUNT {
+        http.max_headers(config.limits.header_count);
+    }
+    http
+}

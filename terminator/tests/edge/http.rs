@@ -1,0 +1,336 @@
+//! What HTTP promises: methods, bodies, persistence, and which headers go on.
+
+use bus::proto::Header;
+use bus::{Flags, HeadWriter, Kind};
+
+use crate::service::field;
+use crate::terminator::Terminator;
+
+#[test]
+fn a_request_becomes_an_envelope_and_a_reply_a_response() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["GET /a/{id}"]);
+    let mut client = terminator.client();
+    client.send(
+        "GET /a/1?b=c HTTP/1.1\r\nHost: example.org\r\nAccept: text/html\r\nX-Two: 1\r\nX-Two: 2\r\n\r\n",
+    );
+    let request = service.request();
+    assert_eq!(field(&request, ":method"), Some("GET"));
+    assert_eq!(field(&request, ":path"), Some("/a/1?b=c"));
+    assert_eq!(field(&request, ":authority"), Some("example.org"));
+    assert_eq!(field(&request, ":scheme"), Some("http"));
+    assert_eq!(field(&request, "accept"), Some("text/html"));
+    assert_eq!(request.fields().filter(|(name, _)| *name == b"x-two").count(), 2);
+    assert_eq!(field(&request, "host"), None);
+    assert!(request.header().flags.contains(Flags::IDEMPOTENT));
+    assert!((1..=1_000_000).contains(&request.header().ttl_us));
+    service.reply(
+        &request,
+        200,
+        &[("content-type", "text/plain"), ("x-own", "1"), ("content-length", "5")],
+        b"hello",
+    );
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.text()), (200, "hello"));
+    assert_eq!(answer.header("content-type"), Some("text/plain"));
+    assert_eq!(answer.header("x-own"), Some("1"));
+    assert!(answer.header("date").is_some());
+    assert_eq!(answer.headers.iter().filter(|(name, _)| name == "content-length").count(), 1);
+}
+
+#[test]
+fn a_service_made_with_the_bus_crate_answers() {
+    struct Echo;
+    impl bus::Serve for Echo {
+        fn serve(&self, request: bus::Incoming) -> bus::Serving {
+            let text = format!("{} {}", request.method(), request.path());
+            bus::Serving::Now(bus::Response::new(200).field("x-by", "bus").body(text))
+        }
+    }
+    let terminator = Terminator::start(&["--workers", "2"]);
+    let mut hello = bus::Hello::new("echo", "1", "one");
+    hello.routes = vec!["GET /echo/{*rest}".parse().unwrap()];
+    let dial = vec![format!("ipc://{}", terminator.bus().display()).parse().unwrap()];
+    let config = bus::Config { dial, hello: Some(hello), ..bus::Config::default() };
+    let _workers = bus::worker::start("echo", bus::bind(&config, 1).unwrap(), |_, bus| {
+        bus.serve(std::rc::Rc::new(Echo));
+        Ok(())
+    })
+    .unwrap();
+    terminator.until("/routes", |routes| routes[0]["instances"] == 1);
+    for _ in 0..20 {
+        let answer = terminator.client().get("/echo/a/b?c");
+        assert_eq!((answer.status, answer.text()), (200, "GET /echo/a/b?c"));
+        assert_eq!(answer.header("x-by"), Some("bus"));
+    }
+}
+
+#[test]
+fn hop_by_hop_headers_end_here_in_both_directions() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["POST /a"]);
+    let mut client = terminator.client();
+    client.send(
+        "POST /a HTTP/1.1\r\nhost: a\r\nconnection: keep-alive, X-Secret\r\nx-secret: 1\r\nkeep-alive: 1\r\nte: gzip\r\n\
+         upgrade: h2c\r\nproxy-connection: a\r\nx-kept: 1\r\ntrailer: x-t\r\ntransfer-encoding: chunked\r\n\r\n\
+         2\r\nab\r\n0\r\nx-t: 1\r\n\r\n",
+    );
+    let request = service.request();
+    for name in [
+        "connection",
+        "x-secret",
+        "keep-alive",
+        "te",
+        "upgrade",
+        "proxy-connection",
+        "transfer-encoding",
+        "trailer",
+    ] {
+        assert_eq!(field(&request, name), None, "{name}");
+    }
+    assert_eq!(field(&request, "x-kept"), Some("1"));
+    assert_eq!(request.body_bytes(), b"ab");
+    assert!(!request.header().flags.contains(Flags::IDEMPOTENT));
+    let fields = [
+        ("connection", "x-inner"),
+        ("x-inner", "1"),
+        ("transfer-encoding", "chunked"),
+        ("keep-alive", "1"),
+        ("x-split", "a\r\nx-injected: 1"),
+        (":status", "500"),
+        ("x-kept", "1"),
+    ];
+    service.reply(&request, 200, &fields, b"ok");
+    let answer = client.answer();
+    for name in
+        ["connection", "x-inner", "transfer-encoding", "keep-alive", "x-split", "x-injected", ":status"]
+    {
+        assert_eq!(answer.header(name), None, "{name}");
+    }
+    assert_eq!((answer.header("x-kept"), answer.text()), (Some("1"), "ok"));
+    assert_eq!(terminator.ask("/stats")["reply_fields_dropped"], 6);
+}
+
+#[test]
+fn where_a_request_came_from_is_appended() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    let mut ask = |headers: &str| {
+        client.send(format!("GET /a HTTP/1.1\r\nhost: here\r\n{headers}\r\n"));
+        let request = service.request();
+        service.reply(&request, 200, &[], b"");
+        client.answer();
+        ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"]
+            .map(|name| field(&request, name).unwrap_or("").to_owned())
+    };
+    assert_eq!(ask(""), ["127.0.0.1", "http", "here"]);
+    let chain = "x-forwarded-for: 1.2.3.4\r\nX-Forwarded-For: 5.6.7.8\r\n";
+    assert_eq!(
+        ask(&format!("{chain}x-forwarded-proto: https\r\nx-forwarded-host: there\r\n")),
+        ["1.2.3.4, 5.6.7.8, 127.0.0.1", "https", "there"]
+    );
+}
+
+#[test]
+fn where_clients_are_not_trusted_their_word_is_replaced() {
+    let terminator = Terminator::start(&["--forwarded", "replace"]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    client.send(
+        "GET /a HTTP/1.1\r\nhost: here\r\nx-forwarded-for: 1.2.3.4\r\nx-forwarded-proto: https\r\nx-forwarded-host: there\r\n\r\n",
+    );
+    let request = service.request();
+    let values = |name: &str| request.fields().filter(|(found, _)| *found == name.as_bytes()).count();
+    assert_eq!(field(&request, "x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(field(&request, "x-forwarded-proto"), Some("http"));
+    assert_eq!(field(&request, "x-forwarded-host"), Some("here"));
+    assert_eq!(values("x-forwarded-for") + values("x-forwarded-proto") + values("x-forwarded-host"), 3);
+}
+
+#[test]
+fn ids_are_kept_when_sane_and_made_otherwise() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    client.send(format!(
+        "GET /a HTTP/1.1\r\nhost: a\r\nx-request-id: abc-1\r\ntraceparent: {trace}\r\ntracestate: a=b\r\n\r\n"
+    ));
+    let request = service.request();
+    assert_eq!(field(&request, "x-request-id"), Some("abc-1"));
+    assert_eq!(field(&request, "traceparent"), Some(trace));
+    assert_eq!(field(&request, "tracestate"), Some("a=b"));
+    assert!(request.header().flags.contains(Flags::SAMPLED));
+    service.reply(&request, 200, &[], b"");
+    assert_eq!(client.answer().header("x-request-id"), Some("abc-1"));
+    client.send(
+        "GET /a HTTP/1.1\r\nhost: a\r\nx-request-id: a b\r\ntraceparent: no\r\ntracestate: a=b\r\n\r\n",
+    );
+    let request = service.request();
+    let id = field(&request, "x-request-id").unwrap();
+    assert_eq!(id.len(), 32);
+    assert_eq!(&field(&request, "traceparent").unwrap()[3..35], id);
+    assert_eq!(field(&request, "tracestate"), None);
+    assert!(!request.header().flags.contains(Flags::SAMPLED));
+    assert_eq!(request.fields().filter(|(name, _)| *name == b"x-request-id").count(), 1);
+}
+
+#[test]
+fn head_has_the_length_and_no_body() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    for (fields, body, length) in
+        [(&[("content-length", "42")][..], &b""[..], Some("42")), (&[], b"body", Some("4")), (&[], b"", None)]
+    {
+        client.send("HEAD /a HTTP/1.1\r\nhost: a\r\n\r\n");
+        let request = service.request();
+        assert_eq!(field(&request, ":method"), Some("HEAD"));
+        service.reply(&request, 200, fields, body);
+        assert_eq!(client.head().header("content-length"), length);
+    }
+    client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+    let request = service.request();
+    service.reply(&request, 200, &[], b"next");
+    assert_eq!(client.answer().text(), "next");
+}
+
+#[test]
+fn statuses_without_a_body_have_none() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    for status in [204, 304] {
+        client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+        let request = service.request();
+        service.reply(&request, status, &[("etag", "\"1\"")], b"");
+        let answer = client.head();
+        assert_eq!((answer.status, answer.header("etag")), (status, Some("\"1\"")));
+    }
+    assert_eq!(client.get("/nowhere").status, 404);
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["GET /a/{id}"]);
+    let mut client = terminator.client();
+    let requests: String = (0..10).map(|at| format!("GET /a/{at} HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
+    client.send(requests);
+    for _ in 0..10 {
+        let request = service.request();
+        let path = field(&request, ":path").unwrap().to_owned();
+        service.reply(&request, 200, &[], path.as_bytes());
+    }
+    for at in 0..10 {
+        assert_eq!(client.answer().text(), format!("/a/{at}"));
+    }
+    client.send("GET /nowhere HTTP/1.1\r\nhost: a\r\n\r\nGARBAGE\r\n\r\n");
+    client.answer().problem(404, "no_route");
+    assert_eq!(client.answer().status, 400);
+}
+
+#[test]
+fn a_client_that_expects_100_gets_it_before_it_sends() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["POST /a"]);
+    let mut client = terminator.client();
+    client.send("POST /a HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n");
+    assert_eq!(client.head().status, 100);
+    client.send("body");
+    let request = service.request();
+    assert_eq!(field(&request, "expect"), None);
+    assert_eq!(request.body_bytes(), b"body");
+    service.reply(&request, 201, &[], b"made");
+    assert_eq!(client.answer().status, 201);
+    assert_eq!(terminator.ask("/stats")["responses"], 1);
+}
+
+#[test]
+fn a_reply_in_parts_is_streamed() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+    let request = service.request();
+    service.part(&request, &[("content-type", "text/plain")], b"one ");
+    // The head has to be there before the rest is: nothing is collected.
+    let answer = client.head();
+    assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+    service.part(&request, &[], b"two ");
+    service.reply(&request, 200, &[], b"three");
+    let mut text = String::new();
+    for expected in ["one ", "two ", "three"] {
+        text.push_str(&client.chunk());
+        assert!("one two three".starts_with(&text) && text.ends_with(expected), "{text:?}");
+    }
+    assert_eq!(client.chunk(), "");
+    assert_eq!(client.get("/nowhere").status, 404);
+}
+
+#[test]
+fn a_reply_in_parts_that_breaks_off_is_seen_as_truncated() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+    let request = service.request();
+    service.part(&request, &[], b"one");
+    client.head();
+    assert_eq!(client.chunk(), "one");
+    drop(service);
+    assert!(client.is_closed(), "without the last chunk");
+    terminator.until("/stats", |stats| stats["replies_broken_off"] == 1);
+}
+
+#[test]
+fn http_1_0_closes_unless_asked_to_stay() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    for (header, stays) in [("connection: keep-alive\r\n", true), ("", false)] {
+        client.send(format!("GET /a HTTP/1.0\r\nhost: a\r\n{header}\r\n"));
+        let request = service.request();
+        service.reply(&request, 200, &[], b"old");
+        let answer = client.answer();
+        assert_eq!((answer.version.as_str(), answer.text()), ("HTTP/1.0", "old"));
+        assert_eq!(answer.header("connection") == Some("keep-alive"), stays);
+    }
+    assert!(client.is_closed());
+}
+
+#[test]
+fn connection_close_is_obeyed() {
+    let terminator = Terminator::start(&[]);
+    let mut client = terminator.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    assert_eq!(client.answer().status, 404);
+    assert!(client.is_closed());
+}
+
+#[test]
+fn the_request_line_may_be_absolute() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    client.send("GET http://real.example/a?b HTTP/1.1\r\nhost: other\r\n\r\n");
+    let request = service.request();
+    assert_eq!(field(&request, ":path"), Some("/a?b"));
+    assert_eq!(field(&request, ":authority"), Some("real.example"));
+}
+
+#[test]
+fn a_reply_with_a_foreign_origin_is_nobodys() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+    let request = service.request();
+    let mut foreign = Header { status: 200, ..*request.header() };
+    foreign.kind = Kind::Reply;
+    foreign.correlation.origin.0 ^= 1;
+    service.send(foreign, |_: &mut HeadWriter<'_>| {}, b"not yours");
+    service.reply(&request, 200, &[], b"yours");
+    assert_eq!(client.answer().text(), "yours");
+}

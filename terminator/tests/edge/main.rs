@@ -1,0 +1,19 @@
+//! The real binary, real sockets: a client on one side, a service that speaks wire.md's bytes on the other.
+//!
+//! Every step waits for an event of the one before (bytes, an end of stream, a line of the log), so that nothing sleeps;
+//! what never comes fails after [`PATIENCE`].
+
+#![allow(clippy::unwrap_used, reason = "clippy exempts only functions marked as tests, not what they call")]
+
+use std::time::Duration;
+
+mod bounds;
+mod client;
+mod http;
+mod life;
+mod service;
+mod statuses;
+mod terminator;
+
+/// How long anything is waited for. Far above what it takes, so that only what is broken meets it.
+const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,0 +1,96 @@
+//! A service written from wire.md: it dials over IPC, says hello, and answers when the test says so.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use bus::proto::{Header, Kind};
+use bus::{Envelope, Flags, HeadWriter, Hello};
+use bytes::{Bytes, BytesMut};
+
+use crate::PATIENCE;
+
+pub(crate) struct Service {
+    socket: UnixStream,
+}
+
+impl Service {
+    /// Dials, and says hello as an instance of `service` that takes `limit` requests at once (0 = any number).
+    pub(crate) fn connect(bus: &Path, service: &str, routes: &[&str], limit: u32) -> Self {
+        let mut socket = UnixStream::connect(bus).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let opening = [0, b'S', b'P', 0, 0, 0x70, 0, 0];
+        socket.write_all(&opening).unwrap();
+        let mut theirs = [0; 8];
+        socket.read_exact(&mut theirs).unwrap();
+        assert_eq!(theirs, opening);
+        let mut hello = Hello::new(service, "1", "test");
+        hello.limit = limit;
+        hello.routes = routes.iter().map(|route| route.parse().unwrap()).collect();
+        let mut service = Self { socket };
+        service.send(Header::new(Kind::Hello), |head| hello.encode(head), b"");
+        service
+    }
+
+    /// The next request; pings are answered on the way, what else comes is skipped.
+    pub(crate) fn request(&mut self) -> Envelope {
+        loop {
+            let message = self.next();
+            let header = *message.header();
+            match header.kind {
+                Kind::Request => return message,
+                Kind::Ping => self.send(Header { kind: Kind::Pong, ..header }, |_| {}, b""),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits for a message of this kind.
+    pub(crate) fn until(&mut self, kind: Kind) -> Envelope {
+        loop {
+            let message = self.next();
+            if message.header().kind == kind {
+                return message;
+            }
+        }
+    }
+
+    fn next(&mut self) -> Envelope {
+        let mut prefix = [0; 9];
+        self.socket.read_exact(&mut prefix).unwrap();
+        assert_eq!(prefix[0], 1);
+        let len = u64::from_be_bytes(prefix[1..].try_into().unwrap());
+        let mut message = vec![0; usize::try_from(len).unwrap()];
+        self.socket.read_exact(&mut message).unwrap();
+        Envelope::decode(Bytes::from(message)).unwrap()
+    }
+
+    pub(crate) fn reply(&mut self, to: &Envelope, status: u16, fields: &[(&str, &str)], body: &[u8]) {
+        self.send(to.header().reply(status), |head| write(head, fields), body);
+    }
+
+    /// One part of a reply; further ones follow.
+    pub(crate) fn part(&mut self, to: &Envelope, fields: &[(&str, &str)], body: &[u8]) {
+        let header = Header { flags: Flags::MORE, ..to.header().reply(200) };
+        self.send(header, |head| write(head, fields), body);
+    }
+
+    pub(crate) fn send(&mut self, header: Header, fields: impl FnOnce(&mut HeadWriter<'_>), body: &[u8]) {
+        let mut head = BytesMut::new();
+        let mut writer = HeadWriter::new(&mut head);
+        fields(&mut writer);
+        let len = u32::try_from(writer.finish().unwrap()).unwrap();
+        let message = [&header.to_bytes(len)[..], &head, body].concat();
+        let prefix = [&[1][..], &(message.len() as u64).to_be_bytes()].concat();
+        self.socket.write_all(&[&prefix[..], &message].concat()).unwrap();
+    }
+}
+
+fn write(head: &mut HeadWriter<'_>, fields: &[(&str, &str)]) {
+    fields.iter().for_each(|(name, value)| head.field(name, value));
+}
+
+/// A field as text.
+pub(crate) fn field<'a>(envelope: &'a Envelope, name: &str) -> Option<&'a str> {
+    envelope.field(name).map(|value| std::str::from_utf8(value).unwrap())
+}

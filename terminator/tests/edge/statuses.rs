@@ -1,0 +1,214 @@
+//! Every status that `rescue` chooses, each from its cause.
+
+use crate::service::Service;
+use crate::terminator::Terminator;
+
+#[test]
+fn what_is_not_http_is_400() {
+    let terminator = Terminator::start(&[]);
+    for garbage in
+        ["\x16\x03\x01\x02\x00\r\n\r\n", "GET / FTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n"]
+    {
+        let mut client = terminator.client();
+        client.send(garbage);
+        client.answer().problem(400, "malformed");
+        assert!(client.is_closed());
+    }
+    let stats = terminator.ask("/stats");
+    assert_eq!(stats["statuses"]["400"], 3);
+    assert_eq!(stats["rejected"]["malformed"], 3);
+}
+
+#[test]
+fn two_lengths_are_400_and_the_end_of_the_connection() {
+    let terminator = Terminator::start(&[]);
+    let _service = terminator.service(&["POST /a"]);
+    for lengths in
+        ["Content-Length: 3\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\ncontent-length: 3"]
+    {
+        let mut client = terminator.client();
+        client.get("/warm-up").problem(404, "no_route");
+        let request = format!(
+            "POST /a HTTP/1.1\r\nhost: a\r\n{lengths}\r\n\r\n0\r\n\r\nGET /b HTTP/1.1\r\nhost: a\r\n\r\n"
+        );
+        client.send(request);
+        let answer = client.answer();
+        answer.problem(400, "framing");
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert!(client.is_closed(), "the bytes behind it must not be taken for a request");
+    }
+    let other = terminator.client().get("/a");
+    assert_eq!(other.status, 405);
+}
+
+#[test]
+fn a_path_that_nobody_claims_is_404_and_another_method_405() {
+    let terminator = Terminator::start(&[]);
+    let _service = terminator.service(&["GET /a/{id}", "PUT /a/{id}"]);
+    let mut client = terminator.client();
+    let problem = client.get("/b?c=d").problem(404, "no_route");
+    assert_eq!(problem["instance"], "/b");
+    assert_eq!(problem["request_id"].as_str().unwrap().len(), 32);
+    client.send("DELETE /a/1 HTTP/1.1\r\nhost: a\r\nx-request-id: mine\r\n\r\n");
+    let answer = client.answer();
+    let problem = answer.problem(405, "method");
+    assert!(answer.header("allow").is_some_and(|allow| allow.contains("GET") && allow.contains("PUT")));
+    assert_eq!(problem["request_id"], "mine");
+    assert_eq!(answer.header("x-request-id"), Some("mine"));
+    client.send("CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n");
+    client.answer().problem(405, "method");
+}
+
+#[test]
+fn a_reply_without_a_status_of_http_is_502() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["GET /a"]);
+    for status in [0, 101, 600] {
+        let mut client = terminator.client();
+        client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+        let request = service.request();
+        service.reply(&request, status, &[], b"");
+        client.answer().problem(502, "bad_reply");
+    }
+}
+
+#[test]
+fn a_service_that_goes_with_a_post_in_hand_is_502_and_then_503() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["POST /a"]);
+    let mut client = terminator.client();
+    client.send("POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx");
+    service.request();
+    drop(service);
+    client.answer().problem(502, "lost");
+    client.send("POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
+    client.answer().problem(503, "no_instance");
+}
+
+#[test]
+fn a_service_at_its_limit_is_503() {
+    let terminator = Terminator::start(&[]);
+    let mut service = Service::connect(&terminator.bus(), "s", &["GET /a"], 1);
+    terminator.until("/peers", |peers| peers[0]["limit"] == 1);
+    let mut first = terminator.client();
+    first.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+    let request = service.request();
+    terminator.client().get("/a").problem(503, "busy");
+    service.reply(&request, 200, &[], b"ok");
+    assert_eq!(first.answer().text(), "ok");
+}
+
+#[test]
+fn a_request_above_the_limit_of_those_in_flight_is_503() {
+    let terminator = Terminator::start(&["--in-flight-limit", "1"]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut first = terminator.client();
+    first.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+    let request = service.request();
+    let problem = terminator.client().get("/a").problem(503, "shedding");
+    assert_eq!(problem["limit"], 1);
+    service.reply(&request, 200, &[], b"");
+    assert_eq!(first.answer().status, 200);
+    first.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+    service.request();
+}
+
+#[test]
+fn a_connection_above_the_limit_is_503() {
+    let terminator = Terminator::start(&["--connection-limit", "1"]);
+    let mut first = terminator.client();
+    assert_eq!(first.get("/").status, 404);
+    let problem = terminator.client().answer().problem(503, "connections");
+    assert_eq!(problem["limit"], 1);
+    drop(first);
+    terminator.until("/stats", |stats| stats["connections_open"] == 0);
+    assert_eq!(terminator.client().get("/").status, 404);
+}
+
+#[test]
+fn a_service_that_does_not_answer_is_504_by_the_routes_own_deadline() {
+    let flags = ["--deadline", "1h", "--route-deadline", "GET /a/{id}=50ms"];
+    let terminator = Terminator::start(&flags);
+    let mut service = terminator.service(&["GET /a/{id}"]);
+    let mut client = terminator.client();
+    client.send("GET /a/1 HTTP/1.1\r\nhost: a\r\n\r\n");
+    let late = service.request();
+    assert!((1..=50_000).contains(&late.header().ttl_us), "{}", late.header().ttl_us);
+    client.answer().problem(504, "deadline");
+    service.reply(&late, 200, &[], b"late");
+    client.send("GET /a/2 HTTP/1.1\r\nhost: a\r\n\r\n");
+    let request = service.request();
+    service.reply(&request, 200, &[], b"in time");
+    assert_eq!(client.answer().text(), "in time");
+}
+
+#[test]
+fn a_broken_body_is_400() {
+    let terminator = Terminator::start(&[]);
+    let _service = terminator.service(&["POST /a"]);
+    let mut client = terminator.client();
+    client.send("POST /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nnot hexadecimal\r\n");
+    client.answer().problem(400, "body_broken");
+}
+
+#[test]
+fn a_problem_of_a_head_request_has_no_body() {
+    let terminator = Terminator::start(&[]);
+    let mut client = terminator.client();
+    client.send("HEAD /nowhere HTTP/1.1\r\nhost: a\r\n\r\n");
+    let answer = client.head();
+    assert_eq!(answer.status, 404);
+    assert_ne!(answer.header("content-length"), Some("0"));
+    client.get("/nowhere").problem(404, "no_route");
+}
+
+#[test]
+fn every_status_that_clients_saw_is_counted_once() {
+    let terminator = Terminator::start(&["--workers", "2"]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut seen = std::collections::BTreeMap::new();
+    for at in 0..40 {
+        let mut client = terminator.client();
+        let answer = match at % 4 {
+            0 => {
+                client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+                let request = service.request();
+                service.reply(&request, 201, &[], b"x");
+                client.answer()
+            }
+            1 => client.get("/b"),
+            2 => {
+                client.send("nonsense\r\n\r\n");
+                client.answer()
+            }
+            _ => {
+                client.send("POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
+                client.answer()
+            }
+        };
+        *seen.entry(answer.status.to_string()).or_insert(0) += 1;
+    }
+    let stats = terminator.ask("/stats");
+    assert_eq!(stats["statuses"], serde_json::to_value(&seen).unwrap());
+    assert_eq!(stats["responses"], 40);
+    assert_eq!(stats["requests"], 30);
+    assert_eq!(stats["routes"]["GET /a"]["count"], 10);
+    let shares: u64 =
+        stats["workers"].as_array().unwrap().iter().map(|worker| worker["responses"].as_u64().unwrap()).sum();
+    assert_eq!(shares, 40);
+}
+
+#[test]
+fn a_client_that_leaves_is_counted_and_frees_its_place() {
+    let terminator = Terminator::start(&["--deadline", "1h"]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+    service.request();
+    drop(client);
+    service.until(bus::Kind::Cancel);
+    let stats = terminator.until("/stats", |stats| stats["client_gone"] == 1);
+    assert_eq!(stats["in_flight"], 0);
+    assert_eq!(stats["outstanding"], 0);
+    assert_eq!(stats["responses"], 0);
+}

@@ -1,0 +1,135 @@
+//! The binary under test, started on ports that the system chose.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use crate::PATIENCE;
+use crate::client::Client;
+use crate::service::Service;
+
+/// A running terminator; killed when dropped.
+pub(crate) struct Terminator {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    pub(crate) dir: TempDir,
+    pub(crate) http: Vec<String>,
+    pub(crate) admin: SocketAddr,
+}
+
+/// `terminator` with these flags and nothing else in its environment.
+pub(crate) fn command(flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_terminator"));
+    command.args(flags).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+impl Terminator {
+    /// Starts one that listens for services at `DIR/bus.sock`.
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), flags)
+    }
+
+    pub(crate) fn start_in(dir: TempDir, flags: &[&str]) -> Self {
+        let bus = format!("ipc://{}", dir.path().join("bus.sock").display());
+        let mut all = vec!["--admin", "127.0.0.1:0", "--bus-listen", &bus];
+        if !flags.contains(&"--http") {
+            all.extend(["--http", "127.0.0.1:0"]);
+        }
+        all.extend(flags);
+        let mut child = command(&all).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut before = String::new();
+        let line = loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it listened:\n{before}");
+            if line.contains("listening http=") {
+                break line;
+            }
+            before.push_str(&line);
+        };
+        let value = |name: &str| {
+            let word = line.split_whitespace().find_map(|word| word.strip_prefix(name));
+            word.unwrap_or_else(|| panic!("no {name} in {line}")).to_owned()
+        };
+        let http = value("http=").split(',').map(str::to_owned).collect();
+        let admin = value("admin=").parse().unwrap();
+        Self { child, log, dir, http, admin }
+    }
+
+    pub(crate) fn bus(&self) -> PathBuf {
+        self.dir.path().join("bus.sock")
+    }
+
+    /// A client on the first HTTP listener.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(&self.http[0])
+    }
+
+    /// A service that claims `routes`, once the terminator knows.
+    pub(crate) fn service(&self, routes: &[&str]) -> Service {
+        let service = Service::connect(&self.bus(), "s", routes, 0);
+        self.until("/routes", |listed| {
+            routes.iter().all(|route| {
+                let find =
+                    |listed: &serde_json::Value| listed["pattern"] == *route && listed["instances"] != 0;
+                listed.as_array().unwrap().iter().any(find)
+            })
+        });
+        service
+    }
+
+    pub(crate) fn ask(&self, path: &str) -> serde_json::Value {
+        let answer = Client::connect(&self.admin.to_string()).get(path);
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+
+    /// Asks the admin listener until it says what is waited for.
+    pub(crate) fn until(&self, path: &str, done: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let begun = Instant::now();
+        loop {
+            let said = self.ask(path);
+            if done(&said) {
+                return said;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{path} still says {said:#}");
+            std::thread::yield_now();
+        }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the log to say something.
+    pub(crate) fn until_logged(&mut self, what: &str) {
+        let mut line = String::new();
+        while self.log.read_line(&mut line).unwrap() > 0 {
+            if line.contains(what) {
+                return;
+            }
+            line.clear();
+        }
+        panic!("it ended and never said {what:?}");
+    }
+
+    /// Waits for its end; the rest of the log.
+    pub(crate) fn end_of(&mut self) -> (ExitStatus, String) {
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap(), rest)
+    }
+}
+
+impl Drop for Terminator {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
