@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 
 pub use body::Body;
 
-use crate::request::{RequestHead, RequestId, is_hop_by_hop};
+use crate::request::{RequestHead, is_hop_by_hop};
 use crate::rescue::Refusal;
 
 /// The response to `request` that `reply` makes.
@@ -30,9 +30,7 @@ pub fn from_reply(request: &mut RequestHead, reply: Reply) -> Result<Response<Bo
     if dropped > 0 {
         connection.worker.stats.reply_fields_dropped.add(dropped);
     }
-    if let RequestId::Kept(id) = request.id() {
-        headers.insert(REQUEST_ID, id.clone());
-    }
+    headers.insert(REQUEST_ID, request.id().to_value());
     let body = match reply.parts {
         _ if is_head => {
             let len = reply.envelope.body_bytes().len();
@@ -59,9 +57,7 @@ pub fn from_refusal(request: &mut RequestHead, refusal: &Refusal) -> Response<Bo
     problem.instance = request.route_path();
     let body = problem.to_json();
     refusal.headers(&mut headers);
-    if let Ok(id) = HeaderValue::from_str(request.id().as_str()) {
-        headers.insert(REQUEST_ID, id);
-    }
+    headers.insert(REQUEST_ID, request.id().to_value());
     let body = if request.parts().method == Method::HEAD {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         Body::empty(request.connection())

@@ -36,6 +36,15 @@ impl RequestId {
         Self::Made(text)
     }
 
+    /// The id as a response's header: every client can name its request to those who read the logs.
+    #[must_use]
+    pub fn to_value(&self) -> HeaderValue {
+        match self {
+            Self::Kept(value) => value.clone(),
+            Self::Made(text) => HeaderValue::from_bytes(text).expect("hexadecimal digits"),
+        }
+    }
+
     /// The id; ASCII.
     #[must_use]
     pub fn as_str(&self) -> &str {
