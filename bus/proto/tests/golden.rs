@@ -106,8 +106,7 @@ fn a_hello_is_the_contracts_bytes() {
 #[test]
 fn the_streams_are_the_contracts_bytes_however_they_are_split() {
     let ping = Header { correlation: correlation(7), ..Header::new(Kind::Ping) };
-    for (framing, title) in
-        [(Framing::Tcp, "An SP stream over TCP"), (Framing::Ipc, "An SP stream over IPC")]
+    for (framing, title) in [(Framing::Tcp, "An SP stream over TCP"), (Framing::Ipc, "An SP stream over IPC")]
     {
         let bytes = example(title);
         let mut queue = OutQueue::new(framing, Limits::default());
@@ -133,8 +132,7 @@ fn the_streams_are_the_contracts_bytes_however_they_are_split() {
 
 #[test]
 fn a_length_over_the_limit_is_refused_by_its_prefix_alone() {
-    for (framing, title) in
-        [(Framing::Tcp, "An SP stream over TCP"), (Framing::Ipc, "An SP stream over IPC")]
+    for (framing, title) in [(Framing::Tcp, "An SP stream over TCP"), (Framing::Ipc, "An SP stream over IPC")]
     {
         let bytes = example(title);
         let mut decoder = Decoder::new(framing, 31);
