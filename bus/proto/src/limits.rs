@@ -32,6 +32,9 @@ pub const HELLO_VALUE_LEN_MAX: usize = 1024;
 /// Bytes of reply parts (`more`) buffered for a client that reads slowly. The bus has no flow control per reply.
 pub const PARTS_BYTES_MAX: usize = 4 << 20;
 
+/// What a buffered part counts for beside its body: its header in the read buffer, and its place in the queue.
+pub const PART_COST: usize = 64;
+
 /// Bodies up to this many bytes are copied next to their head in the out-queue rather than queued as a
 /// slice of their own: below it the copy is cheaper than one more `iovec` and one more reference count.
 pub const COPY_LEN_MAX: usize = 1024;

@@ -58,7 +58,7 @@ pub struct Parts {
     pub first: Option<Envelope>,
     /// Bodies of the further ones, in order.
     pub waiting: VecDeque<Bytes>,
-    /// Their bytes.
+    /// Their bytes, each part's overhead included.
     pub bytes: usize,
     /// How it ended, once it has.
     pub ended: Option<PartsEnd>,
