@@ -6,8 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::hello::{Hello, Pattern};
-use crate::limits::SERVICES_MAX;
+use crate::hello::{Hello, HelloError, Pattern};
+use crate::limits::{ROUTES_MAX, SERVICES_MAX};
 use crate::socket::PipeId;
 
 /// A route found. Cheap to keep over a wait: one that was reused meanwhile is noticed.
@@ -66,10 +66,13 @@ pub struct Claimed {
 
 impl Directory {
     /// Enters the instance behind `pipe` with all that its hello claims; what it claimed before is forgotten.
-    /// `None` when there are [`SERVICES_MAX`] other services already.
-    pub fn claim(&mut self, pipe: PipeId, hello: &Hello) -> Option<Claimed> {
+    ///
+    /// # Errors
+    /// [`HelloError::Services`] and [`HelloError::Routes`] when there is no room; nothing has changed for `pipe` then.
+    pub fn claim(&mut self, pipe: PipeId, hello: &Hello) -> Result<Claimed, HelloError> {
+        self.make_room(hello)?;
+        let service = self.service_index(&hello.service).ok_or(HelloError::Services)?;
         self.release(pipe);
-        let service = self.service_index(&hello.service)?;
         self.services[service as usize].peers.push(pipe);
         let mut claimed = Claimed { service, conflicts: Vec::new() };
         for pattern in &hello.routes {
@@ -77,9 +80,9 @@ impl Directory {
                 claimed.conflicts.push((pattern.clone(), holder));
             }
         }
-        self.drop_unclaimed(service);
+        self.drop_entries(|entry| entry.service == service && entry.peers.is_empty());
         self.drop_unused_methods();
-        Some(claimed)
+        Ok(claimed)
     }
 
     /// The instance behind `pipe` is gone; its service and patterns stay known.
@@ -131,6 +134,16 @@ impl Directory {
         self.entries.iter().flatten()
     }
 
+    /// Room for the routes of `hello`: the patterns that nobody claims make way for it, if they must.
+    fn make_room(&mut self, hello: &Hello) -> Result<(), HelloError> {
+        let wanted = hello.routes.len();
+        if self.entries().count() + wanted <= ROUTES_MAX {
+            return Ok(());
+        }
+        self.drop_entries(|entry| entry.peers.is_empty());
+        if self.entries().count() + wanted > ROUTES_MAX { Err(HelloError::Routes(wanted)) } else { Ok(()) }
+    }
+
     fn service_index(&mut self, name: &str) -> Option<u32> {
         if let Some(&index) = self.by_name.get(name) {
             return Some(index);
@@ -151,7 +164,7 @@ impl Directory {
     fn forget_one(&mut self) -> Option<usize> {
         let index = self.services.iter().position(|service| service.peers.is_empty())?;
         self.by_name.remove(&self.services[index].name);
-        self.drop_unclaimed(u32::try_from(index).expect("SERVICES_MAX fits u32"));
+        self.drop_entries(|entry| entry.service as usize == index);
         Some(index)
     }
 
@@ -212,11 +225,10 @@ impl Directory {
         }
     }
 
-    /// Drops the patterns of `service` that none of its instances claims any more.
-    fn drop_unclaimed(&mut self, service: u32) {
+    /// Drops the patterns that are `stale`.
+    fn drop_entries(&mut self, stale: impl Fn(&Entry) -> bool) {
         for index in 0..self.entries.len() {
-            let stale = |entry: &Entry| entry.service == service && entry.peers.is_empty();
-            if !self.entries[index].as_ref().is_some_and(stale) {
+            if !self.entries[index].as_ref().is_some_and(&stale) {
                 continue;
             }
             let entry = self.entries[index].take().expect("looked at a moment ago");
@@ -337,8 +349,35 @@ mod tests {
                 .claim(pipe(u32::try_from(n).unwrap()), &hello(&format!("s{n}"), &["GET /same"]))
                 .unwrap();
         }
-        assert!(directory.claim(pipe(u32::MAX), &hello("one more", &[])).is_none());
+        let refused = directory.claim(pipe(0), &hello("one more", &[]));
+        assert_eq!(refused.unwrap_err(), HelloError::Services);
+        assert_eq!(directory.service(0).unwrap().peers, [pipe(0)], "a refused hello changes nothing");
         directory.release(pipe(7));
-        assert!(directory.claim(pipe(u32::MAX), &hello("one more", &[])).is_some());
+        assert!(directory.claim(pipe(u32::MAX), &hello("one more", &[])).is_ok());
+    }
+
+    #[test]
+    fn patterns_are_bounded_and_those_that_nobody_claims_make_room() {
+        let mut directory = Directory::default();
+        let routes: Vec<String> = (0..1024).map(|n| format!("GET /{n}/{{id}}")).collect();
+        let of = |service: u32| {
+            let routes: Vec<String> =
+                routes.iter().map(|route| route.replace("{id}", &service.to_string())).collect();
+            hello(&service.to_string(), &routes.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        for service in 0..16 {
+            directory.claim(pipe(service), &of(service)).unwrap();
+        }
+        assert_eq!(directory.claim(pipe(16), &of(16)).unwrap_err(), HelloError::Routes(1024));
+        directory.release(pipe(3));
+        assert!(directory.find("GET", "/7/3").is_some(), "still known");
+        for restart in 0..3 * 16 {
+            directory.claim(pipe(16), &of(16)).unwrap();
+            directory.release(pipe(16));
+            directory.claim(pipe(17), &of(17 + restart)).unwrap();
+            directory.release(pipe(17));
+        }
+        assert!(directory.find("GET", "/7/3").is_none() && directory.find("GET", "/7/4").is_some());
+        assert!(directory.entries.len() <= ROUTES_MAX, "{}", directory.entries.len());
     }
 }

@@ -3,7 +3,7 @@
 //! Reading is lenient where the contract has defaults and strict where a wrong value would misroute.
 
 use crate::envelope::{Envelope, Fields, HeadWriter};
-use crate::limits::{HELLO_ROUTES_MAX, HELLO_TOPICS_MAX};
+use crate::limits::{HELLO_ROUTES_MAX, HELLO_TOPICS_MAX, HELLO_VALUE_LEN_MAX, ROUTES_MAX, SERVICES_MAX};
 
 /// What a service says of itself on every new pipe, and again when it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Hello {
     fn from_fields(fields: Fields<'_>) -> Result<Self, HelloError> {
         let mut hello = Self::new("", "", "");
         for (name, value) in fields {
-            let text = || std::str::from_utf8(value).map_err(|_| HelloError::Utf8(lossy(name)));
+            let text = || text(name, value);
             match name {
                 b"service" => hello.service = text()?.to_owned(),
                 b"version" => hello.version = text()?.to_owned(),
@@ -152,6 +152,13 @@ fn segments_are_sound(path: &str) -> bool {
     true
 }
 
+fn text<'a>(name: &[u8], value: &'a [u8]) -> Result<&'a str, HelloError> {
+    if value.len() > HELLO_VALUE_LEN_MAX {
+        return Err(HelloError::Length { field: lossy(name), len: value.len() });
+    }
+    std::str::from_utf8(value).map_err(|_| HelloError::Utf8(lossy(name)))
+}
+
 fn number(field: &'static str, text: &str) -> Result<u32, HelloError> {
     text.parse().map_err(|_| HelloError::Number { field, value: text.to_owned() })
 }
@@ -181,8 +188,19 @@ pub enum HelloError {
     #[error("route {0:?} is not `METHOD /pattern` or `* /pattern`")]
     Route(String),
     /// Too many services are known already.
-    #[error("{} services are connected, which is the limit of one worker", crate::limits::SERVICES_MAX)]
+    #[error("{SERVICES_MAX} services are connected, which is the limit of one worker")]
     Services,
+    /// Too many routes are claimed already.
+    #[error("no room for {0} more routes: the limit of one worker is {ROUTES_MAX}")]
+    Routes(usize),
+    /// A value is too long.
+    #[error("the field `{field}` has {len} bytes; the limit is {HELLO_VALUE_LEN_MAX}")]
+    Length {
+        /// The field.
+        field: String,
+        /// Its bytes.
+        len: usize,
+    },
     /// More repetitions than the limit.
     #[error("more than {limit} fields `{field}`")]
     TooMany {

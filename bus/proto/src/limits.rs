@@ -23,8 +23,17 @@ pub const HELLO_TOPICS_MAX: usize = 1024;
 /// Distinct services one worker remembers, those without instances included: a peer cannot grow the table for ever.
 pub const SERVICES_MAX: usize = 4096;
 
+/// Patterns one worker remembers, those of services without instances included: 16 peers with all that a hello may claim.
+pub const ROUTES_MAX: usize = 16 * HELLO_ROUTES_MAX;
+
+/// Longest value of a hello's field, in bytes. With [`ROUTES_MAX`] it bounds the route table to some tens of megabytes.
+pub const HELLO_VALUE_LEN_MAX: usize = 1024;
+
 /// Bytes of reply parts (`more`) buffered for a client that reads slowly. The bus has no flow control per reply.
 pub const PARTS_BYTES_MAX: usize = 4 << 20;
+
+/// What a buffered part counts for beside its body: its header in the read buffer, and its place in the queue.
+pub const PART_COST: usize = 64;
 
 /// Bodies up to this many bytes are copied next to their head in the out-queue rather than queued as a
 /// slice of their own: below it the copy is cheaper than one more `iovec` and one more reference count.

@@ -204,18 +204,21 @@ impl Node {
         if self.socket.pipe(pipe).is_none() {
             return Input::Done;
         }
-        let Some(claimed) = self.directory.claim(pipe, &hello) else {
-            self.counters.rejected_hello += 1;
-            return Input::HelloRefused(HelloError::Services);
+        let claimed = match self.directory.claim(pipe, &hello) {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                self.counters.rejected_hello += 1;
+                return Input::HelloRefused(error);
+            }
         };
         self.counters.route_conflicts += claimed.conflicts.len() as u64;
         let virtual_time = self.directory.service(claimed.service).map_or(0, |service| service.virtual_time);
         if let Some(pipe) = self.socket.pipe_mut(pipe) {
             let same = pipe.hello.as_ref().is_some_and(|known| known.service == hello.service);
             if !same {
-                let failures = pipe.load.in_flight;
+                let in_flight = pipe.load.in_flight;
                 pipe.load = crate::balancer::Load::new(now, virtual_time);
-                pipe.load.in_flight = failures;
+                pipe.load.in_flight = in_flight;
             }
             pipe.hello = Some(hello);
             pipe.draining = false;

@@ -14,7 +14,8 @@ use crate::envelope::{Envelope, RequestId};
 use crate::socket::PipeId;
 
 /// How coarse deadlines are: a request expires at most this long after its deadline.
-pub const TICK: Duration = Duration::from_millis(2);
+pub const TICK: Duration = Duration::from_nanos(TICK_NANOS);
+const TICK_NANOS: u64 = 2_000_000;
 const BUCKETS: usize = 1024;
 const NIL: u32 = u32::MAX;
 
@@ -57,7 +58,7 @@ pub struct Parts {
     pub first: Option<Envelope>,
     /// Bodies of the further ones, in order.
     pub waiting: VecDeque<Bytes>,
-    /// Their bytes.
+    /// Their bytes, each part's overhead included.
     pub bytes: usize,
     /// How it ended, once it has.
     pub ended: Option<PartsEnd>,
@@ -258,8 +259,7 @@ impl Pending {
         }
         let ahead =
             (1..=BUCKETS as u64).find(|tick| self.buckets[bucket_of(self.swept + tick) as usize] != NIL)?;
-        let ticks = u32::try_from(self.swept + ahead).unwrap_or(u32::MAX);
-        Some(self.epoch + TICK * ticks)
+        Some(self.epoch + Duration::from_nanos((self.swept + ahead).saturating_mul(TICK_NANOS)))
     }
 
     fn grow(&mut self, now: Instant, pipe: PipeId) -> u32 {
@@ -299,8 +299,8 @@ impl Pending {
 
     /// Whole ticks since the epoch, rounded down.
     fn ticks_until(&self, at: Instant) -> u64 {
-        let nanos = at.saturating_duration_since(self.epoch).as_nanos() / TICK.as_nanos();
-        u64::try_from(nanos).unwrap_or(u64::MAX)
+        let nanos = at.saturating_duration_since(self.epoch).as_nanos();
+        u64::try_from(nanos).unwrap_or(u64::MAX) / TICK_NANOS
     }
 
     fn link(&mut self, index: u32) {
@@ -367,6 +367,18 @@ mod tests {
         assert!(table.open(now, now, PIPE).is_none());
         table.close(id);
         assert!(table.open(now, now, PIPE).is_some());
+    }
+
+    /// 2^32 ticks are 99 days.
+    #[test]
+    fn the_next_timeout_is_right_after_a_year() {
+        let epoch = Instant::now();
+        let now = epoch + Duration::from_secs(365 * 24 * 3600);
+        let mut table = Pending::new(0, 8, epoch);
+        table.expired(now);
+        table.open(now, now + ms(10), PIPE).unwrap();
+        let next = table.next_timeout().unwrap();
+        assert!(next >= now + ms(10) && next <= now + ms(10) + TICK, "{:?}", next.duration_since(now));
     }
 
     /// Deadlines from one tick to several turns of the wheel, swept at uneven times, against the naive truth.

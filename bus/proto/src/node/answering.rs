@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::{Input, Node};
-use crate::envelope::{EncodeError, Envelope, Flags, HEADER_LEN, HeadWriter, Header, Kind};
+use crate::envelope::{Correlation, EncodeError, Envelope, Flags, HEADER_LEN, HeadWriter, Header, Kind};
 use crate::hello::Hello;
 use crate::outqueue::PushError;
+use crate::pending::Pending;
 use crate::socket::{Pipe, PipeId};
 
 impl Node {
@@ -89,20 +90,29 @@ impl Node {
             self.counters.rejected_topic += 1;
             return Input::Done;
         };
-        if !self.recent.is_new(envelope.header().correlation, from) {
+        let id = envelope.header().correlation;
+        if self.is_own(id) || !self.recent.is_new(id, from) {
             self.counters.events_duplicate += 1;
             return Input::Done;
         }
         if self.config.relay_events {
+            // An id of zeroes is none: whoever relays it names it, or copies that meet again would not be known.
+            let id = if id == Correlation::default() { self.next_correlation() } else { id };
+            let header = Header { correlation: id, ..*envelope.header() };
             let wants = |to: PipeId, pipe: &Pipe| {
                 to != from && pipe.hello.as_ref().is_some_and(|hello| wants_topic(hello, topic))
             };
             let head = |head: &mut HeadWriter<'_>| head.encoded(envelope.head_bytes());
-            let (taken, dropped) = self.socket.send_all(wants, envelope.header(), head, &[envelope.body()]);
+            let (taken, dropped) = self.socket.send_all(wants, &header, head, &[envelope.body()]);
             self.counters.events_published += taken as u64;
             self.counters.events_dropped += dropped as u64;
         }
         Input::Event(envelope)
+    }
+
+    /// An event of this worker that comes back. Were it new, two peers that relay to each other would never stop.
+    fn is_own(&self, id: Correlation) -> bool {
+        id.origin == self.config.origin && Pending::worker_of(id.request) == self.config.worker
     }
 
     /// Says `hello` on every pipe from now on, those that are open included.

@@ -11,7 +11,7 @@ use super::{Input, Node};
 use crate::balancer;
 use crate::directory::Route;
 use crate::envelope::{Correlation, EncodeError, Envelope, Flags, HeadWriter, Header, Kind, RequestId};
-use crate::limits::PARTS_BYTES_MAX;
+use crate::limits::{PART_COST, PARTS_BYTES_MAX};
 use crate::outqueue::PushError;
 use crate::pending::{Outcome, Parts, PartsEnd, Pending, State};
 use crate::socket::PipeId;
@@ -144,7 +144,7 @@ impl Node {
         let Some(slot) = self.pending.find(id) else { return Poll::Ready(None) };
         let State::Streaming(parts) = &mut slot.state else { return Poll::Ready(None) };
         if let Some(part) = parts.waiting.pop_front() {
-            parts.bytes -= part.len();
+            parts.bytes -= part.len() + PART_COST;
             return Poll::Ready(Some(Ok(part)));
         }
         match parts.ended {
@@ -215,8 +215,8 @@ impl Node {
         let Some(slot) = self.pending.find(id) else { return };
         let State::Streaming(parts) = &mut slot.state else { return };
         let body = envelope.body();
-        parts.bytes += body.len();
         if !body.is_empty() {
+            parts.bytes += body.len() + PART_COST;
             parts.waiting.push_back(body);
         }
         if parts.bytes > PARTS_BYTES_MAX {

@@ -1,0 +1,155 @@
+//! Events: who gets them, who gets them on, and that they come to rest.
+
+#[path = "fixtures/peer.rs"]
+mod peer;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bus_proto::node::NodeConfig;
+use bus_proto::{Correlation, Framing, Header, Input, Kind, Node, Origin, PipeId, RequestId};
+use bytes::Bytes;
+use peer::{config, epoch, hello, hello_message, message, written};
+
+fn event(origin: u64, number: u64, topic: &str) -> Bytes {
+    let correlation = Correlation { origin: Origin(origin), request: RequestId(number) };
+    let header = Header { correlation, ..Header::new(Kind::Event) };
+    message(&header, |head| head.field(":topic", topic), b"body")
+}
+
+/// A node with one pipe for each of `peers`: its hello's topics, or no hello at all.
+fn node(relay_events: bool, peers: &[Option<&[&str]>]) -> (Node, Vec<PipeId>, Instant) {
+    let now = epoch();
+    let mut node = Node::new(NodeConfig { relay_events, ..config(1) }, now);
+    let open = |topics: &Option<&[&str]>| {
+        let pipe = node.open_pipe(now, Framing::Tcp);
+        if let Some(topics) = topics {
+            node.handle_message(now, pipe, hello_message(&hello("s", &[], topics)));
+        }
+        pipe
+    };
+    let pipes = peers.iter().map(open).collect();
+    (node, pipes, now)
+}
+
+fn counts(node: &mut Node, pipes: &[PipeId]) -> Vec<usize> {
+    pipes.iter().map(|pipe| written(node, *pipe).len()).collect()
+}
+
+#[test]
+fn publish_goes_to_those_who_name_the_topic_and_to_those_who_said_nothing() {
+    let peers = [Some(&["a"][..]), Some(&["a.b", "b"]), Some(&[]), None];
+    let (mut leaf, pipes, _) = node(false, &peers);
+    assert_eq!(leaf.publish("a", &[("k", "v")], &Bytes::from_static(b"x")), 2);
+    let got: Vec<_> = pipes.iter().map(|pipe| written(&mut leaf, *pipe)).collect();
+    assert_eq!(got.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 0, 1], "topics match exactly");
+    let event = &got[0][0];
+    assert_eq!((event.field(":topic"), event.field("k")), (Some(&b"a"[..]), Some(&b"v"[..])));
+    assert_ne!(event.header().correlation, got_next(&mut leaf, pipes[0]), "each event has an id of its own");
+
+    let (mut hub, pipes, _) = node(true, &peers);
+    assert_eq!(hub.publish("a", &[], &Bytes::new()), 1);
+    assert_eq!(counts(&mut hub, &pipes), [1, 0, 0, 0], "one who relays has nobody to relay for it");
+}
+
+fn got_next(node: &mut Node, pipe: PipeId) -> Correlation {
+    node.publish("a", &[], &Bytes::new());
+    written(node, pipe)[0].header().correlation
+}
+
+#[test]
+fn a_hub_relays_to_those_who_name_the_topic_but_not_back() {
+    let (mut hub, pipes, now) = node(true, &[Some(&["a"]), Some(&["a"]), Some(&["b"]), None]);
+    let sent = event(7, 1, "a");
+    assert!(matches!(hub.handle_message(now, pipes[0], sent.clone()), Input::Event(_)));
+    let relayed: Vec<_> = pipes.iter().map(|pipe| written(&mut hub, *pipe)).collect();
+    assert_eq!(relayed.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 0, 0]);
+    assert_eq!(*relayed[1][0].message(), sent, "byte for byte");
+
+    let (mut leaf, pipes, now) = node(false, &[Some(&["a"]), Some(&["a"])]);
+    leaf.handle_message(now, pipes[0], sent);
+    assert_eq!(counts(&mut leaf, &pipes), [0, 0], "only a hub relays");
+}
+
+#[test]
+fn a_copy_by_another_pipe_is_dropped_and_the_same_id_by_the_same_pipe_is_not() {
+    let (mut hub, pipes, now) = node(true, &[None, None, Some(&["a"])]);
+    let mut taken =
+        |from: usize, message| matches!(hub.handle_message(now, pipes[from], message), Input::Event(_));
+    assert!(taken(0, event(7, 1, "a")));
+    assert!(!taken(1, event(7, 1, "a")));
+    assert!(taken(0, event(7, 1, "a")), "a guest that numbers nothing loses nothing");
+    assert!(taken(0, event(0, 0, "a")) && taken(1, event(0, 0, "a")), "no id at all");
+    assert_eq!(hub.counters.events_duplicate, 1);
+    assert_eq!(counts(&mut hub, &pipes), [0, 0, 4]);
+}
+
+#[test]
+fn an_event_without_a_topic_is_counted_and_goes_nowhere() {
+    let (mut hub, pipes, now) = node(true, &[None, Some(&[""])]);
+    let none = message(&Header::new(Kind::Event), |_| {}, b"");
+    let bad = message(&Header::new(Kind::Event), |head| head.field(":topic", [0xFF]), b"");
+    for message in [none, bad] {
+        assert!(matches!(hub.handle_message(now, pipes[0], message), Input::Done));
+    }
+    assert_eq!((hub.counters.rejected_topic, hub.counters.events_received), (2, 2));
+    assert_eq!(counts(&mut hub, &pipes), [0, 0]);
+}
+
+/// Two hubs that both want the topic, and two pipes between them: nothing must circle.
+struct Ring {
+    hubs: [Node; 2],
+    pipes: [[PipeId; 2]; 2],
+    delivered: [usize; 2],
+}
+
+impl Ring {
+    fn new(now: Instant) -> Self {
+        let mut hubs =
+            [1, 2].map(|origin| Node::new(NodeConfig { relay_events: true, ..config(origin) }, now));
+        let pipes = hubs.each_mut().map(|hub| [(); 2].map(|()| hub.open_pipe(now, Framing::Tcp)));
+        for (hub, pipes) in hubs.iter_mut().zip(pipes) {
+            for pipe in pipes {
+                hub.handle_message(now, pipe, hello_message(&hello("hub", &[], &["a"])));
+            }
+        }
+        Self { hubs, pipes, delivered: [0, 0] }
+    }
+
+    /// Moves events until there are none; the bound is far more than two hubs can need.
+    fn settle(&mut self, now: Instant) {
+        let mut moving = VecDeque::new();
+        for _ in 0..100 {
+            for (at, way) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                let events = written(&mut self.hubs[at], self.pipes[at][way]);
+                moving.extend(events.into_iter().map(|event| (1 - at, way, event.message().clone())));
+            }
+            let Some((to, way, event)) = moving.pop_front() else { return };
+            if let Input::Event(_) = self.hubs[to].handle_message(now, self.pipes[to][way], event) {
+                self.delivered[to] += 1;
+            }
+        }
+        panic!("still circling: {:?} delivered", self.delivered);
+    }
+}
+
+#[test]
+fn an_event_of_a_hub_does_not_come_back_to_it() {
+    let now = epoch();
+    let mut ring = Ring::new(now);
+    ring.hubs[0].publish("a", &[], &Bytes::new());
+    ring.settle(now);
+    assert_eq!(ring.delivered, [0, 1]);
+}
+
+#[test]
+fn a_guests_event_without_an_id_comes_to_rest() {
+    let now = epoch();
+    let mut ring = Ring::new(now);
+    let guest = ring.hubs[0].open_pipe(now, Framing::Tcp);
+    for nth in 1..=2 {
+        assert!(matches!(ring.hubs[0].handle_message(now, guest, event(0, 0, "a")), Input::Event(_)));
+        ring.settle(now);
+        assert_eq!(ring.delivered, [0, nth]);
+    }
+}

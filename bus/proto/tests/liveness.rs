@@ -1,0 +1,139 @@
+//! Pings, silence and the barrier at the end of a drain, as PROTOCOL.md section 3 tells them.
+
+#[path = "fixtures/peer.rs"]
+mod peer;
+
+use std::time::Instant;
+
+use bus_proto::node::{Ask, NodeConfig};
+use bus_proto::pending::Outcome;
+use bus_proto::{Envelope, Flags, Framing, Input, Kind, Node, PipeId, Refused, RequestId};
+use bytes::Bytes;
+use peer::{Flag, config, epoch, hello, hello_message, ms, plain, written};
+use std::task::Poll;
+
+/// An asker with one pipe; its peer has said hello when `knows`.
+fn asker(knows: bool) -> (Node, PipeId, Instant) {
+    let now = epoch();
+    let mut node = Node::new(config(1), now);
+    let pipe = node.open_pipe(now, Framing::Tcp);
+    if knows {
+        node.handle_message(now, pipe, hello_message(&hello("s", &["GET /"], &[])));
+    }
+    written(&mut node, pipe); // The opening: a ping is sent only when nothing waits before it.
+    (node, pipe, now)
+}
+
+/// Lets half a second go by with nothing heard; the pings that were sent.
+fn quiet(node: &mut Node, pipe: PipeId, now: &mut Instant) -> Vec<Envelope> {
+    *now += ms(500);
+    node.handle_timeout(*now);
+    let mut sent = written(node, pipe);
+    sent.retain(|message| message.header().kind == Kind::Ping);
+    sent
+}
+
+fn ask(node: &mut Node, now: Instant) -> Result<RequestId, Refused> {
+    let route = node.directory.find("GET", "/").expect("claimed");
+    let ask = Ask { route, flags: Flags::IDEMPOTENT, deadline: now + ms(60_000) };
+    node.request(now, ask, |_| {}, &[])
+}
+
+fn pong(ping: &Envelope) -> Bytes {
+    let correlation = ping.header().correlation;
+    plain(Kind::Pong, correlation.origin.0, correlation.request)
+}
+
+#[test]
+fn only_peers_that_said_hello_and_are_quiet_are_pinged() {
+    let (mut node, pipe, mut now) = asker(false);
+    assert!((0..5).all(|_| quiet(&mut node, pipe, &mut now).is_empty()));
+    let (mut node, pipe, mut now) = asker(true);
+    for _ in 0..5 {
+        assert_eq!(quiet(&mut node, pipe, &mut now).len(), 1);
+    }
+    node.handle_message(now + ms(400), pipe, plain(Kind::Cancel, 9, RequestId(9)));
+    assert!(quiet(&mut node, pipe, &mut now).is_empty(), "heard 100 ms ago");
+}
+
+#[test]
+fn a_ping_is_answered_with_its_own_id() {
+    let (mut node, pipe, now) = asker(false);
+    node.handle_message(now, pipe, plain(Kind::Ping, 77, RequestId(5)));
+    let sent = written(&mut node, pipe);
+    assert_eq!(*sent[0].message(), plain(Kind::Pong, 77, RequestId(5)));
+    assert_eq!(node.counters.pings_received, 1);
+}
+
+#[test]
+fn a_peer_that_never_answered_a_ping_is_never_silent() {
+    let (mut node, pipe, mut now) = asker(true);
+    let id = ask(&mut node, now).unwrap();
+    for _ in 0..20 {
+        quiet(&mut node, pipe, &mut now);
+    }
+    assert_eq!(node.counters.peers_silent, 0);
+    assert!(node.poll_reply(id, &Flag::raised().waker()).is_pending());
+    assert!(ask(&mut node, now).is_ok());
+}
+
+#[test]
+fn a_peer_that_answered_once_and_leaves_two_pings_is_silent_until_it_speaks() {
+    let (mut node, pipe, mut now) = asker(true);
+    let ping = quiet(&mut node, pipe, &mut now).remove(0);
+    node.handle_message(now, pipe, pong(&ping));
+    let (id, flag) = (ask(&mut node, now).unwrap(), Flag::raised());
+    flag.lower();
+    assert!(node.poll_reply(id, &flag.waker()).is_pending());
+    quiet(&mut node, pipe, &mut now);
+    quiet(&mut node, pipe, &mut now);
+    assert!(ask(&mut node, now).is_ok(), "two pings are under way");
+    assert!(!flag.lower());
+    quiet(&mut node, pipe, &mut now);
+    assert!(flag.lower());
+    let outcome = node.poll_reply(id, &flag.waker());
+    assert!(matches!(outcome, Poll::Ready(Outcome::Lost { written: true })), "it may have been served");
+    assert_eq!(ask(&mut node, now), Err(Refused::NoInstance));
+    assert_eq!((node.counters.peers_silent, node.counters.requests_lost), (1, 2));
+    assert!(node.socket.pipe(pipe).is_some_and(|pipe| pipe.load.in_flight == 0));
+    node.handle_message(now, pipe, pong(&ping));
+    assert!(ask(&mut node, now).is_ok());
+}
+
+#[test]
+fn a_drain_ends_when_every_peer_has_answered_the_ping_behind_it() {
+    let now = epoch();
+    let said = hello("s", &["GET /"], &[]);
+    let mut node = Node::new(NodeConfig { hello: Some(said), ..config(1) }, now);
+    let pipes = [(); 3].map(|()| node.open_pipe(now, Framing::Tcp));
+    for pipe in pipes {
+        written(&mut node, pipe);
+    }
+    node.drain();
+    let pings = pipes.map(|pipe| {
+        let sent = written(&mut node, pipe);
+        let kinds: Vec<Kind> = sent.iter().map(|message| message.header().kind).collect();
+        assert_eq!(kinds, [Kind::Drain, Kind::Ping]);
+        sent[1].clone()
+    });
+    node.handle_message(now, pipes[0], pong(&pings[0]));
+    node.handle_message(now, pipes[1], pong(&pings[0]));
+    assert!(!node.drain_was_read(), "another pipe's pong is no answer");
+    node.handle_message(now, pipes[1], pong(&pings[1]));
+    node.close_pipe(now, pipes[2]);
+    assert!(node.drain_was_read(), "one that is gone owes nothing");
+    let late = node.open_pipe(now, Framing::Tcp);
+    let kinds: Vec<Kind> = written(&mut node, late).iter().map(|message| message.header().kind).collect();
+    assert_eq!(kinds, [Kind::Hello, Kind::Drain]);
+}
+
+#[test]
+fn a_draining_peer_gets_nothing_new_until_it_says_hello_again() {
+    let (mut node, pipe, now) = asker(true);
+    let id = ask(&mut node, now).unwrap();
+    assert!(matches!(node.handle_message(now, pipe, plain(Kind::Drain, 0, RequestId(0))), Input::Drain));
+    assert_eq!(ask(&mut node, now), Err(Refused::NoInstance));
+    assert!(node.poll_reply(id, &Flag::raised().waker()).is_pending(), "what it has, it finishes");
+    node.handle_message(now, pipe, hello_message(&hello("s", &["GET /"], &[])));
+    assert!(ask(&mut node, now).is_ok());
+}
