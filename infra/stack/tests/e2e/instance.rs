@@ -96,7 +96,7 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         for pipe in &self.pipes {
-            pipe.shutdown();
+            pipe.shutdown(std::net::Shutdown::Both);
         }
     }
 }

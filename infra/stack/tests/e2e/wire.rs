@@ -2,7 +2,7 @@
 //! a mistake on one side shows. Blocking sockets.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 
 /// BUS's opening (section 1).
@@ -130,11 +130,11 @@ impl Pipe {
         }
     }
 
-    /// Ends both directions: a reader on another thread sees the end.
-    pub(crate) fn shutdown(&self) {
+    /// Ends one direction or both: a reader on another thread sees the end.
+    pub(crate) fn shutdown(&self, how: Shutdown) {
         let _ = match self {
-            Self::Tcp(stream) => stream.shutdown(std::net::Shutdown::Both),
-            Self::Ipc(stream) => stream.shutdown(std::net::Shutdown::Both),
+            Self::Tcp(stream) => stream.shutdown(how),
+            Self::Ipc(stream) => stream.shutdown(how),
         };
     }
 
