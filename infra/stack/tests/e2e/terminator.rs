@@ -51,17 +51,17 @@ impl Terminator {
         http::get(self.admin, path).json()
     }
 
-    /// One counter of `/stats`.
+    /// One counter of the bus in `/stats`.
     pub(crate) fn counter(&self, name: &str) -> u64 {
         let stats = self.admin("/stats");
-        stats["counters"][name].as_u64().unwrap_or_else(|| panic!("/stats has no counter {name}: {stats:#}"))
+        stats["bus"][name].as_u64().unwrap_or_else(|| panic!("/stats has no counter {name}: {stats:#}"))
     }
 
-    /// All counters whose name starts with `prefix`.
+    /// All counters of the bus whose name starts with `prefix`.
     pub(crate) fn counters(&self, prefix: &str) -> Vec<(String, u64)> {
         let stats = self.admin("/stats");
         let counters =
-            stats["counters"].as_object().unwrap_or_else(|| panic!("/stats has no counters: {stats:#}"));
+            stats["bus"].as_object().unwrap_or_else(|| panic!("/stats has no counters: {stats:#}"));
         let matching = counters.iter().filter(|(name, _)| name.starts_with(prefix));
         matching.map(|(name, value)| (name.clone(), value.as_u64().expect("a counter"))).collect()
     }
@@ -107,7 +107,7 @@ fn listening(line: &str) -> Option<[String; 3]> {
         let found = rest.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))?;
         Some(found.trim_matches('"').to_owned())
     };
-    Some([value("http")?, value("admin")?, value("bus")?])
+    Some([value("http")?, value("admin")?, value("bus").or_else(|| value("bus-listen"))?])
 }
 
 fn address(text: &str) -> SocketAddr {
