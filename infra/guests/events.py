@@ -16,12 +16,18 @@ EVENT = 3
 
 
 def ping(bus):
-    """Sends a ping and waits for its pong. What arrives meanwhile is printed if it is an event."""
-    correlation, start = os.urandom(16), time.monotonic()
-    bus.send(pack(PING, correlation=correlation))
-    while receive(bus) != (PONG, correlation):
-        pass
-    return time.monotonic() - start
+    """Pings until a pong comes: before there is a pipe, a message goes nowhere. Events that arrive meanwhile are printed."""
+    bus.recv_timeout = 500
+    while True:
+        correlation, start = os.urandom(16), time.monotonic()
+        bus.send(pack(PING, correlation=correlation))
+        try:
+            while receive(bus) != (PONG, correlation):
+                pass
+        except pynng.Timeout:
+            continue
+        bus.recv_timeout = -1
+        return time.monotonic() - start
 
 
 def receive(bus):
@@ -45,7 +51,7 @@ def main(args):
         # The hello's topics are what the other side passes on to this peer.
         hello = pack(HELLO, who if args.say else who + [("topic", args.topic)])
         bus.add_post_pipe_connect_cb(lambda pipe: bus.send(hello))
-        bus.listen(args.url) if args.listen else bus.dial(args.url)
+        bus.listen(args.url) if args.listen else bus.dial(args.url, block=False)
         print(f"pong after {ping(bus) * 1000:.3f} ms", flush=True)
         if args.say:
             bus.send(pack(EVENT, [(":topic", args.topic)], args.say.encode()))

@@ -68,7 +68,7 @@ fn is_a_peer(cat: Cat, listen: bool, scheme: &str) {
     drop(pinging);
 
     let Some(raw) = cat.start(listen, at, b"not an envelope", dir.path()) else { return };
-    terminator.wait_counter("bus.rejected.short", 2);
+    terminator.wait_counter("bus.rejected.version", 2);
     let peers = terminator.peers("");
     assert_eq!(peers.len(), 1, "its pipe stays open, without a hello: {peers:?}");
     drop(raw);
@@ -87,7 +87,9 @@ fn is_answered(cat: Cat, listen: bool, scheme: &str) {
     let at = url(scheme, dir.path());
     let store = format!("embedded:{}/data", dir.path().display());
     let direction = if listen { "--bus-dial" } else { "--bus-listen" };
-    let _profile = Process::role("profile", &[direction, &at, "--store", &store]);
+    let mut profile = Process::role("profile", &[direction, &at, "--store", &store]);
+    // A cat that finds nobody gives up.
+    profile.wait_line("that it has started", |line| line.contains(&at).then_some(()));
 
     let mut request = Message::new(REQUEST, &[(":method", "GET"), (":path", "/profiles/nobody")]);
     request.correlation = *b"origin..request.";

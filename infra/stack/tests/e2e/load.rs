@@ -57,10 +57,14 @@ impl Load {
 
     /// Waits until `more` further requests have been answered.
     pub(crate) fn wait_more(&self, more: u64) {
-        let goal = self.done.load(Ordering::Relaxed) + more;
-        until(&format!("{more} more requests are answered"), || match self.done.load(Ordering::Relaxed) {
-            done if done >= goal => Ok(()),
-            done => Err(format!("{done} of {goal}")),
+        self.wait_all(self.done.load(Ordering::Relaxed) + more);
+    }
+
+    /// Waits until `count` requests have been answered, counted from the start.
+    pub(crate) fn wait_all(&self, count: u64) {
+        until(&format!("{count} requests are answered"), || match self.done.load(Ordering::Relaxed) {
+            done if done >= count => Ok(()),
+            done => Err(done.to_string()),
         });
     }
 

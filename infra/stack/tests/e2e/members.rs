@@ -68,7 +68,6 @@ fn a_member_is_served_as_json_and_as_html() {
     let answer = road.terminator.get("/members/1");
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(answer.header("content-type").unwrap().starts_with("application/json"));
-    assert!(answer.header("x-request-id").is_some());
     assert!(answer.json().to_string().contains("Ada <Lovelace>"), "{}", answer.text());
 
     let html = send(road.terminator.http, "GET", "/members/1", &[("accept", "text/html")], b"");

@@ -103,7 +103,7 @@ fn limit_is_kept(workers: &str) {
     terminator.wait_peers("share", 1);
 
     let load = Load::start(terminator.http, 6, 6, share_path);
-    load.wait_more(4);
+    load.wait_all(4);
     assert_eq!((instance.held(), instance.handled().len()), (2, 2), "two at once, as its hello says");
     instance.release();
     let tally = load.finish();

@@ -83,12 +83,17 @@ impl Terminator {
         })
     }
 
-    /// Peers connected now, of the service (any when empty).
+    /// Connections to peers, of the service (any when empty). A worker also lists those of the other workers, by which it
+    /// can send too; they have no endpoint there and are left out.
     pub(crate) fn peers(&self, service: &str) -> Vec<Value> {
         let peers = self.admin("/peers");
         let list = peers.as_array().or_else(|| peers["peers"].as_array());
         let list = list.unwrap_or_else(|| panic!("/peers is no list: {peers:#}"));
-        list.iter().filter(|peer| service.is_empty() || peer["service"] == service).cloned().collect()
+        list.iter()
+            .filter(|peer| peer["endpoint"] != "")
+            .filter(|peer| service.is_empty() || peer["service"] == service)
+            .cloned()
+            .collect()
     }
 
     /// Waits until exactly `count` peers of the service are connected.

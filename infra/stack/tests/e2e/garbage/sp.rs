@@ -45,7 +45,7 @@ pub(super) fn messages() -> Vec<(&'static str, Vec<u8>)> {
         ("short", Vec::new()),
         ("short", vec![0xB1]),
         ("short", event[..31].to_vec()),
-        ("short", vec![0; 31]),
+        ("short", vec![0xB1; 31]),
         ("version", with(0, &[0xB0])),
         ("version", with(0, &[0x00])),
         ("kind", with(1, &[8])),
