@@ -6,7 +6,7 @@ mod http;
 mod sp;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -200,14 +200,13 @@ fn throw(mut connection: impl Write, bytes: &[u8]) {
     let _ = connection.write_all(bytes);
 }
 
-/// Everything that is answered until the other side closes.
+/// The status line that is answered.
 fn exchange(http: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(http).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     // The terminator may answer and close before it has read everything.
     let _ = stream.write_all(bytes);
-    let _ = stream.shutdown(std::net::Shutdown::Write);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut line = String::new();
+    let _ = BufReader::new(stream).read_line(&mut line);
+    line
 }

@@ -23,9 +23,10 @@ pub(super) fn requests() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
         ),
         ("a negative length", text("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n".into()), &[400]),
         (
+            // hyper takes a length that it cannot count for a head that is too large.
             "a length of 2^64-1",
             text("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 18446744073709551615\r\n\r\nabcd".into()),
-            &[400, 413],
+            &[400, 413, 431],
         ),
         (
             "a length above the limit",
