@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Events in Python: waits for a topic's events and prints them, or publishes one.
+
+    events.py URL TOPIC [--listen]           prints every event of TOPIC, one JSON line each
+    events.py URL TOPIC --say TEXT           publishes TEXT once and exits
+
+Both ping first and print the round trip. Needs pynng, and hello.py beside it for the envelope.
+"""
+import argparse, json, os, time
+
+import pynng
+
+from hello import HELLO, PING, PONG, pack, unpack
+
+EVENT = 3
+
+
+def ping(bus):
+    """Pings until a pong comes: before there is a pipe, a message goes nowhere. Events that arrive meanwhile are printed."""
+    bus.recv_timeout = 500
+    while True:
+        correlation, start = os.urandom(16), time.monotonic()
+        bus.send(pack(PING, correlation=correlation))
+        try:
+            while receive(bus) != (PONG, correlation):
+                pass
+        except pynng.Timeout:
+            continue
+        bus.recv_timeout = -1
+        return time.monotonic() - start
+
+
+def receive(bus):
+    """Takes one message: prints an event, answers a ping, and tells its kind and correlation id."""
+    data = bus.recv()
+    try:
+        kind, correlation, fields = unpack(data)
+    except Exception:
+        return None, None  # Not an envelope: anybody may send anything.
+    if kind == EVENT:
+        body = data[32 + int.from_bytes(data[28:32], "big"):]
+        print(json.dumps({"topic": fields[":topic"], "fields": fields, "body": body.decode()}), flush=True)
+    elif kind == PING:
+        bus.send(pack(PONG, correlation=correlation))
+    return kind, correlation
+
+
+def main(args):
+    with pynng.Bus0(send_buffer_size=8192, recv_buffer_size=8192) as bus:
+        who = [("service", "py-events"), ("version", "1"), ("instance", f"py-{os.getpid()}")]
+        # The hello's topics are what the other side passes on to this peer.
+        hello = pack(HELLO, who if args.say else who + [("topic", args.topic)])
+        bus.add_post_pipe_connect_cb(lambda pipe: bus.send(hello))
+        bus.listen(args.url) if args.listen else bus.dial(args.url, block=False)
+        print(f"pong after {ping(bus) * 1000:.3f} ms", flush=True)
+        if args.say:
+            bus.send(pack(EVENT, [(":topic", args.topic)], args.say.encode()))
+            # A BUS promises no delivery. A pipe keeps its order, though: the pong that follows says the event arrived.
+            print(f"carried after {ping(bus) * 1000:.3f} ms", flush=True)
+        else:
+            while True:
+                receive(bus)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url", metavar="URL")
+    parser.add_argument("topic", metavar="TOPIC")
+    parser.add_argument("--say", metavar="TEXT", help="publish TEXT once and exit")
+    parser.add_argument("--listen", action="store_true", help="listen at URL rather than dial it")
+    try:
+        main(parser.parse_args())
+    except KeyboardInterrupt:
+        pass

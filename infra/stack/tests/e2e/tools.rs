@@ -1,0 +1,53 @@
+//! Programs of others that the tests meet: found, or named in a line `SKIPPED: ...`.
+//!
+//! `.ci/test` installs them: the Python venv and the npm modules under `target/tools`, the rest from Debian.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::Process;
+
+/// A Python with pynng, or `None` after a line that says what is missing.
+pub(crate) fn python() -> Option<PathBuf> {
+    tool("the Python venv with pynng", "venv/bin/python")
+}
+
+/// The npm statsd daemon's script.
+pub(crate) fn statsd() -> Option<PathBuf> {
+    tool("the npm module statsd", "node_modules/statsd/stats.js")
+}
+
+/// A program on the PATH.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        skipped(&format!("{name} is not on the PATH"));
+    }
+    found
+}
+
+/// Counted by `.ci/test` in its last line.
+pub(crate) fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}
+
+/// Starts one of the example guests of infra/guests.
+pub(crate) fn guest(python: &Path, script: &str, args: &[&str]) -> Process {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests").join(script);
+    Process::start("guest", Command::new(python).arg("-u").arg(script).args(args))
+}
+
+/// In `STACK_TOOLS_DIR`, else in `target/tools` beside the directory of our binaries.
+fn tool(what: &str, file: &str) -> Option<PathBuf> {
+    let beside = || {
+        let profile = Path::new(env!("CARGO_BIN_EXE_stack")).parent().expect("a binary lies in a directory");
+        profile.parent().expect("target/<profile>").join("tools")
+    };
+    let path = std::env::var_os("STACK_TOOLS_DIR").map_or_else(beside, PathBuf::from).join(file);
+    if path.is_file() {
+        return Some(path);
+    }
+    skipped(&format!("{what} is missing ({}); `.ci/test` installs it", path.display()));
+    None
+}
