@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use bus_proto::balancer::Shared;
 use bus_proto::socket::Remote;
 use bus_proto::{Envelope, Framing, PipeId};
 use bytes::Bytes;
@@ -22,10 +23,18 @@ use crate::bus::Inner;
 /// Messages that wait for one worker.
 const INBOX_LEN: usize = 8192;
 
+/// What a worker has to know of another's connection to stand in for it.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    remote: Remote,
+    framing: Framing,
+    shared: Shared,
+}
+
 /// What passes between workers.
 pub(crate) enum Crossing {
-    /// A message that came by `from`, for the receiver's eyes: a hello, a drain, or a reply to its request.
-    Message { from: Remote, framing: Framing, message: Bytes },
+    /// A message that came by `origin`, for the receiver's eyes: a hello, a drain, or a reply to its request.
+    Message { origin: Connection, message: Bytes },
     /// The sender's pipe named by `Letter::from` is closed.
     Closed,
     /// An event for the receiver's subscribers.
@@ -103,20 +112,18 @@ impl Inner {
     }
 
     pub(crate) fn share_message(&self, pipe: PipeId, message: Option<Bytes>) {
-        let (Some(message), Some(framing)) = (message, self.framing(pipe)) else { return };
-        let from = Remote { worker: self.worker, pipe };
-        self.share(pipe, || Crossing::Message { from, framing, message: message.clone() });
+        let (Some(message), Some(origin)) = (message, self.connection(pipe)) else { return };
+        self.share(pipe, || Crossing::Message { origin: origin.clone(), message: message.clone() });
     }
 
     /// A reply that came here belongs to `worker`.
     pub(crate) fn forward(&self, pipe: PipeId, worker: u8, message: Bytes) {
-        let Some(framing) = self.framing(pipe) else { return };
+        let Some(origin) = self.connection(pipe) else { return };
         if usize::from(worker) >= self.inboxes.len() || self.is_remote(pipe) {
             self.node.borrow_mut().counters.reply_late += 1;
             return;
         }
-        let from = Remote { worker: self.worker, pipe };
-        self.cross(worker, pipe, Crossing::Message { from, framing, message });
+        self.cross(worker, pipe, Crossing::Message { origin, message });
     }
 
     fn cross(&self, to: u8, pipe: PipeId, content: Crossing) {
@@ -129,15 +136,18 @@ impl Inner {
         self.node.borrow().socket.pipe(pipe).is_some_and(|pipe| pipe.remote.is_some())
     }
 
-    fn framing(&self, pipe: PipeId) -> Option<Framing> {
-        self.node.borrow().socket.pipe(pipe).map(|pipe| pipe.out.framing())
+    fn connection(&self, pipe: PipeId) -> Option<Connection> {
+        let node = self.node.borrow();
+        let own = node.socket.pipe(pipe)?;
+        let shared = own.load.shared.clone()?;
+        Some(Connection { remote: Remote { worker: self.worker, pipe }, framing: own.out.framing(), shared })
     }
 
     fn open_letter(self: &Rc<Self>, Letter { from, content }: Letter) {
         let now = Instant::now();
         match content {
-            Crossing::Message { from, framing, message } => {
-                let pipe = self.stand_in(now, from, framing);
+            Crossing::Message { origin, message } => {
+                let pipe = self.stand_in(now, origin);
                 self.handle_message(now, pipe, message);
             }
             Crossing::Closed => {
@@ -165,12 +175,12 @@ impl Inner {
         }
     }
 
-    /// The pipe that stands for `remote`, opened at its first message.
-    fn stand_in(self: &Rc<Self>, now: Instant, remote: Remote, framing: Framing) -> PipeId {
+    /// The pipe that stands for another worker's connection, opened at its first message.
+    fn stand_in(self: &Rc<Self>, now: Instant, Connection { remote, framing, shared }: Connection) -> PipeId {
         if let Some(&pipe) = self.remotes.borrow().get(&remote) {
             return pipe;
         }
-        let pipe = self.node.borrow_mut().open_remote(now, framing, remote);
+        let pipe = self.node.borrow_mut().open_remote(now, framing, remote, shared);
         self.remotes.borrow_mut().insert(remote, pipe);
         tokio::task::spawn_local(ferry(Rc::clone(self), pipe, remote));
         pipe

@@ -6,6 +6,8 @@
 //! instances, so there the one that is behind its weighted share wins (stride scheduling, Waldspurger 1995):
 //! equal instances get equal shares, a slow one gets less.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How fast an old peak is forgotten.
@@ -30,8 +32,10 @@ pub struct Load {
     updated: Instant,
     /// Where it stands in the service's virtual time.
     pass: u64,
-    /// Requests sent and not ended.
+    /// Requests sent and not ended, by this worker.
     pub in_flight: u32,
+    /// The same by all workers that share the pipe; `None` when there is one worker.
+    pub shared: Option<Shared>,
     /// Requests sent.
     pub requests: u64,
     /// Replies that came.
@@ -40,24 +44,60 @@ pub struct Load {
     pub failures: u64,
 }
 
+/// Requests in flight on one connection, counted by all workers that send there: the `limit` of its hello is the
+/// instance's, whoever asks.
+pub type Shared = Arc<AtomicU32>;
+
 impl Load {
     /// An instance that joins when the service's virtual time is `virtual_time`.
     #[must_use]
-    pub const fn new(now: Instant, virtual_time: u64) -> Self {
+    pub const fn new(now: Instant, virtual_time: u64, shared: Option<Shared>) -> Self {
         Self {
             latency_us: 0.0,
             updated: now,
             pass: virtual_time,
             in_flight: 0,
+            shared,
             requests: 0,
             replies: 0,
             failures: 0,
         }
     }
 
-    /// A request goes to it. Advances its share and the service's virtual time.
-    pub fn sent(&mut self, weight: u32, virtual_time: &mut u64) {
+    /// The peer behind the pipe has become another: what was learnt of the old one says nothing.
+    pub fn restart(&mut self, now: Instant, virtual_time: u64) {
+        *self = Self { in_flight: self.in_flight, ..Self::new(now, virtual_time, self.shared.take()) };
+    }
+
+    /// Whether fewer than `limit` requests are in flight; 0 is no limit.
+    #[must_use]
+    pub fn is_below(&self, limit: u32) -> bool {
+        let in_flight = self.shared.as_ref().map_or(self.in_flight, |shared| shared.load(Ordering::Relaxed));
+        limit == 0 || in_flight < limit
+    }
+
+    /// Takes one of the places that `limit` allows; false when another worker took the last one meanwhile.
+    pub fn enter(&mut self, limit: u32) -> bool {
+        if let Some(shared) = &self.shared {
+            let enter = |count| (limit == 0 || count < limit).then_some(count + 1);
+            if shared.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).is_err() {
+                return false;
+            }
+        }
         self.in_flight += 1;
+        true
+    }
+
+    /// Gives the place back: the asker gave up, or the request was never written. Says nothing about the instance.
+    pub fn leave(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.in_flight -= 1;
+    }
+
+    /// A request has gone to it, after [`Load::enter`]. Advances its share and the service's virtual time.
+    pub fn sent(&mut self, weight: u32, virtual_time: &mut u64) {
         self.requests += 1;
         let pass = self.position(*virtual_time);
         *virtual_time = (*virtual_time).max(pass);
@@ -66,21 +106,16 @@ impl Load {
 
     /// Its reply came after `elapsed`.
     pub fn replied(&mut self, now: Instant, elapsed: Duration) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.leave();
         self.replies += 1;
         self.observe(now, elapsed);
     }
 
     /// It did not answer in time, or went away.
     pub fn failed(&mut self, now: Instant, elapsed: Duration) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.leave();
         self.failures += 1;
         self.observe(now, elapsed.max(FAILURE_PENALTY));
-    }
-
-    /// The asker gave up, or the request was never written: says nothing about the instance.
-    pub fn withdrawn(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
     }
 
     /// The peak EWMA of its reply time.
@@ -209,7 +244,7 @@ mod tests {
                 .unwrap_or_else(|| fastrand::u64(..));
             println!("BUS_SEED={seed}");
             let now = Instant::now();
-            let loads = weights.iter().map(|&weight| (Load::new(now, 0), weight)).collect();
+            let loads = weights.iter().map(|&weight| (Load::new(now, 0, None), weight)).collect();
             Self { loads, virtual_time: 0, rng: fastrand::Rng::with_seed(seed), now }
         }
 
@@ -218,6 +253,7 @@ mod tests {
             let takes = |i: usize| (loads[i].1 > 0).then_some((&loads[i].0, loads[i].1));
             let picked = pick(&mut self.rng, self.now, self.virtual_time, loads.len(), takes)?;
             let (load, weight) = &mut self.loads[picked];
+            assert!(load.enter(0));
             load.sent(*weight, &mut self.virtual_time);
             Some(picked)
         }
@@ -283,9 +319,21 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_holds_for_all_who_share_an_instance() {
+        let shared = Shared::default();
+        let mut loads = [(); 2].map(|()| Load::new(Instant::now(), 0, Some(Arc::clone(&shared))));
+        assert!(loads[0].enter(2) && loads[1].enter(2));
+        assert!(!loads[0].is_below(2) && !loads[0].enter(2) && !loads[1].enter(2));
+        loads[0].leave();
+        assert!(loads[1].is_below(2) && loads[1].enter(2));
+        assert_eq!((loads[0].in_flight, loads[1].in_flight), (0, 2));
+    }
+
+    #[test]
     fn a_failure_is_forgotten_in_time() {
         let mut model = Model::new(&[100, 100]);
         let now = model.now;
+        assert!(model.loads[0].0.enter(0));
         model.loads[0].0.failed(now, Duration::from_millis(1));
         assert_eq!(model.send(), Some(1));
         assert!(model.loads[0].0.latency(now) >= FAILURE_PENALTY);

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::balancer::Shared;
 use crate::counters::Counters;
 use crate::directory::Directory;
 use crate::envelope::{Correlation, DecodeError, Envelope, Header, Kind, Origin, RequestId};
@@ -122,14 +123,15 @@ impl Node {
 
     /// A connection: queues the opening, and the hello when there is one.
     pub fn open_pipe(&mut self, now: Instant, framing: Framing) -> PipeId {
-        let pipe = self.socket.open(now, framing, None);
+        let shared = (self.config.workers > 1).then(Shared::default);
+        let pipe = self.socket.open(now, framing, None, shared);
         self.introduce(pipe);
         pipe
     }
 
-    /// A pipe that stands for another worker's.
-    pub fn open_remote(&mut self, now: Instant, framing: Framing, remote: Remote) -> PipeId {
-        self.socket.open(now, framing, Some(remote))
+    /// A pipe that stands for another worker's; `shared` is that one's count of requests in flight.
+    pub fn open_remote(&mut self, now: Instant, framing: Framing, remote: Remote, shared: Shared) -> PipeId {
+        self.socket.open(now, framing, Some(remote), Some(shared))
     }
 
     /// The connection is gone: what was outstanding there has ended.
@@ -216,9 +218,7 @@ impl Node {
         if let Some(pipe) = self.socket.pipe_mut(pipe) {
             let same = pipe.hello.as_ref().is_some_and(|known| known.service == hello.service);
             if !same {
-                let in_flight = pipe.load.in_flight;
-                pipe.load = crate::balancer::Load::new(now, virtual_time);
-                pipe.load.in_flight = in_flight;
+                pipe.load.restart(now, virtual_time);
             }
             pipe.hello = Some(hello);
             pipe.draining = false;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::balancer::Load;
+use crate::balancer::{Load, Shared};
 use crate::envelope::{HeadWriter, Header, RequestId};
 use crate::hello::Hello;
 use crate::limits::Limits;
@@ -76,11 +76,15 @@ impl Pipe {
     /// Whether it has room for one: its hello's limit and its out-queue.
     #[inline]
     #[must_use]
-    pub fn has_room(&self, workers: u32) -> bool {
-        let limit = self.hello.as_ref().map_or(0, |hello| hello.limit);
-        // A pipe that several workers share grants each an equal part of its limit, one at least.
-        let limit = if self.remote.is_some() { limit.div_ceil(workers) } else { limit };
-        (limit == 0 || self.load.in_flight < limit) && self.out.has_room()
+    pub fn has_room(&self) -> bool {
+        self.load.is_below(self.limit()) && self.out.has_room()
+    }
+
+    /// Requests it takes at once; 0 is no limit.
+    #[inline]
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.hello.as_ref().map_or(0, |hello| hello.limit)
     }
 }
 
@@ -100,7 +104,13 @@ impl Socket {
     }
 
     /// A new pipe; its out-queue starts with the opening, unless it stands for another worker's.
-    pub fn open(&mut self, now: Instant, framing: Framing, remote: Option<Remote>) -> PipeId {
+    pub fn open(
+        &mut self,
+        now: Instant,
+        framing: Framing,
+        remote: Option<Remote>,
+        shared: Option<Shared>,
+    ) -> PipeId {
         let out = match remote {
             None => OutQueue::new(framing, self.limits),
             Some(_) => OutQueue::without_opening(framing, self.limits),
@@ -110,7 +120,7 @@ impl Socket {
             waker: None,
             hello: None,
             draining: false,
-            load: Load::new(now, 0),
+            load: Load::new(now, 0, shared),
             heard: now,
             answers_pings: false,
             pings_unanswered: 0,

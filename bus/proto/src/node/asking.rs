@@ -77,21 +77,53 @@ impl Node {
         head: impl FnOnce(&mut HeadWriter<'_>),
         body: &[Bytes],
     ) -> Result<RequestId, Refused> {
-        let workers = self.config.workers;
-        let (entry, service) = self.directory.entry_and_service(ask.route).ok_or(Refused::NoInstance)?;
-        let socket = &self.socket;
-        let candidate = |at: usize| {
-            let pipe = socket.pipe(entry.peers[at])?;
-            let weight = pipe.hello.as_ref()?.weight;
-            (pipe.takes_requests() && pipe.has_room(workers)).then_some((&pipe.load, weight))
-        };
-        let picked = balancer::pick(&mut self.rng, now, service.virtual_time, entry.peers.len(), candidate);
-        let Some(picked) = picked else { return Err(self.why_nobody(ask.route)) };
-        let pipe = entry.peers[picked];
-        let id = self
-            .pending
-            .open(now, ask.deadline, pipe)
-            .ok_or(Refused::Pending { limit: self.config.limits.pending_max })?;
+        let pipe = self.choose(now, ask.route)?;
+        let sent = self.send_request(now, ask, pipe, head, body);
+        let to = self.socket.pipe_mut(pipe).expect("it was chosen a moment ago");
+        if sent.is_err() {
+            to.load.leave();
+            return sent;
+        }
+        let weight = to.hello.as_ref().map_or(1, |hello| hello.weight);
+        if let Some((_, service)) = self.directory.entry_and_service(ask.route) {
+            to.load.sent(weight, &mut service.virtual_time);
+        }
+        sent
+    }
+
+    /// The best instance of a route, one of its places taken.
+    fn choose(&mut self, now: Instant, route: Route) -> Result<PipeId, Refused> {
+        loop {
+            let (entry, service) = self.directory.entry_and_service(route).ok_or(Refused::NoInstance)?;
+            let socket = &self.socket;
+            let candidate = |at: usize| {
+                let pipe = socket.pipe(entry.peers[at])?;
+                let weight = pipe.hello.as_ref()?.weight;
+                (pipe.takes_requests() && pipe.has_room()).then_some((&pipe.load, weight))
+            };
+            let picked =
+                balancer::pick(&mut self.rng, now, service.virtual_time, entry.peers.len(), candidate);
+            let Some(picked) = picked else { return Err(self.why_nobody(route)) };
+            let id = entry.peers[picked];
+            let pipe = self.socket.pipe_mut(id).expect("only open pipes are candidates");
+            let limit = pipe.limit();
+            // Another worker may have taken the last place meanwhile; then this one is no candidate any more.
+            if pipe.load.enter(limit) {
+                return Ok(id);
+            }
+        }
+    }
+
+    fn send_request(
+        &mut self,
+        now: Instant,
+        ask: Ask,
+        pipe: PipeId,
+        head: impl FnOnce(&mut HeadWriter<'_>),
+        body: &[Bytes],
+    ) -> Result<RequestId, Refused> {
+        let limit = self.pending.limit();
+        let id = self.pending.open(now, ask.deadline, pipe).ok_or(Refused::Pending { limit })?;
         let ttl_us = ask.deadline.saturating_duration_since(now).as_micros().clamp(1, u32::MAX.into());
         let header = Header {
             kind: Kind::Request,
@@ -102,9 +134,6 @@ impl Node {
         };
         match self.socket.send_to(pipe, &header, head, body) {
             Some(Ok(end)) => {
-                let to = self.socket.pipe_mut(pipe).expect("it took the message");
-                let weight = to.hello.as_ref().map_or(1, |hello| hello.weight);
-                to.load.sent(weight, &mut service.virtual_time);
                 self.pending.find(id).expect("opened a moment ago").end = end;
                 Ok(id)
             }
@@ -112,7 +141,7 @@ impl Node {
                 self.pending.close(id);
                 Err(match failed {
                     Some(Err(PushError::Encode(error))) => error.into(),
-                    _ => Refused::Busy { instances: entry.peers.len() },
+                    _ => Refused::Busy { instances: 1 },
                 })
             }
         }
@@ -166,7 +195,7 @@ impl Node {
             self.cancel(pipe, id);
         }
         if is_waiting && let Some(pipe) = self.socket.pipe_mut(pipe) {
-            pipe.load.withdrawn();
+            pipe.load.leave();
         }
         self.pending.close(id);
     }
