@@ -4,14 +4,15 @@
 //! Deadlines are linked into a hashed wheel (Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987,
 //! scheme 6): opening, closing and expiring a request are O(1) and nothing is left behind by those that end in time.
 
-use std::collections::VecDeque;
+mod state;
+
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use crate::envelope::{Envelope, RequestId};
+use crate::envelope::RequestId;
 use crate::socket::PipeId;
+
+pub use state::{Outcome, Parts, PartsEnd, State};
 
 /// How coarse deadlines are: a request expires at most this long after its deadline.
 pub const TICK: Duration = Duration::from_nanos(TICK_NANOS);
@@ -23,59 +24,6 @@ const INDEX_BITS: u32 = 20;
 const GENERATION_BITS: u32 = 36;
 /// Slots that an id can name.
 pub const SLOTS_MAX: usize = 1 << INDEX_BITS;
-
-/// How a request ended.
-#[derive(Debug)]
-pub enum Outcome {
-    /// A reply, or its first part.
-    Reply(Envelope),
-    /// The deadline passed.
-    Deadline,
-    /// The pipe closed, or its peer fell silent. `written` tells whether the peer may have seen the request.
-    Lost {
-        /// All of its bytes had been written.
-        written: bool,
-    },
-}
-
-/// How far a request has come.
-#[derive(Debug)]
-pub enum State {
-    /// Nobody uses the slot.
-    Free,
-    /// Sent, nothing back yet.
-    Waiting,
-    /// Ended; the asker has not looked yet.
-    Ended(Outcome),
-    /// The first part has come, further ones follow.
-    Streaming(Parts),
-}
-
-/// The parts of a reply that wait for the asker.
-#[derive(Debug, Default)]
-pub struct Parts {
-    /// The first part, until the asker takes it.
-    pub first: Option<Envelope>,
-    /// Bodies of the further ones, in order.
-    pub waiting: VecDeque<Bytes>,
-    /// Their bytes, each part's overhead included.
-    pub bytes: usize,
-    /// How it ended, once it has.
-    pub ended: Option<PartsEnd>,
-}
-
-/// How a reply of several parts ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PartsEnd {
-    /// The last part came.
-    Complete,
-    /// The next part did not come in time.
-    Deadline,
-    /// The pipe closed.
-    Lost,
-    /// More bytes wait than the limit allows.
-    Overflow,
-}
 
 /// One outstanding request.
 #[derive(Debug)]

@@ -1,0 +1,60 @@
+//! How far a request has come, and how it ended.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::envelope::Envelope;
+
+/// How a request ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A reply, or its first part.
+    Reply(Envelope),
+    /// The deadline passed.
+    Deadline,
+    /// The pipe closed, or its peer fell silent. `written` tells whether the peer may have seen the request.
+    Lost {
+        /// All of its bytes had been written.
+        written: bool,
+    },
+}
+
+/// How far a request has come.
+#[derive(Debug)]
+pub enum State {
+    /// Nobody uses the slot.
+    Free,
+    /// Sent, nothing back yet.
+    Waiting,
+    /// Ended; the asker has not looked yet.
+    Ended(Outcome),
+    /// The first part has come, further ones follow.
+    Streaming(Parts),
+}
+
+/// The parts of a reply that wait for the asker.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// The first part, until the asker takes it.
+    pub first: Option<Envelope>,
+    /// Bodies of the further ones, in order.
+    pub waiting: VecDeque<Bytes>,
+    /// Their bytes, each part's overhead included.
+    pub bytes: usize,
+    /// How it ended, once it has.
+    pub ended: Option<PartsEnd>,
+}
+
+/// How a reply of several parts ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartsEnd {
+    /// The last part came.
+    Complete,
+    /// The next part did not come in time.
+    Deadline,
+    /// The pipe closed.
+    Lost,
+    /// More bytes wait than the limit allows.
+    Overflow,
+}
