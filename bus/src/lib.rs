@@ -1,6 +1,6 @@
 //! The tokio driver of bus-proto: endpoints, pipes, workers, requester and replier.
 //!
-//! A process calls [`bind`] once, then [`worker::start`]; each worker thread owns one [`Bus`].
+//! A process calls [`bind()`] once, then [`worker::start`]; each worker thread owns one [`Bus`].
 //! A `Bus` is a cheap handle (`Rc`) that never leaves its thread. The protocol is `bus-proto`'s [`proto::Node`];
 //! here are only sockets, tasks and clocks.
 
