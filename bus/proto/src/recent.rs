@@ -11,7 +11,7 @@ use crate::socket::PipeId;
 /// Events remembered. Copies of one event arrive within milliseconds of each other; this is seconds of a busy bus.
 const REMEMBERED: usize = 8192;
 
-/// The last [`REMEMBERED`] correlation ids of events.
+/// The last `REMEMBERED` correlation ids of events.
 #[derive(Debug, Default)]
 pub struct Recent {
     seen: HashMap<Correlation, PipeId>,
