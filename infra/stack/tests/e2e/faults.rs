@@ -31,8 +31,8 @@ struct Pair {
 }
 
 impl Pair {
-    fn start() -> Self {
-        let terminator = Terminator::start(&["--deadline", "2s"]);
+    fn start(workers: &str) -> Self {
+        let terminator = Terminator::start(&["--deadline", "2s", "--workers", workers]);
         let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let [first, second] = ["first", "second"].map(|name| {
             let dir = &dirs[usize::from(name == "second")];
@@ -77,9 +77,8 @@ fn assert_accounted(terminator: &Terminator, seen: &Tally) {
     assert_eq!(terminator.statuses(), seen.statuses);
 }
 
-#[test]
-fn requests_of_a_killed_instance_are_retried_on_the_other() {
-    let mut pair = Pair::start();
+fn killed_instance(workers: &str) {
+    let mut pair = Pair::start(workers);
     let load = pair.load();
     load.wait_more(500);
     // Stopped first, so that it certainly dies with requests in hand.
@@ -95,9 +94,8 @@ fn requests_of_a_killed_instance_are_retried_on_the_other() {
     assert!(pair.terminator.counter("bus.requests.retried") >= 1);
 }
 
-#[test]
-fn a_stopped_instance_costs_nobody_more_than_the_deadline() {
-    let pair = Pair::start();
+fn stopped_instance(workers: &str) {
+    let pair = Pair::start(workers);
     let load = pair.load();
     load.wait_more(500);
     pair.first.signal(Signal::STOP);
@@ -127,6 +125,26 @@ fn a_stopped_instance_costs_nobody_more_than_the_deadline() {
 }
 
 #[test]
+fn requests_of_a_killed_instance_are_retried_on_the_other() {
+    killed_instance("1");
+}
+
+#[test]
+fn requests_of_a_killed_instance_are_retried_on_the_other_by_two_workers() {
+    killed_instance("2");
+}
+
+#[test]
+fn a_stopped_instance_costs_nobody_more_than_the_deadline() {
+    stopped_instance("1");
+}
+
+#[test]
+fn a_stopped_instance_costs_nobody_more_than_the_deadline_with_two_workers() {
+    stopped_instance("2");
+}
+
+#[test]
 fn an_answer_after_the_deadline_is_ignored_and_counted() {
     let terminator = Terminator::start(&["--deadline", "300ms"]);
     let instance = Instance::dial(["late", "a"], &["GET /late/{n}"], [100, 0], Treat::Hold, &[&terminator]);
@@ -143,7 +161,7 @@ fn an_answer_after_the_deadline_is_ignored_and_counted() {
 #[test]
 fn wrk_and_stats_agree_when_an_instance_is_killed() {
     let Some(wrk) = program("wrk") else { return };
-    let mut pair = Pair::start();
+    let mut pair = Pair::start("1");
     let url = format!("http://{}/profiles/1", pair.terminator.http);
     let mut command = Command::new(wrk);
     command.args(["-t1", &format!("-c{CLIENTS}"), "-d3s", "--timeout", "10s", &url]);
@@ -172,7 +190,7 @@ fn wrk_and_stats_agree_when_an_instance_is_killed() {
 
 #[test]
 fn without_any_instance_requests_are_refused_at_once_and_counted() {
-    let mut pair = Pair::start();
+    let mut pair = Pair::start("1");
     pair.first.kill();
     pair.second.kill();
     pair.terminator.wait_peers("profile", 0);

@@ -100,7 +100,7 @@ fn unequal_weights_give_unequal_shares() {
 fn limit_is_kept(workers: &str) {
     let terminator = Terminator::start(&["--deadline", "20s", "--workers", workers]);
     let instance = Instance::dial(["share", "a"], &["GET /share/{n}"], [100, 2], Treat::Hold, &[&terminator]);
-    terminator.wait_peers("share", 1);
+    terminator.wait_known("share", workers.parse().unwrap());
 
     let load = Load::start(terminator.http, 6, 6, share_path);
     load.wait_all(4);

@@ -86,14 +86,24 @@ impl Terminator {
     /// Connections to peers, of the service (any when empty). A worker also lists those of the other workers, by which it
     /// can send too; they have no endpoint there and are left out.
     pub(crate) fn peers(&self, service: &str) -> Vec<Value> {
+        let mut peers = self.known(service);
+        peers.retain(|peer| peer["endpoint"] != "");
+        peers
+    }
+
+    /// What every worker knows of the peers of the service (any when empty).
+    fn known(&self, service: &str) -> Vec<Value> {
         let peers = self.admin("/peers");
-        let list = peers.as_array().or_else(|| peers["peers"].as_array());
-        let list = list.unwrap_or_else(|| panic!("/peers is no list: {peers:#}"));
-        list.iter()
-            .filter(|peer| peer["endpoint"] != "")
-            .filter(|peer| service.is_empty() || peer["service"] == service)
-            .cloned()
-            .collect()
+        let list = peers.as_array().unwrap_or_else(|| panic!("/peers is no list: {peers:#}"));
+        list.iter().filter(|peer| service.is_empty() || peer["service"] == service).cloned().collect()
+    }
+
+    /// Waits until `workers` workers know the one instance of the service.
+    pub(crate) fn wait_known(&self, service: &str, workers: usize) {
+        until(&format!("{workers} workers know {service}"), || match self.known(service).len() {
+            count if count == workers => Ok(()),
+            count => Err(count.to_string()),
+        });
     }
 
     /// Waits until exactly `count` peers of the service are connected.
