@@ -127,15 +127,29 @@ fn replies_that_nobody_waits_for_touch_no_request() {
 }
 
 #[test]
-fn malformed_http_is_answered_with_its_reason() {
+fn malformed_http_is_answered_and_counted_by_its_reason() {
     let terminator = Terminator::start(&[]);
+    let mut answered = BTreeMap::<u16, u64>::new();
     for (what, bytes, statuses) in http::requests() {
         let answer = exchange(terminator.http, &bytes);
         let status = answer.get(9..12).and_then(|code| code.parse::<u16>().ok());
-        assert!(
-            status.is_some_and(|status| statuses.contains(&status)),
-            "{what}: one of {statuses:?} expected, got: {answer:?}"
-        );
+        let status = status.filter(|status| statuses.contains(status));
+        let status =
+            status.unwrap_or_else(|| panic!("{what}: one of {statuses:?} expected, got: {answer:?}"));
+        *answered.entry(status).or_default() += 1;
+    }
+    until("/stats has counted every answer", || match terminator.statuses() {
+        counted if counted == answered => Ok(()),
+        counted => Err(format!("{counted:?}, answered: {answered:?}")),
+    });
+    let rejected = terminator.rejected();
+    assert_eq!(
+        rejected.values().sum::<u64>(),
+        answered.values().sum::<u64>(),
+        "each has one reason: {rejected:?}"
+    );
+    for reason in ["framing", "malformed", "head_too_large"] {
+        assert!(rejected.contains_key(reason), "no {reason} in {rejected:?}");
     }
     assert_eq!(terminator.get("/nobody").status, 404, "it serves on");
 }
@@ -166,6 +180,9 @@ fn a_storm_of_garbage_changes_nothing_for_honest_requests() {
     {
         assert!(refused.contains_key(&format!("bus.rejected.{reason}")), "no {reason} in {refused:?}");
     }
+    let rejected = terminator.rejected();
+    eprintln!("rejected: {rejected:?}");
+    assert!(rejected.contains_key("malformed") && rejected.contains_key("framing"), "{rejected:?}");
     terminator.wait_peers("share", 1);
     until("every pipe of the storm is gone", || match terminator.peers("").len() {
         1 => Ok(()),

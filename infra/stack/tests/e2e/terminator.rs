@@ -59,20 +59,26 @@ impl Terminator {
 
     /// All counters of the bus whose name starts with `prefix`.
     pub(crate) fn counters(&self, prefix: &str) -> Vec<(String, u64)> {
-        let stats = self.admin("/stats");
-        let counters =
-            stats["bus"].as_object().unwrap_or_else(|| panic!("/stats has no counters: {stats:#}"));
-        let matching = counters.iter().filter(|(name, _)| name.starts_with(prefix));
-        matching.map(|(name, value)| (name.clone(), value.as_u64().expect("a counter"))).collect()
+        let mut counters = self.named("bus");
+        counters.retain(|(name, _)| name.starts_with(prefix));
+        counters
     }
 
     /// Responses by status.
     pub(crate) fn statuses(&self) -> BTreeMap<u16, u64> {
+        let named = self.named("statuses").into_iter();
+        named.map(|(status, count)| (status.parse().expect("a status"), count)).collect()
+    }
+
+    /// Requests that were turned away, by reason.
+    pub(crate) fn rejected(&self) -> BTreeMap<String, u64> {
+        self.named("rejected").into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn named(&self, of: &str) -> Vec<(String, u64)> {
         let stats = self.admin("/stats");
-        let statuses =
-            stats["statuses"].as_object().unwrap_or_else(|| panic!("/stats has no statuses: {stats:#}"));
-        let number = |value: &Value| value.as_u64().expect("a count");
-        statuses.iter().map(|(status, count)| (status.parse().expect("a status"), number(count))).collect()
+        let counts = stats[of].as_object().unwrap_or_else(|| panic!("/stats has no {of}: {stats:#}"));
+        counts.iter().map(|(name, count)| (name.clone(), count.as_u64().expect("a count"))).collect()
     }
 
     /// Waits until a counter has reached `least`, and brings its value.
