@@ -52,8 +52,25 @@ fn only_peers_that_said_hello_and_are_quiet_are_pinged() {
     for _ in 0..5 {
         assert_eq!(quiet(&mut node, pipe, &mut now).len(), 1);
     }
+    let ping = quiet(&mut node, pipe, &mut now).remove(0);
+    node.handle_message(now, pipe, pong(&ping));
     node.handle_message(now + ms(400), pipe, plain(Kind::Cancel, 9, RequestId(9)));
     assert!(quiet(&mut node, pipe, &mut now).is_empty(), "heard 100 ms ago");
+}
+
+/// Else one that hangs before it was ever quiet would be asked for ever.
+#[test]
+fn a_peer_that_is_never_quiet_is_pinged_until_it_has_answered() {
+    let (mut node, pipe, mut now) = asker(true);
+    let mut busy = |answer: bool| {
+        node.handle_message(now + ms(400), pipe, plain(Kind::Cancel, 9, RequestId(9)));
+        let pings = quiet(&mut node, pipe, &mut now);
+        if answer {
+            node.handle_message(now, pipe, pong(&pings[0]));
+        }
+        pings.len()
+    };
+    assert_eq!([busy(false), busy(false), busy(true), busy(false), busy(false)], [1, 1, 1, 0, 0]);
 }
 
 #[test]
@@ -123,8 +140,10 @@ fn a_drain_ends_when_every_peer_has_answered_the_ping_behind_it() {
     node.close_pipe(now, pipes[2]);
     assert!(node.drain_was_read(), "one that is gone owes nothing");
     let late = node.open_pipe(now, Framing::Tcp);
-    let kinds: Vec<Kind> = written(&mut node, late).iter().map(|message| message.header().kind).collect();
-    assert_eq!(kinds, [Kind::Hello, Kind::Drain]);
+    node.set_hello(hello("s", &["GET /more"], &[]));
+    for pipe in [late, pipes[0]] {
+        assert!(written(&mut node, pipe).is_empty(), "nobody is invited any more");
+    }
 }
 
 #[test]

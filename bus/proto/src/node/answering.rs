@@ -124,12 +124,10 @@ impl Node {
         }
     }
 
+    /// A node that drains introduces itself to nobody: between a hello and the drain behind it, requests would be sent.
     pub(super) fn introduce(&mut self, pipe: PipeId) {
-        let Some(hello) = &self.config.hello else { return };
+        let Some(hello) = self.config.hello.as_ref().filter(|_| !self.draining) else { return };
         let _ = self.socket.send_to(pipe, &Header::new(Kind::Hello), |head| hello.encode(head), &[]);
-        if self.draining {
-            self.send_plain(pipe, &Header::new(Kind::Drain));
-        }
     }
 
     pub(super) fn own_pipes(&self) -> Vec<PipeId> {

@@ -9,7 +9,7 @@ use super::{Input, Node};
 use crate::envelope::{Correlation, Header, Kind};
 use crate::socket::PipeId;
 
-/// A peer not heard for this long is pinged; also how often is looked.
+/// A peer not heard for this long, or that has never answered, is pinged; also how often is looked.
 pub(super) const PING_AFTER: Duration = Duration::from_millis(500);
 /// Pings without an answer after which a peer counts as silent. A busy process may be late by one.
 pub(super) const PINGS_UNANSWERED_MAX: u32 = 2;
@@ -35,7 +35,9 @@ impl Node {
 
     fn look_after(&mut self, now: Instant, id: PipeId) {
         let Some(pipe) = self.socket.pipe_mut(id) else { return };
-        if pipe.hello.is_none() || now.saturating_duration_since(pipe.heard) < PING_AFTER {
+        let is_quiet = now.saturating_duration_since(pipe.heard) >= PING_AFTER;
+        // One that is never quiet is pinged until it has answered once, or its silence would never mean anything.
+        if pipe.hello.is_none() || (pipe.answers_pings && !is_quiet) {
             return;
         }
         if pipe.answers_pings && !pipe.silent && pipe.pings_unanswered >= PINGS_UNANSWERED_MAX {
