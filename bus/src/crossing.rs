@@ -161,17 +161,27 @@ impl Inner {
                     self.deliver(&envelope);
                 }
             }
-            Crossing::Write { pipe, chunks, messages } => {
-                let mut node = self.node.borrow_mut();
-                let written = node.socket.pipe_mut(pipe).is_some_and(|pipe| {
-                    let pushed = pipe.out.push_encoded(&chunks, messages).is_ok();
-                    pipe.wake_writer();
-                    pushed
-                });
-                if !written {
-                    node.counters.crossed_dropped += messages as u64;
-                }
-            }
+            Crossing::Write { pipe, chunks, messages } => self.write(from, pipe, &chunks, messages),
+        }
+    }
+
+    /// Puts what another worker encoded into the out-queue of a connection of this one.
+    fn write(&self, from: Remote, pipe: PipeId, chunks: &[Bytes], messages: usize) {
+        let mut node = self.node.borrow_mut();
+        let own = node.socket.pipe_mut(pipe);
+        let is_open = own.is_some();
+        let written = own.is_some_and(|pipe| {
+            let pushed = pipe.out.push_encoded(chunks, messages).is_ok();
+            pipe.wake_writer();
+            pushed
+        });
+        if !written {
+            node.counters.crossed_dropped += messages as u64;
+        }
+        drop(node);
+        if !is_open {
+            // The letter that said so met a full inbox: without this the other worker would go on sending.
+            self.cross(from.worker, pipe, Crossing::Closed);
         }
     }
 

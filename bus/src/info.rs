@@ -13,8 +13,9 @@ pub struct PeerInfo {
     pub endpoint: String,
     /// Whether this side dialled.
     pub dialled: bool,
-    /// The worker that has the connection, when it is another one.
-    pub via_worker: Option<u8>,
+    /// The worker that has the connection, and the pipe's id there, when it is another one: this row's numbers are
+    /// what was sent that way.
+    pub via: Option<(usize, u64)>,
     /// What the peer said of itself.
     pub hello: Option<Hello>,
     /// It asked for no new requests.
@@ -42,10 +43,10 @@ impl PeerInfo {
         let info = |(id, pipe): (PipeId, &bus_proto::socket::Pipe)| {
             let (endpoint, dialled) = describe(id);
             Self {
-                pipe: u64::from(id.generation) << 32 | u64::from(id.index),
+                pipe: number(id),
                 endpoint,
                 dialled,
-                via_worker: pipe.remote.map(|remote| remote.worker),
+                via: pipe.remote.map(|remote| (usize::from(remote.worker), number(remote.pipe))),
                 hello: pipe.hello.clone(),
                 draining: pipe.draining,
                 silent: pipe.silent,
@@ -60,6 +61,10 @@ impl PeerInfo {
         };
         node.socket.pipes().map(info).collect()
     }
+}
+
+fn number(id: PipeId) -> u64 {
+    u64::from(id.generation) << 32 | u64::from(id.index)
 }
 
 /// One route.

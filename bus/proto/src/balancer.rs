@@ -101,7 +101,7 @@ impl Load {
         self.requests += 1;
         let pass = self.position(*virtual_time);
         *virtual_time = (*virtual_time).max(pass);
-        self.pass = pass + STRIDE / u64::from(weight.max(1));
+        self.pass = pass + (STRIDE / u64::from(weight.max(1))).max(1);
     }
 
     /// Its reply came after `elapsed`.

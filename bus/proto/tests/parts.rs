@@ -56,7 +56,7 @@ fn every_part_renews_the_patience_and_its_lack_ends_the_reply() {
     assert!(flag.lower());
     assert_eq!(node.poll_part(id, &flag.waker()), Poll::Ready(Some(Err(PartsEnd::Deadline))));
     let kinds: Vec<Kind> = written(&mut node, pipe).iter().map(|message| message.header().kind).collect();
-    assert_eq!(kinds, [Kind::Cancel], "the peer is told, once");
+    assert_eq!(kinds, [Kind::Ping, Kind::Cancel], "the peer is told, once");
     node.handle_message(now, pipe, reply(1, id, false, b"late"));
     assert_eq!(node.counters.reply_late, 1);
     node.close_request(id);

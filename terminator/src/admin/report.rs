@@ -38,8 +38,12 @@ pub(super) fn routes(pictures: &[Picture]) -> Vec<Route> {
 /// One pipe to a peer.
 #[derive(Debug, Serialize)]
 pub(super) struct Peer {
+    /// The worker that has the connection.
     worker: usize,
+    /// Its id there.
     pipe: u64,
+    /// Workers that can send by it.
+    workers: usize,
     endpoint: String,
     dialled: bool,
     /// The hello's fields; absent until it has come.
@@ -67,13 +71,31 @@ struct Hello {
     topics: Vec<String>,
 }
 
-/// Every pipe of every worker.
+/// Every connection, once: what other workers sent by it is added to its owner's row.
 pub(super) fn peers(pictures: &[Picture]) -> Vec<Peer> {
-    let of_one = |picture: &Picture| {
-        let worker = picture.worker;
-        picture.peers.iter().map(move |info| peer(worker, info)).collect::<Vec<_>>()
-    };
-    pictures.iter().flat_map(of_one).collect()
+    let all =
+        || pictures.iter().flat_map(|picture| picture.peers.iter().map(move |info| (picture.worker, info)));
+    let own = all().filter(|(_, info)| info.via.is_none());
+    let mut peers: Vec<Peer> = own.map(|(worker, info)| peer(worker, info)).collect();
+    for (via, info) in all().filter_map(|(_, info)| Some((info.via?, info))) {
+        if let Some(owner) = peers.iter_mut().find(|peer| (peer.worker, peer.pipe) == via) {
+            owner.add(info);
+        }
+    }
+    peers
+}
+
+impl Peer {
+    fn add(&mut self, info: &PeerInfo) {
+        self.workers += 1;
+        self.in_flight += info.in_flight;
+        self.latency_us = self.latency_us.max(microseconds(info.latency));
+        self.requests += info.requests;
+        self.replies += info.replies;
+        self.failures += info.failures;
+        self.queued_messages += info.queued_messages;
+        self.queued_bytes += info.queued_bytes;
+    }
 }
 
 fn peer(worker: usize, info: &PeerInfo) -> Peer {
@@ -89,6 +111,7 @@ fn peer(worker: usize, info: &PeerInfo) -> Peer {
     Peer {
         worker,
         pipe: info.pipe,
+        workers: 1,
         endpoint: info.endpoint.clone(),
         dialled: info.dialled,
         hello,

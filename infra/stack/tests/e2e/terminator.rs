@@ -89,26 +89,18 @@ impl Terminator {
         })
     }
 
-    /// Connections to peers, of the service (any when empty). A worker also lists those of the other workers, by which it
-    /// can send too; they have no endpoint there and are left out.
+    /// Connections to peers, of the service (any when empty).
     pub(crate) fn peers(&self, service: &str) -> Vec<Value> {
-        let mut peers = self.known(service);
-        peers.retain(|peer| peer["endpoint"] != "");
-        peers
-    }
-
-    /// What every worker knows of the peers of the service (any when empty).
-    fn known(&self, service: &str) -> Vec<Value> {
         let peers = self.admin("/peers");
         let list = peers.as_array().unwrap_or_else(|| panic!("/peers is no list: {peers:#}"));
         list.iter().filter(|peer| service.is_empty() || peer["service"] == service).cloned().collect()
     }
 
-    /// Waits until `workers` workers know the one instance of the service.
+    /// Waits until `workers` workers can send to the one instance of the service.
     pub(crate) fn wait_known(&self, service: &str, workers: usize) {
-        until(&format!("{workers} workers know {service}"), || match self.known(service).len() {
-            count if count == workers => Ok(()),
-            count => Err(count.to_string()),
+        until(&format!("{workers} workers know {service}"), || match &self.peers(service)[..] {
+            [peer] if peer["workers"] == workers => Ok(()),
+            peers => Err(format!("{peers:?}")),
         });
     }
 
