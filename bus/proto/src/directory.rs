@@ -4,8 +4,11 @@
 //! an instance; instances of one service share it. A service whose last instance went keeps its patterns, so that its
 //! routes answer "no instance" rather than "no such route".
 
-use std::collections::{HashMap, HashSet};
+mod routers;
 
+use std::collections::HashMap;
+
+use self::routers::Routers;
 use crate::hello::{Hello, HelloError, Pattern};
 use crate::limits::{ROUTES_MAX, SERVICES_MAX};
 use crate::socket::PipeId;
@@ -51,8 +54,7 @@ pub struct Directory {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     epoch: u32,
-    any: matchit::Router<u32>,
-    methods: Vec<(String, matchit::Router<u32>)>,
+    routers: Routers,
 }
 
 /// What came of a hello.
@@ -81,7 +83,6 @@ impl Directory {
             }
         }
         self.drop_entries(|entry| entry.service == service && entry.peers.is_empty());
-        self.drop_unused_methods();
         Ok(claimed)
     }
 
@@ -98,14 +99,9 @@ impl Directory {
     /// The most specific pattern that matches; `path` without its query.
     #[must_use]
     pub fn find(&self, method: &str, path: &str) -> Option<Route> {
-        let exact = self.methods.iter().find(|(name, _)| name == method);
-        let exact = exact.and_then(|(_, router)| router.at(path).ok()).map(|found| *found.value);
-        let any = self.any.at(path).ok().map(|found| *found.value);
-        let index = match (exact, any) {
-            (Some(exact), Some(any)) if self.is_more_specific(any, exact) => any,
-            (Some(index), _) | (None, Some(index)) => index,
-            (None, None) => return None,
-        };
+        // The first of equals is kept: a pattern with the request's method.
+        let better = |best: u32, next: u32| if self.is_more_specific(next, best) { next } else { best };
+        let index = self.routers.find(method, path).reduce(better)?;
         let entry = self.entries[index as usize].as_ref()?;
         Some(Route { service: entry.service, pattern: index, epoch: entry.epoch })
     }
@@ -169,20 +165,16 @@ impl Directory {
     }
 
     /// # Errors
-    /// The name of the service that holds the pattern.
+    /// The name of the service that holds the pattern, or what limit was hit.
     fn claim_pattern(&mut self, pipe: PipeId, service: u32, pattern: &Pattern) -> Result<(), String> {
-        let path = matchable(&pattern.path);
-        let Some(index) = self.router(pattern.method.as_deref()).remove(&path) else {
-            let entry = Entry { pattern: pattern.clone(), service, peers: vec![pipe], epoch: 0 };
-            let index = self.add_entry(entry);
-            let inserted = self.router(pattern.method.as_deref()).insert(path, index);
-            return inserted.map_err(|conflict| {
+        let Some(index) = self.routers.index(pattern) else {
+            let index =
+                self.add_entry(Entry { pattern: pattern.clone(), service, peers: vec![pipe], epoch: 0 });
+            return self.routers.insert(pattern, index).inspect_err(|_| {
                 self.entries[index as usize] = None;
                 self.free.push(index);
-                conflict.to_string()
             });
         };
-        self.router(pattern.method.as_deref()).insert(path, index).expect("it was there a moment ago");
         let entry = self.entries[index as usize].as_mut().expect("routers name live entries");
         if entry.service != service {
             let holder = &self.services[entry.service as usize];
@@ -196,18 +188,6 @@ impl Directory {
             entry.peers.push(pipe);
         }
         Ok(())
-    }
-
-    fn router(&mut self, method: Option<&str>) -> &mut matchit::Router<u32> {
-        let Some(method) = method else { return &mut self.any };
-        let at = match self.methods.iter().position(|(name, _)| name == method) {
-            Some(at) => at,
-            None => {
-                self.methods.push((method.to_owned(), matchit::Router::new()));
-                self.methods.len() - 1
-            }
-        };
-        &mut self.methods[at].1
     }
 
     fn add_entry(&mut self, mut entry: Entry) -> u32 {
@@ -232,16 +212,9 @@ impl Directory {
                 continue;
             }
             let entry = self.entries[index].take().expect("looked at a moment ago");
-            self.router(entry.pattern.method.as_deref()).remove(matchable(&entry.pattern.path));
+            self.routers.remove(&entry.pattern);
             self.free.push(u32::try_from(index).expect("services and their routes are bounded"));
         }
-    }
-
-    /// Forgets the methods that no pattern has any more: a peer could make up new ones with every hello.
-    fn drop_unused_methods(&mut self) {
-        let entries = self.entries.iter().flatten();
-        let used: HashSet<_> = entries.filter_map(|entry| entry.pattern.method.as_deref()).collect();
-        self.methods.retain(|(name, _)| used.contains(name.as_str()));
     }
 
     fn is_more_specific(&self, a: u32, b: u32) -> bool {
@@ -254,19 +227,10 @@ impl Directory {
     }
 }
 
-/// `/a/{id}/{*rest}` with its parameters named by position, so that patterns that match the same paths are the same text.
-fn matchable(path: &str) -> String {
-    let level = |(at, segment): (usize, &str)| match segment.as_bytes() {
-        [b'{', b'*', ..] => format!("{{*p{at}}}"),
-        [b'{', ..] => format!("{{p{at}}}"),
-        _ => segment.to_owned(),
-    };
-    path.split('/').enumerate().map(level).collect::<Vec<_>>().join("/")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::ROUTERS_MAX;
 
     fn pipe(index: u32) -> PipeId {
         PipeId { index, generation: 0 }
@@ -286,7 +250,15 @@ mod tests {
     #[test]
     fn the_more_specific_pattern_wins_whatever_its_method() {
         let mut directory = Directory::default();
-        let routes = ["GET /a/{id}", "GET /a/b", "* /a/{*rest}", "GET /x/{*rest}", "* /x/y"];
+        let routes = [
+            "GET /a/{id}",
+            "GET /a/b",
+            "* /a/{*rest}",
+            "GET /x/{*rest}",
+            "* /x/y",
+            "GET /files/{id}",
+            "GET /files/{*rest}",
+        ];
         assert!(directory.claim(pipe(0), &hello("s", &routes)).unwrap().conflicts.is_empty());
         let cases = [
             ("GET", "/a/b", Some("GET /a/b")),
@@ -296,6 +268,8 @@ mod tests {
             ("GET", "/x/y", Some("* /x/y")),
             ("GET", "/x/z", Some("GET /x/{*rest}")),
             ("GET", "/", None),
+            ("GET", "/files/1", Some("GET /files/{id}")),
+            ("GET", "/files/1/2", Some("GET /files/{*rest}")),
         ];
         for (method, path, expected) in cases {
             assert_eq!(found(&directory, method, path).as_deref(), expected, "{method} {path}");
@@ -332,13 +306,19 @@ mod tests {
     }
 
     #[test]
-    fn methods_that_nobody_claims_any_more_are_forgotten() {
+    fn made_up_methods_are_bounded_and_forgotten_with_their_patterns() {
         let mut directory = Directory::default();
-        for letter in 'a'..='z' {
-            directory.claim(pipe(0), &hello("s", &["GET /a", &format!("MADE-UP-{letter} /a")])).unwrap();
+        let made_up = |n: usize| format!("{}Z{} /a", "X".repeat(n / 16), "Y".repeat(n % 16));
+        for n in 0..3 * ROUTERS_MAX {
+            let claimed = directory.claim(pipe(0), &hello("s", &["GET /a", &made_up(n)])).unwrap();
+            assert!(claimed.conflicts.is_empty(), "{n}");
         }
-        assert_eq!(directory.methods.len(), 2);
-        assert!(found(&directory, "GET", "/a").is_some() && found(&directory, "MADE-UP-Z", "/a").is_some());
+        assert!(found(&directory, "GET", "/a").is_some());
+        let all: Vec<String> = (0..2 * ROUTERS_MAX).map(made_up).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let conflicts = directory.claim(pipe(1), &hello("t", &all)).unwrap().conflicts;
+        assert_eq!(conflicts.len(), 2 * ROUTERS_MAX - (ROUTERS_MAX - 2));
+        assert_eq!(directory.entries().count(), ROUTERS_MAX);
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub const SERVICES_MAX: usize = 4096;
 /// Patterns one worker remembers, those of services without instances included: 16 peers with all that a hello may claim.
 pub const ROUTES_MAX: usize = 16 * HELLO_ROUTES_MAX;
 
+/// Different methods, and depths of `{*rest}` for each, that patterns may have: a request looks at all with its method.
+pub const ROUTERS_MAX: usize = 128;
+
 /// Longest value of a hello's field, in bytes. With [`ROUTES_MAX`] it bounds the route table to some tens of megabytes.
 pub const HELLO_VALUE_LEN_MAX: usize = 1024;
 

@@ -1,0 +1,96 @@
+//! Pattern to index, and path to the patterns that match it: one `matchit` router for all that cannot collide in it.
+//!
+//! `matchit` refuses `/{id}` beside `/{*rest}`. So patterns with different methods, or whose `{*rest}` is at different
+//! depths, are in routers of their own: in none of them two patterns can be refused unless they are the same.
+
+use std::collections::HashMap;
+
+use crate::hello::Pattern;
+use crate::limits::ROUTERS_MAX;
+
+/// The routers of one directory.
+#[derive(Debug, Default)]
+pub(super) struct Routers {
+    routers: Vec<One>,
+}
+
+/// The patterns of one method whose `{*rest}`, when they have one, is the segment at `rest_at`.
+#[derive(Debug)]
+struct One {
+    method: Option<String>,
+    rest_at: Option<usize>,
+    router: matchit::Router<u32>,
+    /// The same by the pattern's text: a router finds what matches a path, not a pattern.
+    indices: HashMap<String, u32>,
+}
+
+impl Routers {
+    /// What matches, at most one of each router, those with the request's method before those for any.
+    pub(super) fn find<'a>(&'a self, method: &str, path: &'a str) -> impl Iterator<Item = u32> {
+        let exact = self.routers.iter().filter(move |one| one.method.as_deref() == Some(method));
+        let any = self.routers.iter().filter(|one| one.method.is_none());
+        exact.chain(any).filter_map(move |one| one.router.at(path).ok().map(|found| *found.value))
+    }
+
+    /// The index of a pattern, whatever its parameters are called.
+    pub(super) fn index(&self, pattern: &Pattern) -> Option<u32> {
+        self.routers[self.position(pattern)?].indices.get(&matchable(&pattern.path)).copied()
+    }
+
+    /// Takes a pattern out, whatever its parameters are called. A router without patterns goes with its last one.
+    pub(super) fn remove(&mut self, pattern: &Pattern) {
+        let Some(at) = self.position(pattern) else { return };
+        let path = matchable(&pattern.path);
+        let one = &mut self.routers[at];
+        if one.indices.remove(&path).is_some() {
+            one.router.remove(path);
+        }
+        if one.indices.is_empty() {
+            self.routers.swap_remove(at);
+        }
+    }
+
+    /// Enters a pattern that is not there.
+    ///
+    /// # Errors
+    /// Why it cannot be entered: there is no room for another router.
+    pub(super) fn insert(&mut self, pattern: &Pattern, index: u32) -> Result<(), String> {
+        let at = match self.position(pattern) {
+            Some(at) => at,
+            None if self.routers.len() < ROUTERS_MAX => {
+                let (method, rest_at) = (pattern.method.clone(), rest_at(&pattern.path));
+                let (router, indices) = (matchit::Router::new(), HashMap::new());
+                self.routers.push(One { method, rest_at, router, indices });
+                self.routers.len() - 1
+            }
+            None => {
+                return Err(format!("nobody: {ROUTERS_MAX} methods and depths of {{*rest}} are the limit"));
+            }
+        };
+        let one = &mut self.routers[at];
+        let path = matchable(&pattern.path);
+        // By the invariant it cannot collide; but the pattern is a peer's, who must not be able to make us panic.
+        one.router.insert(path.clone(), index).map_err(|conflict| conflict.to_string())?;
+        one.indices.insert(path, index);
+        Ok(())
+    }
+
+    fn position(&self, pattern: &Pattern) -> Option<usize> {
+        let rest_at = rest_at(&pattern.path);
+        self.routers.iter().position(|one| one.method == pattern.method && one.rest_at == rest_at)
+    }
+}
+
+fn rest_at(path: &str) -> Option<usize> {
+    path.split('/').position(|segment| segment.starts_with("{*"))
+}
+
+/// `/a/{id}/{*rest}` with its parameters named by position, so that patterns that match the same paths are the same text.
+fn matchable(path: &str) -> String {
+    let level = |(at, segment): (usize, &str)| match segment.as_bytes() {
+        [b'{', b'*', ..] => format!("{{*p{at}}}"),
+        [b'{', ..] => format!("{{p{at}}}"),
+        _ => segment.to_owned(),
+    };
+    path.split('/').enumerate().map(level).collect::<Vec<_>>().join("/")
+}
