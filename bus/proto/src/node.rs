@@ -137,13 +137,14 @@ impl Node {
     /// The connection is gone: what was outstanding there has ended.
     pub fn close_pipe(&mut self, now: Instant, pipe: PipeId) {
         self.lose_outstanding(now, pipe, None);
-        self.directory.release(pipe);
-        if let Some(closed) = self.socket.close(pipe)
-            && closed.remote.is_none()
-        {
+        let Some(closed) = self.socket.close(pipe) else { return };
+        if closed.remote.is_none() {
             self.counters.pipes_closed += 1;
         }
-        self.mark_redundant();
+        if closed.hello.is_some() {
+            self.directory.release(pipe);
+            self.mark_redundant();
+        }
     }
 
     /// Counts why a stream was given up.

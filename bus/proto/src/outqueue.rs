@@ -13,6 +13,9 @@ use crate::envelope::{EncodeError, HEADER_LEN, HeadWriter, Header};
 use crate::limits::{COPY_LEN_MAX, Limits};
 use crate::sp::{Framing, OPENING};
 
+/// The memory that an empty queue keeps: enough for the batches of a busy pipe, not what a stalled peer made it grow to.
+const TAIL_KEPT_MAX: usize = 256 << 10;
+
 /// Why a message was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
@@ -170,8 +173,10 @@ impl OutQueue {
             self.segments_len -= front.len();
             self.segments.pop_front();
         }
-        if len == self.tail.len() {
+        if len == self.tail.len() && self.tail.capacity() <= TAIL_KEPT_MAX {
             self.tail.clear(); // Keeps the memory for the next batch.
+        } else if len == self.tail.len() {
+            self.tail = BytesMut::new();
         } else {
             self.tail.advance(len);
         }
@@ -325,6 +330,22 @@ mod tests {
         let error = queue.push(&Header::new(Kind::Request), |head| head.field("x", vec![0; 1 << 16]), &[]);
         assert!(matches!(error, Err(PushError::Encode(EncodeError::Field { .. }))));
         assert_eq!(queue.bytes(), OPENING.len());
+    }
+
+    #[test]
+    fn a_queue_that_has_grown_gives_its_memory_back() {
+        let mut queue = OutQueue::new(Framing::Tcp, Limits::default());
+        for _ in 0..1000 {
+            push(&mut queue, COPY_LEN_MAX).unwrap();
+        }
+        assert!(queue.tail.capacity() > TAIL_KEPT_MAX);
+        queue.advance(queue.bytes());
+        assert!(queue.tail.capacity() <= TAIL_KEPT_MAX);
+        push(&mut queue, COPY_LEN_MAX).unwrap();
+        let kept = queue.tail.capacity();
+        queue.advance(queue.bytes());
+        push(&mut queue, 1).unwrap();
+        assert!(queue.tail.capacity() <= kept, "an ordinary batch's is used again");
     }
 
     #[test]
