@@ -1,6 +1,7 @@
 //! What is typed after `--store`, and what it means.
 //!
-//! `embedded:DIR`, `embedded:DIR?durability=buffered`, `fdb:CLUSTER_FILE`. Parsing touches no file.
+//! `embedded:DIR`, `embedded:DIR?durability=buffered`, `fdb:CLUSTER_FILE`, `fdb:CLUSTER_FILE?grv_cache=true`. Parsing
+//! touches no file.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -10,10 +11,7 @@ pub enum StoreAddress {
     /// A directory of this machine, used by this process alone.
     Embedded(EmbeddedAddress),
     /// A FoundationDB cluster.
-    Fdb {
-        /// Path of the cluster file.
-        cluster_file: PathBuf,
-    },
+    Fdb(FdbAddress),
 }
 
 /// The embedded store's place and promise.
@@ -23,6 +21,17 @@ pub struct EmbeddedAddress {
     pub dir: PathBuf,
     /// What `Ok` from a commit promises.
     pub durability: Durability,
+}
+
+/// A FoundationDB cluster, and how it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FdbAddress {
+    /// Path of the cluster file, which names the coordinators.
+    pub cluster_file: PathBuf,
+    /// `grv_cache=true`: [`crate::Store::get`] and [`crate::Store::read`] may see the store as it was up to 100 ms ago
+    /// (the client's `MAX_VERSION_CACHE_LAG`), in return for one round trip less. They see what this process had
+    /// committed before, but may miss what others have. Default false. [`crate::Store::run`] is never stale.
+    pub grv_cache: bool,
 }
 
 /// What a commit has survived once it is acknowledged.
@@ -52,10 +61,12 @@ pub enum AddressError {
         text: String,
     },
     /// An option that does not exist, or one with a value that does not exist.
-    #[error("store option `{option}` is not known: use `durability=fsync` or `durability=buffered`")]
+    #[error("store option `{option}` is not known: use {known}")]
     Option {
         /// What was typed.
         option: String,
+        /// What this kind of store knows.
+        known: &'static str,
     },
 }
 
@@ -69,12 +80,30 @@ impl FromStr for StoreAddress {
             "" => Err(AddressError::PathEmpty { text: text.to_owned() }),
             path => Ok(PathBuf::from(path)),
         };
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         match kind {
             "embedded" => {
-                let (dir, query) = rest.split_once('?').unwrap_or((rest, ""));
-                Ok(Self::Embedded(EmbeddedAddress { dir: path(dir)?, durability: durability(query)? }))
+                let mut address = EmbeddedAddress { dir: path(place)?, durability: Durability::default() };
+                for option in options(query) {
+                    address.durability = match option {
+                        "durability=fsync" => Durability::Fsync,
+                        "durability=buffered" => Durability::Buffered,
+                        _ => return Err(unknown(option, "`durability=fsync` or `durability=buffered`")),
+                    };
+                }
+                Ok(Self::Embedded(address))
             }
-            "fdb" => Ok(Self::Fdb { cluster_file: path(rest)? }),
+            "fdb" => {
+                let mut address = FdbAddress { cluster_file: path(place)?, grv_cache: false };
+                for option in options(query) {
+                    address.grv_cache = match option {
+                        "grv_cache=true" => true,
+                        "grv_cache=false" => false,
+                        _ => return Err(unknown(option, "`grv_cache=true` or `grv_cache=false`")),
+                    };
+                }
+                Ok(Self::Fdb(address))
+            }
             _ => Err(AddressError::Kind { text: text.to_owned() }),
         }
     }
@@ -83,25 +112,27 @@ impl FromStr for StoreAddress {
 impl fmt::Display for StoreAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Embedded(EmbeddedAddress { dir, durability: Durability::Fsync }) => {
-                write!(f, "embedded:{}", dir.display())
+            Self::Embedded(EmbeddedAddress { dir, durability }) => {
+                let query = match durability {
+                    Durability::Fsync => "",
+                    Durability::Buffered => "?durability=buffered",
+                };
+                write!(f, "embedded:{}{query}", dir.display())
             }
-            Self::Embedded(EmbeddedAddress { dir, durability: Durability::Buffered }) => {
-                write!(f, "embedded:{}?durability=buffered", dir.display())
+            Self::Fdb(FdbAddress { cluster_file, grv_cache }) => {
+                let query = if *grv_cache { "?grv_cache=true" } else { "" };
+                write!(f, "fdb:{}{query}", cluster_file.display())
             }
-            Self::Fdb { cluster_file } => write!(f, "fdb:{}", cluster_file.display()),
         }
     }
 }
 
-fn durability(query: &str) -> Result<Durability, AddressError> {
-    query.split('&').filter(|option| !option.is_empty()).try_fold(Durability::default(), |_, option| {
-        match option {
-            "durability=fsync" => Ok(Durability::Fsync),
-            "durability=buffered" => Ok(Durability::Buffered),
-            _ => Err(AddressError::Option { option: option.to_owned() }),
-        }
-    })
+fn options(query: &str) -> impl Iterator<Item = &str> {
+    query.split('&').filter(|option| !option.is_empty())
+}
+
+fn unknown(option: &str, known: &'static str) -> AddressError {
+    AddressError::Option { option: option.to_owned(), known }
 }
 
 #[cfg(test)]
@@ -110,19 +141,37 @@ mod tests {
 
     #[test]
     fn an_address_is_read_back_as_it_was_written() {
-        for text in ["embedded:/var/lib/x", "embedded:data?durability=buffered", "fdb:/etc/fdb.cluster"] {
+        for text in [
+            "embedded:/var/lib/x",
+            "embedded:data?durability=buffered",
+            "fdb:/etc/fdb.cluster",
+            "fdb:fdb.cluster?grv_cache=true",
+        ] {
             assert_eq!(text.parse::<StoreAddress>().unwrap().to_string(), text);
         }
         assert_eq!("embedded:d?durability=fsync".parse(), "embedded:d".parse::<StoreAddress>());
+        assert_eq!("fdb:f?grv_cache=false".parse(), "fdb:f".parse::<StoreAddress>());
     }
 
     #[test]
     fn what_is_no_address_is_refused_with_the_text_in_the_error() {
-        for text in ["", "data", "redis:x", "embedded:", "fdb:", "embedded:?durability=fsync"] {
+        for text in
+            ["", "data", "redis:x", "embedded:", "fdb:", "embedded:?durability=fsync", "fdb:?grv_cache=true"]
+        {
             let error = text.parse::<StoreAddress>().unwrap_err().to_string();
             assert!(error.contains(&format!("`{text}`")), "{error}");
         }
-        let error = "embedded:d?durability=maybe".parse::<StoreAddress>().unwrap_err();
-        assert_eq!(error, AddressError::Option { option: "durability=maybe".into() });
+        for (text, option) in [
+            ("embedded:d?durability=maybe", "durability=maybe"),
+            ("embedded:d?grv_cache=true", "grv_cache=true"),
+            ("fdb:f?durability=buffered", "durability=buffered"),
+            ("fdb:f?grv_cache=1", "grv_cache=1"),
+        ] {
+            let error = text.parse::<StoreAddress>().unwrap_err();
+            assert!(
+                matches!(&error, AddressError::Option { option: given, .. } if given == option),
+                "{error}"
+            );
+        }
     }
 }

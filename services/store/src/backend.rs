@@ -25,13 +25,22 @@ pub(crate) enum Reads {
     Snapshot,
 }
 
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// [`crate::Store::read`]: it gives out no write, no watch and no stamp, so that there is nothing to commit.
+    ReadOnly,
+    /// [`crate::Store::run`].
+    ReadWrite,
+}
+
 /// A place that holds keys.
 pub(crate) trait Backend: Send + Sync {
     /// A new transaction. Takes no read version before the first read.
-    fn begin(&self, options: &RunOptions) -> Box<dyn BackendTransaction>;
+    fn begin(&self, options: &RunOptions, access: Access) -> Box<dyn BackendTransaction>;
 
     /// The newest committed value of one key.
-    fn get(&self, key: &[u8]) -> Answer<'_, Option<Bytes>>;
+    fn get<'a>(&'a self, key: &'a [u8]) -> Answer<'a, Option<Bytes>>;
 }
 
 /// One transaction, through all its attempts.

@@ -37,7 +37,7 @@ use self::{
 use crate::{
     address::EmbeddedAddress,
     answer::Answer,
-    backend::{Backend, BackendTransaction},
+    backend::{Access, Backend, BackendTransaction},
     error::OpenError,
     options::RunOptions,
 };
@@ -83,11 +83,11 @@ impl Embedded {
 }
 
 impl Backend for Embedded {
-    fn begin(&self, _options: &RunOptions) -> Box<dyn BackendTransaction> {
+    fn begin(&self, _options: &RunOptions, _access: Access) -> Box<dyn BackendTransaction> {
         Box::new(EmbeddedTransaction::new(Arc::clone(&self.shared)))
     }
 
-    fn get(&self, key: &[u8]) -> Answer<'_, Option<Bytes>> {
+    fn get<'a>(&'a self, key: &'a [u8]) -> Answer<'a, Option<Bytes>> {
         self.shared.views.newest().get(key).into()
     }
 }

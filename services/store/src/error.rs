@@ -85,7 +85,7 @@ pub enum CallerError {
         /// Bytes before the offset.
         len: usize,
     },
-    /// 1036 `accessed_unreadable`.
+    /// 1036 `accessed_unreadable`. The attempt can't be committed any more.
     #[error(
         "read of a key that this transaction writes with a versionstamp: it has no value before the commit"
     )]
@@ -120,6 +120,11 @@ pub enum RetryError {
     /// 1021 `commit_unknown_result`: it may have been committed, or may still be.
     #[error("the connection was lost during the commit: it may have taken effect, or not")]
     CommitUnknownResult,
+    /// 1038 `database_locked`.
+    #[error(
+        "the database is locked, by a restore or by an operator: wait, or see `lock` and `unlock` of fdbcli"
+    )]
+    Locked,
     /// 1037 `process_behind`, 1009 `future_version` and the like: the cluster is catching up.
     #[error("the store can't serve this version yet: {reason}")]
     Behind {
@@ -151,7 +156,7 @@ pub enum StoreError {
     /// [`crate::RunOptions::timeout`] passed.
     #[error(
         "no success within {timeout:?} and {attempts} attempts{}",
-        if *maybe_committed { "; the last one may have taken effect" } else { "" }
+        if *maybe_committed { "; it may have taken effect" } else { "" }
     )]
     DeadlineExceeded {
         /// The time that was given.
@@ -160,12 +165,20 @@ pub enum StoreError {
         attempts: u32,
         /// Whether a commit was under way when the time ran out.
         maybe_committed: bool,
+        /// Why the last attempt that ended had failed; `None` when it was the first that took too long.
+        #[source]
+        last: Option<RetryError>,
     },
     /// [`crate::RunOptions::retries_max`] attempts failed.
-    #[error("{attempts} attempts failed: give it more retries, or make the transactions that meet smaller")]
+    #[error(
+        "{attempts} attempts failed{}: give it more retries, or make the transactions that meet smaller",
+        if *maybe_committed { ", one of which may have taken effect" } else { "" }
+    )]
     RetriesExhausted {
         /// Attempts made.
         attempts: u32,
+        /// Whether one of them may have taken effect.
+        maybe_committed: bool,
         /// Why the last one failed.
         #[source]
         last: RetryError,
@@ -179,6 +192,17 @@ pub enum StoreError {
         /// What the engine said.
         reason: String,
     },
+    /// FoundationDB's client said something that no variant stands for:
+    /// <https://apple.github.io/foundationdb/api-error-codes.html>.
+    #[error("FoundationDB failed: {message} (error {code})")]
+    Cluster {
+        /// FoundationDB's error number.
+        code: i32,
+        /// What it says to it.
+        message: &'static str,
+        /// Whether it said so during a commit whose outcome it does not know.
+        maybe_committed: bool,
+    },
     /// The store was closed while the commit waited; it was not carried out.
     #[error("the store is closed")]
     Closed,
@@ -189,8 +213,9 @@ impl StoreError {
     #[must_use]
     pub fn is_maybe_committed(&self) -> bool {
         match self {
-            Self::DeadlineExceeded { maybe_committed, .. } => *maybe_committed,
-            Self::RetriesExhausted { last, .. } => last.is_maybe_committed(),
+            Self::DeadlineExceeded { maybe_committed, .. }
+            | Self::RetriesExhausted { maybe_committed, .. }
+            | Self::Cluster { maybe_committed, .. } => *maybe_committed,
             Self::WriteFailed { .. } => true,
             Self::Read(_) | Self::Closed => false,
         }
@@ -224,6 +249,80 @@ pub enum OpenError {
         /// What the engine said.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// There is no cluster file.
+    #[error(
+        "cluster file {} is missing: copy it from a server of the cluster, usually /etc/foundationdb/fdb.cluster",
+        cluster_file.display()
+    )]
+    ClusterFileMissing {
+        /// Its path.
+        cluster_file: PathBuf,
+    },
+    /// The cluster file can't be read.
+    #[error("cluster file {} can't be read: check its permissions", cluster_file.display())]
+    ClusterFileUnreadable {
+        /// Its path.
+        cluster_file: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The cluster file is none.
+    #[error(
+        "cluster file {} says `{found}`, which names no cluster: it must be one line like `prod:x7Qk2@10.0.0.1:4500`; \
+         copy it from a server of the cluster",
+        cluster_file.display()
+    )]
+    ClusterFileMalformed {
+        /// Its path.
+        cluster_file: PathBuf,
+        /// What is in it, shortened.
+        found: String,
+    },
+    /// 2203 `api_version_not_supported`: the client library is older than what this program was built for.
+    #[error(
+        "libfdb_c.so speaks API versions up to {newest}, {wanted} is needed: install FoundationDB's client library \
+         of the cluster's version, at least {}.{}",
+        wanted / 100, wanted / 10 % 10
+    )]
+    ApiVersion {
+        /// The version that this program speaks.
+        wanted: i32,
+        /// The newest that the library speaks.
+        newest: i32,
+    },
+    /// No answer from the cluster.
+    #[error(
+        "no answer from the FoundationDB cluster of {} within {timeout:?}: check that its coordinators ({coordinators}) \
+         run and can be reached from here, that `fdbcli -C {} --exec status` calls it available, and that libfdb_c.so \
+         has the cluster's major and minor version",
+        cluster_file.display(), cluster_file.display()
+    )]
+    Unreachable {
+        /// Path of the cluster file.
+        cluster_file: PathBuf,
+        /// Addresses in it.
+        coordinators: String,
+        /// How long it was waited for.
+        timeout: Duration,
+    },
+    /// The database is locked (1038 `database_locked`) or its client refused the options of the address.
+    #[error("FoundationDB cluster of {} can't be used", cluster_file.display())]
+    Cluster {
+        /// Path of the cluster file.
+        cluster_file: PathBuf,
+        /// What the client said.
+        #[source]
+        source: Box<Error>,
+    },
+    /// FoundationDB's client did not start.
+    #[error("FoundationDB's client did not start: {message} (error {code})")]
+    Client {
+        /// FoundationDB's error number.
+        code: i32,
+        /// What it says to it.
+        message: &'static str,
     },
     /// The address names a backend that this build does not have.
     #[error(

@@ -33,9 +33,12 @@ mod answer;
 mod backend;
 mod embedded;
 mod error;
+#[cfg(feature = "fdb")]
+mod fdb;
 pub mod limits;
 mod options;
 mod range;
+mod size;
 mod store;
 mod transaction;
 mod watch;
@@ -44,7 +47,7 @@ pub use foundationdb_tuple as tuple;
 pub use foundationdb_tuple::{Subspace, Versionstamp};
 
 pub use crate::{
-    address::{AddressError, Durability, EmbeddedAddress, StoreAddress},
+    address::{AddressError, Durability, EmbeddedAddress, FdbAddress, StoreAddress},
     error::{CallerError, Error, OpenError, RetryError, StoreError},
     options::RunOptions,
     range::{KeySelector, KeyValue, Range, RangeBatch, Rows},

@@ -9,8 +9,8 @@ pub const KEY_BYTES_MAX: usize = 10_000;
 /// Longest value, in bytes (FoundationDB: `value_too_large`).
 pub const VALUE_BYTES_MAX: usize = 100_000;
 
-/// Keys and values written plus both ends of every conflict range, in bytes, summed over one transaction
-/// (FoundationDB: `transaction_too_large`).
+/// Keys and values written plus both ends of every conflict range, in bytes, summed over one transaction, with some
+/// 50 bytes for each write and 24 for each read (FoundationDB: `transaction_too_large`).
 pub const TRANSACTION_BYTES_MAX: usize = 10_000_000;
 
 /// Age at which a transaction can neither read nor commit, counted from its first read (FoundationDB:
@@ -23,6 +23,9 @@ pub const SYSTEM_KEY_PREFIX: u8 = 0xff;
 
 /// Watches that wait at once, over all transactions of a store (FoundationDB's default: 10 000).
 pub const WATCHES_MAX: usize = 10_000;
+
+/// How long [`crate::Store::open`] waits for a FoundationDB cluster, and [`crate::Store::get`] for a value from it.
+pub const CLUSTER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes of a versionstamp that the store fills in: commit version (8) and order within its group (2),
 /// both big-endian.

@@ -5,8 +5,11 @@
 //!
 //! Invariant: a closure's result is given back only after the commit of the very attempt that made it.
 
+#[cfg(test)]
+mod faults;
+
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     future::Future,
     pin::{Pin, pin},
     sync::Arc,
@@ -18,7 +21,7 @@ use bytes::Bytes;
 
 use crate::{
     address::StoreAddress,
-    backend::Backend,
+    backend::{Access, Backend},
     embedded::Embedded,
     error::{Error, OpenError, RetryError, StoreError},
     options::RunOptions,
@@ -33,25 +36,31 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store at `address`; an embedded one is made when it is missing. Blocks: call it before the
-    /// workers start.
+    /// Opens the store at `address`; an embedded one is made when it is missing, and a FoundationDB cluster must answer
+    /// within [`crate::limits::CLUSTER_TIMEOUT`]. Blocks: call it before the workers start.
     ///
     /// # Errors
-    /// [`OpenError::Locked`] when it is open already; see [`OpenError`].
+    /// [`OpenError::Locked`] when an embedded one is open already, [`OpenError::Unreachable`] when a cluster does not
+    /// answer; see [`OpenError`].
     pub fn open(address: &StoreAddress) -> Result<Self, OpenError> {
         match address {
             StoreAddress::Embedded(embedded) => Ok(Self { backend: Arc::new(Embedded::open(embedded)?) }),
-            StoreAddress::Fdb { .. } => {
+            #[cfg(feature = "fdb")]
+            StoreAddress::Fdb(fdb) => Ok(Self { backend: Arc::new(crate::fdb::Fdb::open(fdb)?) }),
+            #[cfg(not(feature = "fdb"))]
+            StoreAddress::Fdb(_) => {
                 Err(OpenError::FeatureMissing { address: address.to_string(), feature: "fdb" })
             }
         }
     }
 
     /// The newest committed value of one key: a transaction of a single read. On the embedded backend it
-    /// completes on the first poll.
+    /// completes on the first poll; on FoundationDB those that begin in one turn of a worker's loop share a read
+    /// version, and none takes longer than [`crate::limits::CLUSTER_TIMEOUT`].
     ///
     /// # Errors
-    /// [`crate::CallerError`] for a key outside [`crate::limits`], [`StoreError::Read`].
+    /// [`crate::CallerError`] for a key outside [`crate::limits`], [`StoreError::Read`],
+    /// [`StoreError::DeadlineExceeded`], [`StoreError::Cluster`].
     pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
         check_key(key)?;
         self.backend.get(key).await
@@ -69,7 +78,8 @@ impl Store {
         F: AsyncFn(Snapshot<'_>) -> Result<T, E>,
         E: From<Error>,
     {
-        self.run(options, async |transaction| work(transaction.snapshot()).await).await
+        let work = async |transaction: &Transaction| work(transaction.snapshot()).await;
+        self.bounded(options, Access::ReadOnly, work).await
     }
 
     /// Runs `work` in a transaction, commits it, and runs it again from the start when that failed for a
@@ -89,44 +99,26 @@ impl Store {
         F: AsyncFn(&Transaction) -> Result<T, E>,
         E: From<Error>,
     {
+        self.bounded(options, Access::ReadWrite, work).await
+    }
+
+    async fn bounded<T, E, F>(&self, options: &RunOptions, access: Access, work: F) -> Result<T, E>
+    where
+        F: AsyncFn(&Transaction) -> Result<T, E>,
+        E: From<Error>,
+    {
         let progress = Progress::default();
-        let attempts = pin!(self.attempts(options, &progress, work));
+        let transaction = Transaction::new(self.backend.begin(options, access));
+        let attempts = pin!(attempts(transaction, options, &progress, work));
         match (Within { future: attempts, timeout: options.timeout, timer: None }).await {
             Some(result) => result,
             None => Err(Error::from(StoreError::DeadlineExceeded {
                 timeout: options.timeout,
                 attempts: progress.attempts.get(),
                 maybe_committed: progress.maybe_committed.get(),
+                last: progress.last.take(),
             })
             .into()),
-        }
-    }
-
-    async fn attempts<T, E, F>(&self, options: &RunOptions, progress: &Progress, work: F) -> Result<T, E>
-    where
-        F: AsyncFn(&Transaction) -> Result<T, E>,
-        E: From<Error>,
-    {
-        let mut transaction = Transaction::new(self.backend.begin(options));
-        loop {
-            progress.attempts.set(progress.attempts.get() + 1);
-            let failure = match work(&transaction).await {
-                Ok(value) => {
-                    progress.maybe_committed.set(true);
-                    match transaction.commit().await {
-                        Ok(()) => return Ok(value),
-                        Err(Error::Retry(failure)) => failure,
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                Err(error) => match transaction.take_failure() {
-                    Some(failure) => failure,
-                    None => return Err(error),
-                },
-            };
-            progress.maybe_committed.set(failure.is_maybe_committed());
-            may_retry(options, progress.attempts.get(), &failure)?;
-            transaction.on_error(failure).await?;
         }
     }
 }
@@ -142,14 +134,53 @@ impl std::fmt::Debug for Store {
 struct Progress {
     attempts: Cell<u32>,
     maybe_committed: Cell<bool>,
+    last: RefCell<Option<RetryError>>,
 }
 
-fn may_retry(options: &RunOptions, attempts: u32, failure: &RetryError) -> Result<(), Error> {
+async fn attempts<T, E, F>(
+    mut transaction: Transaction,
+    options: &RunOptions,
+    progress: &Progress,
+    work: F,
+) -> Result<T, E>
+where
+    F: AsyncFn(&Transaction) -> Result<T, E>,
+    E: From<Error>,
+{
+    let mut unknown = false;
+    loop {
+        progress.attempts.set(progress.attempts.get() + 1);
+        let failure = match work(&transaction).await {
+            Ok(value) => {
+                progress.maybe_committed.set(true);
+                match transaction.commit().await {
+                    Ok(()) => return Ok(value),
+                    Err(Error::Retry(failure)) => failure,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(error) => match transaction.take_failure() {
+                Some(failure) => failure,
+                None => return Err(error),
+            },
+        };
+        // One unknown commit makes the whole unknown, whatever the attempts after it meet.
+        unknown |= failure.is_maybe_committed();
+        progress.maybe_committed.set(unknown);
+        progress.last.replace(Some(failure.clone()));
+        may_retry(options, progress, &failure)?;
+        transaction.on_error(failure).await?;
+    }
+}
+
+fn may_retry(options: &RunOptions, progress: &Progress, failure: &RetryError) -> Result<(), Error> {
     if failure.is_maybe_committed() && !options.idempotent {
         return Err(failure.clone().into());
     }
+    let attempts = progress.attempts.get();
     if attempts > options.retries_max {
-        return Err(StoreError::RetriesExhausted { attempts, last: failure.clone() }.into());
+        let maybe_committed = progress.maybe_committed.get();
+        return Err(StoreError::RetriesExhausted { attempts, maybe_committed, last: failure.clone() }.into());
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 //!
 //! Invariant: nothing gets to a backend that FoundationDB would refuse for its size or its key.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use bytes::Bytes;
 
@@ -33,11 +33,13 @@ pub struct Transaction {
     /// The first retryable failure of this attempt: the closure may wrap it in an error of its own, and the
     /// retry loop still has to know.
     failure: RefCell<Option<RetryError>>,
+    /// Whether this attempt read what a versionstamp will decide: FoundationDB does not commit it then.
+    unreadable: Cell<bool>,
 }
 
 impl Transaction {
     pub(crate) fn new(backend: Box<dyn BackendTransaction>) -> Self {
-        Self { backend, failure: RefCell::new(None) }
+        Self { backend, failure: RefCell::new(None), unreadable: Cell::new(false) }
     }
 
     /// Reads that are not checked for conflicts. They still see this transaction's own writes.
@@ -165,7 +167,8 @@ impl Transaction {
     }
 
     /// Waits for the value of `key` to become another than it is in this transaction: return it from the
-    /// closure, await it after `run`. Not a read: it never conflicts.
+    /// closure, await it after `run`. On the embedded backend it never conflicts; on FoundationDB it counts as a read of
+    /// the key, so a transaction that also writes runs again when the key changed meanwhile.
     ///
     /// # Errors
     /// See [`Transaction`]; [`CallerError::TooManyWatches`] above [`limits::WATCHES_MAX`].
@@ -181,11 +184,15 @@ impl Transaction {
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), Error> {
+        if self.unreadable.get() {
+            return Err(CallerError::AccessedUnreadable.into());
+        }
         self.backend.commit().await
     }
 
     pub(crate) async fn on_error(&mut self, error: RetryError) -> Result<(), Error> {
         self.failure.replace(None);
+        self.unreadable.set(false);
         self.backend.on_error(error).await
     }
 
@@ -204,8 +211,12 @@ impl Transaction {
     }
 
     fn note<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
-        if let Err(Error::Retry(error)) = &result {
-            self.failure.borrow_mut().get_or_insert_with(|| error.clone());
+        match &result {
+            Err(Error::Retry(error)) => {
+                self.failure.borrow_mut().get_or_insert_with(|| error.clone());
+            }
+            Err(Error::Caller(CallerError::AccessedUnreadable)) => self.unreadable.set(true),
+            _ => {}
         }
         result
     }

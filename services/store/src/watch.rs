@@ -43,23 +43,39 @@ impl Future for Watch {
 /// Gives [`CallerError::NoCommitVersion`] when the transaction wrote nothing.
 #[must_use = "the stamp comes when it is awaited after the commit"]
 pub struct CommitStamp {
-    stamp: tokio::sync::oneshot::Receiver<Result<[u8; limits::STAMP_BYTES], Error>>,
+    stamp: Stamp,
+}
+
+type Stamped = Result<[u8; limits::STAMP_BYTES], Error>;
+
+enum Stamp {
+    /// The committer sends it.
+    Sent(tokio::sync::oneshot::Receiver<Stamped>),
+    /// The backend's client has a future of its own.
+    #[cfg_attr(not(feature = "fdb"), expect(dead_code, reason = "the embedded backend sends it"))]
+    Later(Pin<Box<dyn Future<Output = Stamped> + Send>>),
 }
 
 impl CommitStamp {
-    pub(crate) fn new(
-        stamp: tokio::sync::oneshot::Receiver<Result<[u8; limits::STAMP_BYTES], Error>>,
-    ) -> Self {
-        Self { stamp }
+    pub(crate) fn new(stamp: tokio::sync::oneshot::Receiver<Stamped>) -> Self {
+        Self { stamp: Stamp::Sent(stamp) }
+    }
+
+    #[cfg(feature = "fdb")]
+    pub(crate) fn later(stamp: impl Future<Output = Stamped> + Send + 'static) -> Self {
+        Self { stamp: Stamp::Later(Box::pin(stamp)) }
     }
 }
 
 impl Future for CommitStamp {
-    type Output = Result<[u8; limits::STAMP_BYTES], Error>;
+    type Output = Stamped;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.stamp)
-            .poll(context)
-            .map(|received| received.unwrap_or_else(|_| Err(CallerError::NotCommitted.into())))
+        match &mut self.stamp {
+            Stamp::Sent(stamp) => Pin::new(stamp)
+                .poll(context)
+                .map(|received| received.unwrap_or_else(|_| Err(CallerError::NotCommitted.into()))),
+            Stamp::Later(stamp) => stamp.as_mut().poll(context),
+        }
     }
 }

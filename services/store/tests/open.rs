@@ -1,6 +1,6 @@
 //! Opening: what is made, what is refused, what is kept.
 
-#![allow(clippy::unwrap_used, reason = "tests fail by panic")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panic and say why they skip")]
 
 use std::{error::Error as _, fs, future::Future, task::Poll};
 
@@ -59,6 +59,7 @@ fn a_file_in_place_of_the_directory_is_refused() {
     assert!(matches!(refused, OpenError::Directory { .. }) && refused.source().is_some(), "{refused}");
 }
 
+#[cfg(not(feature = "fdb"))]
 #[test]
 fn foundationdb_is_refused_with_the_feature_that_is_missing() {
     let refused = Store::open(&"fdb:/etc/foundationdb/fdb.cluster".parse().unwrap()).unwrap_err();
@@ -66,6 +67,45 @@ fn foundationdb_is_refused_with_the_feature_that_is_missing() {
     assert!(
         text.contains("`fdb:/etc/foundationdb/fdb.cluster`") && text.contains("--features fdb"),
         "{text}"
+    );
+}
+
+/// Needs no cluster: FoundationDB's client is not asked.
+#[cfg(feature = "fdb")]
+#[test]
+fn a_cluster_file_that_is_none_is_refused_with_its_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("fdb.cluster");
+    let open = || {
+        let refused = Store::open(&format!("fdb:{}", file.display()).parse().unwrap()).unwrap_err();
+        assert!(refused.to_string().contains(file.to_str().unwrap()), "{refused}");
+        refused
+    };
+    assert!(matches!(open(), OpenError::ClusterFileMissing { .. }));
+    fs::write(&file, "127.0.0.1:4500").unwrap();
+    let refused = open();
+    assert!(matches!(&refused, OpenError::ClusterFileMalformed { found, .. } if found == "127.0.0.1:4500"));
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert!(matches!(open(), OpenError::ClusterFileUnreadable { .. }));
+}
+
+/// A cluster that is not there. Needs the client library, which the stand-in of a build check is not.
+#[cfg(feature = "fdb")]
+#[test]
+fn a_cluster_that_does_not_answer_is_refused_in_time_with_its_coordinators() {
+    if std::env::var("FDB_CLUSTER_FILE").is_err() {
+        println!("SKIPPED: FDB_CLUSTER_FILE is not set");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("fdb.cluster");
+    // The discard port: nobody coordinates there.
+    fs::write(&file, "nobody:none@127.0.0.1:9").unwrap();
+    let refused = Store::open(&format!("fdb:{}", file.display()).parse().unwrap()).unwrap_err();
+    assert!(
+        matches!(&refused, OpenError::Unreachable { coordinators, .. } if coordinators == "127.0.0.1:9"),
+        "{refused}"
     );
 }
 

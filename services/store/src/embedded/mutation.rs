@@ -2,6 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::size;
+
 /// One write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mutation {
@@ -25,10 +27,10 @@ impl Mutation {
         match self {
             Self::Set { key, value }
             | Self::SetStampedKey { key, value, .. }
-            | Self::SetStampedValue { key, value, .. } => 3 * key.len() + 1 + value.len(),
-            Self::Add { key, operand } => 3 * key.len() + 1 + operand.len(),
-            Self::Clear { key } => 3 * key.len() + 1,
-            Self::ClearRange { begin, end } => 2 * (begin.len() + end.len()),
+            | Self::SetStampedValue { key, value, .. }
+            | Self::Add { key, operand: value } => size::key_write(key.len(), value.len()),
+            Self::Clear { key } => size::key_write(key.len(), 0),
+            Self::ClearRange { begin, end } => size::range_write(begin.len(), end.len()),
         }
     }
 }

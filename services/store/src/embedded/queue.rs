@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::mutation::Mutation;
 use crate::{
     error::{Error, RetryError, StoreError},
-    limits,
+    limits, size,
 };
 
 /// What a transaction asks the committer for.
@@ -45,8 +45,8 @@ impl ReadRange {
     /// What it counts towards [`limits::TRANSACTION_BYTES_MAX`]: both its ends.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Key(key) => 2 * key.len() + 1,
-            Self::Range(begin, end) => begin.len() + end.len(),
+            Self::Key(key) => size::key_read(key.len()),
+            Self::Range(begin, end) => size::range_read(begin.len(), end.len()),
         }
     }
 }

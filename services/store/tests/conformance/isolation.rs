@@ -204,7 +204,7 @@ pub(crate) async fn retries_end(place: &Place) {
     let error = result.unwrap_err();
     let expected = matches!(
         &error,
-        Error::Store(StoreError::RetriesExhausted { attempts: 4, last: RetryError::Conflict })
+        Error::Store(StoreError::RetriesExhausted { attempts: 4, last: RetryError::Conflict, .. })
     );
     assert!(expected && attempts == 4 && !error.is_maybe_committed(), "{error}");
     assert_eq!(place.get("mine").await, None);

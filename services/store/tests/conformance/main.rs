@@ -1,7 +1,9 @@
-//! What every backend must do, as tests that take a store. Runs on the embedded one; a backend joins with one
-//! more module below that says how to get a [`Place`].
+//! What every backend must do, as tests that take a store: unchanged on the embedded one, and with the feature `fdb` on
+//! the cluster of `FDB_CLUSTER_FILE`. Commits whose outcome is unknown are in `src/store/faults.rs`, which loses their
+//! answers; two processes at once in `tests/processes.rs`.
 //!
-//! Invariant: a test uses only keys inside its own subspace, so that tests share a cluster.
+//! Invariant: a test uses only keys inside its own subspace, so that tests share a cluster; what it leaves there is
+//! cleared, whether it failed or not.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panic and print their seed")]
 
@@ -27,9 +29,48 @@ pub(crate) struct Place {
 
 enum Clock {
     Virtual,
+    #[cfg(feature = "fdb")]
+    Real,
 }
 
 impl Place {
+    fn embedded() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let address = format!("embedded:{}", dir.path().display()).parse().unwrap();
+        let store = Store::open(&address).unwrap();
+        Self { store, keys: "conformance".into(), clock: Clock::Virtual, _dir: Some(dir) }
+    }
+
+    /// A place of this run on the cluster, or `None` without one.
+    #[cfg(feature = "fdb")]
+    fn on_cluster(test: &str) -> Option<Self> {
+        let Ok(file) = std::env::var("FDB_CLUSTER_FILE") else {
+            println!("SKIPPED: FDB_CLUSTER_FILE is not set");
+            return None;
+        };
+        let store = Store::open(&format!("fdb:{file}").parse().unwrap()).unwrap();
+        let keys = Subspace::from(("store-conformance", fastrand::u64(..), test));
+        Some(Self { store, keys, clock: Clock::Real, _dir: None })
+    }
+
+    /// Runs `test` here, then removes what it wrote.
+    #[cfg(feature = "fdb")]
+    async fn cleared_after(self, test: impl AsyncFnOnce(&Self) + 'static) {
+        let place = std::rc::Rc::new(self);
+        let tested = std::rc::Rc::clone(&place);
+        // A task, because a panic in it comes out as a result.
+        let tasks = tokio::task::LocalSet::new();
+        let task = tasks.spawn_local(async move { test(&tested).await });
+        let result = tasks.run_until(task).await;
+        let all = store::Range::prefix(place.keys.bytes());
+        let clear = async |tx: &store::Transaction| tx.clear_range(&all.begin.key, &all.end.key);
+        let cleared = place.store.run(&PATIENT, clear).await;
+        if let Err(panicked) = result {
+            std::panic::resume_unwind(panicked.into_panic());
+        }
+        cleared.unwrap();
+    }
+
     pub(crate) fn key(&self, name: &str) -> Vec<u8> {
         self.keys.pack(&(name,))
     }
@@ -42,6 +83,9 @@ impl Place {
                 tokio::time::advance(time).await;
                 tokio::time::resume();
             }
+            // Nothing but time tells when a cluster forgets a version.
+            #[cfg(feature = "fdb")]
+            Clock::Real => tokio::time::sleep(time).await,
         }
     }
 
@@ -86,19 +130,25 @@ pub(crate) type Outcome = Result<(), Error>;
 macro_rules! conformance {
     ($($module:ident: $($test:ident),+;)+) => {
         mod embedded {
-            use super::{Clock, Place};
-
-            async fn place() -> Place {
-                let dir = tempfile::tempdir().unwrap();
-                let address = format!("embedded:{}", dir.path().display()).parse().unwrap();
-                let store = store::Store::open(&address).unwrap();
-                Place { store, keys: "conformance".into(), clock: Clock::Virtual, _dir: Some(dir) }
-            }
+            use super::Place;
 
             $($(
                 #[tokio::test]
                 async fn $test() {
-                    super::$module::$test(&place().await).await;
+                    super::$module::$test(&Place::embedded()).await;
+                }
+            )+)+
+        }
+
+        #[cfg(feature = "fdb")]
+        mod fdb {
+            use super::Place;
+
+            $($(
+                #[tokio::test]
+                async fn $test() {
+                    let Some(place) = Place::on_cluster(stringify!($test)) else { return };
+                    place.cleared_after(async |place| super::$module::$test(place).await).await;
                 }
             )+)+
         }

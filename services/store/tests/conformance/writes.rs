@@ -138,6 +138,8 @@ pub(crate) async fn a_stamp_is_unreadable_before_its_commit(place: &Place) {
         tx.set_versionstamped_key(&key, b"")
     };
     place.store.run(&PATIENT, append).await.unwrap();
+    // Older clients hold a key of the very version that is read at for one that may still come.
+    place.set("between", b"").await;
     let read = place.store.run(&PATIENT, async |tx| {
         tx.read_version().await?;
         append(tx).await?;
@@ -146,9 +148,11 @@ pub(crate) async fn a_stamp_is_unreadable_before_its_commit(place: &Place) {
         assert_eq!(refusal(tx.range(Range::subspace(&log)).await), CallerError::AccessedUnreadable);
         tx.set_versionstamped_value(&place.key("v"), &[0; 14])?;
         assert_eq!(refusal(tx.get(&place.key("v")).await), CallerError::AccessedUnreadable);
-        tx.get(&place.key("w")).await
+        assert_eq!(tx.get(&place.key("w")).await?, None);
+        tx.set(&place.key("w"), b"x")
     });
-    assert_eq!(read.await.unwrap(), None);
+    assert_eq!(refusal(read.await), CallerError::AccessedUnreadable, "and is not committed");
+    assert_eq!(place.get("w").await, None);
 }
 
 pub(crate) async fn only_a_committed_write_has_a_stamp(place: &Place) {

@@ -1,0 +1,122 @@
+//! Point reads: those that begin in one turn of a worker's loop share a transaction, so a read version.
+//!
+//! A request for a version costs a round trip, and a transaction some microseconds of the one network thread that
+//! serves the whole process; a worker reads for hundreds of requests in a turn.
+//!
+//! A read joins the turn that is open on its thread and yields once. When the loop comes back to the first of them, the
+//! turn is closed and only then asks for its version. So the version is newer than the beginning of each of its reads,
+//! and a read sees everything that was acknowledged before it began; joining one whose version is on its way already
+//! would break that.
+//!
+//! Invariant: a turn that is in [`OPEN`] has no transaction yet.
+
+use std::{
+    cell::{OnceCell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use foundationdb::{FdbError, FdbResult, Transaction, options::TransactionOption};
+
+use super::{
+    Cluster,
+    failure::{self, During, Run},
+    milliseconds,
+    transaction::value,
+};
+use crate::{backend::Access, error::Error, limits};
+
+thread_local! {
+    /// The open turns of this thread's loop, one for each cluster that it reads.
+    static OPEN: RefCell<Vec<Rc<Turn>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Reads that began in one turn.
+struct Turn {
+    /// Which cluster: its address, compared only.
+    cluster: *const Cluster,
+    transaction: OnceCell<FdbResult<Transaction>>,
+}
+
+/// The newest value of `key`, as of a moment after this call.
+pub(crate) async fn get(cluster: &Arc<Cluster>, key: &[u8]) -> Result<Option<Bytes>, Error> {
+    let began = Instant::now();
+    let turn = Turn::join(cluster);
+    tokio::task::yield_now().await;
+    let read = match turn.transaction(cluster) {
+        Ok(transaction) => transaction.get(key, true).await,
+        Err(error) => Err(error),
+    };
+    match read {
+        Ok(found) => Ok(found.map(value)),
+        Err(error) if error.is_retryable() => again(cluster, key, error, began).await,
+        Err(error) => Err(failed(error, 1)),
+    }
+}
+
+impl Turn {
+    fn join(cluster: &Arc<Cluster>) -> Rc<Self> {
+        let cluster = Arc::as_ptr(cluster);
+        OPEN.with_borrow_mut(|open| {
+            if let Some(turn) = open.iter().find(|turn| turn.cluster == cluster) {
+                return Rc::clone(turn);
+            }
+            let turn = Rc::new(Self { cluster, transaction: OnceCell::new() });
+            open.push(Rc::clone(&turn));
+            turn
+        })
+    }
+
+    /// Closes the turn, if nobody has, and gives its transaction.
+    fn transaction(&self, cluster: &Cluster) -> FdbResult<&Transaction> {
+        let transaction = self.transaction.get_or_init(|| {
+            OPEN.with_borrow_mut(|open| open.retain(|turn| !std::ptr::eq(&raw const **turn, self)));
+            begin(cluster)
+        });
+        transaction.as_ref().map_err(|error| *error)
+    }
+}
+
+fn begin(cluster: &Cluster) -> FdbResult<Transaction> {
+    let transaction = cluster.begin()?;
+    set_options(cluster, &transaction)?;
+    Ok(transaction)
+}
+
+fn set_options(cluster: &Cluster, transaction: &Transaction) -> FdbResult<()> {
+    // It writes nothing, so there is nothing of its own to be looked up before each read.
+    transaction.set_option(TransactionOption::ReadYourWritesDisable)?;
+    cluster.set_access(transaction, Access::ReadOnly)
+}
+
+/// Reads alone, after FoundationDB's own pause: `on_error` on the shared transaction would end the reads of others.
+async fn again(
+    cluster: &Cluster,
+    key: &[u8],
+    mut error: FdbError,
+    began: Instant,
+) -> Result<Option<Bytes>, Error> {
+    let mut attempts = 1;
+    let read = async {
+        let mut transaction = cluster.begin()?;
+        let left = limits::CLUSTER_TIMEOUT.saturating_sub(began.elapsed());
+        transaction.set_option(TransactionOption::Timeout(milliseconds(left)))?;
+        loop {
+            transaction = transaction.on_error(error).await?;
+            attempts += 1;
+            set_options(cluster, &transaction)?;
+            match transaction.get(key, true).await {
+                Err(next) if next.is_retryable() => error = next,
+                result => return result,
+            }
+        }
+    };
+    let found = read.await;
+    found.map(|found| found.map(value)).map_err(|error| failed(error, attempts))
+}
+
+fn failed(error: FdbError, attempts: u32) -> Error {
+    failure::explained(error, During::Read, &Run { attempts, ..Run::point() })
+}

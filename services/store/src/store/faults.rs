@@ -1,0 +1,209 @@
+//! Commits whose answer is lost, made on purpose: a backend that wraps another and loses answers by a script.
+//!
+//! A cluster loses them when it dies or is cut off in the middle of a commit (README.md says how to provoke it); the
+//! embedded store never does. What [`Store::run`] makes of them must be the same on both, so the script runs on both.
+
+use std::{cell::Cell, collections::VecDeque, sync::Mutex};
+
+use super::*;
+use crate::{
+    CommitStamp, KeySelector, Range, RangeBatch, Watch,
+    answer::Answer,
+    backend::{BackendTransaction, Reads},
+};
+
+#[derive(Clone, Copy)]
+enum Fault {
+    /// Committed, but the answer is lost.
+    AnswerLost,
+    /// Never arrived, which looks the same from here.
+    NeverArrived,
+    /// Another transaction was faster.
+    Conflict,
+}
+
+struct Faulty {
+    inner: Arc<dyn Backend>,
+    script: Arc<Mutex<VecDeque<Fault>>>,
+}
+
+struct FaultyTransaction {
+    inner: Box<dyn BackendTransaction>,
+    script: Arc<Mutex<VecDeque<Fault>>>,
+}
+
+impl Backend for Faulty {
+    fn begin(&self, options: &RunOptions, access: Access) -> Box<dyn BackendTransaction> {
+        Box::new(FaultyTransaction {
+            inner: self.inner.begin(options, access),
+            script: Arc::clone(&self.script),
+        })
+    }
+
+    fn get<'a>(&'a self, key: &'a [u8]) -> Answer<'a, Option<Bytes>> {
+        self.inner.get(key)
+    }
+}
+
+impl BackendTransaction for FaultyTransaction {
+    fn read_version(&self) -> Answer<'_, u64> {
+        self.inner.read_version()
+    }
+
+    fn get(&self, key: &[u8], reads: Reads) -> Answer<'_, Option<Bytes>> {
+        self.inner.get(key, reads)
+    }
+
+    fn select(&self, selector: &KeySelector, reads: Reads) -> Answer<'_, Bytes> {
+        self.inner.select(selector, reads)
+    }
+
+    fn range(&self, range: &Range, reads: Reads) -> Answer<'_, RangeBatch> {
+        self.inner.range(range, reads)
+    }
+
+    fn set(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.inner.set(key, value)
+    }
+
+    fn clear(&self, key: &[u8]) -> Result<(), Error> {
+        self.inner.clear(key)
+    }
+
+    fn clear_range(&self, begin: &[u8], end: &[u8]) -> Result<(), Error> {
+        self.inner.clear_range(begin, end)
+    }
+
+    fn add(&self, key: &[u8], operand: &[u8]) -> Result<(), Error> {
+        self.inner.add(key, operand)
+    }
+
+    fn set_versionstamped_key(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.inner.set_versionstamped_key(key, value)
+    }
+
+    fn set_versionstamped_value(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.inner.set_versionstamped_value(key, value)
+    }
+
+    fn versionstamp(&self) -> CommitStamp {
+        self.inner.versionstamp()
+    }
+
+    fn watch(&self, key: &[u8]) -> Result<Watch, Error> {
+        self.inner.watch(key)
+    }
+
+    fn commit(&mut self) -> Answer<'_, ()> {
+        let fault = self.script.lock().unwrap().pop_front();
+        match fault {
+            None => self.inner.commit(),
+            Some(Fault::AnswerLost) => Answer::later(async {
+                self.inner.commit().await?;
+                Err(RetryError::CommitUnknownResult.into())
+            }),
+            Some(Fault::NeverArrived) => Err(RetryError::CommitUnknownResult.into()).into(),
+            Some(Fault::Conflict) => Err(RetryError::Conflict.into()).into(),
+        }
+    }
+
+    fn on_error(&mut self, error: RetryError) -> Answer<'_, ()> {
+        self.inner.on_error(error)
+    }
+}
+
+/// What became of a transaction that adds 1 to a counter of 0.
+struct Outcome {
+    result: Result<(), Error>,
+    attempts: u32,
+    counter: u64,
+}
+
+/// Runs it on `store` with these faults in its commits.
+async fn add_one(store: &Store, options: &RunOptions, faults: &[Fault]) -> Outcome {
+    let script = Arc::new(Mutex::new(faults.iter().copied().collect()));
+    let faulty = Store { backend: Arc::new(Faulty { inner: Arc::clone(&store.backend), script }) };
+    let key = crate::Subspace::from("store-faults").pack(&(fastrand::u64(..),));
+    let attempts = Cell::new(0);
+    let add = async |tx: &Transaction| {
+        attempts.set(attempts.get() + 1);
+        tx.add(&key, &1u64.to_le_bytes())
+    };
+    let result = faulty.run(options, add).await;
+    let counter = store.get(&key).await.unwrap();
+    let counter = counter.map_or(0, |value| u64::from_le_bytes(value.as_ref().try_into().unwrap()));
+    store.run(&RunOptions::default(), async |tx| tx.clear(&key)).await.unwrap();
+    Outcome { result, attempts: attempts.get(), counter }
+}
+
+async fn an_unknown_commit_is_reported_and_not_tried_again(store: &Store) {
+    let once = RunOptions::default();
+    for (fault, counter) in [(Fault::AnswerLost, 1), (Fault::NeverArrived, 0)] {
+        let outcome = add_one(store, &once, &[fault]).await;
+        let error = outcome.result.unwrap_err();
+        assert!(matches!(error, Error::Retry(RetryError::CommitUnknownResult)), "{error}");
+        assert!(error.is_maybe_committed());
+        assert_eq!((outcome.attempts, outcome.counter), (1, counter));
+    }
+}
+
+async fn an_idempotent_one_is_tried_again(store: &Store) {
+    let idempotent = RunOptions::default().idempotent();
+    // An add is not idempotent: that it counts twice shows what the promise is needed for.
+    for (fault, counter) in [(Fault::AnswerLost, 2), (Fault::NeverArrived, 1)] {
+        let outcome = add_one(store, &idempotent, &[fault]).await;
+        assert!(outcome.result.is_ok(), "{:?}", outcome.result);
+        assert_eq!((outcome.attempts, outcome.counter), (2, counter));
+    }
+}
+
+async fn an_unknown_commit_is_remembered_when_later_attempts_fail(store: &Store) {
+    let options = RunOptions::default().idempotent().retries_max(1);
+    let outcome = add_one(store, &options, &[Fault::AnswerLost, Fault::Conflict]).await;
+    let error = outcome.result.unwrap_err();
+    let expected = matches!(
+        &error,
+        Error::Store(StoreError::RetriesExhausted { attempts: 2, last: RetryError::Conflict, .. })
+    );
+    assert!(expected && error.is_maybe_committed(), "{error}");
+    assert_eq!(outcome.counter, 1);
+
+    let outcome = add_one(store, &options, &[Fault::Conflict, Fault::Conflict]).await;
+    assert!(!outcome.result.unwrap_err().is_maybe_committed());
+}
+
+macro_rules! on_every_backend {
+    ($($test:ident),+) => {
+        mod embedded {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    let dir = tempfile::tempdir().unwrap();
+                    let address = format!("embedded:{}", dir.path().display());
+                    super::$test(&crate::Store::open(&address.parse().unwrap()).unwrap()).await;
+                }
+            )+
+        }
+
+        #[cfg(feature = "fdb")]
+        mod fdb {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    let Ok(file) = std::env::var("FDB_CLUSTER_FILE") else {
+                        println!("SKIPPED: FDB_CLUSTER_FILE is not set");
+                        return;
+                    };
+                    let address = format!("fdb:{file}");
+                    super::$test(&crate::Store::open(&address.parse().unwrap()).unwrap()).await;
+                }
+            )+
+        }
+    };
+}
+
+on_every_backend!(
+    an_unknown_commit_is_reported_and_not_tried_again,
+    an_idempotent_one_is_tried_again,
+    an_unknown_commit_is_remembered_when_later_attempts_fail
+);
