@@ -10,6 +10,8 @@ Examples:
       Joins the terminator at port 5555 and serves /profiles from a store in that directory.
   profile --bus-listen ipc:///run/profile.sock --store embedded:data --workers 2 --statsd 127.0.0.1:8125
       Waits for askers at a Unix socket.
+  profile --bus-dial tcp://127.0.0.1:5555 --store fdb:/etc/foundationdb/fdb.cluster
+      The same on a FoundationDB cluster; any number of instances may serve. Needs a build with --features fdb.
   profile --store embedded:data load members.jsonl
       Loads one JSON object per line; run it again to go on where it was stopped.
 
@@ -23,7 +25,7 @@ pub struct Args {
     #[command(flatten)]
     pub host: Options,
 
-    /// Where the profiles are kept: embedded:DIR.
+    /// Where the profiles are kept: embedded:DIR, or fdb:CLUSTER_FILE in a build with FoundationDB.
     #[arg(long, value_name = "ADDRESS", global = true)]
     pub store: Option<StoreAddress>,
 

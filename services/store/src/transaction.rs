@@ -140,12 +140,13 @@ impl Transaction {
 
     /// Sets a key into which the commit puts its versionstamp. `key` comes from
     /// [`crate::Subspace::pack_with_versionstamp`]: its last 4 bytes are the offset (little-endian) at which the
-    /// 10 bytes go, and are not part of the key.
+    /// 10 bytes go; they count towards [`limits::KEY_BYTES_MAX`], but are not part of the key.
     ///
     /// # Errors
     /// See [`Transaction`]; [`CallerError::StampOffset`] when the stamp does not fit.
     pub fn set_versionstamped_key(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         check_key(&key[..stamp_offset(key)?.1])?;
+        check_key_len(key)?;
         check_value(value)?;
         self.backend.set_versionstamped_key(key, value)
     }
@@ -157,7 +158,8 @@ impl Transaction {
     /// See [`Transaction`]; [`CallerError::StampOffset`] when the stamp does not fit.
     pub fn set_versionstamped_value(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         check_key(key)?;
-        check_value(&value[..stamp_offset(value)?.1])?;
+        stamp_offset(value)?;
+        check_value(value)?;
         self.backend.set_versionstamped_value(key, value)
     }
 

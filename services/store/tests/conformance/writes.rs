@@ -180,6 +180,8 @@ pub(crate) async fn a_key_has_a_limit(place: &Place) {
         assert_eq!(refusal(tx.add(&too_long, b"x")), expected);
         assert_eq!(refusal(tx.get(&too_long).await), expected);
         assert_eq!(refusal(tx.range(Range::between(&too_long, "z")).await), expected);
+        let stamped = [&longest[..longest.len() - 3], &[0; 4]].concat();
+        assert_eq!(refusal(tx.set_versionstamped_key(&stamped, b"x")), expected);
         assert_eq!(refusal(tx.set(b"\xffsystem", b"x")), CallerError::KeyOutsideLegalRange);
         assert_eq!(refusal(tx.clear_range(b"", b"\xff\xff")), CallerError::KeyOutsideLegalRange);
         assert_eq!(refusal(tx.set(b"", b"x")), CallerError::KeyEmpty);
