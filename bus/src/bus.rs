@@ -202,10 +202,11 @@ impl Bus {
 }
 
 impl Inner {
-    /// Takes one message of a pipe, of this worker or standing for another's.
-    pub(crate) fn handle_message(self: &Rc<Self>, now: Instant, pipe: PipeId, message: Bytes) {
+    /// Takes one message of a pipe, of this worker or standing for another's. True when it was a hello.
+    pub(crate) fn handle_message(self: &Rc<Self>, now: Instant, pipe: PipeId, message: Bytes) -> bool {
         let shared = (self.inboxes.len() > 1).then(|| message.clone());
         let input = self.node.borrow_mut().handle_message(now, pipe, message);
+        let is_hello = matches!(input, Input::Hello { .. } | Input::HelloRefused(_));
         match input {
             Input::Done => {}
             Input::Serve { envelope, deadline } => self.serve(pipe, envelope, deadline),
@@ -225,6 +226,7 @@ impl Inner {
                 self.share_message(pipe, shared);
             }
         }
+        is_hello
     }
 
     /// Hands an event to this worker's subscribers.
@@ -250,7 +252,10 @@ impl Inner {
     pub(crate) fn describe(&self, pipe: PipeId) -> String {
         let node = self.node.borrow();
         let hello = node.socket.pipe(pipe).and_then(|pipe| pipe.hello.as_ref());
-        let name = hello.map(|hello| format!("{}/{} at ", hello.service, hello.instance)).unwrap_or_default();
+        // A peer's own words: escaped, or they could forge lines of the log.
+        let name = hello
+            .map(|hello| format!("{}/{} at ", hello.service.escape_debug(), hello.instance.escape_debug()));
+        let name = name.unwrap_or_default();
         let others = self.others.borrow();
         format!("{name}{}", others.get(&pipe).map_or("another worker", |(from, _)| from.as_str()))
     }
@@ -258,7 +263,8 @@ impl Inner {
     fn log_hello(&self, pipe: PipeId, conflicts: &[(bus_proto::Pattern, String)]) {
         let peer = self.describe(pipe);
         for (pattern, holder) in conflicts {
-            warn!(%peer, route = %pattern, %holder, "route refused: another service holds it");
+            let (route, holder) = (pattern.to_string(), holder.escape_debug());
+            warn!(%peer, route = %route.escape_debug(), %holder, "route refused: another service holds it");
         }
         debug!(%peer, "hello");
     }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bus_proto::limits::OPENING_TIMEOUT;
+use bus_proto::limits::{HELLO_BYTE_COST, HELLO_COST, HELLO_DEBT_MAX, OPENING_TIMEOUT};
 use bus_proto::sp::Decoder;
 use bus_proto::{PipeId, SpError};
 use bytes::BytesMut;
@@ -25,6 +25,9 @@ const READ_LEN_MIN: usize = 4 << 10;
 const READ_LEN_MAX: usize = 256 << 10;
 /// Slices of one vectored write; Linux takes 1024, more than some dozens bring nothing.
 const SLICES: usize = 64;
+
+/// Reads before the other tasks of the worker get their turn.
+const READS_PER_TURN: usize = 8;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +52,13 @@ pub(crate) async fn run(inner: &Rc<Inner>, transport: Transport, from: String, d
         buffer: BytesMut::new(),
         read_len: READ_LEN_MIN,
         opening: Some(Box::pin(tokio::time::sleep(OPENING_TIMEOUT))),
+        paid_until: Instant::now(),
+        pause: None,
+        dialled,
     };
     let failure = poll_fn(|cx| pipe.poll(cx)).await;
     let is_open = pipe.decoder.is_open();
-    inner.log_end(id, &failure, is_open);
+    inner.log_end(id, &failure, is_open, pipe.dialled);
     drop(guard);
     match failure {
         Failure::Io(_) | Failure::Ended | Failure::Truncated if is_open => End::Closed,
@@ -73,12 +79,17 @@ impl Drop for Guard<'_> {
 }
 
 /// Why a connection ended.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    #[error(transparent)]
     Io(io::Error),
+    #[error(transparent)]
     Sp(SpError),
+    #[error("the peer closed it")]
     Ended,
+    #[error("the peer closed it within its opening or a message")]
     Truncated,
+    #[error("no opening within {} s", OPENING_TIMEOUT.as_secs())]
     OpeningTimeout,
 }
 
@@ -91,6 +102,11 @@ struct Pipe<'a> {
     read_len: usize,
     /// Until the peer's opening has come.
     opening: Option<Pin<Box<Sleep>>>,
+    /// When what its hellos cost is paid off.
+    paid_until: Instant,
+    /// Nothing is read until then: the peer says hello too often.
+    pause: Option<Pin<Box<Sleep>>>,
+    dialled: bool,
 }
 
 impl Pipe<'_> {
@@ -100,8 +116,8 @@ impl Pipe<'_> {
         {
             return Poll::Ready(Failure::OpeningTimeout);
         }
-        loop {
-            let read = match self.poll_read(cx) {
+        for _ in 0..READS_PER_TURN {
+            let read = match self.poll_input(cx) {
                 Poll::Ready(Ok(())) => true,
                 Poll::Ready(Err(failure)) => return Poll::Ready(failure),
                 Poll::Pending => false,
@@ -114,6 +130,17 @@ impl Pipe<'_> {
                 return Poll::Pending;
             }
         }
+        // A peer that sends without end is one of many.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads, unless the peer has to wait for its hellos; then what was left over of the last read comes first.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let Some(pause) = &mut self.pause else { return self.poll_read(cx) };
+        ready!(pause.as_mut().poll(cx));
+        self.pause = None;
+        Poll::Ready(self.dispatch().map_err(Failure::Sp))
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
@@ -137,14 +164,29 @@ impl Pipe<'_> {
 
     fn dispatch(&mut self) -> Result<(), SpError> {
         let now = Instant::now();
-        while let Some(message) = self.decoder.decode(&mut self.buffer)? {
-            self.inner.handle_message(now, self.id, message);
+        while self.pause.is_none()
+            && let Some(message) = self.decoder.decode(&mut self.buffer)?
+        {
+            let len = message.len();
+            if self.inner.handle_message(now, self.id, message) {
+                self.charge_hello(now, len);
+            }
         }
         if self.opening.is_some() && self.decoder.is_open() {
             self.opening = None;
             self.inner.node.borrow_mut().counters.pipes_opened += 1;
         }
         Ok(())
+    }
+
+    fn charge_hello(&mut self, now: Instant, len: usize) {
+        let cost = HELLO_COST + HELLO_BYTE_COST * u32::try_from(len).unwrap_or(u32::MAX);
+        self.paid_until = self.paid_until.max(now) + cost;
+        let debt = self.paid_until.saturating_duration_since(now);
+        if debt > HELLO_DEBT_MAX {
+            self.inner.node.borrow_mut().counters.hellos_slowed += 1;
+            self.pause = Some(Box::pin(tokio::time::sleep(debt - HELLO_DEBT_MAX)));
+        }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -165,28 +207,21 @@ impl Pipe<'_> {
 }
 
 impl Inner {
-    fn log_end(&self, id: PipeId, failure: &Failure, is_open: bool) {
+    /// Peers that were never of our kind are counted; only one that was dialled, on purpose, is worth a warning.
+    fn log_end(&self, id: PipeId, failure: &Failure, is_open: bool, dialled: bool) {
         let peer = self.describe(id);
         let mut node = self.node.borrow_mut();
         match failure {
-            Failure::Ended => info!(%peer, "pipe closed by the peer"),
-            Failure::Io(error) if is_open => info!(%peer, %error, "pipe lost"),
-            Failure::Truncated if is_open => {
-                node.counters.rejected_truncated += 1;
-                info!(%peer, "pipe closed by the peer within a message");
-            }
-            Failure::Io(_) | Failure::Truncated => {
-                node.counters.rejected_truncated += 1;
-                debug!(%peer, "closed before its opening was complete");
-            }
-            Failure::Sp(error) => {
-                node.count_stream_error(*error);
-                warn!(%peer, %error, "pipe closed");
-            }
-            Failure::OpeningTimeout => {
-                node.counters.rejected_opening_timeout += 1;
-                warn!(%peer, "no opening within {} s, closed", OPENING_TIMEOUT.as_secs());
-            }
+            Failure::Sp(error) => node.count_stream_error(*error),
+            Failure::OpeningTimeout => node.counters.rejected_opening_timeout += 1,
+            Failure::Truncated => node.counters.rejected_truncated += 1,
+            Failure::Io(_) if !is_open => node.counters.rejected_truncated += 1,
+            Failure::Ended | Failure::Io(_) => {}
+        }
+        match failure {
+            Failure::Ended | Failure::Io(_) if is_open => info!(%peer, %failure, "pipe closed"),
+            _ if dialled => warn!(%peer, %failure, "pipe closed"),
+            _ => debug!(%peer, %failure, "pipe closed"),
         }
     }
 }

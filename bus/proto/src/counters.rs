@@ -56,6 +56,8 @@ counters! {
     events_duplicate "bus.events.duplicate" "Events that had come by another way already."
     pings_received "bus.pings.received" "Pings answered."
     pongs_received "bus.pongs.received" "Pongs that came in."
+    control_dropped "bus.control.dropped" "Pings, pongs, cancels and drains not sent: the out-queue was full."
+    hellos_slowed "bus.hellos.slowed" "Times a pipe was read no further for a while: its peer says hello too often."
     peers_silent "bus.peers.silent" "Times a peer that answers pings fell silent."
     crossed "bus.workers.crossed" "Messages passed to another worker of this process."
     crossed_dropped "bus.workers.dropped" "Messages another worker had no room for."

@@ -2,16 +2,21 @@
 //!
 //! More specific patterns win. A pattern belongs to the first service that claims it, for as long as that service has
 //! an instance; instances of one service share it. A service whose last instance went keeps its patterns, so that its
-//! routes answer "no instance" rather than "no such route".
+//! routes answer "no instance" rather than "no such route"; a while later they give way to any that somebody serves.
 
 mod routers;
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use self::routers::Routers;
 use crate::hello::{Hello, HelloError, Pattern};
 use crate::limits::{ROUTES_MAX, SERVICES_MAX};
 use crate::socket::PipeId;
+
+/// How long a pattern without instances keeps paths from a less specific one that has some: a service that restarts
+/// is back by then, one that left for good does not block what others serve.
+pub const GRACE: Duration = Duration::from_secs(10);
 
 /// A route found. Cheap to keep over a wait: one that was reused meanwhile is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub struct Entry {
     /// The instances that claim it.
     pub peers: Vec<PipeId>,
     epoch: u32,
+    /// When its last instance went.
+    left_at: Option<Instant>,
 }
 
 /// One service.
@@ -47,14 +54,19 @@ pub struct Service {
 }
 
 /// The table of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Directory {
     services: Vec<Service>,
     by_name: HashMap<String, u32>,
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     epoch: u32,
-    routers: Routers,
+    /// Patterns that somebody serves.
+    served: Routers,
+    /// Patterns that nobody serves any more.
+    left: Routers,
+    /// The time, as coarse as it is told.
+    now: Instant,
 }
 
 /// What came of a hello.
@@ -67,6 +79,26 @@ pub struct Claimed {
 }
 
 impl Directory {
+    /// An empty table.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            services: Vec::new(),
+            by_name: HashMap::new(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            epoch: 0,
+            served: Routers::default(),
+            left: Routers::default(),
+            now,
+        }
+    }
+
+    /// Tells the time; now and then is enough.
+    pub fn tick(&mut self, now: Instant) {
+        self.now = now;
+    }
+
     /// Enters the instance behind `pipe` with all that its hello claims; what it claimed before is forgotten.
     ///
     /// # Errors
@@ -91,19 +123,45 @@ impl Directory {
         for service in &mut self.services {
             service.peers.retain(|&peer| peer != pipe);
         }
-        for entry in self.entries.iter_mut().flatten() {
+        for (entry, index) in self.entries.iter_mut().zip(0..) {
+            let Some(entry) = entry else { continue };
+            let had = entry.peers.len();
             entry.peers.retain(|&peer| peer != pipe);
+            if had > 0 && entry.peers.is_empty() {
+                entry.left_at = Some(self.now);
+                self.served.remove(&entry.pattern);
+                if self.left.insert(&entry.pattern, index).is_err() {
+                    debug_assert!(false, "what fitted among the served fits among the left");
+                }
+            }
         }
     }
 
     /// The most specific pattern that matches; `path` without its query.
     #[must_use]
     pub fn find(&self, method: &str, path: &str) -> Option<Route> {
-        // The first of equals is kept: a pattern with the request's method.
-        let better = |best: u32, next: u32| if self.is_more_specific(next, best) { next } else { best };
-        let index = self.routers.find(method, path).reduce(better)?;
+        let served = self.best(&self.served, method, path);
+        let left = if self.left.is_empty() { None } else { self.best(&self.left, method, path) };
+        let index = match (served, left) {
+            (Some(served), Some(left)) if self.is_more_specific(left, served) && self.is_in_grace(left) => {
+                left
+            }
+            (Some(index), _) | (None, Some(index)) => index,
+            (None, None) => return None,
+        };
         let entry = self.entries[index as usize].as_ref()?;
         Some(Route { service: entry.service, pattern: index, epoch: entry.epoch })
+    }
+
+    fn best(&self, routers: &Routers, method: &str, path: &str) -> Option<u32> {
+        // The first of equals is kept: a pattern with the request's method.
+        let better = |best: u32, next: u32| if self.is_more_specific(next, best) { next } else { best };
+        routers.find(method, path).reduce(better)
+    }
+
+    fn is_in_grace(&self, index: u32) -> bool {
+        let left_at = self.entries[index as usize].as_ref().and_then(|entry| entry.left_at);
+        left_at.is_some_and(|left_at| self.now.saturating_duration_since(left_at) < GRACE)
     }
 
     /// The entry of a route; `None` when the route is no longer claimed.
@@ -167,10 +225,11 @@ impl Directory {
     /// # Errors
     /// The name of the service that holds the pattern, or what limit was hit.
     fn claim_pattern(&mut self, pipe: PipeId, service: u32, pattern: &Pattern) -> Result<(), String> {
-        let Some(index) = self.routers.index(pattern) else {
-            let index =
-                self.add_entry(Entry { pattern: pattern.clone(), service, peers: vec![pipe], epoch: 0 });
-            return self.routers.insert(pattern, index).inspect_err(|_| {
+        let Some(index) = self.served.index(pattern).or_else(|| self.left.index(pattern)) else {
+            let entry =
+                Entry { pattern: pattern.clone(), service, peers: vec![pipe], epoch: 0, left_at: None };
+            let index = self.add_entry(entry);
+            return self.served.insert(pattern, index).inspect_err(|_| {
                 self.entries[index as usize] = None;
                 self.free.push(index);
             });
@@ -182,7 +241,14 @@ impl Directory {
                 return Err(holder.name.clone());
             }
             self.epoch += 1;
-            *entry = Entry { pattern: pattern.clone(), service, peers: Vec::new(), epoch: self.epoch };
+            (entry.service, entry.epoch) = (service, self.epoch);
+        }
+        if entry.peers.is_empty() {
+            self.left.remove(&entry.pattern);
+            entry.pattern = pattern.clone();
+            entry.left_at = None;
+            entry.peers.push(pipe);
+            return self.served.insert(pattern, index);
         }
         if !entry.peers.contains(&pipe) {
             entry.peers.push(pipe);
@@ -212,7 +278,8 @@ impl Directory {
                 continue;
             }
             let entry = self.entries[index].take().expect("looked at a moment ago");
-            self.routers.remove(&entry.pattern);
+            let routers = if entry.peers.is_empty() { &mut self.left } else { &mut self.served };
+            routers.remove(&entry.pattern);
             self.free.push(u32::try_from(index).expect("services and their routes are bounded"));
         }
     }
@@ -228,136 +295,4 @@ impl Directory {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::limits::ROUTERS_MAX;
-
-    fn pipe(index: u32) -> PipeId {
-        PipeId { index, generation: 0 }
-    }
-
-    fn hello(service: &str, routes: &[&str]) -> Hello {
-        let mut hello = Hello::new(service, "1", "i");
-        hello.routes = routes.iter().map(|route| route.parse().unwrap()).collect();
-        hello
-    }
-
-    fn found(directory: &Directory, method: &str, path: &str) -> Option<String> {
-        let route = directory.find(method, path)?;
-        Some(directory.entry(route)?.pattern.to_string())
-    }
-
-    #[test]
-    fn the_more_specific_pattern_wins_whatever_its_method() {
-        let mut directory = Directory::default();
-        let routes = [
-            "GET /a/{id}",
-            "GET /a/b",
-            "* /a/{*rest}",
-            "GET /x/{*rest}",
-            "* /x/y",
-            "GET /files/{id}",
-            "GET /files/{*rest}",
-        ];
-        assert!(directory.claim(pipe(0), &hello("s", &routes)).unwrap().conflicts.is_empty());
-        let cases = [
-            ("GET", "/a/b", Some("GET /a/b")),
-            ("GET", "/a/c", Some("GET /a/{id}")),
-            ("GET", "/a/c/d", Some("* /a/{*rest}")),
-            ("PUT", "/a/b", Some("* /a/{*rest}")),
-            ("GET", "/x/y", Some("* /x/y")),
-            ("GET", "/x/z", Some("GET /x/{*rest}")),
-            ("GET", "/", None),
-            ("GET", "/files/1", Some("GET /files/{id}")),
-            ("GET", "/files/1/2", Some("GET /files/{*rest}")),
-        ];
-        for (method, path, expected) in cases {
-            assert_eq!(found(&directory, method, path).as_deref(), expected, "{method} {path}");
-        }
-    }
-
-    #[test]
-    fn instances_share_a_pattern_and_another_service_is_refused_until_they_are_gone() {
-        let mut directory = Directory::default();
-        directory.claim(pipe(0), &hello("s", &["GET /a/{id}"])).unwrap();
-        directory.claim(pipe(1), &hello("s", &["GET /a/{name}"])).unwrap();
-        let route = directory.find("GET", "/a/1").unwrap();
-        assert_eq!(directory.entry(route).unwrap().peers, [pipe(0), pipe(1)]);
-        let conflicts = directory.claim(pipe(2), &hello("t", &["GET /a/{other}"])).unwrap().conflicts;
-        assert_eq!(conflicts, [("GET /a/{other}".parse().unwrap(), "s".to_owned())]);
-        directory.release(pipe(0));
-        directory.release(pipe(1));
-        assert!(directory.entry(route).unwrap().peers.is_empty(), "the route stays known");
-        let claimed = directory.claim(pipe(2), &hello("t", &["GET /a/{other}"])).unwrap();
-        assert!(claimed.conflicts.is_empty());
-        assert!(directory.entry(route).is_none(), "an old route is noticed");
-        assert_eq!(directory.find("GET", "/a/1").unwrap().service, claimed.service);
-    }
-
-    #[test]
-    fn a_new_hello_replaces_the_old_one() {
-        let mut directory = Directory::default();
-        directory.claim(pipe(0), &hello("s", &["GET /a", "GET /b"])).unwrap();
-        directory.claim(pipe(0), &hello("s", &["GET /b", "GET /c"])).unwrap();
-        assert_eq!(found(&directory, "GET", "/a"), None);
-        assert!(found(&directory, "GET", "/b").is_some() && found(&directory, "GET", "/c").is_some());
-        let route = directory.find("GET", "/b").unwrap();
-        assert_eq!(directory.entry(route).unwrap().peers.len(), 1);
-    }
-
-    #[test]
-    fn made_up_methods_are_bounded_and_forgotten_with_their_patterns() {
-        let mut directory = Directory::default();
-        let made_up = |n: usize| format!("{}Z{} /a", "X".repeat(n / 16), "Y".repeat(n % 16));
-        for n in 0..3 * ROUTERS_MAX {
-            let claimed = directory.claim(pipe(0), &hello("s", &["GET /a", &made_up(n)])).unwrap();
-            assert!(claimed.conflicts.is_empty(), "{n}");
-        }
-        assert!(found(&directory, "GET", "/a").is_some());
-        let all: Vec<String> = (0..2 * ROUTERS_MAX).map(made_up).collect();
-        let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let conflicts = directory.claim(pipe(1), &hello("t", &all)).unwrap().conflicts;
-        assert_eq!(conflicts.len(), 2 * ROUTERS_MAX - (ROUTERS_MAX - 2));
-        assert_eq!(directory.entries().count(), ROUTERS_MAX);
-    }
-
-    #[test]
-    fn services_are_bounded_and_those_without_instances_make_room() {
-        let mut directory = Directory::default();
-        for n in 0..SERVICES_MAX {
-            directory
-                .claim(pipe(u32::try_from(n).unwrap()), &hello(&format!("s{n}"), &["GET /same"]))
-                .unwrap();
-        }
-        let refused = directory.claim(pipe(0), &hello("one more", &[]));
-        assert_eq!(refused.unwrap_err(), HelloError::Services);
-        assert_eq!(directory.service(0).unwrap().peers, [pipe(0)], "a refused hello changes nothing");
-        directory.release(pipe(7));
-        assert!(directory.claim(pipe(u32::MAX), &hello("one more", &[])).is_ok());
-    }
-
-    #[test]
-    fn patterns_are_bounded_and_those_that_nobody_claims_make_room() {
-        let mut directory = Directory::default();
-        let routes: Vec<String> = (0..1024).map(|n| format!("GET /{n}/{{id}}")).collect();
-        let of = |service: u32| {
-            let routes: Vec<String> =
-                routes.iter().map(|route| route.replace("{id}", &service.to_string())).collect();
-            hello(&service.to_string(), &routes.iter().map(String::as_str).collect::<Vec<_>>())
-        };
-        for service in 0..16 {
-            directory.claim(pipe(service), &of(service)).unwrap();
-        }
-        assert_eq!(directory.claim(pipe(16), &of(16)).unwrap_err(), HelloError::Routes(1024));
-        directory.release(pipe(3));
-        assert!(directory.find("GET", "/7/3").is_some(), "still known");
-        for restart in 0..3 * 16 {
-            directory.claim(pipe(16), &of(16)).unwrap();
-            directory.release(pipe(16));
-            directory.claim(pipe(17), &of(17 + restart)).unwrap();
-            directory.release(pipe(17));
-        }
-        assert!(directory.find("GET", "/7/3").is_none() && directory.find("GET", "/7/4").is_some());
-        assert!(directory.entries.len() <= ROUTES_MAX, "{}", directory.entries.len());
-    }
-}
+mod tests;

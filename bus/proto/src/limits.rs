@@ -45,6 +45,14 @@ pub const COPY_LEN_MAX: usize = 1024;
 /// A peer that has not sent its SP opening by then is closed (wire.md).
 pub const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What a hello costs its pipe: it changes tables that all requests of a worker use. A peer that says hello more often than
+/// it pays for is read more slowly.
+pub const HELLO_COST: Duration = Duration::from_millis(5);
+/// What every byte of a hello adds to that.
+pub const HELLO_BYTE_COST: Duration = Duration::from_micros(1);
+/// What a pipe may owe for hellos before it has to wait.
+pub const HELLO_DEBT_MAX: Duration = Duration::from_millis(100);
+
 /// The settings among the bounds; the constants above are their defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

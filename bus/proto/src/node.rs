@@ -104,7 +104,7 @@ impl Node {
         Self {
             rng: fastrand::Rng::with_seed(config.seed),
             socket: Socket::new(config.limits),
-            directory: Directory::default(),
+            directory: Directory::new(now),
             pending: Pending::new(config.worker, config.limits.pending_max, now),
             counters: Counters::default(),
             recent: Recent::default(),
@@ -142,7 +142,9 @@ impl Node {
             self.counters.pipes_closed += 1;
         }
         if closed.hello.is_some() {
+            self.directory.tick(now);
             self.directory.release(pipe);
+            self.claim_refused();
             self.mark_redundant();
         }
     }
@@ -222,10 +224,24 @@ impl Node {
                 pipe.load.restart(now, virtual_time);
             }
             pipe.hello = Some(hello);
+            pipe.refused = !claimed.conflicts.is_empty();
             pipe.draining = false;
         }
+        self.claim_refused();
         self.mark_redundant();
         Input::Hello { conflicts: claimed.conflicts }
+    }
+
+    /// Somebody may have left: those who were refused a pattern claim it again.
+    fn claim_refused(&mut self) {
+        let refused = self.socket.pipes().filter(|(_, pipe)| pipe.refused);
+        let refused: Vec<_> = refused.filter_map(|(id, pipe)| Some((id, pipe.hello.clone()?))).collect();
+        for (id, hello) in refused {
+            let claimed = self.directory.claim(id, &hello);
+            if let (Ok(claimed), Some(pipe)) = (claimed, self.socket.pipe_mut(id)) {
+                pipe.refused = !claimed.conflicts.is_empty();
+            }
+        }
     }
 
     /// A pipe that stands for another worker's is left alone while this worker has its own to the same instance.
@@ -262,7 +278,9 @@ impl Node {
 
     fn send_plain(&mut self, pipe: PipeId, header: &Header) {
         // A full queue means that the peer does not read: it would not see this either.
-        let _ = self.socket.send_to(pipe, header, |_| {}, &[]);
+        if let Some(Err(_)) = self.socket.send_to(pipe, header, |_| {}, &[]) {
+            self.counters.control_dropped += 1;
+        }
     }
 
     const fn count_decode_error(&mut self, error: DecodeError) {

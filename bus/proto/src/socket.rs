@@ -33,6 +33,8 @@ pub struct Pipe {
     waker: Option<Waker>,
     /// What the peer said of itself.
     pub hello: Option<Hello>,
+    /// Another service held a pattern that it claims: it gets it when that one has gone.
+    pub refused: bool,
     /// The peer takes no new requests.
     pub draining: bool,
     /// Its load, seen from here.
@@ -119,6 +121,7 @@ impl Socket {
             out,
             waker: None,
             hello: None,
+            refused: false,
             draining: false,
             load: Load::new(now, 0, shared),
             heard: now,

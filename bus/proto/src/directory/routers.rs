@@ -25,6 +25,11 @@ struct One {
 }
 
 impl Routers {
+    /// Whether there is no pattern.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.routers.is_empty()
+    }
+
     /// What matches, at most one of each router, those with the request's method before those for any.
     pub(super) fn find<'a>(&'a self, method: &str, path: &'a str) -> impl Iterator<Item = u32> {
         let exact = self.routers.iter().filter(move |one| one.method.as_deref() == Some(method));

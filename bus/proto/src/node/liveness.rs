@@ -28,6 +28,7 @@ impl Node {
             return;
         }
         self.liveness_at = now + PING_AFTER;
+        self.directory.tick(now);
         for pipe in self.own_pipes() {
             self.look_after(now, pipe);
         }

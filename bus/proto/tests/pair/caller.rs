@@ -66,6 +66,14 @@ impl Caller {
         }
     }
 
+    /// Its time begins when there is a route, which may be later than it was planned.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        let late = now.saturating_duration_since(self.start);
+        self.start += late;
+        self.limit += late;
+        self.leaves = self.leaves.map(|at| at + late);
+    }
+
     /// Does what can be done at `now`.
     pub(crate) fn poll(&mut self, now: Instant, node: &mut Node, route: Route) {
         if self.flag.lower() {
@@ -76,7 +84,14 @@ impl Caller {
             node.close_request(id);
             self.finish(now, if self.parts.is_some() { End::PartsCancelled } else { End::Cancelled });
         }
-        assert!(self.end.is_some() || now <= self.limit, "{:?} was forgotten", self.wanted);
+        assert!(
+            self.end.is_some() || now <= self.limit,
+            "{:?} was forgotten {:?} after its start, with {:?} to live and {} attempts",
+            self.wanted,
+            now - self.start,
+            self.ttl,
+            self.attempts
+        );
     }
 
     fn advance(&mut self, now: Instant, node: &mut Node, route: Route) {

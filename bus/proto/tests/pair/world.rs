@@ -105,6 +105,7 @@ impl World {
         self.route = self.asker.directory.find("GET", "/x");
         if let Some(route) = self.route {
             while self.callers.get(self.begun).is_some_and(|caller| caller.start <= now) {
+                self.callers[self.begun].begin(now);
                 self.active.push(self.begun);
                 self.begun += 1;
             }
