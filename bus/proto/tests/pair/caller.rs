@@ -12,6 +12,9 @@ use bytes::Bytes;
 use crate::peer::Flag;
 use crate::service::Wanted;
 
+/// The wheel's tick, and the world's: its time goes in steps of a microsecond.
+const LATE_MAX: Duration = TICK.saturating_add(Duration::from_micros(1));
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum End {
     Answered,
@@ -62,7 +65,7 @@ impl Caller {
             sent: None,
             flag: Flag::raised(),
             parts: None,
-            limit: start + ttl + TICK,
+            limit: start + ttl + LATE_MAX,
         }
     }
 
@@ -107,7 +110,7 @@ impl Caller {
                 Outcome::Reply(envelope) if envelope.header().flags.contains(Flags::MORE) => {
                     self.sent = Some(id);
                     self.parts = Some(envelope.body_bytes().to_vec());
-                    self.limit = now + self.ttl + TICK;
+                    self.limit = now + self.ttl + LATE_MAX;
                 }
                 Outcome::Reply(envelope) => self.answered(now, &envelope.body(), End::Answered),
                 Outcome::Deadline => {
@@ -144,7 +147,7 @@ impl Caller {
                 Poll::Pending => return,
                 Poll::Ready(Some(Ok(part))) => {
                     body.extend_from_slice(&part);
-                    self.limit = now + self.ttl + TICK;
+                    self.limit = now + self.ttl + LATE_MAX;
                 }
                 Poll::Ready(None) => break End::AnsweredInParts,
                 Poll::Ready(Some(Err(PartsEnd::Deadline))) => break End::PartsDeadline,
