@@ -9,19 +9,28 @@ use std::{future::Future, pin::Pin, task::Poll};
 ///
 /// **Cancel safety**: as the futures'.
 pub(crate) async fn join<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
-    let mut running: Vec<(Option<Pin<Box<F>>>, Option<F::Output>)> =
-        futures.into_iter().map(|future| (Some(Box::pin(future)), None)).collect();
+    let mut running: Vec<_> = futures.into_iter().map(|future| Running::Waits(Box::pin(future))).collect();
     std::future::poll_fn(|context| {
-        let mut waits = false;
-        for (future, output) in &mut running {
-            let Some(pending) = future else { continue };
-            match pending.as_mut().poll(context) {
-                Poll::Ready(ready) => (*future, *output) = (None, Some(ready)),
-                Poll::Pending => waits = true,
+        let mut all = Poll::Ready(());
+        for one in &mut running {
+            if let Running::Waits(future) = one {
+                match future.as_mut().poll(context) {
+                    Poll::Ready(output) => *one = Running::Done(output),
+                    Poll::Pending => all = Poll::Pending,
+                }
             }
         }
-        if waits { Poll::Pending } else { Poll::Ready(()) }
+        all
     })
     .await;
-    running.into_iter().map(|(_, output)| output.expect("every future was polled to its end")).collect()
+    let done = running.into_iter().map(|one| match one {
+        Running::Done(output) => output,
+        Running::Waits(_) => unreachable!("every future was polled to its end"),
+    });
+    done.collect()
+}
+
+enum Running<F: Future> {
+    Waits(Pin<Box<F>>),
+    Done(F::Output),
 }

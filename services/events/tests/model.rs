@@ -4,6 +4,7 @@
 //! as they please. Full size: `EVENTS_APPENDS=100000 cargo nextest run --release -p events --test model`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "a seed is printed, and the rates that were found")]
 
 mod model {
     pub(crate) mod check;

@@ -105,11 +105,11 @@ impl Writer {
 
     /// The same again is the same answer, whatever has happened since.
     async fn repeat(&self) {
-        let accepted = self.attempts.iter().filter_map(|attempt| match &attempt.outcome {
+        let mut accepted = self.attempts.iter().filter_map(|attempt| match &attempt.outcome {
             Outcome::Accepted(positions) => Some((attempt, positions)),
             Outcome::Rejected(_) => None,
         });
-        let Some((attempt, positions)) = accepted.last() else { return };
+        let Some((attempt, positions)) = accepted.next_back() else { return };
         match self.append(&attempt.events, attempt.condition.as_ref()).await {
             Outcome::Accepted(again) => assert_eq!(&again, positions),
             Outcome::Rejected(position) => panic!("a repeated append was rejected for {position}"),
