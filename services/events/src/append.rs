@@ -18,9 +18,10 @@ use crate::{
     keys::stamped_position,
     limits::{CONDITION_ROWS_MAX, EVENTS_MAX, HEADS, READS_AT_ONCE},
     log::EventStore,
-    plan::{Plan, PlanRows},
+    plan::Plan,
     position::Position,
     query::Query,
+    row::{RowValue, copy_or, fingerprints},
     walk::{Reader, Walk},
 };
 
@@ -188,23 +189,27 @@ impl EventStore {
         let Condition { query, after } = condition;
         let snapshot = transaction.snapshot();
         let plan = Plan::choose(&self.keys, query, *after, snapshot).await?;
-        let candidates = plan.rows == PlanRows::Candidates;
-        let rows_max = if candidates { None } else { Some(1) };
+        let rows_max = if plan.compare { None } else { Some(1) };
         let mut walk = Walk::new(Reader::Checked(transaction), &plan.lists, *after, rows_max);
         let mut looked_at = 0;
         while let Some(row) = walk.next().await? {
-            if !candidates {
+            if !plan.compare {
                 return Ok(Some(row.position));
             }
             looked_at += 1;
             if looked_at > CONDITION_ROWS_MAX {
                 return Err(AppendError::ConditionTooBroad);
             }
-            if query.may_match(&row.value) {
-                let record = self.record(snapshot, row.position).await?;
-                if record.is_some_and(|record| query.matches(&record)) {
-                    return Ok(Some(row.position));
+            let matches = match row.value {
+                RowValue::Record(record) => query.matches(&record),
+                RowValue::Fingerprints(fingerprints) if query.may_match(&fingerprints) => {
+                    let record = self.record(snapshot, row.position).await?;
+                    record.is_some_and(|record| query.matches(&record))
                 }
+                RowValue::Fingerprints(_) => false,
+            };
+            if matches {
+                return Ok(Some(row.position));
             }
         }
         Ok(None)
@@ -214,10 +219,11 @@ impl EventStore {
         let keys = &self.keys;
         transaction.set_versionstamped_key(&keys.log().stamped(index), event.record.as_bytes())?;
         transaction.set_versionstamped_value(&keys.id(&event.id), &stamped_position(index))?;
-        let fingerprints = event.fingerprints();
+        let fingerprints = fingerprints(event);
         transaction.set_versionstamped_key(&keys.of_type(&event.event_type).stamped(index), &fingerprints)?;
         for tag in &event.tags {
-            transaction.set_versionstamped_key(&keys.of_tag(tag).stamped(index), &fingerprints)?;
+            transaction
+                .set_versionstamped_key(&keys.of_tag(tag).stamped(index), copy_or(event, &fingerprints))?;
         }
         Ok(())
     }

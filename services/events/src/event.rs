@@ -48,11 +48,6 @@ impl NewEvent {
         let record = Record::new(&id, &event_type, &tags, data);
         Ok(Self { id, event_type, tags, record })
     }
-
-    /// What rows of indexes hold: 4 bytes for the type and for each tag.
-    pub(crate) fn fingerprints(&self) -> Vec<u8> {
-        self.record.labels().flat_map(|label| fingerprint(label).to_be_bytes()).collect()
-    }
 }
 
 impl Record {

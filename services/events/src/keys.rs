@@ -5,7 +5,7 @@
 //! | `("events", 0, position)` | the log: a record |
 //! | `("events", 1, id)` | the position of the event with this id |
 //! | `("events", 2, type, position)` | fingerprints of the event's type and tags |
-//! | `("events", 3, tag, position)` | the same |
+//! | `("events", 3, tag, position)` | a copy of a short record, or the same |
 //! | `("events", 4, head)` | the position of an append: what watches see |
 //! | `("events", 5, name)` | a projection: position and state |
 //!

@@ -23,6 +23,7 @@ mod position;
 mod projections;
 mod query;
 mod routes;
+mod row;
 mod tail;
 mod walk;
 

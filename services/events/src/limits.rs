@@ -21,6 +21,10 @@ pub const TAG_BYTES_MAX: usize = 128;
 /// Longest data, in bytes of JSON text.
 pub const DATA_BYTES_MAX: usize = 65_536;
 
+/// Longest record, in bytes, that each of its tags' lists holds a copy of: reading an entity's events is then one range
+/// read, not one read for each event. Longer ones are written once, and found by position.
+pub const COPIED_BYTES_MAX: usize = 1_024;
+
 /// Types in one query: each is a list that is merged with the others.
 pub const QUERY_TYPES_MAX: usize = 32;
 

@@ -5,7 +5,6 @@
 //! Invariant: a page has every event that matches between `after` and its own position. Gap-free because commits
 //! become visible in the order of their versionstamps: a transaction that sees one sees all those before it.
 
-use bytes::Bytes;
 use store::{Error, RunOptions, Snapshot, Store, Watch};
 
 use crate::{
@@ -13,10 +12,11 @@ use crate::{
     join::join,
     keys::Keys,
     limits::{HEADS, PAGE_BYTES_MAX, READ_ROWS_MAX, READS_AT_ONCE, TAIL_ROWS_MAX},
-    plan::{Plan, PlanRows},
+    plan::Plan,
     position::Position,
     query::Query,
-    walk::{Reader, Walk},
+    row::RowValue,
+    walk::{Reader, Row, Walk},
 };
 
 /// The events in a store. Cheap to clone; any number of threads may use it.
@@ -46,7 +46,7 @@ pub(crate) struct Look {
 
 /// Rows that were found, and how far they are complete.
 struct Found {
-    rows: Vec<(Position, Bytes)>,
+    rows: Vec<Row>,
     position: Position,
     more: bool,
 }
@@ -107,35 +107,43 @@ impl EventStore {
         let seen = Position::seen_at(snapshot.read_version().await?).max(after);
         let plan = Plan::choose(&self.keys, query, after, snapshot).await?;
         let found = find(&plan, query, after, seen, limit, snapshot).await?;
-        if plan.rows == PlanRows::Records {
-            let events = found.rows.into_iter().map(|(position, value)| (position, Record::stored(value)));
-            return Ok(Page { events: events.collect(), position: found.position, more: found.more });
-        }
         self.with_records(found, query, snapshot).await
     }
 
-    /// Fetches the records of rows of an index, as many as fit into a page.
+    /// Fetches the records of those rows that have none, as many as fit into a page.
     async fn with_records(&self, found: Found, query: &Query, snapshot: Snapshot<'_>) -> Result<Page, Error> {
-        let mut page =
-            Page { events: Vec::with_capacity(found.rows.len()), position: found.position, more: found.more };
+        let events = Vec::with_capacity(found.rows.len());
+        let mut page = Page { events, position: found.position, more: found.more };
         let mut bytes = 0;
-        for rows in found.rows.chunks(READS_AT_ONCE) {
-            let records = join(rows.iter().map(|(position, _)| self.record(snapshot, *position))).await;
-            for ((position, _), record) in rows.iter().zip(records) {
+        let mut rows = found.rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let chunk = rows.by_ref().take(READS_AT_ONCE);
+            let records = join(chunk.map(|row| self.of_row(row, snapshot))).await;
+            for record in records {
+                let (position, record) = record?;
                 if bytes >= PAGE_BYTES_MAX {
                     page.more = true;
                     page.position = page.events.last().map_or(page.position, |(position, _)| *position);
                     return Ok(page);
                 }
-                let record =
-                    record?.expect("rows of indexes and records are written together and never removed");
                 if query.matches(&record) {
                     bytes += record.text().len();
-                    page.events.push((*position, record));
+                    page.events.push((position, record));
                 }
             }
         }
         Ok(page)
+    }
+
+    async fn of_row(&self, row: Row, snapshot: Snapshot<'_>) -> Result<(Position, Record), Error> {
+        let record = match row.value {
+            RowValue::Record(record) => record,
+            RowValue::Fingerprints(_) => self
+                .record(snapshot, row.position)
+                .await?
+                .expect("rows of indexes and records are written together and never removed"),
+        };
+        Ok((row.position, record))
     }
 }
 
@@ -148,9 +156,8 @@ async fn find(
     limit: usize,
     snapshot: Snapshot<'_>,
 ) -> Result<Found, Error> {
-    let candidates = plan.rows == PlanRows::Candidates;
     // One row more tells whether there are others.
-    let rows_max = (!candidates).then_some(limit + 1);
+    let rows_max = (!plan.compare).then_some(limit + 1);
     let mut walk = Walk::new(Reader::Unchecked(snapshot), &plan.lists, after, rows_max);
     let mut found = Found { rows: Vec::new(), position: after, more: false };
     let (mut looked_at, mut bytes) = (0, 0);
@@ -161,11 +168,9 @@ async fn find(
         }
         looked_at += 1;
         found.position = row.position;
-        if plan.rows == PlanRows::Records {
+        if !plan.compare || row.value.may_match(query) {
             bytes += row.value.len();
-        }
-        if !candidates || query.may_match(&row.value) {
-            found.rows.push((row.position, row.value));
+            found.rows.push(row);
         }
     }
     found.position = seen;

@@ -20,19 +20,8 @@ use crate::{
 /// Lists to merge.
 pub(crate) struct Plan {
     pub(crate) lists: Vec<List>,
-    /// What their rows are.
-    pub(crate) rows: PlanRows,
-}
-
-/// What the rows of a plan's lists are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PlanRows {
-    /// Records, all of which match.
-    Records,
-    /// Rows of an index, all of which match.
-    Matches,
-    /// Rows of an index, some of which match.
-    Candidates,
+    /// Whether rows have to be compared with the query; else all of them match.
+    pub(crate) compare: bool,
 }
 
 /// How far a list's first rows reach; the greater, the sparser.
@@ -54,16 +43,16 @@ impl Plan {
     ) -> Result<Self, Error> {
         let types = || query.types().iter().map(|label| keys.of_type(&label.name)).collect::<Vec<_>>();
         match (query.types(), query.tags()) {
-            ([], []) => Ok(Self { lists: vec![keys.log()], rows: PlanRows::Records }),
-            ([], [tag]) => Ok(Self { lists: vec![keys.of_tag(&tag.name)], rows: PlanRows::Matches }),
-            (_, []) => Ok(Self { lists: types(), rows: PlanRows::Matches }),
+            ([], []) => Ok(Self { lists: vec![keys.log()], compare: false }),
+            ([], [tag]) => Ok(Self { lists: vec![keys.of_tag(&tag.name)], compare: false }),
+            (_, []) => Ok(Self { lists: types(), compare: false }),
             (asked, tags) => {
                 let mut choices: Vec<_> = tags.iter().map(|tag| vec![keys.of_tag(&tag.name)]).collect();
                 if !asked.is_empty() {
                     choices.push(types());
                 }
                 let lists = sparsest(choices, after, snapshot).await?;
-                Ok(Self { lists, rows: PlanRows::Candidates })
+                Ok(Self { lists, compare: true })
             }
         }
     }

@@ -4,10 +4,9 @@
 //!
 //! Invariant: positions only rise.
 
-use bytes::Bytes;
 use store::{Error, Rows, Snapshot, Transaction};
 
-use crate::{join::join, keys::List, position::Position};
+use crate::{join::join, keys::List, position::Position, row::RowValue};
 
 /// Whose reads they are.
 #[derive(Clone, Copy)]
@@ -30,8 +29,7 @@ impl<'t> Reader<'t> {
 /// A row of one of the lists.
 pub(crate) struct Row {
     pub(crate) position: Position,
-    /// The record, or the fingerprints, as the list has it.
-    pub(crate) value: Bytes,
+    pub(crate) value: RowValue,
 }
 
 /// Several lists as one.
@@ -77,5 +75,5 @@ impl<'t> Walk<'t> {
 
 async fn next_of(rows: &mut Rows<'_>) -> Result<Option<Row>, Error> {
     let row = rows.next().await?;
-    Ok(row.map(|row| Row { position: Position::at_end_of(&row.key), value: row.value }))
+    Ok(row.map(|row| Row { position: Position::at_end_of(&row.key), value: RowValue::stored(row.value) }))
 }

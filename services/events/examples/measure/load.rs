@@ -22,21 +22,31 @@ pub(crate) const LIMIT: usize = 20;
 const ENTITIES: u64 = 10_000;
 const TYPES: u64 = 10;
 
-/// How many a second.
-#[derive(Clone, Copy, Default)]
+/// What one kind of work came to.
+#[derive(Clone, Copy)]
+pub(crate) struct Figure {
+    /// How many a second.
+    pub(crate) rate: f64,
+    /// CPU time of one, in microseconds.
+    pub(crate) each: f64,
+}
+
+/// What one side came to.
+#[derive(Clone, Copy)]
 pub(crate) struct Figures {
-    pub(crate) appends: f64,
-    pub(crate) conditional: f64,
-    pub(crate) reads: f64,
+    pub(crate) appends: Figure,
+    pub(crate) conditional: Figure,
+    pub(crate) reads: Figure,
 }
 
 impl Figures {
-    /// The better of both in each row.
+    /// The better of both in each row and column.
     pub(crate) fn best(&self, other: &Self) -> Self {
+        let best = |a: Figure, b: Figure| Figure { rate: a.rate.max(b.rate), each: a.each.min(b.each) };
         Self {
-            appends: self.appends.max(other.appends),
-            conditional: self.conditional.max(other.conditional),
-            reads: self.reads.max(other.reads),
+            appends: best(self.appends, other.appends),
+            conditional: best(self.conditional, other.conditional),
+            reads: best(self.reads, other.reads),
         }
     }
 }
@@ -78,13 +88,30 @@ impl Maker {
     }
 }
 
-/// Runs `TASKS` tasks for some time; a task's turn says whether it counts. Gives the rate.
-pub(crate) async fn rate<F, T>(what: &str, time: Duration, task: impl Fn(u64) -> F) -> Result<f64, String>
+/// Clock ticks of CPU that all processes called `comm` and this one have used (proc(5): 100 a second).
+fn cpu_ticks(comm: &str) -> u64 {
+    let own = std::process::id().to_string();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ticks = processes.filter_map(|process| {
+        let stat = std::fs::read_to_string(process.path().join("stat")).ok()?;
+        let (before, after) = stat.rsplit_once(')')?;
+        let counts = before.ends_with(&format!("({comm}")) || process.file_name().to_str() == Some(&*own);
+        let fields: Vec<&str> = after.split_whitespace().collect();
+        let field = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
+        counts.then_some(field(11)? + field(12)?)
+    });
+    ticks.sum()
+}
+
+/// Runs `TASKS` tasks for some time; a task's turn says whether it counts. Gives the rate, and says what each cost in CPU
+/// time, this process and the database's together: the machine may be busy with something else.
+pub(crate) async fn rate<F, T>(what: &str, time: Duration, task: impl Fn(u64) -> F) -> Result<Figure, String>
 where
     F: FnMut() -> T + 'static,
     T: Future<Output = Result<bool, String>>,
 {
     let spent = Rc::new(RefCell::new(Vec::new()));
+    let cpu = cpu_ticks("postgres");
     let started = Instant::now();
     let tasks = (0..TASKS).map(|number| {
         let (mut turn, spent) = (task(number), Rc::clone(&spent));
@@ -107,10 +134,16 @@ where
         refused += task.await.map_err(|error| error.to_string())??;
     }
     let elapsed = started.elapsed().as_secs_f64();
+    let cpu_us = cpu_ticks("postgres").saturating_sub(cpu) as f64 * 10_000.0;
     let mut spent = spent.take();
     spent.sort_unstable();
     let rate = spent.len() as f64 / elapsed;
     let at = |percent: usize| spent.get(spent.len() * percent / 100).copied().unwrap_or_default();
-    println!("  {what:<20} {rate:>9.0}/s, p50 {:.1?}, p99 {:.1?}, refused {refused}", at(50), at(99));
-    Ok(rate)
+    let each = cpu_us / spent.len().max(1) as f64;
+    println!(
+        "  {what:<20} {rate:>9.0}/s, {each:>6.1} us CPU, p50 {:.1?}, p99 {:.1?}, refused {refused}",
+        at(50),
+        at(99)
+    );
+    Ok(Figure { rate, each })
 }

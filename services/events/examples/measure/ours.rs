@@ -6,7 +6,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 use events::{Append, AppendError, Condition, EventStore, NewEvent, Position, Query};
 use store::{RunOptions, Store};
 
-use crate::load::{BEFOREHAND, FILL, Figures, LIMIT, Made, Maker, rate};
+use crate::load::{BEFOREHAND, FILL, Figure, Figures, LIMIT, Made, Maker, rate};
 
 pub(crate) async fn measure(dir: &str, time: Duration) -> Result<Figures, Box<dyn std::error::Error>> {
     let dir = format!("{dir}/{}", std::process::id());
@@ -45,7 +45,7 @@ pub(crate) async fn measure(dir: &str, time: Duration) -> Result<Figures, Box<dy
     Ok(Figures { appends, conditional, reads: reads.await? })
 }
 
-async fn conditional(events: &EventStore, time: Duration) -> Result<f64, Box<dyn std::error::Error>> {
+async fn conditional(events: &EventStore, time: Duration) -> Result<Figure, Box<dyn std::error::Error>> {
     let seen = events.read(&Query::default(), Position::START, 1, &RunOptions::default()).await?.position;
     let newest = newest(events, seen).await?;
     let conditional = rate("conditional appends", time, |writer| {

@@ -13,7 +13,7 @@ use crate::load::{BEFOREHAND, FILL, Figures, LIMIT, Made, Maker, rate};
 
 /// Tables, indexes and statements.
 pub(crate) struct Tables {
-    name: &'static str,
+    pub(crate) name: &'static str,
     create: &'static str,
     append: &'static str,
     conditional: &'static str,
@@ -87,7 +87,8 @@ pub(crate) async fn measure(
     );
     client.batch_execute(tables.create).await?;
     fill(&client, tables).await?;
-    client.batch_execute("vacuum analyze; checkpoint").await?;
+    client.batch_execute("vacuum analyze").await?;
+    client.batch_execute("checkpoint").await?;
 
     let mut open = Vec::new();
     for _ in 0..connections {
