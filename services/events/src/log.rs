@@ -112,38 +112,38 @@ impl EventStore {
 
     /// Fetches the records of those rows that have none, as many as fit into a page.
     async fn with_records(&self, found: Found, query: &Query, snapshot: Snapshot<'_>) -> Result<Page, Error> {
-        let events = Vec::with_capacity(found.rows.len());
-        let mut page = Page { events, position: found.position, more: found.more };
+        let Found { mut rows, position, more } = found;
+        let mut page = Page { events: Vec::with_capacity(rows.len()), position, more };
         let mut bytes = 0;
-        let mut rows = found.rows.into_iter().peekable();
-        while rows.peek().is_some() {
-            let chunk = rows.by_ref().take(READS_AT_ONCE);
-            let records = join(chunk.map(|row| self.of_row(row, snapshot))).await;
-            for record in records {
-                let (position, record) = record?;
+        for chunk in rows.chunks_mut(READS_AT_ONCE) {
+            self.fetch(chunk, query, snapshot).await?;
+            for row in chunk {
                 if bytes >= PAGE_BYTES_MAX {
                     page.more = true;
-                    page.position = page.events.last().map_or(page.position, |(position, _)| *position);
+                    page.position = page.events.last().map_or(position, |(position, _)| *position);
                     return Ok(page);
                 }
-                if query.matches(&record) {
+                if let RowValue::Record(record) = &row.value {
                     bytes += record.text().len();
-                    page.events.push((position, record));
+                    page.events.push((row.position, record.clone()));
                 }
             }
         }
         Ok(page)
     }
 
-    async fn of_row(&self, row: Row, snapshot: Snapshot<'_>) -> Result<(Position, Record), Error> {
-        let record = match row.value {
-            RowValue::Record(record) => record,
-            RowValue::Fingerprints(_) => self
-                .record(snapshot, row.position)
-                .await?
-                .expect("rows of indexes and records are written together and never removed"),
-        };
-        Ok((row.position, record))
+    /// Puts records in the place of fingerprints where they match.
+    async fn fetch(&self, rows: &mut [Row], query: &Query, snapshot: Snapshot<'_>) -> Result<(), Error> {
+        let missing = rows.iter_mut().filter(|row| matches!(row.value, RowValue::Fingerprints(_)));
+        let fetched = join(missing.map(async |row: &mut Row| {
+            let record = self.record(snapshot, row.position).await?;
+            let record = record.expect("rows of indexes and records are written together and never removed");
+            if query.matches(&record) {
+                row.value = RowValue::Record(record);
+            }
+            Ok(())
+        }));
+        fetched.await.into_iter().collect()
     }
 }
 
