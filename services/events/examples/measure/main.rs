@@ -1,0 +1,81 @@
+//! Measures the event store on the embedded store, alone or beside PostgreSQL in the same run.
+//!
+//! `cargo run --release -p events --example measure -- DIR [SECONDS] ["host=/tmp/pg user=postgres dbname=postgres"]`.
+//! Each side runs the same work from one thread of this process: 250 writers, one 200-byte event a transaction, every
+//! one durable before it counts. `examples/postgres.md` says how to start PostgreSQL and what was measured.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+
+mod load;
+mod ours;
+mod postgres;
+
+use std::{process::ExitCode, time::Duration};
+
+use load::Figures;
+
+const USAGE: &str = "usage: measure DIR [SECONDS] [POSTGRES], for example:
+  measure /tmp/measure-events
+  measure /tmp/measure-events 10 \"host=/tmp/pg user=postgres dbname=postgres\"";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let Some(dir) = args.next() else { return usage() };
+    let Ok(seconds) = args.next().map_or(Ok(5), |seconds| seconds.parse()) else { return usage() };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default());
+    let result = runtime.map_err(Into::into).and_then(|runtime| {
+        runtime.block_on(measure(&dir, Duration::from_secs(seconds), args.next().as_deref()))
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let source = error.source().map(|source| format!(": {source}"));
+            eprintln!("measure: {error}{}", source.unwrap_or_default());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
+}
+
+async fn measure(
+    dir: &str,
+    time: Duration,
+    postgres: Option<&str>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    println!("{} writers and readers, {} events beforehand, {time:?} each", load::TASKS, load::BEFOREHAND);
+    let ours = ours::measure(dir, time).await?;
+    let Some(conninfo) = postgres else { return Ok(()) };
+    let mut all: Option<Figures> = None;
+    for tables in postgres::TABLES {
+        let mut best: Option<Figures> = None;
+        for connections in [32, 250] {
+            let figures = postgres::measure(conninfo, tables, connections, time).await?;
+            best = Some(best.map_or(figures, |best| best.best(&figures)));
+        }
+        let Some(best) = best else { continue };
+        ratios(tables.name, &ours, &best);
+        all = Some(all.map_or(best, |all| all.best(&best)));
+    }
+    if let Some(all) = all {
+        ratios("either, whichever is better in each row", &ours, &all);
+    }
+    Ok(())
+}
+
+fn ratios(name: &str, ours: &Figures, theirs: &Figures) {
+    println!("events beside PostgreSQL, {name}: a second, and by CPU time of each");
+    for (what, ours, theirs) in [
+        ("appends", ours.appends, theirs.appends),
+        ("conditional appends", ours.conditional, theirs.conditional),
+        ("reads of an entity", ours.reads, theirs.reads),
+    ] {
+        let (rate, each) = (ours.rate / theirs.rate, theirs.each / ours.each);
+        println!("  {what:<20} {:>7.0} / {:>7.0} = {rate:>5.1} x, CPU {each:>5.1} x", ours.rate, theirs.rate);
+    }
+}

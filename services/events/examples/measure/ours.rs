@@ -1,0 +1,95 @@
+//! Our side: the crate's logic over the embedded store, each commit on the disk before its answer (`fdatasync`, one for
+//! all that wait).
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use events::{Append, AppendError, Condition, EventStore, NewEvent, Position, Query};
+use store::{RunOptions, Store};
+
+use crate::load::{BEFOREHAND, FILL, Figure, Figures, LIMIT, Made, Maker, rate};
+
+pub(crate) async fn measure(dir: &str, time: Duration) -> Result<Figures, Box<dyn std::error::Error>> {
+    let dir = format!("{dir}/{}", std::process::id());
+    let store = Store::open(&format!("embedded:{dir}").parse()?)?;
+    let events = EventStore::new(store);
+    println!("events, embedded:{dir} (fdatasync, group commit)");
+    for batch in 0..BEFOREHAND / FILL {
+        let mut maker = Maker::new(0, batch);
+        let batch: Result<Vec<_>, _> = (0..FILL).map(|_| new(maker.event())).collect();
+        events.append(&Append::new(batch?, None)?, &RunOptions::default()).await?;
+    }
+    let appends = rate("appends", time, |writer| {
+        let (events, maker) = (events.clone(), Maker::new(1, writer));
+        let maker = Rc::new(std::cell::RefCell::new(maker));
+        move || {
+            let (events, event) = (events.clone(), maker.borrow_mut().event());
+            async move { append(&events, event, None).await.map(|position| position.is_some()) }
+        }
+    });
+    let appends = appends.await?;
+    let conditional = conditional(&events, time).await?;
+    let reads = rate("reads of an entity", time, |reader| {
+        let (events, mut maker) = (events.clone(), Maker::new(3, reader));
+        move || {
+            let (events, tag) = (events.clone(), maker.entity());
+            async move {
+                let query = Query::new(Vec::new(), vec![tag]).map_err(said)?;
+                let page = events
+                    .read(&query, Position::START, LIMIT, &RunOptions::default())
+                    .await
+                    .map_err(said)?;
+                Ok(!page.events.is_empty())
+            }
+        }
+    });
+    Ok(Figures { appends, conditional, reads: reads.await? })
+}
+
+async fn conditional(events: &EventStore, time: Duration) -> Result<Figure, Box<dyn std::error::Error>> {
+    let seen = events.read(&Query::default(), Position::START, 1, &RunOptions::default()).await?.position;
+    let newest = newest(events, seen).await?;
+    let conditional = rate("conditional appends", time, |writer| {
+        let (events, mut maker) = (events.clone(), Maker::new(2, writer));
+        let last = Rc::new(Cell::new(newest));
+        move || {
+            let (events, event, last) = (events.clone(), maker.event(), Rc::clone(&last));
+            async move {
+                let query = Query::new(Vec::new(), vec![event.tags[0].clone()]).map_err(said)?;
+                let condition = Condition { query, after: last.get() };
+                let position = append(&events, event, Some(condition)).await?;
+                last.set(position.unwrap_or(last.get()));
+                Ok(position.is_some())
+            }
+        }
+    });
+    Ok(conditional.await?)
+}
+
+/// The end of the log: what each writer has seen when it begins.
+async fn newest(events: &EventStore, after: Position) -> Result<Position, store::Error> {
+    // No event has this tag, so one look sees to the end.
+    let query = Query::new(Vec::new(), vec!["none".to_owned()]).expect("a short tag is allowed");
+    Ok(events.read(&query, after, 1, &RunOptions::default()).await?.position)
+}
+
+/// Where it is; `None` when its condition forbids it.
+async fn append(
+    events: &EventStore,
+    event: Made,
+    condition: Option<Condition>,
+) -> Result<Option<Position>, String> {
+    let append = Append::new(vec![new(event).map_err(said)?], condition).map_err(said)?;
+    match events.append(&append, &RunOptions::default()).await {
+        Ok(positions) => Ok(positions.first().copied()),
+        Err(AppendError::ConditionFailed { .. }) => Ok(None),
+        Err(error) => Err(said(error)),
+    }
+}
+
+fn new(made: Made) -> Result<NewEvent, events::Invalid> {
+    NewEvent::new(made.id, made.event_type, made.tags, &made.data)
+}
+
+fn said(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

@@ -1,0 +1,37 @@
+//! The command line.
+
+use clap::Parser;
+use service_host::{Options, Settings};
+use store::StoreAddress;
+
+const EXAMPLES: &str = "\
+Examples:
+  events --bus-dial tcp://127.0.0.1:5555 --store embedded:/var/lib/events
+      Joins the terminator at port 5555 and serves /events and /projections from a store in that directory.
+  events --bus-dial tcp://127.0.0.1:5555 --store fdb:/etc/foundationdb/fdb.cluster
+      The same on FoundationDB, in a build with the feature fdb; any number of instances share the events.
+  curl localhost:8080/events -d '{\"events\":[{\"id\":\"1\",\"type\":\"Opened\",\"tags\":[\"account:7\"],\"data\":{}}]}'
+      Appends an event, once however often it is repeated.
+  curl 'localhost:8080/events/stream?tags=account:7'
+      Gives the events with that tag, or waits for the first.
+
+Every flag is also a key of the file that --config names, and an environment variable: EVENTS_BUS_DIAL, EVENTS_STORE.";
+
+/// Serves an event store: POST and GET /events, GET /events/stream, GET and PUT /projections/{name}.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "events", version, after_help = EXAMPLES)]
+pub struct Args {
+    /// What every service has.
+    #[command(flatten)]
+    pub host: Options,
+
+    /// Where the events are kept: embedded:DIR, or fdb:CLUSTER_FILE in a build with the feature fdb.
+    #[arg(long, value_name = "ADDRESS")]
+    pub store: Option<StoreAddress>,
+}
+
+impl Settings for Args {
+    fn options(&self) -> &Options {
+        &self.host
+    }
+}

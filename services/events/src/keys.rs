@@ -1,0 +1,125 @@
+//! The keys of the service, and nothing else.
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `("events", 0, position)` | the log: a record |
+//! | `("events", 1, id)` | the position of the event with this id |
+//! | `("events", 2, type, position)` | fingerprints of the event's type and tags |
+//! | `("events", 3, tag, position)` | a copy of a short record, or the same |
+//! | `("events", 4, head)` | the position of an append: what watches see |
+//! | `("events", 5, name)` | a projection: position and state |
+//!
+//! All are tuples, and positions are versionstamps in them, so that FoundationDB's own tools can read them.
+//!
+//! Invariant: every key of a list (0, 2, 3) ends with the position.
+
+use store::{KeySelector, Range, Subspace, Versionstamp};
+
+use crate::{
+    limits::HEADS,
+    position::{POSITION_BYTES, Position},
+};
+
+/// Makes keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    log: Subspace,
+    ids: Subspace,
+    types: Subspace,
+    tags: Subspace,
+    heads: Subspace,
+    projections: Subspace,
+}
+
+/// Events in the order of their positions: the log, or the part of an index for one type or tag.
+#[derive(Clone, Debug)]
+pub(crate) struct List(Subspace);
+
+impl Keys {
+    pub(crate) fn new() -> Self {
+        let all = Subspace::from("events");
+        let part = |number: i64| all.subspace(&(number,));
+        Self {
+            log: part(0),
+            ids: part(1),
+            types: part(2),
+            tags: part(3),
+            heads: part(4),
+            projections: part(5),
+        }
+    }
+
+    pub(crate) fn log(&self) -> List {
+        List(self.log.clone())
+    }
+
+    pub(crate) fn of_type(&self, event_type: &str) -> List {
+        List(self.types.subspace(&event_type))
+    }
+
+    pub(crate) fn of_tag(&self, tag: &str) -> List {
+        List(self.tags.subspace(&tag))
+    }
+
+    pub(crate) fn record(&self, position: Position) -> Vec<u8> {
+        self.log.pack(&Versionstamp::from(position))
+    }
+
+    pub(crate) fn id(&self, id: &str) -> Vec<u8> {
+        self.ids.pack(&id)
+    }
+
+    pub(crate) fn head(&self, head: u8) -> Vec<u8> {
+        self.heads.pack(&i64::from(head % HEADS))
+    }
+
+    pub(crate) fn projection(&self, name: &str) -> Vec<u8> {
+        self.projections.pack(&name)
+    }
+}
+
+impl List {
+    /// The key, for `set_versionstamped_key`, of the `index`th event of an append.
+    pub(crate) fn stamped(&self, index: u16) -> Vec<u8> {
+        self.0.pack_with_versionstamp(&Versionstamp::incomplete(index))
+    }
+
+    /// The rows behind a position.
+    pub(crate) fn after(&self, position: Position) -> Range {
+        let (begin, end) = self.0.range();
+        if position == Position::START {
+            return Range::between(begin, end);
+        }
+        let last = self.0.pack(&Versionstamp::from(position));
+        Range::selected(KeySelector::first_greater_than(last), KeySelector::first_greater_or_equal(end))
+    }
+}
+
+/// The value, for `set_versionstamped_value`, that is the position of the `index`th event of an append.
+pub(crate) fn stamped_position(index: u16) -> [u8; POSITION_BYTES + 4] {
+    let mut value = [0; POSITION_BYTES + 4];
+    value[POSITION_BYTES - 2..POSITION_BYTES].copy_from_slice(&index.to_be_bytes());
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_different_names_do_not_meet() {
+        let keys = Keys::new();
+        let position = Position::new([7; 10], 1);
+        let range = |list: List| {
+            let range = list.after(position);
+            (range.begin.key, range.end.key)
+        };
+        let lists =
+            [keys.log(), keys.of_type("a"), keys.of_type("aa"), keys.of_tag("a"), keys.of_tag("a\u{0}")];
+        let mut ranges: Vec<_> = lists.into_iter().map(range).collect();
+        ranges.sort();
+        assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{ranges:?}");
+        let key = keys.record(position);
+        assert_eq!(Position::at_end_of(&key), position);
+    }
+}

@@ -1,0 +1,121 @@
+//! Projections: what somebody made of the events up to a position.
+//!
+//! Owns: states with their positions, and that two who fold the same events do not overwrite each other. Does not
+//! own: folding, which is the client's; docs/adr/0006 says why.
+//!
+//! Invariant: state and position change together, and only for who knows the position that was there.
+
+use bytes::Bytes;
+use store::{Error, RunOptions, Store};
+
+use crate::{
+    invalid::{Invalid, check_name},
+    keys::Keys,
+    limits::{PROJECTION_NAME_BYTES_MAX, STATE_BYTES_MAX},
+    position::{POSITION_BYTES, Position},
+};
+
+/// The projections in a store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Projections {
+    store: Store,
+    keys: Keys,
+}
+
+/// A state and the position of the events that made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Projection {
+    /// All events up to here are in the state.
+    pub position: Position,
+    /// JSON text.
+    pub state: Bytes,
+}
+
+/// Why a projection was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// Somebody else has written it.
+    #[error("the projection is at {}, not at the position given as `previous`", said(*at))]
+    Moved {
+        /// Where it is; `None` when there is none.
+        at: Option<Position>,
+    },
+    /// The store's error.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+impl Projections {
+    /// The projections in `store`.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store, keys: Keys::new() }
+    }
+
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub fn check_name(name: &str) -> Result<(), Invalid> {
+        check_name("name", name, PROJECTION_NAME_BYTES_MAX)
+    }
+
+    /// Checks a state's length.
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub fn check_state(state: &str) -> Result<(), Invalid> {
+        match state.len() {
+            len if len > STATE_BYTES_MAX => Err(Invalid::over("state", "bytes", STATE_BYTES_MAX, len)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A projection, when there is one.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn read(&self, name: &str) -> Result<Option<Projection>, Error> {
+        Ok(self.store.get(&self.keys.projection(name)).await?.map(stored))
+    }
+
+    /// Writes a projection whose position is `previous` now; `None` = there is none yet. Writing what is there already is
+    /// no error, so it may be repeated.
+    ///
+    /// # Errors
+    /// [`PutError`].
+    ///
+    /// # Cancel safety
+    /// All or nothing; repeat it to know.
+    pub async fn put(
+        &self,
+        name: &str,
+        projection: &Projection,
+        previous: Option<Position>,
+        options: &RunOptions,
+    ) -> Result<(), PutError> {
+        let key = self.keys.projection(name);
+        let value = [projection.position.as_bytes(), &projection.state[..]].concat();
+        let work = async |transaction: &store::Transaction| {
+            let found = transaction.get(&key).await?;
+            if found.as_deref() == Some(&value[..]) {
+                return Ok(());
+            }
+            let at = found.map(|found| stored(found).position);
+            if at != previous {
+                return Err(PutError::Moved { at });
+            }
+            Ok(transaction.set(&key, &value)?)
+        };
+        self.store.run(&options.idempotent(), work).await
+    }
+}
+
+fn stored(value: Bytes) -> Projection {
+    let position = Position::at_end_of(&value[..POSITION_BYTES]);
+    Projection { position, state: value.slice(POSITION_BYTES..) }
+}
+
+fn said(at: Option<Position>) -> String {
+    at.map_or_else(|| "no position: there is none".to_owned(), |at| format!("position {at}"))
+}

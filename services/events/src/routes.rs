@@ -1,0 +1,244 @@
+//! HTTP on events and projections.
+//!
+//! Owns: methods, parameters and answers. Does not own: statuses of errors (`failure`), events (`log`, `append`), or
+//! waiting (`tail`).
+
+use std::{
+    borrow::Cow,
+    cell::Cell,
+    future::Future,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use service_host::{Problem, Request, Response, Router, bus::Bus};
+use store::RunOptions;
+
+use crate::{
+    draft::{AppendDraft, ProjectionDraft},
+    failure::Failure,
+    limits::{ANNOUNCE_EVERY, ANSWER_MARGIN, PAGE_DEFAULT, PAGE_MAX, PROJECTION_NAME_BYTES_MAX, WAIT_MAX_S},
+    log::{EventStore, Page},
+    position::Position,
+    projections::{Projection, Projections},
+    query::Query,
+    tail::Tail,
+};
+
+/// Published after appends, with the field `position`: up to here there are new events.
+pub(crate) const TOPIC: &str = "events";
+
+/// An answer is right for a moment only.
+const NO_STORE: Bytes = Bytes::from_static(b"no-store");
+
+/// What the handlers of one worker share.
+struct Site {
+    events: EventStore,
+    projections: Projections,
+    tail: Rc<Tail>,
+    bus: Bus,
+    /// The newest position that is to be published, once it is time.
+    announced: Cell<Option<Position>>,
+}
+
+/// The routes of one worker. Wakes its tail with the events of other instances.
+#[must_use]
+pub fn routes(events: EventStore, projections: Projections, tail: Rc<Tail>, bus: Bus) -> Router {
+    let site = Rc::new(Site { events, projections, tail, bus, announced: Cell::default() });
+    let on = |site: &Rc<Site>| Rc::clone(site);
+    let router = Router::new()
+        .route("POST /events", with(on(&site), append))
+        .route("GET /events", with(on(&site), read))
+        .route("GET /events/stream", with(on(&site), stream))
+        .route("GET /projections/{name}", with(on(&site), projection))
+        .route("PUT /projections/{name}", with(on(&site), put_projection));
+    tokio::task::spawn_local(listen(site));
+    router
+}
+
+/// Hands the site to a handler.
+fn with<F: Future>(
+    site: Rc<Site>,
+    handler: impl Fn(Rc<Site>, Request) -> F + 'static,
+) -> impl Fn(Request) -> F + 'static {
+    move |request| handler(Rc::clone(&site), request)
+}
+
+type Answer = Result<Response, Failure>;
+
+async fn append(site: Rc<Site>, request: Request) -> Answer {
+    let append = request.json::<AppendDraft>()?.check()?;
+    let positions = site.events.append(&append, &within(&request)).await?;
+    if let Some(newest) = positions.iter().max() {
+        site.announce(*newest);
+    }
+    Ok(Response::raw_json(positions_text(&positions)).with_status(201))
+}
+
+async fn read(site: Rc<Site>, request: Request) -> Answer {
+    let Asked { query, after, limit } = asked(&request)?;
+    let page = site.events.read(&query, after, limit, &within(&request)).await?;
+    Ok(page_response(&page))
+}
+
+/// As `read`, but an answer without events waits for one.
+async fn stream(site: Rc<Site>, request: Request) -> Answer {
+    let Asked { query, mut after, limit } = asked(&request)?;
+    let wait = Duration::from_secs(request.query_number("wait", WAIT_MAX_S, 0..=WAIT_MAX_S)?);
+    let until = deadline(&request, wait);
+    let query = Rc::new(query);
+    loop {
+        let page = site.events.read(&query, after, limit, &within(&request)).await?;
+        if !page.events.is_empty() || site.tail.is_closed() {
+            return Ok(page_response(&page));
+        }
+        after = page.position;
+        if page.more {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let Some(waiting) = site.tail.wait(&query, after) else { continue };
+        if tokio::time::timeout_at(until.into(), waiting).await.is_err() {
+            return Ok(page_response(&page));
+        }
+    }
+}
+
+async fn projection(site: Rc<Site>, request: Request) -> Answer {
+    let name = name(&request)?;
+    let found = site
+        .projections
+        .read(&name)
+        .await?
+        .ok_or_else(|| Problem::new(404, format!("There is no projection {name:?}.")).field("name"))?;
+    let mut out = BytesMut::with_capacity(found.state.len() + 64);
+    out.put_slice(b"{\"position\":\"");
+    out.put_slice(&found.position.digits());
+    out.put_slice(b"\",\"state\":");
+    out.put_slice(&found.state);
+    out.put_slice(b"}");
+    Ok(Response::raw_json(out.freeze()).header("cache-control", NO_STORE))
+}
+
+async fn put_projection(site: Rc<Site>, request: Request) -> Answer {
+    let name = name(&request)?;
+    let draft: ProjectionDraft = request.json()?;
+    let state = draft.state.get();
+    Projections::check_state(state)?;
+    let projection = Projection { position: draft.position, state: Bytes::copy_from_slice(state.as_bytes()) };
+    site.projections.put(&name, &projection, draft.previous, &within(&request)).await?;
+    Ok(Response::new(204))
+}
+
+/// What readers ask for.
+struct Asked {
+    query: Query,
+    after: Position,
+    limit: usize,
+}
+
+fn asked(request: &Request) -> Result<Asked, Failure> {
+    let limit = request.query_number("limit", PAGE_DEFAULT, 1..=PAGE_MAX)?;
+    let after = match request.query("after").filter(|after| !after.is_empty()) {
+        None => Position::START,
+        Some(text) => text.parse().map_err(|bad| {
+            Problem::new(400, format!("`after` is {text:?}; {bad}.")).field("after").limit(24)
+        })?,
+    };
+    let query = Query::new(list(request, "types"), list(request, "tags"))?;
+    Ok(Asked { query, after, limit: usize::try_from(limit).unwrap_or(usize::MAX) })
+}
+
+/// The values of a parameter that may be repeated and may have several, separated by commas.
+fn list(request: &Request, name: &str) -> Vec<String> {
+    let pairs = form_urlencoded::parse(request.query_string().as_bytes());
+    let values: Vec<Cow<'_, str>> = pairs
+        .filter(|(found, _)| found == name)
+        .map(|(_, value)| value)
+        .filter(|value| !value.is_empty())
+        .collect();
+    values.iter().flat_map(|value| value.split(',')).map(str::to_owned).collect()
+}
+
+fn name(request: &Request) -> Result<Cow<'_, str>, Failure> {
+    let name = request.param("name")?;
+    Projections::check_name(&name).map_err(|bad| {
+        Problem::new(400, format!("{bad}.")).field("name").limit(PROJECTION_NAME_BYTES_MAX as u64)
+    })?;
+    Ok(name)
+}
+
+/// `{"positions":["..",".."]}`
+fn positions_text(positions: &[Position]) -> Bytes {
+    let mut out = BytesMut::with_capacity(27 * positions.len() + 20);
+    out.put_slice(b"{\"positions\":[");
+    for (at, position) in positions.iter().enumerate() {
+        out.put_slice(if at == 0 { b"\"" } else { b",\"" });
+        out.put_slice(&position.digits());
+        out.put_slice(b"\"");
+    }
+    out.put_slice(b"]}");
+    out.freeze()
+}
+
+/// `{"events":[{"position":"..","id":..,"type":..,"tags":[..],"data":..},..],"position":"..","more":false}`
+fn page_response(page: &Page) -> Response {
+    let text_len: usize = page.events.iter().map(|(_, record)| record.text().len() + 48).sum();
+    let mut out = BytesMut::with_capacity(text_len + 80);
+    out.put_slice(b"{\"events\":[");
+    for (at, (position, record)) in page.events.iter().enumerate() {
+        out.put_slice(if at == 0 { b"{\"position\":\"" } else { b",{\"position\":\"" });
+        out.put_slice(&position.digits());
+        out.put_slice(b"\",");
+        out.put_slice(record.text());
+    }
+    out.put_slice(b"],\"position\":\"");
+    out.put_slice(&page.position.digits());
+    out.put_slice(b"\",\"more\":");
+    out.put_slice(if page.more { b"true}" } else { b"false}" });
+    Response::raw_json(out.freeze()).header("cache-control", NO_STORE)
+}
+
+/// The time that the asker has left, at most the store's own limit.
+fn within(request: &Request) -> RunOptions {
+    let default = RunOptions::default();
+    match request.remaining(Instant::now()) {
+        Some(left) => RunOptions::within(left.min(default.timeout)),
+        None => default,
+    }
+}
+
+/// When a long poll answers without events: early enough for the answer to get to the asker in time.
+fn deadline(request: &Request, wait: Duration) -> Instant {
+    let until = Instant::now() + wait;
+    let last = request.deadline().and_then(|deadline| deadline.checked_sub(ANSWER_MARGIN));
+    last.map_or(until, |last| until.min(last))
+}
+
+impl Site {
+    /// Publishes a position, soon, unless a greater one comes before.
+    fn announce(self: &Rc<Self>, position: Position) {
+        if self.announced.replace(self.announced.get().max(Some(position))).is_some() {
+            return;
+        }
+        let site = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(ANNOUNCE_EVERY).await;
+            if let Some(position) = site.announced.take() {
+                site.bus.publish(TOPIC, &[("position", &position.to_string())], Bytes::new());
+            }
+        });
+    }
+}
+
+/// Looks sooner than the store's watches say, when another instance says that there is something.
+async fn listen(site: Rc<Site>) {
+    let mut appended = site.bus.subscribe(TOPIC);
+    loop {
+        appended.recv().await;
+        if site.tail.waiting() > 0 {
+            site.tail.look();
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Long polls: who waits for which events.
+//!
+//! Owns: one worker's waiting polls, and the one task that follows the log for all of them while there are any. Does
+//! not own: reading what they get (`log`), or their time (`routes`).
+//!
+//! A poll reads, finds nothing up to a position, and waits from there. The task takes each new event of the log once
+//! and wakes the polls whose query it matches; it finds them by the event's labels, so an event costs as much as there
+//! are polls for its labels, not as there are polls. The store's watches tell the task to look; an event of the bus may
+//! tell it sooner.
+//!
+//! Invariant: for every poll that waits, all events behind its position are behind `seen` too, or it has been woken.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use slab::Slab;
+use store::{Error, RunOptions, Watch};
+use tokio::{sync::Notify, time::timeout};
+
+use crate::{
+    event::{Record, fingerprint},
+    limits::TAIL_PATIENCE,
+    log::EventStore,
+    position::Position,
+    query::Query,
+};
+
+/// How long the task waits after the store has failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// The polls of one worker. Belongs to its thread.
+pub struct Tail {
+    events: EventStore,
+    polls: RefCell<Polls>,
+    sign: Notify,
+    closed: Cell<bool>,
+}
+
+struct Polls {
+    waiting: Slab<Poller>,
+    /// The polls by what an event must have to wake them.
+    by_label: BTreeSet<(Option<u32>, usize)>,
+    /// The log was followed up to here.
+    seen: Position,
+    followed: bool,
+}
+
+struct Poller {
+    query: Rc<Query>,
+    after: Position,
+    woken: bool,
+    waker: Option<Waker>,
+}
+
+/// A poll that waits: completes once there is a new event for it, or the tail closes. Dropping it ends the wait.
+#[must_use = "a poll that is dropped does not wait"]
+pub struct Waiting {
+    tail: Rc<Tail>,
+    id: usize,
+}
+
+impl Tail {
+    /// A tail of these events.
+    #[must_use]
+    pub fn new(events: EventStore) -> Rc<Self> {
+        let polls =
+            Polls { waiting: Slab::new(), by_label: BTreeSet::new(), seen: Position::START, followed: false };
+        Rc::new(Self { events, polls: polls.into(), sign: Notify::new(), closed: Cell::new(false) })
+    }
+
+    /// Waits for an event that matches `query` behind `after`, which is the position of a page that had none; `None`
+    /// when the log was followed farther meanwhile: read again from there.
+    pub fn wait(self: &Rc<Self>, query: &Rc<Query>, after: Position) -> Option<Waiting> {
+        let mut polls = self.polls.borrow_mut();
+        if !polls.followed {
+            polls.followed = true;
+            polls.seen = after;
+            tokio::task::spawn_local(Rc::clone(self).follow());
+        }
+        if after < polls.seen {
+            return None;
+        }
+        let poller = Poller { query: Rc::clone(query), after, woken: self.closed.get(), waker: None };
+        let id = polls.waiting.insert(poller);
+        polls.by_label.extend(labels(query).map(|label| (label, id)));
+        Some(Waiting { tail: Rc::clone(self), id })
+    }
+
+    /// Looks now: there may be something new.
+    pub fn look(&self) {
+        self.sign.notify_one();
+    }
+
+    /// Wakes all polls, and all that come later at once: the service stops.
+    pub fn close(&self) {
+        self.closed.set(true);
+        let mut polls = self.polls.borrow_mut();
+        polls.waiting.iter_mut().for_each(|(_, poller)| poller.wake());
+    }
+
+    /// Whether [`Tail::close`] was called.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Polls that wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.polls.borrow().waiting.len()
+    }
+
+    /// Follows the log until no poll waits.
+    async fn follow(self: Rc<Self>) {
+        let mut arm = true;
+        loop {
+            let Some(after) = self.next_look() else { return };
+            match self.events.look(after, arm, &RunOptions::default()).await {
+                Ok(look) => {
+                    let found = !look.page.events.is_empty();
+                    self.polls.borrow_mut().saw(&look.page.events, look.page.position);
+                    if !found && arm {
+                        self.until_sign(look.watches).await;
+                    } else {
+                        tokio::task::yield_now().await;
+                    }
+                    arm = !look.page.more;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "long polls wait: the store cannot be followed");
+                    let _ = timeout(AFTER_FAILURE, self.sign.notified()).await;
+                }
+            }
+        }
+    }
+
+    /// Where to look from; `None` when nobody waits any more.
+    fn next_look(&self) -> Option<Position> {
+        let mut polls = self.polls.borrow_mut();
+        polls.followed = !polls.waiting.is_empty();
+        polls.followed.then_some(polls.seen)
+    }
+
+    async fn until_sign(&self, mut watches: Vec<Watch>) {
+        let mut sign = pin!(self.sign.notified());
+        let any = poll_fn(|context| {
+            let fired = |watch: &mut Watch| -> Poll<Result<(), Error>> { Pin::new(watch).poll(context) };
+            // An error of a watch is a sign too: the look that follows says what is wrong.
+            match watches.iter_mut().map(fired).find(Poll::is_ready) {
+                Some(_) => Poll::Ready(()),
+                None => sign.as_mut().poll(context),
+            }
+        });
+        // Without a sign, another look is what there is to do.
+        let _ = timeout(TAIL_PATIENCE, any).await;
+    }
+}
+
+impl Polls {
+    fn saw(&mut self, events: &[(Position, Record)], position: Position) {
+        for (at, record) in events {
+            for label in record.labels().map(|label| Some(fingerprint(label))).chain([None]) {
+                for &(_, id) in self.by_label.range((label, 0)..=(label, usize::MAX)) {
+                    let poller = &mut self.waiting[id];
+                    if !poller.woken && *at > poller.after && poller.query.matches(record) {
+                        poller.wake();
+                    }
+                }
+            }
+        }
+        self.seen = self.seen.max(position);
+    }
+}
+
+impl Poller {
+    fn wake(&mut self) {
+        self.woken = true;
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Future for Waiting {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let poller = &mut self.tail.polls.borrow_mut().waiting[self.id];
+        if poller.woken {
+            return Poll::Ready(());
+        }
+        poller.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut polls = self.tail.polls.borrow_mut();
+        let poller = polls.waiting.remove(self.id);
+        for label in labels(&poller.query) {
+            polls.by_label.remove(&(label, self.id));
+        }
+        drop(polls);
+        if self.tail.waiting() == 0 {
+            // The task that follows the log sees that nobody waits, and ends.
+            self.tail.sign.notify_one();
+        }
+    }
+}
+
+/// Labels one of which every event that matches has: a tag if the query has one, else its types, else none needed.
+fn labels(query: &Query) -> impl Iterator<Item = Option<u32>> {
+    let labels = match query.tags() {
+        [first, ..] => std::slice::from_ref(first),
+        [] => query.types(),
+    };
+    let all = query.is_all().then_some(None);
+    labels.iter().map(|label| Some(label.fingerprint)).chain(all)
+}

@@ -1,0 +1,143 @@
+//! Many writers with random conditions, checked by a model that knows only names and positions.
+//!
+//! `EVENTS_APPENDS` (default 4 000) is how many appends there are, `EVENTS_SEED` what they are; threads still interleave
+//! as they please. Full size: `EVENTS_APPENDS=100000 cargo nextest run --release -p events --test model`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "a seed is printed, and the rates that were found")]
+
+mod model {
+    pub(crate) mod check;
+    pub(crate) mod writer;
+}
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use events::{Append, EventStore, NewEvent, Position, Query, Tail};
+use model::check::{self, Seen};
+use model::writer::{Attempt, Writer};
+use store::{RunOptions, Store};
+
+const WRITERS: u64 = 250;
+const THREADS: u64 = 2;
+
+fn from_environment(name: &str, default: u64) -> u64 {
+    let value = std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    println!("{name}={value}");
+    value
+}
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .unwrap();
+    runtime.block_on(work)
+}
+
+#[test]
+fn accepted_appends_are_there_once_in_one_order_and_rejected_ones_truly_conflict() {
+    let seed = from_environment("EVENTS_SEED", fastrand::u64(..));
+    let appends = from_environment("EVENTS_APPENDS", 4_000);
+    let dir = tempfile::tempdir().unwrap();
+    let address = format!("embedded:{}/store", dir.path().display()).parse().unwrap();
+    let events = EventStore::new(Store::open(&address).unwrap());
+
+    let left = Arc::new(AtomicU64::new(appends));
+    let threads = (0..THREADS).map(|thread| {
+        let (events, left) = (events.clone(), Arc::clone(&left));
+        std::thread::spawn(move || run(write_all(events, seed, thread, left)))
+    });
+    let threads: Vec<_> = threads.collect();
+    let reader = {
+        let events = events.clone();
+        std::thread::spawn(move || run(read_all(events)))
+    };
+    let attempts: Vec<Attempt> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+    run(end(&events));
+    let (followed, tagged) = reader.join().unwrap();
+    let all = run(follow(&events, &Query::default(), 1000));
+
+    check::order(&all);
+    check::followed(&all, &followed, None);
+    check::followed(&all, &tagged, Some(model::writer::FOLLOWED_TAG));
+    check::accepted(&all, &attempts);
+    check::rejected(&all, &attempts);
+    check::rates(&all, &attempts);
+
+    drop(events);
+    let again = EventStore::new(Store::open(&address).unwrap());
+    assert_eq!(run(follow(&again, &Query::default(), 1000)), all, "after a restart");
+}
+
+async fn write_all(events: EventStore, seed: u64, thread: u64, left: Arc<AtomicU64>) -> Vec<Attempt> {
+    let writers = (0..WRITERS).filter(|writer| writer % THREADS == thread).map(|writer| {
+        let (mut writer, left) = (Writer::new(events.clone(), seed, writer), Arc::clone(&left));
+        tokio::task::spawn_local(async move {
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+            {
+                writer.attempt().await;
+            }
+            writer.attempts
+        })
+    });
+    let mut attempts = Vec::new();
+    for writer in writers.collect::<Vec<_>>() {
+        attempts.append(&mut writer.await.unwrap());
+    }
+    attempts
+}
+
+/// Tells readers that no event follows.
+async fn end(events: &EventStore) {
+    let tags = vec![model::writer::FOLLOWED_TAG.to_owned()];
+    let event = NewEvent::new("end".into(), "End".into(), tags, "null").unwrap();
+    events.append(&Append::new(vec![event], None).unwrap(), &RunOptions::default()).await.unwrap();
+}
+
+/// What two long polls get while the others write: one of everything, in small pages, and one of a tag.
+async fn read_all(events: EventStore) -> (Vec<Seen>, Vec<Seen>) {
+    let tail = Tail::new(events.clone());
+    let tagged = Query::new(vec![], vec![model::writer::FOLLOWED_TAG.to_owned()]).unwrap();
+    let tagged = {
+        let (events, tail) = (events.clone(), tail.clone());
+        tokio::task::spawn_local(async move { poll(&events, &tail, tagged, 1000).await })
+    };
+    let all = poll(&events, &tail, Query::default(), 7).await;
+    (all, tagged.await.unwrap())
+}
+
+async fn poll(events: &EventStore, tail: &std::rc::Rc<Tail>, query: Query, limit: usize) -> Vec<Seen> {
+    let query = std::rc::Rc::new(query);
+    let (mut seen, mut after) = (Vec::new(), Position::START);
+    loop {
+        let page = events.read(&query, after, limit, &RunOptions::default()).await.unwrap();
+        after = page.position;
+        let found = !page.events.is_empty();
+        seen.extend(page.events.iter().map(Seen::new));
+        if seen.last().is_some_and(|seen: &Seen| seen.id == "end") {
+            return seen;
+        }
+        if !found
+            && !page.more
+            && let Some(waiting) = tail.wait(&query, after)
+        {
+            waiting.await;
+        }
+    }
+}
+
+/// All that is there, page by page.
+async fn follow(events: &EventStore, query: &Query, limit: usize) -> Vec<Seen> {
+    let (mut seen, mut after) = (Vec::new(), Position::START);
+    loop {
+        let page = events.read(query, after, limit, &RunOptions::default()).await.unwrap();
+        assert!(page.position >= after);
+        after = page.position;
+        seen.extend(page.events.iter().map(Seen::new));
+        if !page.more {
+            return seen;
+        }
+    }
+}
