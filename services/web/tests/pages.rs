@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use service_host::bus::{Hello, Incoming, Response, Serving};
-use service_host::testing::{Peer, Process, run, socket};
+use service_host::testing::{Answer, Peer, Process, run, socket};
 use tokio::sync::Notify;
 
 struct Web {
@@ -42,6 +42,12 @@ impl Web {
         peer.serve(serve);
         peer.until(|bus| bus.peers().iter().any(|peer| peer.endpoint.contains("upstream.sock"))).await;
         peer
+    }
+
+    /// Sends a form as a browser does.
+    async fn form(&self, path: &str, form: &'static str) -> Answer {
+        let kind = "application/x-www-form-urlencoded";
+        self.peer.ask("POST", path).header("content-type", kind).body(form).answer().await
     }
 
     /// Joins as the profile service, and waits until web asks it.
@@ -140,7 +146,7 @@ fn an_optional_part_that_is_late_is_named_and_not_waited_for() {
                 break page;
             }
         };
-        let expected = r#"{"id":"1","profile":{"name":"Ada <b>", "n":1.50},"missing":[{"service":"feed","reason":"deadline"}]}"#;
+        let expected = r#"{"id":"1","profile":{"name":"Ada <b>", "n":1.50},"missing":[{"service":"feed","part":"feed","reason":"deadline"}]}"#;
         assert_eq!(page.text(), expected);
         assert_eq!((page.header("cache-control"), page.header("etag")), (Some("no-store"), None));
     });
@@ -179,8 +185,142 @@ fn an_optional_part_that_answers_is_on_the_page() {
         assert_eq!(page.json()["feed"], serde_json::json!({"items": []}));
         assert_eq!(web.peer.get("/members/2").await.json()["feed"], serde_json::Value::Null);
         let failed = web.peer.get("/members/3").await.json();
-        let named = serde_json::json!([{"service": "feed", "reason": "status", "status": 500}]);
+        let named =
+            serde_json::json!([{"service": "feed", "part": "feed", "reason": "status", "status": 500}]);
         assert_eq!((failed.get("feed"), &failed["missing"]), (None, &named));
+    });
+}
+
+#[test]
+fn the_unread_count_is_a_part_of_the_page() {
+    run(async {
+        let web = start().await;
+        let _profile = web.join_profile(|request| ada(&request)).await;
+        let serve = |request: Incoming| match request.path() {
+            "/feeds/2/unread" => now(200, "{}"),
+            _ => now(200, r#"{"unread":3,"more":false}"#),
+        };
+        let _feed = web.join("feed", "GET /feeds/{id}/unread", serve).await;
+        let mut page = web.peer.get("/members/1").await;
+        while !page.text().contains("unread") {
+            page = web.peer.get("/members/1").await;
+        }
+        let expected = r#"{"id":"1","profile":{"name":"Ada <b>", "n":1.50},"unread":3,"missing":[]}"#;
+        assert_eq!(page.text(), expected);
+        let failed = web.peer.get("/members/2").await.json();
+        let named = serde_json::json!([{"service": "feed", "part": "unread", "reason": "not-json"}]);
+        assert_eq!((failed.get("unread"), &failed["missing"]), (None, &named));
+    });
+}
+
+const ENTRY: &str = r#"{"position":"0a","id":"1","author":"bob","text":"<i>\n&","at_ms":86400000}"#;
+
+#[test]
+fn a_feed_is_a_page_with_forms() {
+    run(async {
+        let web = start().await;
+        let asked = Rc::new(RefCell::new(Vec::new()));
+        let asking = Rc::clone(&asked);
+        let serve = move |request: Incoming| {
+            let body = String::from_utf8_lossy(request.envelope.body_bytes()).into_owned();
+            asking.borrow_mut().push(format!("{} {} {body}", request.method(), request.path()));
+            match (request.method(), request.path()) {
+                ("GET", "/feeds/a%20b/unread") => now(200, r#"{"unread":1000,"more":true,"read":null}"#),
+                ("GET", _) => now(200, &format!(r#"{{"entries":[{ENTRY}],"next":"0a"}}"#)),
+                ("POST", _) if body.contains("long") => {
+                    now(422, r#"{"detail":"`text` is too long","field":"text","limit":2000}"#)
+                }
+                ("POST", _) => now(201, "{}"),
+                _ => now(204, ""),
+            }
+        };
+        let _feed = web.join("feed", "* /feeds/{*rest}", serve).await;
+        web.asks("/members/a%20b/feed").await;
+        let html = |path: &str| web.peer.ask("GET", path).header("accept", "text/html").answer();
+        let page = html("/members/a%20b/feed").await;
+        assert!(page.header("content-security-policy").unwrap().contains("script-src 'self'"));
+        let text = page.text();
+        for part in
+            ["Feed of a b", "&lt;i&gt;\n&amp;", "1970-01-02T00:00:00Z", "1000+ unread", "value=\"0a\""]
+        {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(text.contains("href=\"/members/a%20b/feed?before=0a\""), "{text}");
+        let json = web.peer.get("/members/a%20b/feed").await.json();
+        assert_eq!(json["entries"][0]["author"], "bob");
+
+        asked.borrow_mut().clear();
+        for (path, form, sent) in [
+            ("/feed", "id=n1&text=a%0D%0Ab+%26", r#"POST /feeds/a%20b {"id":"n1","text":"a\nb &"}"#),
+            ("/feed/read", "upto=0a", r#"PUT /feeds/a%20b/read {"upto":"0a"}"#),
+            ("/follows", "other=c%2Fd&action=follow", "PUT /feeds/a%20b/follows/c%2Fd "),
+            ("/follows", "other=c&action=unfollow", "DELETE /feeds/a%20b/follows/c "),
+        ] {
+            let answer = web.form(&format!("/members/a%20b{path}"), form).await;
+            assert_eq!((answer.status, answer.header("location")), (303, Some("/members/a%20b/feed")));
+            assert_eq!(asked.borrow_mut().pop().unwrap(), sent);
+        }
+        let refused = web.form("/members/a%20b/feed", "id=n1&text=long").await;
+        assert_eq!((refused.status, refused.json()["field"].as_str()), (422, Some("text")));
+        let wrong = web.form("/members/a%20b/follows", "other=c&action=x").await;
+        assert_eq!((wrong.status, wrong.json()["field"].as_str()), (422, Some("action")));
+        let json = web.peer.ask("POST", "/members/a%20b/feed").body("{}").answer().await;
+        assert_eq!((json.status, json.json()["field"].as_str()), (415, Some("content-type")));
+    });
+}
+
+#[test]
+fn a_conversation_is_a_page_with_a_form() {
+    run(async {
+        let web = start().await;
+        let said = Rc::new(RefCell::new(String::new()));
+        let saying = Rc::clone(&said);
+        let newer = ENTRY.replace("bob", "eve");
+        let serve = move |request: Incoming| match request.method() {
+            "GET" => now(200, &format!(r#"{{"messages":[{newer},{ENTRY}],"next":"0b","after":"0c"}}"#)),
+            _ => {
+                let body = String::from_utf8_lossy(request.envelope.body_bytes()).into_owned();
+                *saying.borrow_mut() = format!("{} {body}", request.path());
+                now(201, "{}")
+            }
+        };
+        let _chat = web.join("chat", "* /chats/{*rest}", serve).await;
+        web.asks("/conversations/7").await;
+        let page =
+            web.peer.ask("GET", "/conversations/7?as=a%20d").header("accept", "text/html").answer().await;
+        let text = page.text();
+        assert!(text.find("bob").unwrap() < text.find("eve").unwrap(), "the newest last: {text}");
+        for part in [
+            "data-updates=\"/chats/7/updates\"",
+            "data-after=\"0c\"",
+            "data-member=\"a d\"",
+            "href=\"/conversations/7?as=a%20d&amp;before=0b\"",
+            "action=\"/conversations/7\"",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let answer = web.form("/conversations/7", "id=n&author=a+d&text=x").await;
+        assert_eq!((answer.status, answer.header("location")), (303, Some("/conversations/7?as=a%20d")));
+        assert_eq!(*said.borrow(), r#"/chats/7/messages {"author":"a d","id":"n","text":"x"}"#);
+        let open = web.peer.get("/conversations?id=a%2Fb&as=c").await;
+        assert_eq!(open.header("location"), Some("/conversations/a%2Fb?as=c"));
+        assert_eq!(web.peer.get("/conversations").await.json()["field"], "id");
+    });
+}
+
+#[test]
+fn style_and_script_are_kept_by_their_hash() {
+    run(async {
+        let web = start().await;
+        let start = web.peer.ask("GET", "/").header("accept", "text/html").answer().await;
+        for (name, kind) in [("web.css", "text/css"), ("live.js", "text/javascript")] {
+            let at = start.text().find(&format!("/static/{name}?v=")).unwrap();
+            let href = start.text()[at..].split('"').next().unwrap();
+            let file = web.peer.get(href).await;
+            assert!(file.header("content-type").unwrap().starts_with(kind));
+            assert!(file.header("cache-control").unwrap().contains("immutable"));
+        }
+        assert_eq!(web.peer.get("/static/x").await.status, 404);
     });
 }
 
