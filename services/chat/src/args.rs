@@ -12,6 +12,8 @@ Examples:
       The terminator for it: without this deadline a long poll ends, empty, shortly before the default deadline.
   curl '127.0.0.1:8080/chats/7/updates?after=CURSOR'
       Waits up to 30 s for what is new behind the cursor.
+  chat --bus-dial tcp://127.0.0.1:5555 --store fdb:/etc/foundationdb/fdb.cluster
+      The same on a FoundationDB cluster; any number of instances may serve. Needs a build with --features fdb.
 
 Every flag is also a key of the file that --config names, and an environment variable: CHAT_BUS_DIAL, CHAT_STORE.";
 
@@ -25,7 +27,7 @@ pub struct Args {
     #[command(flatten)]
     pub host: Options,
 
-    /// Where the conversations are kept: embedded:DIR.
+    /// Where the conversations are kept: embedded:DIR, or fdb:CLUSTER_FILE in a build with FoundationDB.
     #[arg(long, value_name = "ADDRESS")]
     pub store: Option<StoreAddress>,
 }

@@ -11,7 +11,7 @@ use store::Store;
 fn main() -> ExitCode {
     let args = settings::load::<Args>();
     let Some(address) = args.store.clone() else {
-        let usage = "the conversations need a store: give --store embedded:DIR";
+        let usage = "the conversations need a store: give --store embedded:DIR or --store fdb:CLUSTER_FILE";
         Args::command().error(ErrorKind::MissingRequiredArgument, usage).exit();
     };
     service_host::require_bus::<Args>(&args);

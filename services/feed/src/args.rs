@@ -10,6 +10,8 @@ Examples:
       Joins the terminator at port 5555 and serves /feeds from a store in that directory.
   feed --bus-dial ipc:///run/terminator.ipc --bus-dial ipc:///run/web.ipc --store embedded:data --fan-out-limit 50
       Joins terminator and web; owners with more than 50 followers are merged in when a feed is read.
+  feed --bus-dial tcp://127.0.0.1:5555 --store fdb:/etc/foundationdb/fdb.cluster
+      The same on a FoundationDB cluster; any number of instances may serve. Needs a build with --features fdb.
 
 Every flag is also a key of the file that --config names, and an environment variable: FEED_BUS_DIAL, FEED_STORE.";
 
@@ -27,7 +29,7 @@ pub struct Args {
     #[command(flatten)]
     pub host: Options,
 
-    /// Where the feeds are kept: embedded:DIR.
+    /// Where the feeds are kept: embedded:DIR, or fdb:CLUSTER_FILE in a build with FoundationDB.
     #[arg(long, value_name = "ADDRESS")]
     pub store: Option<StoreAddress>,
 
