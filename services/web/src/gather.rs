@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
-use service_host::bus::{self, Body, Bus, Call, Reply};
+use service_host::bus::{self, Body, Bus, Call, Flags, Reply};
 use service_host::{Ask, Request};
 use smallvec::SmallVec;
 
@@ -61,7 +61,15 @@ pub(crate) async fn gather(bus: &Bus, request: &Request, id: &str) -> Answers {
         if waiting { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
-    asked.into_iter().filter_map(|(part, asked)| Some((part, asked.answer()?))).collect()
+    asked.into_iter().filter_map(|(part, asked)| Some((part, content(part, asked.answer()?)))).collect()
+}
+
+/// What of an answer is the part.
+fn content(part: &Part, answer: Answer) -> Answer {
+    match answer {
+        Answer::Given(text) => part.content(&text).map_or(Answer::Failed(Failure::NotJson), Answer::Given),
+        other => other,
+    }
 }
 
 /// Asks one service for one thing.
@@ -70,6 +78,31 @@ pub(crate) async fn ask(bus: &Bus, request: &Request, path: String) -> Answer {
     let mut asked = Asked::new(bus, request, path, deadline);
     poll_fn(|cx| asked.poll(cx)).await;
     asked.answer().expect("it was polled until it had one")
+}
+
+/// Has another service change something; `body` is JSON. What is sent twice must be the same as sent once: it is
+/// retried on another instance.
+///
+/// # Errors
+/// Any answer but a 2xx, and none.
+pub(crate) async fn send(
+    bus: &Bus,
+    request: &Request,
+    method: &'static str,
+    path: String,
+    body: Vec<u8>,
+) -> Result<(), Failure> {
+    let deadline = answers_deadline(request, Instant::now());
+    let route = bus.route(method, &path).ok_or(Failure::Unclaimed)?;
+    let ask = request.ask(method, path);
+    let mut options = ask.options(deadline);
+    options.flags = options.flags.union(Flags::IDEMPOTENT);
+    let reply = bus.request(route, ask, Body::from_iter([Bytes::from(body)]), options).await;
+    let reply = reply.map_err(Failure::Request)?;
+    match reply.status {
+        200..=299 => Ok(()),
+        status => Err(Failure::Status(status, reply.envelope.body())),
+    }
 }
 
 /// When the services' answers have to be here: a fifth of the time left, at most 10 ms, before the asker gives up.

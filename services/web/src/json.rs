@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::failure::Failure;
 use crate::gather::{Answer, Answers};
+use crate::parts::Part;
 
 /// Writes the page. A part that has nothing for the member is null; one that failed is left out and named.
 pub(crate) fn member(id: &str, answers: &Answers) -> Bytes {
@@ -33,15 +34,17 @@ pub(crate) fn member(id: &str, answers: &Answers) -> Bytes {
         if at > 0 {
             out.put_u8(b',');
         }
-        missing(part.name, failure, &mut out);
+        missing(part, failure, &mut out);
     }
     out.put_slice(b"]}");
     out.freeze()
 }
 
-fn missing(service: &str, failure: &Failure, out: &mut BytesMut) {
+fn missing(part: &Part, failure: &Failure, out: &mut BytesMut) {
     out.put_slice(b"{\"service\":\"");
-    out.put_slice(service.as_bytes());
+    out.put_slice(part.service.as_bytes());
+    out.put_slice(b"\",\"part\":\"");
+    out.put_slice(part.name.as_bytes());
     out.put_slice(b"\",\"reason\":\"");
     out.put_slice(failure.reason().as_bytes());
     out.put_u8(b'"');
@@ -83,8 +86,8 @@ mod tests {
         let late = Failure::Request(RequestError::Deadline { service: "feed".to_owned() });
         let broken = Failure::Status(500, Bytes::new());
         let answers =
-            Answers::from_iter([(&PARTS[1], Answer::Failed(late)), (&PARTS[1], Answer::Failed(broken))]);
-        let expected = r#"{"id":"a\"b","missing":[{"service":"feed","reason":"deadline"},{"service":"feed","reason":"status","status":500}]}"#;
+            Answers::from_iter([(&PARTS[1], Answer::Failed(late)), (&PARTS[2], Answer::Failed(broken))]);
+        let expected = r#"{"id":"a\"b","missing":[{"service":"feed","part":"feed","reason":"deadline"},{"service":"feed","part":"unread","reason":"status","status":500}]}"#;
         assert_eq!(text(&answers), expected);
     }
 }

@@ -5,7 +5,11 @@
 
 mod accept;
 mod args;
+mod assets;
+mod conversation;
 mod failure;
+mod feed_page;
+mod form;
 mod gather;
 mod json;
 mod page;

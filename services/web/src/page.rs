@@ -1,19 +1,16 @@
 //! The pages as HTML.
 //!
-//! Owns: markup. Everything that comes from outside goes through maud's escaping. No script, no external asset.
+//! Owns: the frame, and the pages of members. Everything that comes from outside goes through maud's escaping; style and
+//! script are files of our own (`assets`), so that a page needs nothing inline.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+pub(crate) mod items;
+
+use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
 
+use crate::assets::{SCRIPT, STYLE};
+use crate::feed_page;
 use crate::gather::{Answer, Answers};
-
-const STYLE: &str = "\
-:root{color-scheme:light dark}\
-body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}\
-h1,h2{line-height:1.2}h2{font-size:1.1rem;margin-top:2rem}\
-dl{display:grid;grid-template-columns:minmax(6rem,max-content) 1fr;gap:.2rem 1rem;margin:0}\
-dt{font-weight:600}dd{margin:0;overflow-wrap:anywhere}ul{padding-left:1.2rem}\
-.note{opacity:.75}nav{margin-bottom:1rem}code{font-size:.95em}";
 
 /// A member in a list.
 pub(crate) struct Entry {
@@ -33,6 +30,11 @@ pub(crate) fn start(version: &str) -> Markup {
             ul {
                 li { a href="/members" { "All members" } }
                 li { a href="/members/1" { "Member 1" } " — " code { "curl 127.0.0.1:8080/members/1" } }
+            }
+            form.row action="/conversations" {
+                input name="id" required placeholder="Conversation" aria-label="Conversation";
+                input name="as" placeholder="Your name" aria-label="Your name";
+                button { "Open" }
             }
             p.note { "web " (version) }
         },
@@ -56,7 +58,7 @@ pub(crate) fn list(entries: &[Entry], next: Option<&str>) -> Markup {
     )
 }
 
-pub(crate) fn member(id: &str, answers: &Answers) -> Markup {
+pub(crate) fn member(id: &str, href: &str, answers: &Answers) -> Markup {
     let parts: Vec<(&str, Value)> = answers
         .iter()
         .filter_map(|(part, answer)| match answer {
@@ -66,15 +68,22 @@ pub(crate) fn member(id: &str, answers: &Answers) -> Markup {
         })
         .collect();
     let title = parts.iter().find_map(|(_, part)| name(part)).unwrap_or(id);
+    let has_feed = answers.iter().any(|(part, _)| part.name == "feed");
     frame(
         title,
         &html! {
-            nav { a href="/members" { "Members" } }
+            nav { a href="/members" { "Members" } @if has_feed { a href={ (href) "/feed" } { "Feed" } } }
             h1 { (title) }
             @for (part, content) in &parts {
                 section {
                     h2 { (part) }
-                    @if content.is_null() { p.note { "Nothing yet." } } @else { (value(content)) }
+                    @if content.is_null() {
+                        p.note { "Nothing yet." }
+                    } @else if *part == "feed" {
+                        (feed(content))
+                    } @else {
+                        (value(content))
+                    }
                 }
             }
             @for (part, answer) in answers {
@@ -110,9 +119,22 @@ fn frame(title: &str, content: &Markup) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) }
-                style { (PreEscaped(STYLE)) }
+                link rel="stylesheet" href=(STYLE.href());
+                script src=(SCRIPT.href()) defer {}
             }
             body { (content) }
+        }
+    }
+}
+
+/// A feed's entries; what is no feed of ours as any JSON.
+fn feed(content: &Value) -> Markup {
+    let entries = feed_page::entries(content);
+    html! {
+        @match entries {
+            None => (value(content)),
+            Some(entries) if entries.is_empty() => p.note { "Nothing yet." },
+            Some(entries) => ol.items { @for entry in &entries { (items::item(entry)) } },
         }
     }
 }
@@ -149,8 +171,8 @@ mod tests {
             (&PARTS[0], Answer::Given(Bytes::from_static(evil.as_bytes()))),
             (&PARTS[1], Answer::Failed(Failure::NotJson)),
         ]);
-        let page = member("<i>", &answers).into_string();
-        for markup in ["<script", "<img", "<b>", "<i>"] {
+        let page = member("<i>", "/members/<i>", &answers).into_string();
+        for markup in ["<script>", "<img", "<b>", "<i>"] {
             assert!(!page.contains(markup), "{markup} in {page}");
         }
         assert!(page.contains("&lt;script&gt;alert(1)"));

@@ -2,23 +2,55 @@
 //!
 //! A further part is one more row. An optional part whose route nobody ever claimed is not part of the page.
 
-/// One part of a member's page: an answer of one service.
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+/// One part of a member's page: an answer of one service, or a member of that answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Part {
-    /// The service, and the part's name in the answer.
+    /// The part's name in the answer.
     pub(crate) name: &'static str,
+    /// Who gives it.
+    pub(crate) service: &'static str,
     /// The path before the member's id.
     before: &'static str,
     /// The path behind the member's id.
     after: &'static str,
+    /// The member of the service's answer that is the part; `None` = all of it.
+    member: Option<&'static str>,
     /// Without it there is no page.
     pub(crate) essential: bool,
 }
 
 /// The parts, the essential one first.
-pub(crate) static PARTS: [Part; 2] = [
-    Part { name: "profile", before: "/profiles/", after: "", essential: true },
-    Part { name: "feed", before: "/feeds/", after: "?limit=20", essential: false },
+pub(crate) static PARTS: [Part; 3] = [
+    Part {
+        name: "profile",
+        service: "profile",
+        before: "/profiles/",
+        after: "",
+        member: None,
+        essential: true,
+    },
+    Part {
+        name: "feed",
+        service: "feed",
+        before: "/feeds/",
+        after: "?limit=20",
+        member: None,
+        essential: false,
+    },
+    Part {
+        name: "unread",
+        service: "feed",
+        before: "/feeds/",
+        after: "/unread",
+        member: Some("unread"),
+        essential: false,
+    },
 ];
 
 impl Part {
@@ -29,5 +61,26 @@ impl Part {
         path.push_str(id);
         path.push_str(self.after);
         path
+    }
+
+    /// The part's JSON in what the service answered, a slice of it; `None` when it is not there.
+    pub(crate) fn content(&self, answer: &Bytes) -> Option<Bytes> {
+        let Some(member) = self.member else { return Some(answer.clone()) };
+        let members: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(answer).ok()?;
+        members.get(member).map(|content| answer.slice_ref(content.get().as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_may_be_a_member_of_an_answer() {
+        let answer = Bytes::from_static(b"{\"more\":false, \"unread\": 3}");
+        assert_eq!(PARTS[1].content(&answer).as_deref(), Some(&answer[..]));
+        assert_eq!(PARTS[2].content(&answer).as_deref(), Some(&b"3"[..]));
+        assert_eq!(PARTS[2].content(&Bytes::from_static(b"{}")), None);
+        assert_eq!(PARTS[2].path("a%20b"), "/feeds/a%20b/unread");
     }
 }

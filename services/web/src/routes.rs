@@ -1,8 +1,11 @@
-//! HTTP on members.
+//! The routes, and HTTP on members.
 //!
-//! Owns: paths, media types and cache headers. Does not own: asking (`gather`), markup (`page`), text (`json`).
+//! Owns: paths, media types and cache headers. Does not own: asking (`gather`), markup (`page`), text (`json`), feeds and
+//! conversations (`feed_page`, `conversation`).
 
 use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
 
 use bytes::Bytes;
 use maud::Markup;
@@ -14,16 +17,19 @@ use service_host::bus::Bus;
 use service_host::{IntoResponse, Problem, Request, Response, Router};
 
 use crate::accept::{Media, preferred};
+use crate::assets::{self, POLICY};
+use crate::conversation;
 use crate::failure::Failure;
+use crate::feed_page;
 use crate::gather::{Answer, ask, gather};
 use crate::json;
-use crate::page::{self, Entry};
+use crate::page::{self as pages, Entry};
 
 /// The unreserved characters (RFC 3986, section 2.3) stay as they are.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// For the member alone, and only when it is still the same.
-const REVALIDATE: Bytes = Bytes::from_static(b"private, no-cache");
+pub(crate) const REVALIDATE: Bytes = Bytes::from_static(b"private, no-cache");
 
 /// A page with something left out is asked for again.
 const INCOMPLETE: Bytes = Bytes::from_static(b"no-store");
@@ -33,11 +39,29 @@ const ACCEPT: Bytes = Bytes::from_static(b"accept");
 /// The routes of the service, which asks others on `bus`.
 #[must_use]
 pub fn routes(bus: Bus) -> Router {
-    let (first, second) = (bus.clone(), bus.clone());
-    Router::new()
-        .route("GET /members/{id}", move |request| negotiated(first.clone(), request, member))
-        .route("GET /members", move |request| negotiated(second.clone(), request, list))
-        .route("GET /", move |request| negotiated(bus.clone(), request, start))
+    let on = |bus: &Bus| bus.clone();
+    let often = bus.clone();
+    let members = Router::new()
+        .route("GET /members/{id}", move |request| negotiated(often.clone(), request, member))
+        .route("GET /members", page(on(&bus), list))
+        .route("GET /members/{id}/feed", page(on(&bus), feed_page::show))
+        .route("POST /members/{id}/feed", page(on(&bus), feed_page::post))
+        .route("POST /members/{id}/feed/read", page(on(&bus), feed_page::read))
+        .route("POST /members/{id}/follows", page(on(&bus), feed_page::follow));
+    members
+        .route("GET /conversations", page(on(&bus), conversation::open))
+        .route("GET /conversations/{id}", page(on(&bus), conversation::show))
+        .route("POST /conversations/{id}", page(on(&bus), conversation::say))
+        .route("GET /static/{name}", assets::serve)
+        .route("GET /", page(bus, start))
+}
+
+/// A handler whose answer is HTML or JSON. Boxed, so that it can be named; the one that is asked often is not.
+fn page(
+    bus: Bus,
+    work: impl AsyncFn(&Bus, &Request, Media) -> Result<Response, Problem> + Copy + 'static,
+) -> impl Fn(Request) -> Pin<Box<dyn Future<Output = Response>>> + 'static {
+    move |request| Box::pin(negotiated(bus.clone(), request, work))
 }
 
 /// Chooses the media type for `work`, and shows its problems in it.
@@ -70,7 +94,7 @@ async fn member(bus: &Bus, request: &Request, media: Media) -> Result<Response, 
     let complete = !answers.iter().any(|(_, answer)| matches!(answer, Answer::Failed(_)));
     let response = match media {
         Media::Json => Response::raw_json(json::member(&id, &answers)),
-        Media::Html => html(page::member(&id, &answers)),
+        Media::Html => html(pages::member(&id, &format!("/members/{}", request.raw_param("id")), &answers)),
     };
     Ok(if complete {
         response.header("cache-control", REVALIDATE).tagged(request)
@@ -103,7 +127,7 @@ impl Profile<'_> {
 
     fn entry(&self) -> Entry {
         let profile: Value = serde_json::from_str(self.profile.get()).unwrap_or(Value::Null);
-        Entry { id: self.id.to_string(), href: self.href(), name: page::name(&profile).map(str::to_owned) }
+        Entry { id: self.id.to_string(), href: self.href(), name: pages::name(&profile).map(str::to_owned) }
     }
 
     fn href(&self) -> String {
@@ -146,7 +170,7 @@ async fn list(bus: &Bus, request: &Request, media: Media) -> Result<Response, Pr
         }
         Media::Html => {
             let entries: Vec<Entry> = found.profiles.iter().map(Profile::entry).collect();
-            html(page::list(&entries, next.as_deref()))
+            html(pages::list(&entries, next.as_deref()))
         }
     };
     Ok(response.header("cache-control", REVALIDATE).tagged(request))
@@ -158,23 +182,30 @@ async fn start(_: &Bus, request: &Request, media: Media) -> Result<Response, Pro
         Media::Json => Response::json(&serde_json::json!({
             "service": "web",
             "version": version,
-            "links": { "members": "/members{?after,limit}", "member": "/members/{id}" },
+            "links": {
+                "members": "/members{?after,limit}",
+                "member": "/members/{id}",
+                "feed": "/members/{id}/feed{?before}",
+                "conversation": "/conversations/{id}{?before}",
+            },
         })),
-        Media::Html => html(page::start(version)),
+        Media::Html => html(pages::start(version)),
     };
     Ok(response.header("cache-control", Bytes::from_static(b"public, max-age=60")).tagged(request))
 }
 
 fn problem_page(problem: Problem) -> Response {
-    let page = page::problem(problem.title(), problem.detail()).into_string();
+    let page = pages::problem(problem.title(), problem.detail()).into_string();
     let kind = Bytes::from_static(b"text/html; charset=utf-8");
-    problem.into_response().body(page).replace_header("content-type", kind)
+    let response = problem.into_response().body(page).replace_header("content-type", kind);
+    response.header("content-security-policy", POLICY)
 }
 
-fn html(page: Markup) -> Response {
-    Response::html(page.into_string())
+pub(crate) fn html(page: Markup) -> Response {
+    Response::html(page.into_string()).header("content-security-policy", POLICY)
 }
 
-fn segment(text: &str) -> impl std::fmt::Display {
+/// As one segment of a path, or one value of a query.
+pub(crate) fn segment(text: &str) -> impl std::fmt::Display {
     utf8_percent_encode(text, SEGMENT)
 }

@@ -1,74 +1,15 @@
-//! The web binary between an asker and services that the test plays.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+//! A member's page and the list of members.
 
 use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
-use service_host::bus::{Hello, Incoming, Response, Serving};
-use service_host::testing::{Peer, Process, run, socket};
+use service_host::bus::{Incoming, Response, Serving};
+use service_host::testing::{Peer, run};
 use tokio::sync::Notify;
 
-struct Web {
-    process: Process,
-    peer: Peer,
-    /// Where services that it asks dial in.
-    upstream: String,
-    _dir: tempfile::TempDir,
-}
-
-async fn start() -> Web {
-    let dir = tempfile::tempdir().unwrap();
-    let (url, upstream) = (socket(dir.path(), "web.sock"), socket(dir.path(), "upstream.sock"));
-    let args = ["--bus-listen", &url, "--upstream-listen", &upstream];
-    let process = Process::start(env!("CARGO_BIN_EXE_web"), &args);
-    let peer = Peer::dial(&url, None);
-    peer.ready("GET", "/members/x").await;
-    Web { process, peer, upstream, _dir: dir }
-}
-
-fn hello(service: &str, routes: &[&str]) -> Option<Hello> {
-    let mut hello = Hello::new(service, "1", format!("{service}-test"));
-    hello.routes = routes.iter().map(|route| route.parse().unwrap()).collect();
-    Some(hello)
-}
-
-impl Web {
-    /// Joins as a service, and waits until web knows.
-    async fn join(&self, service: &str, route: &str, serve: impl Fn(Incoming) -> Serving + 'static) -> Peer {
-        let peer = Peer::dial(&self.upstream, hello(service, &[route]));
-        peer.serve(serve);
-        peer.until(|bus| bus.peers().iter().any(|peer| peer.endpoint.contains("upstream.sock"))).await;
-        peer
-    }
-
-    /// Joins as the profile service, and waits until web asks it.
-    async fn join_profile(&self, serve: impl Fn(Incoming) -> Serving + 'static) -> Peer {
-        let peer = self.join("profile", "GET /profiles/{id}", serve).await;
-        self.asks("/members/ready").await;
-        peer
-    }
-
-    async fn asks(&self, path: &str) {
-        let mut look = tokio::time::interval(Duration::from_millis(2));
-        while self.peer.get(path).await.status == 503 {
-            look.tick().await;
-        }
-    }
-}
-
-fn now(status: u16, body: &str) -> Serving {
-    Serving::Now(Response::new(status).body(body.to_owned()))
-}
-
-fn ada(request: &Incoming) -> Serving {
-    match request.path() {
-        "/profiles/ready" => now(404, ""),
-        _ => now(200, r#"{"name":"Ada <b>", "n":1.50}"#),
-    }
-}
+use super::{ada, hello, now, start};
 
 #[test]
 fn a_member_is_json_for_programs_and_html_for_browsers() {
@@ -140,7 +81,7 @@ fn an_optional_part_that_is_late_is_named_and_not_waited_for() {
                 break page;
             }
         };
-        let expected = r#"{"id":"1","profile":{"name":"Ada <b>", "n":1.50},"missing":[{"service":"feed","reason":"deadline"}]}"#;
+        let expected = r#"{"id":"1","profile":{"name":"Ada <b>", "n":1.50},"missing":[{"service":"feed","part":"feed","reason":"deadline"}]}"#;
         assert_eq!(page.text(), expected);
         assert_eq!((page.header("cache-control"), page.header("etag")), (Some("no-store"), None));
     });
@@ -179,8 +120,31 @@ fn an_optional_part_that_answers_is_on_the_page() {
         assert_eq!(page.json()["feed"], serde_json::json!({"items": []}));
         assert_eq!(web.peer.get("/members/2").await.json()["feed"], serde_json::Value::Null);
         let failed = web.peer.get("/members/3").await.json();
-        let named = serde_json::json!([{"service": "feed", "reason": "status", "status": 500}]);
+        let named =
+            serde_json::json!([{"service": "feed", "part": "feed", "reason": "status", "status": 500}]);
         assert_eq!((failed.get("feed"), &failed["missing"]), (None, &named));
+    });
+}
+
+#[test]
+fn the_unread_count_is_a_part_of_the_page() {
+    run(async {
+        let web = start().await;
+        let _profile = web.join_profile(|request| ada(&request)).await;
+        let serve = |request: Incoming| match request.path() {
+            "/feeds/2/unread" => now(200, "{}"),
+            _ => now(200, r#"{"unread":3,"more":false}"#),
+        };
+        let _feed = web.join("feed", "GET /feeds/{id}/unread", serve).await;
+        let mut page = web.peer.get("/members/1").await;
+        while !page.text().contains("unread") {
+            page = web.peer.get("/members/1").await;
+        }
+        let expected = r#"{"id":"1","profile":{"name":"Ada <b>", "n":1.50},"unread":3,"missing":[]}"#;
+        assert_eq!(page.text(), expected);
+        let failed = web.peer.get("/members/2").await.json();
+        let named = serde_json::json!([{"service": "feed", "part": "unread", "reason": "not-json"}]);
+        assert_eq!((failed.get("unread"), &failed["missing"]), (None, &named));
     });
 }
 

@@ -1,0 +1,64 @@
+//! Waking the many who wait for one conversation.
+//!
+//! Owns: the pace. A pipe's out-queue takes 8 192 messages and drops what comes above: twenty thousand polls that answer
+//! within one turn of the loop would lose most of their answers. So they are woken in portions, each when the queues
+//! have room again.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use service_host::bus::Bus;
+use tokio::sync::Notify;
+
+use crate::room::Room;
+
+/// Polls woken between two looks at the queues.
+const PORTION: usize = 256;
+
+/// Messages in a pipe's out-queue above which nobody is woken: a quarter of what it takes.
+const QUEUED_MAX: usize = 2_048;
+
+/// Pause while a peer reads more slowly than this.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Rooms whose polls are to be woken.
+#[derive(Debug, Default)]
+pub(crate) struct Broadcast {
+    rooms: RefCell<VecDeque<Rc<Room>>>,
+    more: Notify,
+}
+
+impl Broadcast {
+    /// Wakes everybody in `room`: a few at once, many in portions.
+    pub(crate) fn wake(&self, room: &Rc<Room>) {
+        if room.seats() <= PORTION {
+            room.changed.notify_waiters();
+        } else {
+            self.rooms.borrow_mut().push_back(Rc::clone(room));
+            self.more.notify_one();
+        }
+    }
+
+    /// Works for as long as the worker lives.
+    pub(crate) async fn run(&self, bus: &Bus) {
+        loop {
+            let room = self.rooms.borrow_mut().pop_front();
+            let Some(room) = room else {
+                self.more.notified().await;
+                continue;
+            };
+            let mut left = room.seats();
+            while left > 0 {
+                while bus.peers().iter().any(|peer| peer.queued_messages > QUEUED_MAX) {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                let portion = left.min(PORTION);
+                (0..portion).for_each(|_| room.changed.notify_one());
+                left -= portion;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}

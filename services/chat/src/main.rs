@@ -1,0 +1,28 @@
+//! The binary: parses, opens the store, then serves.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use chat::{Args, Conversations, serve};
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use store::Store;
+
+fn main() -> ExitCode {
+    let args = settings::load::<Args>();
+    let Some(address) = args.store.clone() else {
+        let usage = "the conversations need a store: give --store embedded:DIR or --store fdb:CLUSTER_FILE";
+        Args::command().error(ErrorKind::MissingRequiredArgument, usage).exit();
+    };
+    service_host::require_bus::<Args>(&args);
+    match Store::open(&address) {
+        Ok(store) => {
+            let conversations = Conversations::new(store);
+            service_host::run(args, move |context| serve(context, conversations.clone()))
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "chat: {:#}", anyhow::Error::from(error));
+            ExitCode::FAILURE
+        }
+    }
+}

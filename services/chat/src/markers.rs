@@ -1,0 +1,101 @@
+//! How far each member has read.
+//!
+//! Owns: the transactions on markers. Invariant: a member's marker never goes back, and stands once in the list of
+//! changes, at its newest change.
+
+use store::{Error, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
+
+use crate::conversations::Conversations;
+use crate::position::Position;
+
+/// Markers in one answer.
+pub(crate) const MARKERS_MAX: usize = 100;
+
+/// A member's marker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Marker {
+    pub(crate) member: String,
+    /// The member has read what is at and before it.
+    pub(crate) read: Position,
+}
+
+impl Conversations {
+    /// `member` has read what is there now, or what is at and before `upto`. The commit's position when that is more
+    /// than was known.
+    pub(crate) async fn mark_read(
+        &self,
+        chat: &str,
+        member: &str,
+        upto: Option<Position>,
+        options: &RunOptions,
+    ) -> Result<Option<Position>, Error> {
+        let key = self.keys.read(chat, member);
+        let work = async |transaction: &Transaction| {
+            let known = transaction.get(&key).await?;
+            let last = transaction.snapshot().get(&self.keys.last(chat)).await?;
+            let last = last.as_deref().and_then(Position::from_prefix).unwrap_or(Position::FIRST);
+            let read = upto.unwrap_or(last).min(last);
+            if read <= known.as_deref().and_then(Position::from_prefix).unwrap_or(Position::FIRST) {
+                return Ok(None);
+            }
+            let changed = known.as_deref().and_then(|known| known.get(STAMP_BYTES..));
+            if let Some(changed) = changed.and_then(Position::from_prefix) {
+                transaction.clear(&self.keys.marked(chat, changed))?;
+            }
+            let offset = u32::try_from(STAMP_BYTES).expect("a stamp is short").to_le_bytes();
+            let value = [&read.as_bytes()[..], &[0; STAMP_BYTES], &offset].concat();
+            transaction.set_versionstamped_value(&key, &value)?;
+            let listed = [&read.as_bytes()[..], member.as_bytes()].concat();
+            transaction.set_versionstamped_key(&self.keys.new_marked(chat), &listed)?;
+            self.touch(transaction, chat)?;
+            Ok::<_, Error>(Some(transaction.versionstamp()))
+        };
+        match self.store.run(&options.idempotent(), work).await? {
+            Some(stamp) => Ok(Some(stamp.await?.into())),
+            None => Ok(None),
+        }
+    }
+
+    /// The markers that changed last, at most [`MARKERS_MAX`], the newest change first.
+    pub(crate) async fn newest_markers(
+        &self,
+        chat: &str,
+        options: &RunOptions,
+    ) -> Result<Vec<Marker>, Error> {
+        let range = self.keys.marked_after(chat, Position::FIRST).reversed().limit(MARKERS_MAX);
+        let rows = self.store.read(options, async |snapshot| snapshot.range(range.clone()).await).await?;
+        Ok(rows.iter().map(|row| Marker::of(&row.value)).collect())
+    }
+
+    /// Markers that changed after `after`, at most up to `upto`; and up to where they are complete.
+    pub(crate) async fn markers(
+        &self,
+        snapshot: Snapshot<'_>,
+        chat: &str,
+        after: Position,
+        upto: Position,
+    ) -> Result<(Vec<Marker>, Position), Error> {
+        let mut rows = snapshot.rows(self.keys.marked_after(chat, after).limit(MARKERS_MAX + 1));
+        let (mut markers, mut complete) = (Vec::new(), after);
+        while let Some(row) = rows.next().await? {
+            let changed = Position::of_key(&row.key);
+            if changed > upto {
+                return Ok((markers, upto));
+            }
+            if markers.len() == MARKERS_MAX {
+                return Ok((markers, complete));
+            }
+            complete = changed;
+            markers.push(Marker::of(&row.value));
+        }
+        Ok((markers, upto))
+    }
+}
+
+impl Marker {
+    fn of(listed: &[u8]) -> Self {
+        let read = Position::from_prefix(listed).unwrap_or(Position::FIRST);
+        let member = listed.get(STAMP_BYTES..).unwrap_or_default();
+        Self { member: String::from_utf8_lossy(member).into_owned(), read }
+    }
+}

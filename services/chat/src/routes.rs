@@ -1,0 +1,155 @@
+//! HTTP on conversations, and what a worker listens to.
+//!
+//! Owns: methods, statuses, headers and the JSON of answers. Does not own: transactions (`conversations`, `markers`),
+//! waiting (`updates`).
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::rc::Rc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Deserialize;
+use service_host::{Context, Problem, Request, Response, Router};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::Args;
+use crate::conversations::{Conversations, Told};
+use crate::cursor::Cursor;
+use crate::failure::{Failure, within};
+use crate::hub::{Hub, TOPIC};
+use crate::message::{NewMessage, check_id, now_ms, present};
+use crate::position::Position;
+use crate::updates::{put_message, put_messages, updates};
+
+/// Messages in a page when `limit` does not say.
+const PAGE_DEFAULT: u64 = 75;
+
+/// Most messages in a page: bounds the time that one request holds its worker.
+const PAGE_MAX: u64 = 200;
+
+/// A conversation is its members' alone, and only used when it is still the same.
+const REVALIDATE: Bytes = Bytes::from_static(b"private, no-cache");
+
+/// Sets up one worker: its hub, the events that it hears, and its routes.
+///
+/// # Errors
+/// When signals cannot be listened to.
+pub fn serve(context: &Context<Args>, conversations: Conversations) -> anyhow::Result<Router> {
+    let hub = Hub::start(conversations, context.bus().clone());
+    let hearing = Rc::clone(&hub);
+    context.on_event(TOPIC, move |event| {
+        hearing.hear(&event);
+        std::future::ready(())
+    });
+    // Polls end with the drain, not with its deadline.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let closing = Rc::clone(&hub);
+    tokio::task::spawn_local(async move {
+        tokio::select! {
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+        closing.close();
+    });
+    Ok(routes(hub))
+}
+
+fn routes(hub: Rc<Hub>) -> Router {
+    let on = |hub: &Rc<Hub>| Rc::clone(hub);
+    Router::new()
+        .route("GET /chats/{id}/messages", with(on(&hub), page))
+        .route("POST /chats/{id}/messages", with(on(&hub), post))
+        .route("GET /chats/{id}/updates", with(on(&hub), updates))
+        .route("PUT /chats/{id}/typing", with(on(&hub), typing))
+        .route("GET /chats/{id}/read", with(on(&hub), markers))
+        .route("PUT /chats/{id}/read", with(hub, read))
+}
+
+/// Hands the hub to a handler.
+fn with<F: Future>(
+    hub: Rc<Hub>,
+    handler: impl Fn(Rc<Hub>, Request) -> F + 'static,
+) -> impl Fn(Request) -> F + 'static {
+    move |request| handler(Rc::clone(&hub), request)
+}
+
+type Answer = Result<Response, Failure>;
+
+async fn post(hub: Rc<Hub>, request: Request) -> Answer {
+    let chat = id(&request)?;
+    let message = NewMessage::read(&request)?;
+    let posted = hub.conversations.post(&chat, &message, now_ms(), &within(&request)).await?;
+    if posted.is_new {
+        hub.changed(&chat, posted.position, Some(&message.author));
+    }
+    let mut text = BytesMut::with_capacity(posted.message.len() + 48);
+    put_message(&Told { position: posted.position, message: posted.message }, &mut text);
+    Ok(Response::raw_json(text.freeze()).with_status(if posted.is_new { 201 } else { 200 }))
+}
+
+/// `{"messages":[..],"next":"..","after":".."}`, the newest first; `next` is what `before` shall be, or null, and `after`
+/// is where polls go on.
+async fn page(hub: Rc<Hub>, request: Request) -> Answer {
+    let chat = id(&request)?;
+    let limit = request.query_number("limit", PAGE_DEFAULT, 1..=PAGE_MAX)?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let before = match request.query("before") {
+        Some(text) => Some(Cursor::read("before", &text)?.position),
+        None => None,
+    };
+    let page = hub.conversations.page(&chat, before, limit, &within(&request)).await?;
+    let len: usize = page.messages.iter().map(|told| told.message.len() + 40).sum();
+    let mut out = BytesMut::with_capacity(len + 96);
+    out.put_slice(b"{\"messages\":");
+    put_messages(&page.messages, &mut out);
+    let next = page.next.map_or_else(|| "null".to_owned(), |next| format!("\"{next}\""));
+    out.put_slice(format!(",\"next\":{next},\"after\":\"{}\"}}", page.last).as_bytes());
+    Ok(Response::raw_json(out.freeze()).header("cache-control", REVALIDATE).tagged(&request))
+}
+
+/// The body of `PUT /chats/{id}/typing` and `PUT /chats/{id}/read`.
+#[derive(Deserialize)]
+struct Who {
+    member: Option<String>,
+    upto: Option<String>,
+}
+
+async fn typing(hub: Rc<Hub>, request: Request) -> Answer {
+    let chat = id(&request)?;
+    let who: Who = request.json()?;
+    hub.typing(&chat, &present("member", who.member)?);
+    Ok(Response::new(204))
+}
+
+/// Without `upto` everything is read.
+async fn read(hub: Rc<Hub>, request: Request) -> Answer {
+    let chat = id(&request)?;
+    let who: Who = request.json()?;
+    let member = present("member", who.member)?;
+    let upto: Option<Position> = match &who.upto {
+        Some(text) => Some(Cursor::read("upto", text)?.position),
+        None => None,
+    };
+    let changed = hub.conversations.mark_read(&chat, &member, upto, &within(&request)).await?;
+    if let Some(position) = changed {
+        hub.changed(&chat, position, None);
+    }
+    Ok(Response::new(204))
+}
+
+/// `{"read":{"ada":".."}}`: the markers that changed last.
+async fn markers(hub: Rc<Hub>, request: Request) -> Answer {
+    let chat = id(&request)?;
+    let markers = hub.conversations.newest_markers(&chat, &within(&request)).await?;
+    let read: BTreeMap<_, _> =
+        markers.iter().map(|marker| (marker.member.as_str(), marker.read.to_string())).collect();
+    let answer = serde_json::json!({ "read": read });
+    Ok(Response::json(&answer).header("cache-control", REVALIDATE).tagged(&request))
+}
+
+fn id(request: &Request) -> Result<Cow<'_, str>, Problem> {
+    let id = request.param("id")?;
+    check_id("id", &id)?;
+    Ok(id)
+}

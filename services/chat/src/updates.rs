@@ -1,0 +1,197 @@
+//! The long poll.
+//!
+//! Owns: how long a poll waits and what it answers. Invariant: a poll that waits holds a seat, a cursor, a timer and a
+//! place in the room's waker, and nothing of the message that it came with: some hundred bytes, whatever was read with it.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
+use service_host::{Problem, Request, Response};
+use store::RunOptions;
+use tokio::time::timeout_at;
+
+use crate::conversations::{News, Told};
+use crate::cursor::Cursor;
+use crate::failure::Failure;
+use crate::hub::{Hub, Seat};
+use crate::message::check_id;
+use crate::position::Position;
+use crate::transient::Doing;
+
+/// Longest wait of a poll, in seconds: proxies on the way give up after a minute.
+const WAIT_MAX_S: u64 = 30;
+
+/// Time kept back, at most, for the answer's way to the asker.
+const RESERVE_MAX: Duration = Duration::from_millis(500);
+
+/// Pause before the store is read again when it does not show yet what an event has told.
+const BEHIND_PAUSE: Duration = Duration::from_millis(20);
+
+/// An answer belongs to its cursor and its moment.
+const NO_STORE: Bytes = Bytes::from_static(b"no-store");
+
+/// What a poll asks for, without the message that it came in.
+struct Poll {
+    chat: String,
+    after: Option<Cursor>,
+    deadline: Instant,
+}
+
+/// `GET /chats/{id}/updates?after=&wait=&member=`.
+pub(crate) async fn updates(hub: Rc<Hub>, request: Request) -> Result<Response, Failure> {
+    let poll = Poll::read(&hub, &request)?;
+    // A message that is held keeps the whole buffer that it was read into.
+    drop(request);
+    let body = poll.wait(hub).await?;
+    Ok(Response::raw_json(body).header("cache-control", NO_STORE))
+}
+
+impl Poll {
+    fn read(hub: &Hub, request: &Request) -> Result<Self, Problem> {
+        let chat = request.param("id")?;
+        check_id("id", &chat)?;
+        let after = match request.query("after").filter(|after| !after.is_empty()) {
+            Some(text) => Some(Cursor::read("after", &text)?),
+            None => None,
+        };
+        let wait = request.query_number("wait", WAIT_MAX_S, 0..=WAIT_MAX_S)?;
+        if let Some(member) = request.query("member").filter(|member| !member.is_empty()) {
+            check_id("member", &member)?;
+            hub.present(&chat, &member);
+        }
+        let (now, wait) = (Instant::now(), Duration::from_secs(wait));
+        let left = request.remaining(now).map_or(wait, |left| left - RESERVE_MAX.min(left / 8));
+        Ok(Self { chat: chat.into_owned(), after, deadline: now + wait.min(left) })
+    }
+
+    /// The answer: what is new, at once or when it comes, or that nothing came.
+    async fn wait(self, hub: Rc<Hub>) -> Result<Bytes, Failure> {
+        let seat = hub.enter(&self.chat).await?;
+        let now = || Cursor { position: seat.room.last().unwrap_or(Position::FIRST), state: 0 };
+        let after = self.after.unwrap_or_else(now);
+        drop(self.chat);
+        let deadline = tokio::time::Instant::from_std(self.deadline);
+        loop {
+            let mut changed = pin!(seat.room.changed.notified());
+            changed.as_mut().enable();
+            if is_news(&hub, &seat, after) {
+                // Boxed: what reading needs is not kept while waiting.
+                if let Some(body) = Box::pin(told(&hub, &seat, after)).await? {
+                    return Ok(body);
+                }
+                let _ = timeout_at(deadline.min(tokio::time::Instant::now() + BEHIND_PAUSE), changed).await;
+                if tokio::time::Instant::now() < deadline && !hub.is_closed() {
+                    continue;
+                }
+            } else if !hub.is_closed() && timeout_at(deadline, changed).await.is_ok() {
+                continue;
+            }
+            return Ok(nothing(&hub, &seat, after));
+        }
+    }
+}
+
+fn is_news(hub: &Hub, seat: &Seat, after: Cursor) -> bool {
+    seat.room.last().is_some_and(|last| last > after.position)
+        || hub.transients.borrow().digest(&seat.room.chat) != after.state
+}
+
+/// What is new behind `after`: read by the first poll that asks, and shared with those that have the same cursor.
+async fn told(hub: &Hub, seat: &Seat, after: Cursor) -> Result<Option<Bytes>, Failure> {
+    let room = &seat.room;
+    let _turn = room.turn.lock().await;
+    if let Some(body) = room.answer(after) {
+        return Ok(Some(body));
+    }
+    let epoch = room.epoch();
+    let news = if room.last().is_some_and(|last| last > after.position) {
+        hub.conversations.news(&room.chat, after.position, &RunOptions::default()).await?
+    } else {
+        News { messages: Vec::new(), markers: Vec::new(), upto: after.position }
+    };
+    let next = Cursor { position: news.upto, state: hub.transients.borrow().digest(&room.chat) };
+    if next == after {
+        return Ok(None);
+    }
+    let body = text(hub, &room.chat, &news, next);
+    room.keep_answer(epoch, after, body.clone());
+    Ok(Some(body))
+}
+
+fn nothing(hub: &Hub, seat: &Seat, after: Cursor) -> Bytes {
+    let news = News { messages: Vec::new(), markers: Vec::new(), upto: after.position };
+    text(hub, &seat.room.chat, &news, after)
+}
+
+/// What stands behind the messages.
+#[derive(Serialize)]
+struct Rest<'a> {
+    read: BTreeMap<&'a str, String>,
+    typing: Vec<&'a str>,
+    present: Vec<&'a str>,
+    next: String,
+}
+
+/// `{"messages":[..],"read":{"ada":".."},"typing":["ada"],"present":["ada","bob"],"next":".."}`.
+fn text(hub: &Hub, chat: &str, news: &News, next: Cursor) -> Bytes {
+    let transients = hub.transients.borrow();
+    let rest = Rest {
+        read: news.markers.iter().map(|marker| (marker.member.as_str(), marker.read.to_string())).collect(),
+        typing: transients.members(chat, Doing::Typing),
+        present: transients.members(chat, Doing::Present),
+        next: next.to_string(),
+    };
+    let mut out = BytesMut::with_capacity(256);
+    out.put_slice(b"{\"messages\":");
+    put_messages(&news.messages, &mut out);
+    let rest = serde_json::to_vec(&rest).expect("strings are always JSON");
+    out.put_u8(b',');
+    out.put_slice(&rest[1..]);
+    out.freeze()
+}
+
+/// The messages as a JSON array.
+pub(crate) fn put_messages(messages: &[Told], out: &mut BytesMut) {
+    out.put_u8(b'[');
+    for (at, told) in messages.iter().enumerate() {
+        if at > 0 {
+            out.put_u8(b',');
+        }
+        put_message(told, out);
+    }
+    out.put_u8(b']');
+}
+
+/// The stored object with its position as the first member.
+pub(crate) fn put_message(told: &Told, out: &mut BytesMut) {
+    out.put_slice(b"{\"position\":\"");
+    told.position.put_hex(out);
+    out.put_slice(b"\",");
+    out.put_slice(&told.message[1..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use service_host::testing::{Peer, run, socket};
+    use store::Store;
+
+    use super::*;
+    use crate::conversations::Conversations;
+
+    #[test]
+    fn a_poll_that_waits_is_small() {
+        run(async {
+            let dir = tempfile::tempdir().unwrap();
+            let address = format!("embedded:{}/store", dir.path().display()).parse().unwrap();
+            let conversations = Conversations::new(Store::open(&address).unwrap());
+            let hub = Hub::start(conversations, Peer::dial(&socket(dir.path(), "x"), None).bus);
+            let poll = Poll { chat: "c".to_owned(), after: None, deadline: Instant::now() };
+            let size = size_of_val(&poll.wait(hub));
+            assert!(size <= 640, "{size} bytes");
+        });
+    }
+}

@@ -1,0 +1,135 @@
+//! A poll at one worker, a message at another: each has rooms, pipes and watches of its own, and they share the store alone,
+//! as two instances on one FoundationDB cluster do. (The embedded store belongs to one process, so two processes cannot be
+//! tested on it.)
+//!
+//! The test plays the terminator: both workers dial it, and it knows by its pipes which of them a request went to.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use service_host::bus::{self, PeerInfo};
+use service_host::testing::{Answer, Peer, Process, run, socket};
+use tokio::task::JoinHandle;
+
+struct Workers {
+    hub: Peer,
+    _process: Process,
+    _dir: tempfile::TempDir,
+}
+
+/// `relay_events`: whether events get from one worker to the other.
+async fn start(relay_events: bool) -> Workers {
+    let dir = tempfile::tempdir().unwrap();
+    let url = socket(dir.path(), "hub.sock");
+    let config = bus::Config { listen: vec![url.parse().unwrap()], relay_events, ..bus::Config::default() };
+    let hub = Peer { bus: bus::bind(&config, 1).unwrap().pop().unwrap().start() };
+    let store = format!("embedded:{}/store", dir.path().display());
+    let args = ["--bus-dial", &url, "--store", &store, "--workers", "2"];
+    let process = Process::start(env!("CARGO_BIN_EXE_chat"), &args);
+    let said_hello = |peer: &PeerInfo| peer.hello.as_ref().is_some_and(|hello| !hello.topics.is_empty());
+    hub.until(|bus| bus.peers().iter().filter(|peer| said_hello(peer)).count() == 2).await;
+    Workers { hub, _process: process, _dir: dir }
+}
+
+impl Workers {
+    /// Requests that each pipe has got.
+    fn requests(&self) -> HashMap<u64, u64> {
+        self.hub.bus.peers().iter().map(|peer| (peer.pipe, peer.requests)).collect()
+    }
+
+    /// The pipe that got one more than in `before`.
+    fn pipe_used_since(&self, before: &HashMap<u64, u64>) -> u64 {
+        let now = self.requests();
+        *now.iter().find(|(pipe, requests)| before[*pipe] < **requests).unwrap().0
+    }
+
+    /// A poll that waits, and its pipe.
+    async fn poll(&self, path: &str) -> (JoinHandle<Answer>, u64) {
+        let (peer, path, before) = (self.hub.clone(), path.to_owned(), self.requests());
+        let poll = tokio::task::spawn_local(async move {
+            peer.ask("GET", &path).within(Duration::from_secs(25)).answer().await
+        });
+        self.hub.until(|bus| bus.outstanding() == 1).await;
+        (poll, self.pipe_used_since(&before))
+    }
+
+    /// An answer, and the pipe that it came by.
+    async fn send(&self, method: &'static str, path: &str, body: Value) -> (Answer, u64) {
+        let before = self.requests();
+        let answer = self.hub.ask(method, path).body(body.to_string()).answer().await;
+        assert!(answer.status < 300, "{}", answer.text());
+        (answer, self.pipe_used_since(&before))
+    }
+
+    fn events(&self) -> u64 {
+        let counters = self.hub.bus.counters();
+        counters.into_iter().find(|(name, _)| *name == "bus.events.received").unwrap().1
+    }
+}
+
+/// Rounds in which poll and change were at different workers that a test needs, and rounds it may take.
+const CROSSED: usize = 3;
+const ROUNDS: usize = 200;
+
+/// Polls; makes a change by `send`; gives the news to `check`. Until it went from worker to worker often enough.
+async fn cross(
+    workers: &Workers,
+    send: impl AsyncFn(usize) -> (Answer, u64),
+    check: impl Fn(&Value, &Answer),
+) {
+    let (mut crossed, mut after) = (0, "00000000000000000000".to_owned());
+    for round in 0..ROUNDS {
+        let (poll, polled_at) = workers.poll(&format!("/chats/c/updates?after={after}")).await;
+        let (answer, sent_to) = send(round).await;
+        let news = poll.await.unwrap().json();
+        check(&news, &answer);
+        // The cursor that one worker gave is good at the other.
+        after = news["next"].as_str().unwrap().to_owned();
+        crossed += usize::from(polled_at != sent_to);
+        if crossed == CROSSED {
+            return;
+        }
+    }
+    panic!("in {ROUNDS} rounds only {crossed} went from one worker to the other");
+}
+
+async fn messages(relay_events: bool) -> u64 {
+    let workers = start(relay_events).await;
+    let say = async |round| {
+        let body = json!({"id": format!("{round}"), "author": "ada", "text": "x"});
+        workers.send("POST", "/chats/c/messages", body).await
+    };
+    cross(&workers, say, |news, sent| assert_eq!(news["messages"], json!([sent.json()]))).await;
+    workers.events()
+}
+
+#[test]
+fn a_message_wakes_the_poll_at_another_instance_by_its_event() {
+    run(async { assert!(messages(true).await >= CROSSED as u64) });
+}
+
+#[test]
+fn a_message_wakes_the_poll_at_another_instance_when_its_event_is_lost() {
+    run(async {
+        messages(false).await;
+    });
+}
+
+#[test]
+fn typing_at_one_instance_is_seen_at_the_other() {
+    run(async {
+        let workers = start(true).await;
+        let type_it = async |round| {
+            let path = "/chats/c/typing";
+            workers.send("PUT", path, json!({"member": format!("m{round:03}")})).await
+        };
+        let seen = |news: &Value, _: &Answer| {
+            let typing = news["typing"].as_array().unwrap();
+            assert!(!typing.is_empty() && news["messages"] == json!([]), "{news}");
+        };
+        cross(&workers, type_it, seen).await;
+    });
+}

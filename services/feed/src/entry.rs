@@ -1,0 +1,126 @@
+//! What an entry is, as it comes and as it is kept.
+//!
+//! Owns: the rules for ids and texts, and the stored JSON text. Invariant: a stored entry is a JSON object that begins
+//! with `{"id":`, so that pages are joined without reading it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use service_host::{Problem, Request};
+use xxhash_rust::xxh3::Xxh3;
+
+/// Longest id of an owner, an author or an entry, in bytes: they are parts of keys and paths.
+pub(crate) const ID_BYTES_MAX: usize = 200;
+
+/// Longest text, in characters.
+pub(crate) const TEXT_CHARS_MAX: usize = 2_000;
+
+/// An entry to post.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEntry {
+    /// Chosen by the client; posting it again is the same as posting it once.
+    pub id: String,
+    /// Who wrote it: the owner, unless another is named.
+    pub author: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// Every field may be missing here, so that the problem can name the one that is.
+#[derive(Deserialize)]
+struct Body {
+    id: Option<String>,
+    author: Option<String>,
+    text: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Stored<'a> {
+    id: &'a str,
+    author: &'a str,
+    text: &'a str,
+    at_ms: u64,
+}
+
+impl NewEntry {
+    /// Reads the body of a request to post.
+    ///
+    /// # Errors
+    /// A problem that names the field and its limit.
+    pub(crate) fn read(request: &Request, owner: &str) -> Result<Self, Problem> {
+        let body: Body = request.json()?;
+        let id = body.id.ok_or_else(|| missing("id", ID_BYTES_MAX))?;
+        check_id("id", &id)?;
+        let author = body.author.unwrap_or_else(|| owner.to_owned());
+        check_id("author", &author)?;
+        let text = body.text.ok_or_else(|| missing("text", TEXT_CHARS_MAX))?;
+        let chars = text.chars().count();
+        if !(1..=TEXT_CHARS_MAX).contains(&chars) {
+            let detail = format!("`text` has 1 to {TEXT_CHARS_MAX} characters, this one has {chars}.");
+            return Err(Problem::new(422, detail).field("text").limit(TEXT_CHARS_MAX as u64));
+        }
+        Ok(Self { id, author, text })
+    }
+
+    /// As it is kept. `at_ms` is the wall clock, for people; the order of entries is their positions'.
+    pub(crate) fn stored(&self, at_ms: u64) -> Vec<u8> {
+        let stored = Stored { id: &self.id, author: &self.author, text: &self.text, at_ms };
+        serde_json::to_vec(&stored).expect("strings and numbers are always JSON")
+    }
+
+    /// Tells whether an id is used again for the same entry.
+    pub(crate) fn hash(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        hash.update(&(self.author.len() as u64).to_le_bytes());
+        hash.update(self.author.as_bytes());
+        hash.update(self.text.as_bytes());
+        hash.digest()
+    }
+}
+
+fn missing(field: &'static str, limit: usize) -> Problem {
+    let detail =
+        format!("`{field}` is missing; give {{\"id\", \"text\"}} and, for another author, \"author\".");
+    Problem::new(422, detail).field(field).limit(limit as u64)
+}
+
+/// Checks an id that came in the path or the body.
+///
+/// # Errors
+/// A 400 that names the field and the limit.
+pub(crate) fn check_id(field: &'static str, id: &str) -> Result<(), Problem> {
+    match id.len() {
+        1..=ID_BYTES_MAX => Ok(()),
+        len => {
+            let detail = format!("`{field}` has 1 to {ID_BYTES_MAX} bytes, this one has {len}.");
+            Err(Problem::new(400, detail).field(field).limit(ID_BYTES_MAX as u64))
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_begins_as_pages_need_it() {
+        let entry = NewEntry { id: "a\"".to_owned(), author: "b".to_owned(), text: "c\n".to_owned() };
+        let text = String::from_utf8(entry.stored(7)).unwrap();
+        assert_eq!(text, r#"{"id":"a\"","author":"b","text":"c\n","at_ms":7}"#);
+    }
+
+    #[test]
+    fn the_hash_is_of_author_and_text_apart() {
+        let hash = |author: &str, text: &str| {
+            NewEntry { id: String::new(), author: author.to_owned(), text: text.to_owned() }.hash()
+        };
+        assert_eq!(hash("a", "b"), hash("a", "b"));
+        assert_ne!(hash("ab", "c"), hash("a", "bc"));
+    }
+}

@@ -1,0 +1,148 @@
+//! Posting: an entry into its owner's feed, and into those of the followers.
+//!
+//! Owns: the transaction of a post. Invariant: an entry, all its copies and its client id are one commit, so that they
+//! have one position and an id that is sent again finds what it made.
+
+use bytes::Bytes;
+use store::{Error, RunOptions, Store, Transaction, limits::STAMP_BYTES};
+
+use crate::entry::NewEntry;
+use crate::keys::Keys;
+use crate::position::Position;
+
+/// Little-endian one, for counters.
+pub(crate) const ONE: [u8; 8] = 1_u64.to_le_bytes();
+
+/// The feeds in a store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Feeds {
+    pub(crate) store: Store,
+    pub(crate) keys: Keys,
+    /// Followers up to which entries are copied.
+    pub(crate) fan_out_limit: u32,
+}
+
+/// Why a feed could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// The client id names another entry already.
+    #[error("the id {id:?} belongs to an entry with another text or author")]
+    IdTaken {
+        /// The client id.
+        id: String,
+    },
+    /// The owner follows as many as one may.
+    #[error("a member follows at most {limit} others")]
+    FollowsMax {
+        /// The limit.
+        limit: u64,
+    },
+    /// The store's.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// An entry that is in the feeds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// Where it stands.
+    pub position: Position,
+    /// The entry's JSON text as it is kept.
+    pub entry: Bytes,
+    /// False when it was there before.
+    pub is_new: bool,
+}
+
+enum Outcome {
+    New(store::CommitStamp),
+    Known(Position, Bytes),
+}
+
+impl Feeds {
+    /// The feeds in `store`; owners with more than `fan_out_limit` followers are merged in when a feed is read.
+    #[must_use]
+    pub fn new(store: Store, fan_out_limit: u32) -> Self {
+        Self { store, keys: Keys::new(), fan_out_limit }
+    }
+
+    /// Posts an entry: once, however often it is called with the same id.
+    ///
+    /// # Errors
+    /// [`FeedError::IdTaken`], and the store's errors.
+    ///
+    /// # Cancel safety
+    /// All or nothing.
+    pub async fn post(
+        &self,
+        owner: &str,
+        entry: &NewEntry,
+        at_ms: u64,
+        options: &RunOptions,
+    ) -> Result<Posted, FeedError> {
+        let text = Bytes::from(entry.stored(at_ms));
+        // The id makes a second attempt harmless, whatever became of the first.
+        let options = options.idempotent();
+        let outcome = self
+            .store
+            .run(&options, async |transaction| {
+                let known = self.known(transaction, owner, entry).await?;
+                if let Some((position, entry)) = known {
+                    return Ok(Outcome::Known(position, entry));
+                }
+                self.write(transaction, owner, entry, &text).await?;
+                Ok::<_, FeedError>(Outcome::New(transaction.versionstamp()))
+            })
+            .await?;
+        Ok(match outcome {
+            Outcome::New(stamp) => Posted { position: stamp.await?.into(), entry: text, is_new: true },
+            Outcome::Known(position, entry) => Posted { position, entry, is_new: false },
+        })
+    }
+
+    /// What was posted with this id before.
+    async fn known(
+        &self,
+        transaction: &Transaction,
+        owner: &str,
+        entry: &NewEntry,
+    ) -> Result<Option<(Position, Bytes)>, FeedError> {
+        let Some(known) = transaction.get(&self.keys.id(owner, &entry.id)).await? else { return Ok(None) };
+        let taken = || FeedError::IdTaken { id: entry.id.clone() };
+        if known.get(STAMP_BYTES..) != Some(&entry.hash().to_le_bytes()[..]) {
+            return Err(taken());
+        }
+        let position = Position::from_prefix(&known).ok_or_else(taken)?;
+        let text = transaction.get(&self.keys.own(owner, position)).await?;
+        Ok(text.map(|text| (position, text)))
+    }
+
+    async fn write(
+        &self,
+        transaction: &Transaction,
+        owner: &str,
+        entry: &NewEntry,
+        text: &[u8],
+    ) -> Result<(), Error> {
+        let keys = &self.keys;
+        let mut known = vec![0; STAMP_BYTES];
+        known.extend_from_slice(&entry.hash().to_le_bytes());
+        known.extend_from_slice(&0_u32.to_le_bytes());
+        transaction.set_versionstamped_value(&keys.id(owner, &entry.id), &known)?;
+        transaction.set_versionstamped_key(&keys.new_own(owner), text)?;
+        if transaction.get(&keys.large(owner)).await?.is_some() {
+            return Ok(());
+        }
+        let mut followers = transaction.rows(keys.followers_of(owner));
+        while let Some(row) = followers.next().await? {
+            let follower = keys.follower_named(&row.key);
+            transaction.set_versionstamped_key(&keys.new_line(&follower), text)?;
+            transaction.add(&keys.arrived(&follower), &ONE)?;
+        }
+        Ok(())
+    }
+}
+
+/// A counter's value; one that is not there is zero.
+pub(crate) fn number(value: Option<&Bytes>) -> u64 {
+    value.and_then(|value| value.first_chunk().copied()).map_or(0, u64::from_le_bytes)
+}

@@ -1,0 +1,158 @@
+//! Every key of the feeds.
+//!
+//! Owns: the layout. Does not own: what is written when (`feeds`, `follows`, `unread`).
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `own, owner, position` | an entry that the owner posted |
+//! | `line, owner, position` | a copy of an entry of someone the owner follows |
+//! | `id, owner, client id` | position of the entry and hash of its content |
+//! | `follow, owner, other` | nothing; and the other way round in `follower, other, owner` |
+//! | `following, owner` / `followers, other` | how many there are |
+//! | `large, other` | nothing; entries of `other` are merged in when a feed is read |
+//! | `pull, owner, other, since` | empty, or the position at which the owner stopped following |
+//! | `arrived, owner` | copies ever written into `line` |
+//! | `read, owner` | position up to which the owner has read, and how many of `arrived` that were |
+
+use store::{Range, Subspace, Versionstamp};
+
+use crate::position::Position;
+
+/// The subspaces.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    own: Subspace,
+    line: Subspace,
+    id: Subspace,
+    follow: Subspace,
+    follower: Subspace,
+    following: Subspace,
+    followers: Subspace,
+    large: Subspace,
+    pull: Subspace,
+    arrived: Subspace,
+    read: Subspace,
+}
+
+impl Keys {
+    pub(crate) fn new() -> Self {
+        let under = |name: &str| Subspace::from(("feed", name));
+        Self {
+            own: under("own"),
+            line: under("line"),
+            id: under("id"),
+            follow: under("follow"),
+            follower: under("follower"),
+            following: under("following"),
+            followers: under("followers"),
+            large: under("large"),
+            pull: under("pull"),
+            arrived: under("arrived"),
+            read: under("read"),
+        }
+    }
+
+    /// Where a new entry of `owner` goes.
+    pub(crate) fn new_own(&self, owner: &str) -> Vec<u8> {
+        self.own.pack_with_versionstamp(&(owner, Versionstamp::incomplete(0)))
+    }
+
+    /// Where the copy for a follower goes.
+    pub(crate) fn new_line(&self, follower: &str) -> Vec<u8> {
+        self.line.pack_with_versionstamp(&(follower, Versionstamp::incomplete(0)))
+    }
+
+    /// Where an interval of following begins.
+    pub(crate) fn new_pull(&self, owner: &str, other: &str) -> Vec<u8> {
+        self.pull.pack_with_versionstamp(&(owner, other, Versionstamp::incomplete(0)))
+    }
+
+    pub(crate) fn own(&self, owner: &str, position: Position) -> Vec<u8> {
+        self.own.pack(&(owner, position.stamp()))
+    }
+
+    /// Entries that `owner` posted after `after` and before `before`, the newest first.
+    pub(crate) fn own_between(&self, owner: &str, after: Position, before: Position) -> Range {
+        between(&self.own.subspace(&(owner,)), after, before)
+    }
+
+    /// Copies in `owner`'s line after `after` and before `before`, the newest first.
+    pub(crate) fn line_between(&self, owner: &str, after: Position, before: Position) -> Range {
+        between(&self.line.subspace(&(owner,)), after, before)
+    }
+
+    pub(crate) fn id(&self, owner: &str, id: &str) -> Vec<u8> {
+        self.id.pack(&(owner, id))
+    }
+
+    pub(crate) fn follow(&self, owner: &str, other: &str) -> Vec<u8> {
+        self.follow.pack(&(owner, other))
+    }
+
+    pub(crate) fn follows_of(&self, owner: &str) -> Range {
+        Range::subspace(&self.follow.subspace(&(owner,)))
+    }
+
+    /// Whom a key of [`Keys::follows_of`] names.
+    pub(crate) fn followed(&self, key: &[u8]) -> String {
+        let (_, other): (String, String) = self.follow.unpack(key).expect("packed by `follow`");
+        other
+    }
+
+    pub(crate) fn follower(&self, other: &str, owner: &str) -> Vec<u8> {
+        self.follower.pack(&(other, owner))
+    }
+
+    pub(crate) fn followers_of(&self, other: &str) -> Range {
+        Range::subspace(&self.follower.subspace(&(other,)))
+    }
+
+    /// Whom a key of [`Keys::followers_of`] names.
+    pub(crate) fn follower_named(&self, key: &[u8]) -> String {
+        let (_, owner): (String, String) = self.follower.unpack(key).expect("packed by `follower`");
+        owner
+    }
+
+    pub(crate) fn following_count(&self, owner: &str) -> Vec<u8> {
+        self.following.pack(&(owner,))
+    }
+
+    pub(crate) fn followers_count(&self, other: &str) -> Vec<u8> {
+        self.followers.pack(&(other,))
+    }
+
+    pub(crate) fn large(&self, other: &str) -> Vec<u8> {
+        self.large.pack(&(other,))
+    }
+
+    /// The intervals in which `owner` follows large ones.
+    pub(crate) fn pulls_of(&self, owner: &str) -> Range {
+        Range::subspace(&self.pull.subspace(&(owner,)))
+    }
+
+    /// The intervals in which `owner` follows `other`.
+    pub(crate) fn pulls_between(&self, owner: &str, other: &str) -> Range {
+        Range::subspace(&self.pull.subspace(&(owner, other)))
+    }
+
+    /// Whom a key of [`Keys::pulls_of`] names.
+    pub(crate) fn pulled(&self, key: &[u8]) -> String {
+        let (_, other, _): (String, String, Versionstamp) =
+            self.pull.unpack(key).expect("packed by `new_pull`");
+        other
+    }
+
+    pub(crate) fn arrived(&self, owner: &str) -> Vec<u8> {
+        self.arrived.pack(&(owner,))
+    }
+
+    pub(crate) fn read(&self, owner: &str) -> Vec<u8> {
+        self.read.pack(&(owner,))
+    }
+}
+
+fn between(subspace: &Subspace, after: Position, before: Position) -> Range {
+    let begin = store::KeySelector::first_greater_than(subspace.pack(&(after.stamp(),)));
+    let end = store::KeySelector::first_greater_or_equal(subspace.pack(&(before.max(after).stamp(),)));
+    Range::selected(begin, end).reversed()
+}

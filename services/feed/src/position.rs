@@ -1,0 +1,116 @@
+//! Where an entry stands in every timeline, and how a cursor is written.
+//!
+//! Owns: the 10 bytes of a versionstamp and their text. Invariant: positions compare as the commits that made them;
+//! every one that a transaction can see is at most [`Position::newest_at`] of its read version.
+
+use std::fmt;
+
+use bytes::{BufMut, BytesMut};
+use store::{Versionstamp, limits::STAMP_BYTES};
+
+/// The versionstamp of the commit that posted an entry. Its text is 20 hexadecimal digits, opaque to clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position([u8; STAMP_BYTES]);
+
+impl Position {
+    /// Before every entry.
+    pub const FIRST: Self = Self([0; STAMP_BYTES]);
+
+    /// Behind every entry.
+    pub const LAST: Self = Self([u8::MAX; STAMP_BYTES]);
+
+    /// At or behind everything that was committed up to `version`, before everything later.
+    #[must_use]
+    pub fn newest_at(version: u64) -> Self {
+        let mut stamp = [u8::MAX; STAMP_BYTES];
+        stamp[..8].copy_from_slice(&version.to_be_bytes());
+        Self(stamp)
+    }
+
+    /// Reads a cursor; `None` when it is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != 2 * STAMP_BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut stamp = [0; STAMP_BYTES];
+        for (at, byte) in stamp.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+        }
+        Some(Self(stamp))
+    }
+
+    /// Writes its text.
+    pub(crate) fn put_hex(&self, out: &mut BytesMut) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        for byte in self.0 {
+            out.put_u8(DIGITS[usize::from(byte >> 4)]);
+            out.put_u8(DIGITS[usize::from(byte & 15)]);
+        }
+    }
+
+    /// The bytes as they are stored.
+    pub(crate) fn as_bytes(&self) -> &[u8; STAMP_BYTES] {
+        &self.0
+    }
+
+    /// Reads what begins with [`Position::as_bytes`].
+    pub(crate) fn from_prefix(bytes: &[u8]) -> Option<Self> {
+        bytes.first_chunk().copied().map(Self)
+    }
+
+    /// The position at the end of a key that was packed with [`Position::stamp`] last.
+    pub(crate) fn of_key(key: &[u8]) -> Self {
+        let stamp = key.last_chunk::<12>().and_then(|stamp| stamp.first_chunk().copied());
+        Self(stamp.expect("the key was packed with a versionstamp of 12 bytes at its end"))
+    }
+
+    /// As a tuple's element.
+    pub(crate) fn stamp(&self) -> Versionstamp {
+        Versionstamp::complete(self.0, 0)
+    }
+}
+
+impl From<[u8; STAMP_BYTES]> for Position {
+    fn from(stamp: [u8; STAMP_BYTES]) -> Self {
+        Self(stamp)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_back_and_other_text_is_refused() {
+        let position = Position([0, 1, 2, 3, 250, 5, 6, 7, 8, 255]);
+        assert_eq!(position.to_string(), "00010203fa05060708ff");
+        let mut text = BytesMut::new();
+        position.put_hex(&mut text);
+        assert_eq!(text, position.to_string());
+        assert_eq!(Position::parse("00010203fa05060708ff"), Some(position));
+        for bad in
+            ["", "00", "00010203fa05060708f", "00010203fa05060708fg", "+0010203fa05060708ff", "éééééééééé"]
+        {
+            assert_eq!(Position::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_version_lies_between_its_own_commits_and_the_next() {
+        let of = |version: u64, order: u16| {
+            let mut stamp = [0; STAMP_BYTES];
+            stamp[..8].copy_from_slice(&version.to_be_bytes());
+            stamp[8..].copy_from_slice(&order.to_be_bytes());
+            Position(stamp)
+        };
+        assert!(of(7, 65_534) < Position::newest_at(7) && Position::newest_at(7) < of(8, 0));
+        assert!(Position::FIRST < of(1, 0) && of(u64::MAX >> 1, 0) < Position::LAST);
+    }
+}

@@ -1,0 +1,178 @@
+//! HTTP on feeds.
+//!
+//! Owns: methods, statuses, headers and the JSON of answers. Does not own: keys and transactions (`feeds`).
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::rc::Rc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Deserialize;
+use service_host::{Problem, Request, Response, Router};
+
+use crate::entry::{ID_BYTES_MAX, NewEntry, check_id, now_ms};
+use crate::failure::{Failure, within};
+use crate::feeds::Feeds;
+use crate::page::{Page, PageEntry};
+use crate::position::Position;
+
+/// Entries in a page when `limit` does not say.
+const PAGE_DEFAULT: u64 = 50;
+
+/// Most entries in a page, and most members in a list: bounds the time that one request holds its worker.
+const PAGE_MAX: u64 = 200;
+
+/// A feed is its reader's alone, and only used when it is still the same.
+const REVALIDATE: Bytes = Bytes::from_static(b"private, no-cache");
+
+/// The routes of the service.
+#[must_use]
+pub fn routes(feeds: Feeds) -> Router {
+    let feeds = Rc::new(feeds);
+    let on = |feeds: &Rc<Feeds>| Rc::clone(feeds);
+    Router::new()
+        .route("GET /feeds/{owner}", with(on(&feeds), page))
+        .route("POST /feeds/{owner}", with(on(&feeds), post))
+        .route("GET /feeds/{owner}/follows", with(on(&feeds), follows))
+        .route("PUT /feeds/{owner}/follows/{other}", with(on(&feeds), follow))
+        .route("DELETE /feeds/{owner}/follows/{other}", with(on(&feeds), unfollow))
+        .route("GET /feeds/{owner}/unread", with(on(&feeds), unread))
+        .route("PUT /feeds/{owner}/read", with(feeds, read))
+}
+
+/// Hands the feeds to a handler.
+fn with<F: Future>(
+    feeds: Rc<Feeds>,
+    handler: impl Fn(Rc<Feeds>, Request) -> F + 'static,
+) -> impl Fn(Request) -> F + 'static {
+    move |request| handler(Rc::clone(&feeds), request)
+}
+
+type Answer = Result<Response, Failure>;
+
+async fn post(feeds: Rc<Feeds>, request: Request) -> Answer {
+    let owner = id(&request, "owner")?;
+    let entry = NewEntry::read(&request, &owner)?;
+    let posted = feeds.post(&owner, &entry, now_ms(), &within(&request)).await?;
+    let mut text = BytesMut::with_capacity(posted.entry.len() + 48);
+    put_entry(&PageEntry { position: posted.position, entry: posted.entry }, &mut text);
+    Ok(Response::raw_json(text.freeze()).with_status(if posted.is_new { 201 } else { 200 }))
+}
+
+async fn page(feeds: Rc<Feeds>, request: Request) -> Answer {
+    let owner = id(&request, "owner")?;
+    let limit = limit(&request)?;
+    let before = match request.query("before") {
+        Some(text) => Some(cursor("before", &text)?),
+        None => None,
+    };
+    let page = feeds.page(&owner, before, limit, &within(&request)).await?;
+    Ok(Response::raw_json(page_text(&page)).header("cache-control", REVALIDATE).tagged(&request))
+}
+
+async fn follow(feeds: Rc<Feeds>, request: Request) -> Answer {
+    let (owner, other) = both(&request)?;
+    feeds.follow(&owner, &other, &within(&request)).await?;
+    Ok(Response::new(204))
+}
+
+async fn unfollow(feeds: Rc<Feeds>, request: Request) -> Answer {
+    let (owner, other) = both(&request)?;
+    feeds.unfollow(&owner, &other, &within(&request)).await?;
+    Ok(Response::new(204))
+}
+
+async fn follows(feeds: Rc<Feeds>, request: Request) -> Answer {
+    let owner = id(&request, "owner")?;
+    let limit = limit(&request)?;
+    let after = request.query("after").filter(|after| !after.is_empty());
+    if let Some(after) = &after {
+        check_id("after", after)?;
+    }
+    let (follows, more) = feeds.follows(&owner, after.as_deref(), limit, &within(&request)).await?;
+    let next = follows.last().filter(|_| more);
+    let answer = serde_json::json!({ "follows": follows, "next": next });
+    Ok(Response::json(&answer).header("cache-control", REVALIDATE).tagged(&request))
+}
+
+async fn unread(feeds: Rc<Feeds>, request: Request) -> Answer {
+    let owner = id(&request, "owner")?;
+    let unread = feeds.unread(&owner, &within(&request)).await?;
+    let read = unread.read.map(|read| read.to_string());
+    let answer = serde_json::json!({ "unread": unread.count, "more": unread.more, "read": read });
+    Ok(Response::json(&answer).header("cache-control", REVALIDATE).tagged(&request))
+}
+
+/// The body of `PUT /feeds/{owner}/read`; without one everything is read.
+#[derive(Default, Deserialize)]
+struct Upto {
+    upto: Option<String>,
+}
+
+async fn read(feeds: Rc<Feeds>, request: Request) -> Answer {
+    let owner = id(&request, "owner")?;
+    let body: Upto = if request.body_bytes().is_empty() { Upto::default() } else { request.json()? };
+    let upto = match &body.upto {
+        Some(text) => Some(cursor("upto", text)?),
+        None => None,
+    };
+    feeds.mark_read(&owner, upto, &within(&request)).await?;
+    Ok(Response::new(204))
+}
+
+/// `{"entries":[{"position":"..","id":..},..],"next":".."}`; `next` is what `before` shall be, or null.
+fn page_text(page: &Page) -> Bytes {
+    let len: usize = page.entries.iter().map(|entry| entry.entry.len() + 40).sum();
+    let mut out = BytesMut::with_capacity(len + 64);
+    out.put_slice(b"{\"entries\":[");
+    for (at, entry) in page.entries.iter().enumerate() {
+        if at > 0 {
+            out.put_u8(b',');
+        }
+        put_entry(entry, &mut out);
+    }
+    out.put_slice(b"],\"next\":");
+    match page.next {
+        Some(next) => out.put_slice(format!("\"{next}\"}}").as_bytes()),
+        None => out.put_slice(b"null}"),
+    }
+    out.freeze()
+}
+
+/// The stored object with its position as the first member.
+fn put_entry(entry: &PageEntry, out: &mut BytesMut) {
+    out.put_slice(b"{\"position\":\"");
+    entry.position.put_hex(out);
+    out.put_slice(b"\",");
+    out.put_slice(&entry.entry[1..]);
+}
+
+fn id<'a>(request: &'a Request, field: &'static str) -> Result<Cow<'a, str>, Problem> {
+    let id = request.param(field)?;
+    check_id(field, &id)?;
+    Ok(id)
+}
+
+/// Who follows, and whom.
+fn both(request: &Request) -> Result<(Cow<'_, str>, Cow<'_, str>), Problem> {
+    let (owner, other) = (id(request, "owner")?, id(request, "other")?);
+    if owner == other {
+        let detail = "`other` is the owner: a member's own entries are in its feed anyway.";
+        return Err(Problem::new(422, detail).field("other").limit(ID_BYTES_MAX as u64));
+    }
+    Ok((owner, other))
+}
+
+fn limit(request: &Request) -> Result<usize, Problem> {
+    let limit = request.query_number("limit", PAGE_DEFAULT, 1..=PAGE_MAX)?;
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+fn cursor(field: &'static str, text: &str) -> Result<Position, Problem> {
+    Position::parse(text).ok_or_else(|| {
+        let detail = format!(
+            "`{field}` is {text:?}; give a `next` or `position` of this feed, 20 hexadecimal digits."
+        );
+        Problem::new(400, detail).field(field).limit(20)
+    })
+}

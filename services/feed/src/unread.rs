@@ -1,0 +1,102 @@
+//! How many entries of others a member has not read.
+//!
+//! Owns: the counters. A copy that arrives adds one without reading, so that posts to the same follower never conflict;
+//! what was read is kept as a position and the number of copies up to it. Invariant: `arrived` less what lies behind the
+//! position is the same at every moment after the position, so marking needs no check against arrivals.
+
+use store::{Error, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
+
+use crate::feeds::{Feeds, number};
+use crate::page::Pull;
+use crate::position::Position;
+
+/// Most that is counted: beyond it nobody wants the number, and entries of large owners are counted one by one.
+pub(crate) const UNREAD_MAX: u64 = 1_000;
+
+/// What is unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Entries, at most 1 000.
+    pub count: u64,
+    /// There are more than that.
+    pub more: bool,
+    /// Up to where the member has read; `None` = never.
+    pub read: Option<Position>,
+}
+
+/// The value of `read`.
+struct Mark {
+    position: Position,
+    arrived: u64,
+}
+
+impl Feeds {
+    /// Counts what `owner` has not read.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn unread(&self, owner: &str, options: &RunOptions) -> Result<Unread, Error> {
+        let work = async |snapshot: Snapshot<'_>| {
+            let mark = Mark::of(snapshot.get(&self.keys.read(owner)).await?.as_deref());
+            let arrived = number(snapshot.get(&self.keys.arrived(owner)).await?.as_ref());
+            let mut count = arrived.saturating_sub(mark.arrived);
+            for Pull { other, since, until } in self.pulls(snapshot, owner).await? {
+                if count > UNREAD_MAX {
+                    break;
+                }
+                let wanted = usize::try_from(UNREAD_MAX + 1 - count).unwrap_or(usize::MAX);
+                let range = self.keys.own_between(&other, since.max(mark.position), until).limit(wanted);
+                count += snapshot.range(range).await?.len() as u64;
+            }
+            let read = Some(mark.position).filter(|position| *position > Position::FIRST);
+            Ok::<_, Error>(Unread { count: count.min(UNREAD_MAX), more: count > UNREAD_MAX, read })
+        };
+        self.store.read(options, work).await
+    }
+
+    /// `owner` has read what is there now, or what is at and before `upto`. Never goes back.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// All or nothing.
+    pub async fn mark_read(
+        &self,
+        owner: &str,
+        upto: Option<Position>,
+        options: &RunOptions,
+    ) -> Result<(), Error> {
+        let work = async |transaction: &Transaction| {
+            let key = self.keys.read(owner);
+            let known = Mark::of(transaction.get(&key).await?.as_deref());
+            let snapshot = transaction.snapshot();
+            let now = Position::newest_at(snapshot.read_version().await?);
+            let position = upto.unwrap_or(now).min(now);
+            if position <= known.position {
+                return Ok(());
+            }
+            let mut arrived = number(snapshot.get(&self.keys.arrived(owner)).await?.as_ref());
+            let mut newer = snapshot.rows(self.keys.line_between(owner, position, Position::LAST));
+            while newer.next().await?.is_some() {
+                arrived = arrived.saturating_sub(1);
+            }
+            transaction.set(&key, &Mark { position, arrived }.to_bytes())
+        };
+        self.store.run(&options.idempotent(), work).await
+    }
+}
+
+impl Mark {
+    fn of(value: Option<&[u8]>) -> Self {
+        let parse = |value: &[u8]| {
+            let arrived = value.get(STAMP_BYTES..)?.first_chunk().copied()?;
+            Some(Self { position: Position::from_prefix(value)?, arrived: u64::from_le_bytes(arrived) })
+        };
+        value.and_then(parse).unwrap_or(Self { position: Position::FIRST, arrived: 0 })
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        [&self.position.as_bytes()[..], &self.arrived.to_le_bytes()].concat()
+    }
+}

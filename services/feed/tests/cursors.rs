@@ -1,0 +1,227 @@
+//! Feeds against a model: what is seen while entries arrive, owners grow large, and members follow and unfollow.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
+
+use feed::{Feeds, NewEntry, PageEntry, Position};
+use service_host::testing::run;
+use store::{RunOptions, Store};
+
+/// From the environment, so that a failure can be had again.
+fn seed() -> u64 {
+    std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..))
+}
+
+fn open(fan_out_limit: u32) -> (Feeds, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let address = format!("embedded:{}?durability=buffered", dir.path().display()).parse().unwrap();
+    (Feeds::new(Store::open(&address).unwrap(), fan_out_limit), dir)
+}
+
+fn options() -> RunOptions {
+    RunOptions::default()
+}
+
+async fn post(feeds: &Feeds, author: &str, id: &str) -> Position {
+    let entry = NewEntry { id: id.to_owned(), author: author.to_owned(), text: format!("text of {id}") };
+    let posted = feeds.post(author, &entry, 0, &options()).await.unwrap();
+    assert!(posted.is_new);
+    posted.position
+}
+
+fn id_of(entry: &PageEntry) -> String {
+    let entry: serde_json::Value = serde_json::from_slice(&entry.entry).unwrap();
+    entry["id"].as_str().unwrap().to_owned()
+}
+
+/// Page by page to the end; `between` is awaited after each page.
+async fn walk(
+    feeds: &Feeds,
+    owner: &str,
+    limit: impl Fn() -> usize,
+    between: impl AsyncFn(),
+) -> Vec<PageEntry> {
+    let (mut found, mut before) = (Vec::new(), None);
+    loop {
+        let limit = limit();
+        let page = feeds.page(owner, before, limit, &options()).await.unwrap();
+        assert!(page.entries.len() <= limit);
+        found.extend(page.entries);
+        if page.next.is_none() {
+            return found;
+        }
+        assert_eq!(page.next, found.last().map(|entry| entry.position));
+        before = page.next;
+        between().await;
+    }
+}
+
+struct Scene {
+    feeds: Feeds,
+    /// Acknowledged entries that the reader's feed must have.
+    acknowledged: RefCell<BTreeSet<String>>,
+    writers: Cell<u32>,
+}
+
+/// Posts of one author, as fast as the store takes them.
+async fn write(scene: Rc<Scene>, author: &'static str, count: u32) {
+    for n in 0..count {
+        let id = format!("{author}-{n}");
+        post(&scene.feeds, author, &id).await;
+        scene.acknowledged.borrow_mut().insert(id);
+    }
+    scene.writers.set(scene.writers.get() - 1);
+}
+
+/// Others follow and unfollow the authors, which makes them large in the midst of their posts.
+async fn churn(scene: Rc<Scene>, authors: [&'static str; 4], seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    while scene.writers.get() > 0 {
+        let fan = format!("fan{}", random.u32(..6));
+        let author = authors[random.usize(..authors.len())];
+        if random.bool() {
+            scene.feeds.follow(&fan, author, &options()).await.unwrap();
+        } else {
+            scene.feeds.unfollow(&fan, author, &options()).await.unwrap();
+        }
+    }
+}
+
+#[test]
+fn no_entry_twice_and_none_missed_while_entries_arrive() {
+    let seed = seed();
+    println!("SEED={seed}");
+    run(async {
+        let authors = ["a", "b", "c", "reader"];
+        let (feeds, _dir) = open(2);
+        for author in &authors[..3] {
+            feeds.follow("reader", author, &options()).await.unwrap();
+        }
+        let scene = Rc::new(Scene { feeds, acknowledged: RefCell::default(), writers: Cell::new(4) });
+        let mut tasks: Vec<_> = authors
+            .into_iter()
+            .map(|author| tokio::task::spawn_local(write(Rc::clone(&scene), author, 150)))
+            .collect();
+        tasks.push(tokio::task::spawn_local(churn(Rc::clone(&scene), authors, seed)));
+
+        let random = RefCell::new(fastrand::Rng::with_seed(seed));
+        let (mut walks, mut last) = (0, false);
+        while !last {
+            last = scene.writers.get() == 0;
+            let before = scene.acknowledged.borrow().clone();
+            let limit = || random.borrow_mut().usize(1..30);
+            let found = walk(&scene.feeds, "reader", limit, async || tokio::task::yield_now().await).await;
+            let ordered = found.windows(2).all(|pair| pair[0].position > pair[1].position);
+            assert!(ordered, "SEED={seed}: not the newest first, or one twice");
+            let ids: HashSet<String> = found.iter().map(id_of).collect();
+            assert_eq!(ids.len(), found.len(), "SEED={seed}: an entry twice");
+            let missed: Vec<_> = before.iter().filter(|id| !ids.contains(*id)).collect();
+            assert!(missed.is_empty(), "SEED={seed}: missed {missed:?}");
+            walks += 1;
+            tokio::task::yield_now().await;
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert!(walks > 1 && scene.acknowledged.borrow().len() == 600);
+    });
+}
+
+/// What feeds should be: an entry is in those that followed when it was posted.
+#[derive(Default)]
+struct Model {
+    follows: HashSet<(usize, usize)>,
+    /// By owner: entries, the oldest first, and who posted them.
+    seen: HashMap<usize, Vec<(String, usize)>>,
+    /// By owner: how many of `seen` were there when it read.
+    read: HashMap<usize, usize>,
+}
+
+impl Model {
+    fn post(&mut self, author: usize, id: &str) {
+        let follows = &self.follows;
+        for owner in (0..MEMBERS).filter(|&owner| owner == author || follows.contains(&(owner, author))) {
+            self.seen.entry(owner).or_default().push((id.to_owned(), author));
+        }
+    }
+
+    fn newest_first(&self, owner: usize) -> Vec<String> {
+        self.seen.get(&owner).into_iter().flatten().rev().map(|(id, _)| id.clone()).collect()
+    }
+
+    fn unread(&self, owner: usize) -> u64 {
+        let read = self.read.get(&owner).copied().unwrap_or(0);
+        let unread = self.seen.get(&owner).into_iter().flatten().skip(read);
+        unread.filter(|(_, author)| *author != owner).count() as u64
+    }
+}
+
+const MEMBERS: usize = 5;
+
+#[test]
+fn feeds_and_counters_are_those_of_the_model_whatever_the_fan_out() {
+    let seed = seed();
+    println!("SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    for fan_out_limit in [0, 1, 2, 100] {
+        run(async {
+            let (feeds, _dir) = open(fan_out_limit);
+            let mut model = Model::default();
+            for step in 0..250 {
+                let (one, two) = (random.usize(..MEMBERS), random.usize(..MEMBERS));
+                let (name, other) = (format!("m{one}"), format!("m{two}"));
+                let what = format!("SEED={seed} fan-out {fan_out_limit} step {step}");
+                match random.u32(..10) {
+                    0..=1 if one != two => {
+                        let is_new = feeds.follow(&name, &other, &options()).await.unwrap();
+                        assert_eq!(is_new, model.follows.insert((one, two)), "{what}");
+                    }
+                    2 if one != two => {
+                        let was = feeds.unfollow(&name, &other, &options()).await.unwrap();
+                        assert_eq!(was, model.follows.remove(&(one, two)), "{what}");
+                    }
+                    3 => {
+                        // All of it, or up to the entry in the middle of what is there.
+                        let len = model.seen.get(&one).map_or(0, Vec::len);
+                        let upto = if random.bool() { len } else { len / 2 };
+                        let page = feeds.page(&name, None, 1000, &options()).await.unwrap();
+                        let position = (upto < len).then(|| page.entries.get(len - upto)).flatten();
+                        if upto == len || position.is_some() {
+                            let position = position.map(|entry| entry.position);
+                            feeds.mark_read(&name, position, &options()).await.unwrap();
+                            let read = model.read.entry(one).or_default();
+                            *read = upto.max(*read);
+                        }
+                    }
+                    _ => {
+                        post(&feeds, &name, &format!("e{step}")).await;
+                        model.post(one, &format!("e{step}"));
+                    }
+                }
+                let found = walk(&feeds, &name, || 7, async || ()).await;
+                let ids: Vec<String> = found.iter().map(id_of).collect();
+                assert_eq!(ids, model.newest_first(one), "{what}: feed of {name}");
+                let unread = feeds.unread(&name, &options()).await.unwrap();
+                assert_eq!((unread.count, unread.more), (model.unread(one), false), "{what}: {name}");
+            }
+        });
+    }
+}
+
+#[test]
+fn unread_entries_are_counted_to_a_thousand() {
+    run(async {
+        for fan_out_limit in [0, 10] {
+            let (feeds, _dir) = open(fan_out_limit);
+            feeds.follow("reader", "a", &options()).await.unwrap();
+            for n in 0..1001 {
+                post(&feeds, "a", &format!("{n}")).await;
+            }
+            let unread = feeds.unread("reader", &options()).await.unwrap();
+            assert_eq!((unread.count, unread.more, unread.read), (1000, true, None));
+        }
+    });
+}

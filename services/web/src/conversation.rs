@@ -1,0 +1,81 @@
+//! A conversation: the page, and saying something.
+//!
+//! Owns: the routes below `/conversations`; `/chats` is the chat service's own. Does not own: conversations (service
+//! `chat`), markup (`page::items`).
+
+use serde::Deserialize;
+use service_host::bus::Bus;
+use service_host::{Problem, Request, Response};
+
+use crate::accept::Media;
+use crate::failure::Failure;
+use crate::form::{Form, new_id, see};
+use crate::gather::{Answer, ask, send};
+use crate::page::items::{self, ConversationView, Item};
+use crate::routes::{REVALIDATE, html, segment};
+
+/// What `GET /chats/{id}/messages` answers.
+#[derive(Deserialize)]
+struct Messages {
+    messages: Vec<Item>,
+    next: Option<String>,
+    after: String,
+}
+
+/// `GET /conversations?id=&as=`: where a form leads that asks for a conversation.
+pub(crate) async fn open(_: &Bus, request: &Request, _: Media) -> Result<Response, Problem> {
+    let id = request.query("id").filter(|id| !id.is_empty());
+    let id = id.ok_or_else(|| Problem::new(422, "`id` is missing: which conversation?").field("id"))?;
+    Ok(see(href(&segment(&id).to_string(), &request.query("as").unwrap_or_default())))
+}
+
+/// `GET /conversations/{id}?as=&before=`.
+pub(crate) async fn show(bus: &Bus, request: &Request, media: Media) -> Result<Response, Problem> {
+    let id = request.raw_param("id");
+    let before = request.query("before");
+    let page = before.as_ref().map(|before| format!("?before={}", segment(before))).unwrap_or_default();
+    let text = match ask(bus, request, format!("/chats/{id}/messages{page}")).await {
+        Answer::Given(text) => text,
+        Answer::Absent => return Err(Failure::Unclaimed.problem("chat")),
+        Answer::Failed(failure) => return Err(failure.problem("chat")),
+    };
+    let response = match media {
+        Media::Json => Response::raw_json(text),
+        Media::Html => {
+            let found: Messages =
+                serde_json::from_slice(&text).map_err(|_| Failure::NotJson.problem("chat"))?;
+            let (name, member) = (request.param("id")?, request.query("as").unwrap_or_default());
+            html(items::conversation(&ConversationView {
+                id: &name,
+                segment: id,
+                href: &href(id, &member),
+                member: &member,
+                messages: &found.messages,
+                next: found.next.as_deref(),
+                after: &found.after,
+                is_newest: before.is_none(),
+                new_id: &new_id(),
+            }))
+        }
+    };
+    Ok(response.header("cache-control", REVALIDATE))
+}
+
+/// `POST /conversations/{id}`: a form with `author`, `text` and `id`.
+pub(crate) async fn say(bus: &Bus, request: &Request, _: Media) -> Result<Response, Problem> {
+    let (id, form) = (request.raw_param("id"), Form::read(request)?);
+    let author = form.field("author");
+    let body = serde_json::json!({ "id": form.field("id"), "author": author, "text": form.field("text") });
+    let sent =
+        send(bus, request, "POST", format!("/chats/{id}/messages"), body.to_string().into_bytes()).await;
+    sent.map_err(|failure| failure.problem("chat"))?;
+    Ok(see(href(id, &author)))
+}
+
+/// The page's address; `id` is percent-encoded.
+fn href(id: &str, member: &str) -> String {
+    match member {
+        "" => format!("/conversations/{id}"),
+        member => format!("/conversations/{id}?as={}", segment(member)),
+    }
+}

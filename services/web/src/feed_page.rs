@@ -1,0 +1,126 @@
+//! A member's feed: the page, posting, reading, following.
+//!
+//! Owns: the routes below `/members/{id}`. Does not own: feeds (service `feed`), markup (`page::items`).
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+use service_host::bus::Bus;
+use service_host::{Problem, Request, Response};
+
+use crate::accept::Media;
+use crate::failure::Failure;
+use crate::form::{Form, new_id, see};
+use crate::gather::{Answer, ask, send};
+use crate::page::items::{self, FeedView, Item};
+use crate::routes::{REVALIDATE, html, segment};
+
+/// Entries on a page.
+const ENTRIES: u32 = 20;
+
+/// What `GET /feeds/{owner}` answers.
+#[derive(Deserialize)]
+struct Feed {
+    entries: Vec<Item>,
+    next: Option<String>,
+}
+
+/// What `GET /feeds/{owner}/unread` answers.
+#[derive(Deserialize)]
+struct Unread {
+    unread: u64,
+    more: bool,
+}
+
+/// `GET /members/{id}/feed?before=`.
+pub(crate) async fn show(bus: &Bus, request: &Request, media: Media) -> Result<Response, Problem> {
+    let id = request.raw_param("id");
+    let before = request.query("before");
+    let page = before.as_ref().map(|before| format!("&before={}", segment(before))).unwrap_or_default();
+    let text = given(ask(bus, request, format!("/feeds/{id}?limit={ENTRIES}{page}")).await)?;
+    let response = match media {
+        Media::Json => Response::raw_json(text),
+        Media::Html => {
+            let feed: Feed = serde_json::from_slice(&text).map_err(|_| Failure::NotJson.problem("feed"))?;
+            let unread = ask(bus, request, format!("/feeds/{id}/unread")).await;
+            let unread = unread_text(unread);
+            let name = request.param("id")?;
+            html(items::feed(&FeedView {
+                id: &name,
+                href: &format!("/members/{id}"),
+                entries: &feed.entries,
+                next: feed.next.as_deref(),
+                is_newest: before.is_none(),
+                unread: unread.as_deref(),
+                new_id: &new_id(),
+            }))
+        }
+    };
+    Ok(response.header("cache-control", REVALIDATE))
+}
+
+/// `POST /members/{id}/feed`: a form with `text` and `id`.
+pub(crate) async fn post(bus: &Bus, request: &Request, _: Media) -> Result<Response, Problem> {
+    let (id, form) = (request.raw_param("id"), Form::read(request)?);
+    let body = serde_json::json!({ "id": form.field("id"), "text": form.field("text") });
+    change(bus, request, "POST", format!("/feeds/{id}"), body.to_string()).await?;
+    Ok(see(format!("/members/{id}/feed")))
+}
+
+/// `POST /members/{id}/feed/read`: a form with `upto`, the newest entry that was shown.
+pub(crate) async fn read(bus: &Bus, request: &Request, _: Media) -> Result<Response, Problem> {
+    let (id, form) = (request.raw_param("id"), Form::read(request)?);
+    let upto = Some(form.field("upto")).filter(|upto| !upto.is_empty());
+    let body = serde_json::json!({ "upto": upto });
+    change(bus, request, "PUT", format!("/feeds/{id}/read"), body.to_string()).await?;
+    Ok(see(format!("/members/{id}/feed")))
+}
+
+/// `POST /members/{id}/follows`: a form with `other` and `action`, `follow` or `unfollow`.
+pub(crate) async fn follow(bus: &Bus, request: &Request, _: Media) -> Result<Response, Problem> {
+    let (id, form) = (request.raw_param("id"), Form::read(request)?);
+    let method = match form.field("action").as_str() {
+        "follow" => "PUT",
+        "unfollow" => "DELETE",
+        other => {
+            let detail = format!("`action` is {other:?}; give follow or unfollow.");
+            return Err(Problem::new(422, detail).field("action"));
+        }
+    };
+    let other = form.field("other");
+    if other.is_empty() {
+        return Err(Problem::new(422, "`other` is missing: who is it?").field("other"));
+    }
+    change(bus, request, method, format!("/feeds/{id}/follows/{}", segment(&other)), String::new()).await?;
+    Ok(see(format!("/members/{id}/feed")))
+}
+
+async fn change(
+    bus: &Bus,
+    request: &Request,
+    method: &'static str,
+    path: String,
+    body: String,
+) -> Result<(), Problem> {
+    send(bus, request, method, path, body.into_bytes()).await.map_err(|failure| failure.problem("feed"))
+}
+
+fn given(answer: Answer) -> Result<Bytes, Problem> {
+    match answer {
+        Answer::Given(text) => Ok(text),
+        Answer::Absent => Err(Failure::Unclaimed.problem("feed")),
+        Answer::Failed(failure) => Err(failure.problem("feed")),
+    }
+}
+
+/// `3`, or `1000+`; nothing when the counter cannot be had, which is no reason not to show the feed.
+fn unread_text(answer: Answer) -> Option<String> {
+    let Answer::Given(text) = answer else { return None };
+    let Unread { unread, more } = serde_json::from_slice(&text).ok()?;
+    Some(format!("{unread}{}", if more { "+" } else { "" }))
+}
+
+/// The entries of a feed that is a part of a member's page; `None` when it is of another shape.
+pub(crate) fn entries(feed: &Value) -> Option<Vec<Item>> {
+    Feed::deserialize(feed).ok().map(|feed| feed.entries)
+}
