@@ -60,6 +60,7 @@ async fn answer(
     started: Instant,
     line: &mut Option<Rc<Line>>,
 ) -> Result<Response<Body>, Refusal> {
+    head.check_host()?;
     let connection = Rc::clone(head.connection());
     let worker = &connection.worker;
     let _permit = worker.permits.take()?;

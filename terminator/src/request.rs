@@ -6,13 +6,14 @@
 
 mod body;
 mod hop;
+mod host;
 mod trace;
 
 use std::rc::Rc;
 
 use bus::{Flags, Head, HeadWriter};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 pub use body::collect;
 pub use hop::{is_hop_by_hop, is_named_by};
@@ -21,6 +22,7 @@ use trace::Traceparent;
 
 use crate::config::Forwarded;
 use crate::connection::Connection;
+use crate::rescue::Refusal;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
@@ -48,6 +50,17 @@ struct Found {
     forwarded_for: bool,
     forwarded_proto: bool,
     forwarded_host: bool,
+    host: Host,
+}
+
+/// `Host`, of which there has to be one.
+#[derive(Clone, Copy, Debug, Default)]
+enum Host {
+    #[default]
+    Missing,
+    Valid,
+    /// No host, or one too many.
+    Wrong,
 }
 
 impl RequestHead {
@@ -62,6 +75,11 @@ impl RequestHead {
                 found.named |= hop::names_more(value);
                 continue;
             }
+            if *name == header::HOST {
+                let valid = matches!(found.host, Host::Missing) && host::is_valid(value.as_bytes());
+                found.host = if valid { Host::Valid } else { Host::Wrong };
+                continue;
+            }
             match name.as_str() {
                 REQUEST_ID => id = RequestId::kept(value),
                 // More than one: whom to believe? (W3C Trace Context section 3.2.)
@@ -73,7 +91,7 @@ impl RequestHead {
             }
         }
         if connection.worker.config.forwarded == Forwarded::Replace {
-            found = Found { named: found.named, ..Found::default() };
+            found = Found { named: found.named, host: found.host, ..Found::default() };
         }
         let random = [fastrand::u64(..), fastrand::u64(..)];
         let id = id.unwrap_or_else(|| RequestId::made(random));
@@ -104,6 +122,19 @@ impl RequestHead {
     #[must_use]
     pub fn route_path(&self) -> &str {
         self.parts.uri.path()
+    }
+
+    /// Checks that it names its host as its version has to (RFC 9112 section 3.2).
+    ///
+    /// # Errors
+    /// [`Refusal::Host`].
+    #[inline]
+    pub fn check_host(&self) -> Result<(), Refusal> {
+        match self.found.host {
+            Host::Valid => Ok(()),
+            Host::Missing if self.parts.version < Version::HTTP_11 => Ok(()),
+            Host::Missing | Host::Wrong => Err(Refusal::Host),
+        }
     }
 
     /// The flags of its envelope.

@@ -25,6 +25,8 @@ pub enum Refusal {
     Framing,
     /// Not HTTP/1.1; found by hyper, which does not say what exactly.
     Malformed,
+    /// `Host` is missing in HTTP/1.1, is there twice, or is no host (RFC 9112 section 3.2).
+    Host,
     /// The body broke off or its chunks are malformed.
     BodyBroken,
     /// Nobody claims the path.
@@ -93,6 +95,7 @@ impl Refusal {
         match self {
             Self::Framing => Reason::Framing,
             Self::Malformed => Reason::Malformed,
+            Self::Host => Reason::Host,
             Self::BodyBroken => Reason::BodyBroken,
             Self::NoRoute => Reason::NoRoute,
             Self::Method { .. } => Reason::Method,
@@ -157,6 +160,9 @@ impl Refusal {
         match self {
             Self::Framing => "the request has both Content-Length and Transfer-Encoding".into(),
             Self::Malformed => "the request is not HTTP/1.1 as RFC 9112 has it".into(),
+            Self::Host => {
+                "the request has no Host header, several, or one that is not HOST or HOST:PORT".into()
+            }
             Self::BodyBroken => "the request's body broke off, or its chunks are malformed".into(),
             Self::NoRoute => "no service that has ever connected claims this path".into(),
             Self::Method { allow } => format!("the path takes {allow} only"),
@@ -245,6 +251,7 @@ mod tests {
         let service = || "s".to_owned();
         for (refusal, status) in [
             (Refusal::Framing, 400),
+            (Refusal::Host, 400),
             (Refusal::NoRoute, 404),
             (connect_refused(), 405),
             (Refusal::BodyTimeout { limit: Duration::from_secs(1) }, 408),

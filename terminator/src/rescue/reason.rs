@@ -9,6 +9,8 @@ pub enum Reason {
     Framing,
     /// [`super::Refusal::Malformed`].
     Malformed,
+    /// [`super::Refusal::Host`].
+    Host,
     /// [`super::Refusal::BodyBroken`].
     BodyBroken,
     /// [`super::Refusal::NoRoute`].
@@ -52,9 +54,10 @@ impl Reason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of [`Reason::index`].
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Framing,
         Self::Malformed,
+        Self::Host,
         Self::BodyBroken,
         Self::NoRoute,
         Self::Method,
@@ -87,6 +90,7 @@ impl Reason {
         match self {
             Self::Framing => "framing",
             Self::Malformed => "malformed",
+            Self::Host => "host",
             Self::BodyBroken => "body_broken",
             Self::NoRoute => "no_route",
             Self::Method => "method",
@@ -112,7 +116,7 @@ impl Reason {
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::Framing | Self::Malformed | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::Framing | Self::Malformed | Self::Host | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeadTimeout | Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -134,6 +138,7 @@ pub(super) const fn words(reason: Reason) -> (&'static str, &'static str) {
         Reason::Malformed => {
             ("Malformed request", "send HTTP/1.1; check what is between you and this server")
         }
+        Reason::Host => ("Bad Host", "send one Host header with the host, and the port if there is one"),
         Reason::BodyBroken => ("Malformed body", "send as many bytes as announced"),
         Reason::NoRoute => (
             "No such route",

@@ -20,6 +20,41 @@ fn what_is_not_http_is_400() {
 }
 
 #[test]
+fn a_host_that_is_missing_repeated_or_not_valid_is_400() {
+    let terminator = Terminator::start(&[]);
+    let cases = [
+        ("1.1", "/", ""),
+        ("1.1", "http://a/", ""),
+        ("1.1", "/", "Host: a\r\nHost: a\r\n"),
+        ("1.1", "/", "Host: a b/c@\r\n"),
+        ("1.1", "/", "Host: user@a\r\n"),
+        ("1.1", "/", "Host: a:http\r\n"),
+        ("1.1", "/", "Host: [::1\r\n"),
+        ("1.0", "/", "Host: a\r\nHost: b\r\n"),
+        ("1.0", "/", "Host: a/b\r\n"),
+    ];
+    for (version, target, host) in cases {
+        let mut client = terminator.client();
+        client.send(format!("GET {target} HTTP/{version}\r\nconnection: keep-alive\r\n{host}\r\n"));
+        client.answer().problem(400, "host");
+    }
+    for (version, target, host) in [
+        ("1.1", "/", "Host: example.org:8080\r\n"),
+        ("1.1", "/", "host: [::1]:80\r\n"),
+        ("1.1", "/", "Host:\r\n"),
+        ("1.1", "http://a/", "Host: b\r\n"),
+        ("1.0", "/", ""),
+    ] {
+        let mut client = terminator.client();
+        client.send(format!("GET {target} HTTP/{version}\r\n{host}\r\n"));
+        client.answer().problem(404, "no_route");
+    }
+    let stats = terminator.ask("/stats");
+    assert_eq!(stats["rejected"]["host"], cases.len());
+    assert_eq!(stats["statuses"]["400"], cases.len());
+}
+
+#[test]
 fn two_lengths_are_400_and_the_end_of_the_connection() {
     let terminator = Terminator::start(&[]);
     let _service = terminator.service(&["POST /a"]);

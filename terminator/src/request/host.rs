@@ -1,0 +1,126 @@
+//! The value of `Host`: `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
+//!
+//! What is not a host may be one thing to whoever looks at it in front of us and another to a service behind us.
+
+use std::net::Ipv6Addr;
+
+/// Bytes of a name that stand for themselves: `unreserved` and `sub-delims`.
+const NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        #[allow(clippy::cast_possible_truncation)] // It is below 256.
+        let is_alphanumeric = (byte as u8).is_ascii_alphanumeric();
+        table[byte] = is_alphanumeric;
+        byte += 1;
+    }
+    let others = b"-._~!$&'()*+,;=";
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
+/// Whether `value` is a host with or without a port. An empty name is one: that of a target without an authority.
+#[inline]
+pub(super) fn is_valid(value: &[u8]) -> bool {
+    if let [b'[', literal @ ..] = value {
+        return is_valid_literal(literal);
+    }
+    let mut rest = value;
+    while let Some(end) = rest.iter().position(|byte| !NAME[usize::from(*byte)]) {
+        match &rest[end..] {
+            [b'%', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                rest = after
+            }
+            behind => return is_port(behind),
+        }
+    }
+    true
+}
+
+/// What follows the bracket: an IPv6 address or one of a version to come, `]`, and perhaps a port.
+#[cold]
+fn is_valid_literal(literal: &[u8]) -> bool {
+    let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
+    let (address, behind) = (&literal[..end], &literal[end + 1..]);
+    let known = std::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+    (known || is_future(address)) && (behind.is_empty() || is_port(behind))
+}
+
+fn is_port(behind: &[u8]) -> bool {
+    matches!(behind, [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit))
+}
+
+/// `"v" 1*HEXDIG "." 1*( unreserved / sub-delims / ":" )`.
+fn is_future(address: &[u8]) -> bool {
+    let [b'v' | b'V', rest @ ..] = address else { return false };
+    let Some(dot) = rest.iter().position(|byte| *byte == b'.') else { return false };
+    let (version, name) = (&rest[..dot], &rest[dot + 1..]);
+    let named = |byte: &u8| *byte == b':' || NAME[usize::from(*byte)];
+    !version.is_empty()
+        && version.iter().all(u8::is_ascii_hexdigit)
+        && !name.is_empty()
+        && name.iter().all(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_and_addresses_with_or_without_a_port() {
+        for host in [
+            "a",
+            "example.org",
+            "example.org:8080",
+            "127.0.0.1:1",
+            "a:",
+            "",
+            "my_host",
+            "[::1]",
+            "[::1]:80",
+            "[2001:db8::1]:",
+            "[v1.a:b]",
+            "a%20b",
+            "%41:80",
+            "xn--bcher-kva.example",
+        ] {
+            assert!(is_valid(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_host_is_found() {
+        for host in [
+            "a b/c@",
+            "a b",
+            "a/b",
+            "user@a",
+            "a:b",
+            "a:1:2",
+            "a,b:1 ",
+            "[::1",
+            "::1",
+            "[::1]a",
+            "[1.2.3.4]",
+            "[fe80::1%25eth0]",
+            "[]",
+            "a[::1]",
+            "%41[::1]",
+            "a%",
+            "a%4",
+            "a%zz",
+            "http://a",
+            "a#b",
+            "a?b",
+            "[v.a]",
+            "a\\b",
+            "\u{fc}.example",
+        ] {
+            assert!(!is_valid(host.as_bytes()), "{host}");
+        }
+    }
+}
