@@ -93,6 +93,11 @@ impl Framing {
         self.start_line_bytes
     }
 
+    /// Whether a head has begun and not ended.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.at == At::Headers || (self.at == At::Start && self.line_len > 0)
+    }
+
     /// Bytes of an announced body that have not come yet.
     pub(super) fn body_left(&self) -> u64 {
         if let At::Body(left) = self.at { left } else { 0 }
@@ -283,6 +288,16 @@ mod tests {
             framing.follow(&[b'a'; 100]);
         }
         assert_eq!(framing.start_line_bytes(), 10_000);
+    }
+
+    #[test]
+    fn a_head_lasts_from_its_first_byte_to_its_empty_line() {
+        for at in 1..GET.len() {
+            assert!(follow(&GET[..at]).is_in_head(), "{at}");
+        }
+        for whole in ["", GET, CHUNKED, "\r\n"] {
+            assert!(!follow(whole).is_in_head(), "{whole}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
 use super::{Connection, Phase, Stream, parse_error_status};
-use crate::rescue::{self, Refusal};
+use crate::rescue::{self, Reason, Refusal};
 
 /// A client's socket, watched.
 #[derive(Debug)]
@@ -47,6 +47,16 @@ impl Tap {
         if self.framing.needs_attention() {
             connection.ambiguous.set(self.framing.ambiguous());
             connection.unframed.set(self.framing.lost());
+        }
+    }
+
+    /// The client sends no more.
+    #[cold]
+    fn ended(&mut self) {
+        if self.framing.is_in_head() {
+            self.connection.worker.stats.reject(Reason::HeadTruncated);
+            // hyper may read again after the end.
+            self.framing = Framing::default();
         }
     }
 
@@ -105,12 +115,12 @@ impl AsyncRead for Tap {
     ) -> Poll<io::Result<()>> {
         let tap = self.get_mut();
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut tap.stream).poll_read(context, buffer))?;
-        let read = &buffer.filled()[before..];
-        if !read.is_empty() {
-            tap.seen(read);
+        let outcome = ready!(Pin::new(&mut tap.stream).poll_read(context, buffer));
+        match &buffer.filled()[before..] {
+            [] => tap.ended(),
+            read => tap.seen(read),
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(outcome)
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Reason {
     Method,
     /// [`super::Refusal::HeadTimeout`].
     HeadTimeout,
+    /// The client left in the middle of a head: counted, answered by nothing.
+    HeadTruncated,
     /// [`super::Refusal::BodyTimeout`].
     BodyTimeout,
     /// [`super::Refusal::BodyTooLarge`], or a whole message over the bus's limit.
@@ -54,7 +56,7 @@ impl Reason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of [`Reason::index`].
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Framing,
         Self::Malformed,
         Self::Host,
@@ -62,6 +64,7 @@ impl Reason {
         Self::NoRoute,
         Self::Method,
         Self::HeadTimeout,
+        Self::HeadTruncated,
         Self::BodyTimeout,
         Self::BodyTooLarge,
         Self::UriTooLong,
@@ -95,6 +98,7 @@ impl Reason {
             Self::NoRoute => "no_route",
             Self::Method => "method",
             Self::HeadTimeout => "head_timeout",
+            Self::HeadTruncated => "head_truncated",
             Self::BodyTimeout => "body_timeout",
             Self::BodyTooLarge => "body_too_large",
             Self::UriTooLong => "uri_too_long",
@@ -112,11 +116,13 @@ impl Reason {
         }
     }
 
-    /// The status that clients see.
+    /// The status that clients see; for [`Reason::HeadTruncated`] nobody is left to see it.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::Framing | Self::Malformed | Self::Host | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::Framing | Self::Malformed | Self::Host | Self::HeadTruncated | Self::BodyBroken => {
+                StatusCode::BAD_REQUEST
+            }
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeadTimeout | Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -146,6 +152,7 @@ pub(super) const fn words(reason: Reason) -> (&'static str, &'static str) {
         ),
         Reason::Method => ("Method not allowed", "use a method that Allow lists"),
         Reason::HeadTimeout => ("Head too slow", "send the head faster, or raise --header-timeout"),
+        Reason::HeadTruncated => ("Head broke off", "send the head to its end"),
         Reason::BodyTimeout => ("Body too slow", "send the body faster, or raise --body-timeout"),
         Reason::BodyTooLarge => (
             "Body too large",

@@ -247,3 +247,24 @@ fn a_client_that_leaves_is_counted_and_frees_its_place() {
     assert_eq!(stats["outstanding"], 0);
     assert_eq!(stats["responses"], 0);
 }
+
+#[test]
+fn a_head_that_its_client_does_not_finish_is_counted_without_a_status() {
+    let terminator = Terminator::start(&[]);
+    for piece in ["GET / HTT", "GET / HTTP/1.1\r\nhost: a\r\n"] {
+        terminator.client().send(piece);
+    }
+    // What comes with the end of a request before it is the beginning of a head too.
+    let mut client = terminator.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\nGET");
+    client.answer().problem(404, "no_route");
+    drop(client);
+    // These end between two heads.
+    drop(terminator.client());
+    terminator.client().get("/").problem(404, "no_route");
+    let closed =
+        |stats: &serde_json::Value| stats["connections_accepted"] == 5 && stats["connections_open"] == 0;
+    let stats = terminator.until("/stats", closed);
+    assert_eq!(stats["rejected"]["head_truncated"], 3);
+    assert_eq!((&stats["responses"], &stats["requests"]), (&2.into(), &2.into()));
+}
