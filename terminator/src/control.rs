@@ -11,6 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use bus::worker::Workers;
@@ -20,6 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::access_log::{self, AccessLog, Writer};
 use crate::admin::Admin;
 use crate::config::Config;
+use crate::limits::SIGNAL_REPEAT;
 use crate::listen::{self, Bound, SocketFile, Unstarted};
 use crate::worker::Worker;
 pub(crate) use flush::merge as merge_latencies;
@@ -161,6 +163,8 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// When the first signal to stop came.
+    stopped: Option<Instant>,
 }
 
 impl Signals {
@@ -169,18 +173,30 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            stopped: None,
         })
     }
 
     async fn next(&mut self) -> Asked {
-        tokio::select! {
+        let asked = tokio::select! {
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,
             _ = self.hangup.recv() => Asked::Reopen,
+        };
+        if matches!(asked, Asked::Stop) {
+            self.stopped.get_or_insert_with(Instant::now);
         }
+        asked
     }
 
+    /// A second signal that somebody meant: `timeout` and shells send one to a process and to its group at once.
     async fn stopped_again(&mut self) {
-        while !matches!(self.next().await, Asked::Stop) {}
+        loop {
+            let asked = self.next().await;
+            let again = self.stopped.is_some_and(|first| first.elapsed() >= SIGNAL_REPEAT);
+            if again && matches!(asked, Asked::Stop) {
+                return;
+            }
+        }
     }
 }

@@ -46,6 +46,9 @@ pub const DEADLINE: Duration = Duration::from_secs(1);
 /// How long requests in flight may go on after SIGTERM; under the 30 s after which orchestrators kill.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
+/// For so long after the first signal to stop further ones are its repetitions, not a second thought.
+pub const SIGNAL_REPEAT: Duration = Duration::from_secs(1);
+
 /// statsd flushes: one second, for dashboards that are watched while something is changed. Counters and gauges are
 /// summed before, so it costs some packets a second whatever the traffic.
 pub const STATSD_INTERVAL: Duration = Duration::from_secs(1);

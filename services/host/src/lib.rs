@@ -46,6 +46,7 @@ mod router;
 mod run;
 mod serve;
 mod stats;
+mod stop;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

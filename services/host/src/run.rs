@@ -15,7 +15,6 @@ use bus::worker::{self, Workers};
 use bus::{Bus, Endpoint, Hello, Seed};
 use clap::error::ErrorKind;
 use telemetry::Statsd;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::context::Context;
 use crate::gate::Gate;
@@ -23,6 +22,7 @@ use crate::options::{Options, Settings, Upstream};
 use crate::router::Router;
 use crate::serve::{Server, Worker};
 use crate::stats::{Report, Summary};
+use crate::stop::Stop;
 
 /// A service's `main`: reads the settings and [`run`]s.
 pub fn main<A: Settings>(
@@ -208,28 +208,9 @@ async fn drain(workers: Workers<Site>, options: &Options, stop: &mut Stop) -> Ex
             }
             ExitCode::SUCCESS
         }
-        () = stop.asked() => {
+        () = stop.asked_again() => {
             tracing::warn!("stopped by a second signal with requests in hand");
             ExitCode::FAILURE
-        }
-    }
-}
-
-/// SIGTERM and SIGINT.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => (),
-            _ = self.interrupt.recv() => (),
         }
     }
 }

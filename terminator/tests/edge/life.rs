@@ -47,10 +47,30 @@ fn a_second_signal_ends_it_at_once_with_1() {
     service.request();
     terminator.signal("TERM");
     terminator.until_logged("draining");
-    terminator.signal("INT");
+    // Those of the first second do nothing.
+    while !terminator.has_ended() {
+        terminator.signal("INT");
+    }
     let (status, log) = terminator.end_of();
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("second signal"), "{log}");
+}
+
+/// `timeout` sends SIGTERM to its child and then to its group.
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let mut terminator = Terminator::start(&["--deadline", "1h", "--drain-deadline", "1h"]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+    let request = service.request();
+    // Of two kinds, so that the kernel does not make them one.
+    terminator.signals(&["TERM", "INT"]);
+    terminator.until_logged("draining");
+    service.reply(&request, 200, &[], b"finished");
+    assert_eq!(client.answer().text(), "finished");
+    let (status, log) = terminator.end_of();
+    assert_eq!(status.code(), Some(0), "{log}");
 }
 
 #[test]

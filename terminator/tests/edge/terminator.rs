@@ -102,8 +102,18 @@ impl Terminator {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        self.signals(&[name]);
+    }
+
+    /// Sends them with nothing between.
+    pub(crate) fn signals(&self, names: &[&str]) {
+        let id = self.child.id();
+        let script: String = names.iter().map(|name| format!("kill -s {name} {id};")).collect();
+        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for the log to say something.
