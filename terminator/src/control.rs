@@ -34,10 +34,10 @@ pub fn run(config: Config) -> Result<()> {
     let config = Arc::new(config);
     let statsd = flush::connect(config.statsd.as_ref())?;
     let bound = bind_http(&config)?;
-    let seeds = bus::bind(&config.bus, config.workers).context("--bus-listen; is the address in use?")?;
+    let seeds = bus::bind(&config.bus, config.workers).context("--bus-listen")?;
     let bus = seeds.first().map(bus::Seed::listening).unwrap_or_default();
     let (log, writer) = access_log::start(&config.access_log)
-        .with_context(|| format!("--access-log {:?}: cannot be written", config.access_log))?
+        .with_context(|| format!("--access-log {}: cannot be written", config.access_log))?
         .unzip();
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -47,7 +47,7 @@ pub fn run(config: Config) -> Result<()> {
         let signals = Signals::new().context("cannot listen for signals")?;
         let (addresses, files, sockets) = split(bound, config.workers);
         let admin = Admin::bind(config.admin)
-            .with_context(|| format!("--admin {}: cannot be bound; is it in use?", config.admin))?;
+            .with_context(|| format!("--admin {}: cannot be bound", config.admin))?;
         let workers = start_workers(&config, seeds, sockets, log).context("cannot start the workers")?;
         announce(&config, &addresses, admin.address(), &bus);
         let control = Control { config, workers: Rc::new(workers), writer, files };
@@ -104,8 +104,7 @@ impl Control {
 
 fn bind_http(config: &Config) -> Result<Vec<Bound>> {
     let bind = |address| {
-        listen::bind(address, config.workers)
-            .with_context(|| format!("--http {address}: cannot be bound; is another process serving there?"))
+        listen::bind(address, config.workers).with_context(|| format!("--http {address}: cannot be bound"))
     };
     config.http.iter().map(bind).collect()
 }

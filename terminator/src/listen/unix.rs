@@ -10,10 +10,16 @@ use std::path::{Path, PathBuf};
 /// Binds `path`, non-blocking. A stale file of a dead process is removed first.
 ///
 /// # Errors
-/// `AddrInUse` when a process listens on it; `AlreadyExists` when the file is no socket; else what the system says.
+/// `AddrInUse` when a process listens on it; `AlreadyExists` when the file is no socket; `NotFound` when
+/// its directory is missing; else what the system says.
 pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(missing) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.exists()) {
+                let reason = format!("the directory {} is missing", missing.display());
+                return Err(io::Error::new(io::ErrorKind::NotFound, reason));
+            }
+        }
         Err(error) => return Err(error),
         Ok(found) if !found.file_type().is_socket() => {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));

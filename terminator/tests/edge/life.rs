@@ -255,3 +255,26 @@ fn figures_go_to_statsd() {
         }
     }
 }
+
+#[test]
+fn what_cannot_be_opened_is_named_as_it_was_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("missing");
+    let (socket, log) = (missing.join("x.sock"), missing.join("x.log"));
+    let http = format!("unix:{}", socket.display());
+    let bus = format!("ipc://{}", socket.display());
+    let admin = ["--admin", "127.0.0.1:0"];
+    let said = |flags: &[&str]| {
+        let (code, said) = run(&[&admin[..], flags].concat());
+        assert_eq!(code, Some(1), "{said}");
+        said
+    };
+    let text = said(&["--bus-listen", "inproc://a", "--http", &http]);
+    let wanted = format!("--http {http}: cannot be bound: the directory {} is missing", missing.display());
+    assert!(text.contains(&wanted) && !text.contains("another process"), "{text}");
+    let text = said(&["--bus-listen", &bus, "--http", "127.0.0.1:0"]);
+    assert!(text.contains(&format!("--bus-listen: cannot listen on {bus}")), "{text}");
+    let log = log.to_str().unwrap();
+    let text = said(&["--bus-listen", "inproc://a", "--http", "127.0.0.1:0", "--access-log", log]);
+    assert!(text.contains(&format!("--access-log {log}: cannot be written")), "{text}");
+}
