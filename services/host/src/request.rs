@@ -41,6 +41,31 @@ impl Request {
         Self { incoming, target, path_len, names, values }
     }
 
+    /// Checks that every `%` in a parameter and in the query begins an octet (RFC 3986 section 2.1): decoding takes
+    /// one that does not for itself, so that `%zz` and `%25zz` would be one name.
+    ///
+    /// # Errors
+    /// A 400 that names the parameter.
+    pub(crate) fn check_encoding(&self) -> Result<(), Problem> {
+        if !self.text(&self.target).contains('%') {
+            return Ok(());
+        }
+        let bad = |name: &str, place: &str| {
+            let detail =
+                format!("`{name}` in the {place} has a % without two hexadecimal digits; write % as %25.");
+            Problem::new(400, detail).field(name.to_owned())
+        };
+        for (name, value) in self.names.iter().zip(&self.values) {
+            if !is_encoded(self.text(value)) {
+                return Err(bad(name, "path"));
+            }
+        }
+        match self.query_string().split('&').find(|pair| !is_encoded(pair)) {
+            Some(pair) => Err(bad(pair.split_once('=').map_or(pair, |(name, _)| name), "query")),
+            None => Ok(()),
+        }
+    }
+
     /// The method, upper case.
     #[must_use]
     pub fn method(&self) -> &str {
@@ -181,4 +206,11 @@ impl Request {
         std::str::from_utf8(bytes)
             .expect("the path was UTF-8 when it was routed, and is cut between characters")
     }
+}
+
+/// Whether two hexadecimal digits follow every `%`.
+fn is_encoded(text: &str) -> bool {
+    let digits =
+        |rest: &str| matches!(rest.as_bytes(), [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
+    text.split('%').skip(1).all(digits)
 }

@@ -109,7 +109,8 @@ impl Routes {
     /// The entry that a request belongs to, and the request as its handler sees it.
     ///
     /// # Errors
-    /// 400 for a path that is not UTF-8 or missing, 404 for an unknown path, 405 for an unknown method.
+    /// 400 for a path that is not UTF-8, missing or badly percent-encoded, 404 for an unknown path, 405 for an unknown
+    /// method.
     pub(crate) fn find(&self, incoming: Incoming) -> Result<(usize, Request), Problem> {
         let (method, target) = method_and_target(&incoming)?;
         let path = target.split_once('?').map_or(target, |(path, _)| path);
@@ -128,7 +129,9 @@ impl Routes {
         let values = found.params.iter().map(|(_, value)| span(value)).collect();
         let (target, path_len) = (span(target), index(path.len()));
         let names = Rc::clone(&self.entries[at].names);
-        Ok((at, Request::new(incoming, target, path_len, names, values)))
+        let request = Request::new(incoming, target, path_len, names, values);
+        request.check_encoding()?;
+        Ok((at, request))
     }
 }
 

@@ -167,6 +167,8 @@ fn limits_are_named() {
         let refused = profile.put(&"x".repeat(201), "{}").await;
         assert_eq!((refused.status, refused.json()["limit"].as_u64()), (400, Some(200)));
         assert_eq!(profile.put(&"x".repeat(200), "{}").await.status, 201);
+        let refused = profile.put("%zz", "{}").await;
+        assert_eq!((refused.status, refused.json()["field"].as_str()), (400, Some("id")));
         let half = format!("{{\"a\":\"{}\"}}", "x".repeat(60_000));
         assert_eq!(profile.put("1", &half).await.status, 201);
         let other = half.replace("\"a\"", "\"b\"");

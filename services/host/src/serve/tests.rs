@@ -79,6 +79,25 @@ fn parameters_and_query_are_decoded() {
 }
 
 #[test]
+fn bad_percent_encoding_is_a_400_that_names_what_has_it() {
+    let server = server(Router::new().route("GET /echo/{name}/x", echo), 0, 0);
+    for (path, field) in [
+        ("/echo/%zz/x", "name"),
+        ("/echo/a%2/x", "name"),
+        ("/echo/a%/x?q=1", "name"),
+        ("/echo/a/x?p=1&q=%", "q"),
+        ("/echo/a/x?q=%4", "q"),
+        ("/echo/a/x?q=1&p=%g0", "p"),
+        ("/echo/a/x?%=1", "%"),
+    ] {
+        let response = now(server.serve(get(path)));
+        assert_eq!((response.status, members(&response)["field"].as_str()), (400, Some(field)), "{path}");
+    }
+    let response = now(server.serve(get("/echo/%25zz/x?q=%2525")));
+    assert_eq!((response.status, &response.body[..]), (200, &b"%zz %25"[..]));
+}
+
+#[test]
 fn unknown_paths_and_methods_are_answered_by_the_host() {
     let router = Router::new().route("GET /echo/{name}", echo).route("PUT /echo/{name}", echo);
     let server = server(router, 0, 0);
