@@ -64,8 +64,8 @@ pub struct Options {
     #[arg(long, value_name = "HOST:PORT")]
     pub statsd: Option<String>,
 
-    /// Time between two flushes to statsd.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = interval)]
+    /// Time between two flushes to statsd; the same as the terminator's, so that their figures can be laid side by side.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     pub statsd_interval: Duration,
 
     /// Write tags as DogStatsD does rather than into the metrics' names.
@@ -112,4 +112,22 @@ fn interval(text: &str) -> Result<Duration, String> {
         return Err("less than 100ms between flushes costs more than it shows".to_owned());
     }
     Ok(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Service {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn figures_are_sent_as_often_as_the_terminator_sends_its_own() {
+        assert_eq!(Service::parse_from(["service"]).options.statsd_interval, Duration::from_secs(1));
+    }
 }
