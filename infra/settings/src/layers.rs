@@ -1,15 +1,16 @@
 //! The order of the sources: file, then environment, then flags, decided key by key.
 //!
 //! Owns: parsing twice. The first parse only tells which arguments the command line gives (clap's `value_source`); the
-//! second parses the command line with everything the lower sources add in front of it, so that clap applies the same
-//! checks to all of it. Invariant: an argument is added from one source at most, and never when a flag gives it.
+//! last parses the command line with everything the lower sources add in front of it, so that clap applies the same
+//! checks to all of it. What a higher source hides is parsed alone, so that it is checked too. Invariant: an argument is
+//! added from one source at most, and never when a flag gives it.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use clap::builder::Resettable;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command};
 
@@ -45,13 +46,19 @@ pub(crate) fn matches(
 
     let mut built = command.clone();
     built.build(); // an argument can be shown, `--workers <N>`, only after this
-    let mut additions = environment::additions(&built, &env)?;
-    additions.retain(|addition| !from_flags(&addition.id));
+    let additions = environment::additions(&built, &env)?;
+    // clap would read the variables a second time, without the rules for switches, commas and empty values.
+    let command = command.mut_args(|arg| arg.env(Resettable::Reset));
+    let (hidden, mut additions): (Vec<_>, Vec<_>) =
+        additions.into_iter().partition(|addition| from_flags(&addition.id));
+    check_hidden(&command, &args, hidden, None)?;
     let file = config_file(&given, &additions);
     if let Some(path) = &file {
         let in_environment: HashSet<String> = additions.iter().map(|addition| addition.id.clone()).collect();
-        let mut keys = file::additions(&built, path)?;
-        keys.retain(|addition| !from_flags(&addition.id) && !in_environment.contains(&addition.id));
+        let (hidden, keys): (Vec<_>, Vec<_>) = file::additions(&built, path)?
+            .into_iter()
+            .partition(|addition| from_flags(&addition.id) || in_environment.contains(&addition.id));
+        check_hidden(&command, &args, hidden, Some(path))?;
         additions.extend(keys);
     }
 
@@ -59,9 +66,26 @@ pub(crate) fn matches(
     let mut all = args;
     let at = all.len().min(1);
     all.splice(at..at, additions.iter().flat_map(|addition| addition.args.iter().cloned()));
-    // clap would read the variables a second time, without the rules for switches, commas and empty values.
-    let command = command.mut_args(|arg| arg.env(Resettable::Reset));
     command.try_get_matches_from(all).map_err(|error| blame(error, &additions, file.as_deref()))
+}
+
+/// Checks the values that a higher source hides: a file that is wrong would else be so on the day the flag goes.
+fn check_hidden(
+    command: &Command,
+    args: &[OsString],
+    hidden: Vec<Addition>,
+    file: Option<&Path>,
+) -> Result<(), Error> {
+    for addition in hidden {
+        let alone = args.iter().take(1).chain(&addition.args);
+        if let Err(error) = command.clone().try_get_matches_from(alone)
+            // Others say that something is missing, as it is here.
+            && matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue)
+        {
+            return Err(blame(error, &[addition], file));
+        }
+    }
+    Ok(())
 }
 
 /// Whether clap itself answers the flag: `--help`, `--version`.

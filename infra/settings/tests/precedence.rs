@@ -147,6 +147,17 @@ fn wrong_value_on_the_command_line_is_not_the_file_s_fault() {
 }
 
 #[test]
+fn a_wrong_value_is_found_also_where_a_flag_or_a_variable_wins() {
+    let toml = format!("{LISTEN}workers = 'many'");
+    for (env, args) in [(&[][..], &["--workers", "2"][..]), (&[("TERMINATOR_WORKERS", "2")], &[])] {
+        let message = error(&toml, env, args);
+        assert!(message.contains("workers = \"many\""), "{message}");
+    }
+    let message = error(LISTEN, &[("TERMINATOR_WORKERS", "many")], &["--workers", "2"]);
+    assert!(message.contains("TERMINATOR_WORKERS=many"), "{message}");
+}
+
+#[test]
 fn wrong_variable_names_itself_and_its_value() {
     let message = error(LISTEN, &[("TERMINATOR_WORKERS", "many")], &[]);
     assert!(message.contains("TERMINATOR_WORKERS=many"), "{message}");
