@@ -26,6 +26,8 @@ const PAGE_MAX: u64 = 1000;
 /// A profile may be kept by its reader alone, and only used when it is still the same.
 const REVALIDATE: Bytes = Bytes::from_static(b"private, no-cache");
 
+const JSON: Bytes = Bytes::from_static(b"application/json");
+
 const MERGE_PATCH: Bytes = Bytes::from_static(b"application/merge-patch+json");
 
 /// The routes of the service.
@@ -59,6 +61,10 @@ async fn get(documents: Rc<Documents>, request: Request) -> Answer {
 
 async fn put(documents: Rc<Documents>, request: Request) -> Answer {
     let id = id(&request)?;
+    if let Some(kind) = said_kind(&request).filter(|kind| !is_json(kind)) {
+        let takes = "JSON objects: send Content-Type: application/json";
+        return Ok(wrong_kind(kind, takes).header("accept", JSON));
+    }
     let body = request.body();
     let (text, _) = check_document(&body)?;
     let text = body.slice_ref(text);
@@ -75,12 +81,9 @@ async fn put(documents: Rc<Documents>, request: Request) -> Answer {
 
 async fn patch(documents: Rc<Documents>, request: Request) -> Answer {
     let id = id(&request)?;
-    if request.header("content-type").is_some_and(|kind| kind.starts_with("application/json-patch+json")) {
-        let detail = "Profiles take JSON merge patches (RFC 7396, application/merge-patch+json) alone.";
-        return Ok(Problem::new(415, detail)
-            .field("content-type")
-            .into_response()
-            .header("accept-patch", MERGE_PATCH));
+    if let Some(kind) = said_kind(&request).filter(|kind| !is_merge_patch(kind)) {
+        let takes = "JSON merge patches (RFC 7396): send Content-Type: application/merge-patch+json";
+        return Ok(wrong_kind(kind, takes).header("accept-patch", MERGE_PATCH));
     }
     let (change, _) = check_document(request.body_bytes())?;
     let patched = documents
@@ -142,6 +145,30 @@ fn page_text(page: &Page) -> Bytes {
     })();
     written.expect("strings are always JSON, and memory takes every write");
     out.into_inner().freeze()
+}
+
+/// The media type that the request says its body has, without parameters. A form counts as nothing said: it is what
+/// `curl -d` writes by itself, whatever the body is.
+fn said_kind(request: &Request) -> Option<&str> {
+    let kind = request.header("content-type")?;
+    let kind = kind.split_once(';').map_or(kind, |(kind, _)| kind).trim_ascii();
+    let said = !kind.is_empty() && !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+    said.then_some(kind)
+}
+
+/// `application/json` or `application/*+json`.
+fn is_json(kind: &str) -> bool {
+    let kind = kind.to_ascii_lowercase();
+    kind.strip_prefix("application/").is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+}
+
+fn is_merge_patch(kind: &str) -> bool {
+    ["application/merge-patch+json", "application/json"].iter().any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+fn wrong_kind(kind: &str, takes: &str) -> Response {
+    let detail = format!("The body is said to be {kind:?}; profiles take {takes}.");
+    Problem::new(415, detail).field("content-type").into_response()
 }
 
 /// The decoded id in the path.

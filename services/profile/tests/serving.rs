@@ -174,9 +174,55 @@ fn limits_are_named() {
         let other = half.replace("\"a\"", "\"b\"");
         let grown = profile.peer.ask("PATCH", "/profiles/1").body(other).answer().await;
         assert_eq!(grown.status, 413);
-        let refused =
-            profile.peer.ask("PATCH", "/profiles/1").header("content-type", "application/json-patch+json");
-        assert_eq!(refused.body("[]").answer().await.status, 415);
+    });
+}
+
+#[test]
+fn bodies_that_say_they_are_no_json_are_415() {
+    run(async {
+        let profile = start().await;
+        let ask = |method, kind: &str| {
+            profile.peer.ask(method, "/profiles/1").header("content-type", kind).body("{\"v\":1}").answer()
+        };
+        for kind in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/vnd.member+json",
+            "application/x-www-form-urlencoded",
+            "",
+        ] {
+            let status = ask("PUT", kind).await.status;
+            assert!(matches!(status, 201 | 204), "{kind}: {status}");
+        }
+        for kind in [
+            "application/merge-patch+json",
+            "application/json;charset=utf-8",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert_eq!(ask("PATCH", kind).await.status, 200, "{kind}");
+        }
+        for (method, header, wanted, kinds) in [
+            (
+                "PUT",
+                "accept",
+                "application/json",
+                ["text/xml", "multipart/form-data; boundary=x", "image/png"],
+            ),
+            (
+                "PATCH",
+                "accept-patch",
+                "application/merge-patch+json",
+                ["text/xml", "application/json-patch+json", "application/merge-patch+jsonx"],
+            ),
+        ] {
+            for kind in kinds {
+                let refused = ask(method, kind).await;
+                let problem = refused.json();
+                assert_eq!((refused.status, refused.header(header)), (415, Some(wanted)), "{kind}");
+                assert_eq!(problem["field"], "content-type");
+                assert!(problem["detail"].as_str().unwrap().contains(wanted), "{problem}");
+            }
+        }
     });
 }
 
