@@ -147,13 +147,14 @@ fn page_text(page: &Page) -> Bytes {
     out.into_inner().freeze()
 }
 
-/// The media type that the request says its body has, without parameters. A form counts as nothing said: it is what
-/// `curl -d` writes by itself, whatever the body is.
+/// The media type that the request says its body has, without parameters. Types that programs write by themselves,
+/// whatever the body is, count as nothing said: a form by `curl -d`, plain text by `fetch`, bytes by many a library.
 fn said_kind(request: &Request) -> Option<&str> {
     let kind = request.header("content-type")?;
     let kind = kind.split_once(';').map_or(kind, |(kind, _)| kind).trim_ascii();
-    let said = !kind.is_empty() && !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded");
-    said.then_some(kind)
+    const UNSAID: [&str; 4] =
+        ["", "application/x-www-form-urlencoded", "text/plain", "application/octet-stream"];
+    (!UNSAID.iter().any(|unsaid| kind.eq_ignore_ascii_case(unsaid))).then_some(kind)
 }
 
 /// `application/json` or `application/*+json`.
