@@ -1,3 +1,17 @@
-//! The binary; what it does is in the library.
+//! The binary: parses, runs, says why it failed.
+#![expect(clippy::print_stderr, reason = "a command-line program says why it failed")]
 
-fn main() {}
+use std::process::ExitCode;
+
+use bench::cli::Cli;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match Cli::parse().command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

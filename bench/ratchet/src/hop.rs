@@ -1,0 +1,116 @@
+//! The road of a request in one thread: a client, the real terminator, a service on the real bus.
+//!
+//! Owns: putting them together with the terminator's own defaults. Invariant: after [`Hop::new`] everything is connected and has
+//! served once, so [`Hop::requests`] costs requests only. The client allocates nothing.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bus::{Bus, Hello, Incoming, Response, Serve, Serving};
+use bytes::Bytes;
+use clap::Parser;
+use terminator::config::{Config, HttpAddress, Settings};
+use terminator::listen;
+use terminator::worker::Worker;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+
+const REQUEST: &[u8] =
+    b"GET /profiles/42 HTTP/1.1\r\nhost: 127.0.0.1:8080\r\nuser-agent: curl/8.5.0\r\naccept: */*\r\n\r\n";
+const BODY: [u8; 200] = [b'x'; 200];
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Fixed;
+
+impl Serve for Fixed {
+    fn serve(&self, _request: Incoming) -> Serving {
+        let response = Response::new(200).field("content-type", Bytes::from_static(b"application/json"));
+        Serving::Now(response.body(Bytes::from_static(&BODY)))
+    }
+}
+
+/// Client, terminator and service, connected.
+pub struct Hop {
+    runtime: LocalRuntime,
+    client: TcpStream,
+    _terminator: Rc<Worker>,
+    _service: Bus,
+}
+
+impl Hop {
+    /// Starts all three.
+    ///
+    /// # Panics
+    /// When the system gives no sockets.
+    #[must_use]
+    pub fn new() -> Self {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .expect("a runtime can be built");
+        let (client, terminator, service) = runtime.block_on(connect());
+        let mut hop = Self { runtime, client, _terminator: terminator, _service: service };
+        hop.requests(1);
+        hop
+    }
+
+    /// Asks `count` times, one after the other.
+    ///
+    /// # Panics
+    /// When a response is not the service's.
+    pub fn requests(&mut self, count: u32) {
+        let client = &mut self.client;
+        self.runtime.block_on(async {
+            for _ in 0..count {
+                ask(client).await;
+            }
+        });
+    }
+}
+
+impl Default for Hop {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+async fn connect() -> (TcpStream, Rc<Worker>, Bus) {
+    let url = format!("ipc://{}/ratchet-{}.ipc", std::env::temp_dir().display(), std::process::id());
+    let settings = Settings::parse_from(["terminator", "--http", "127.0.0.1:0", "--bus-listen", &url]);
+    let config = Arc::new(Config::new(settings).expect("the settings are sound"));
+    let bound = listen::bind(&config.http[0], 1).expect("a port is free");
+    let HttpAddress::Tcp(address) = bound.address else { unreachable!("TCP was asked for") };
+    let sockets = bound.sockets.into_iter().map(|socket| socket.start().expect("the runtime takes it"));
+    let seed = bus::bind(&config.bus, 1).expect("the socket is free").remove(0);
+    let worker = Worker::start(0, seed.start(), Arc::clone(&config), sockets.collect(), None);
+
+    let mut hello = Hello::new("profile", "1", "1");
+    hello.routes = vec!["GET /profiles/{id}".parse().expect("is a pattern")];
+    let dial = vec![url.parse().expect("is a URL")];
+    let service = bus::Config { dial, hello: Some(hello), ..bus::Config::default() };
+    let service = bus::bind(&service, 1).expect("nothing is bound").remove(0).start();
+    service.serve(Rc::new(Fixed));
+
+    let deadline = Instant::now() + PATIENCE;
+    while worker.bus.route("GET", "/profiles/42").is_none() {
+        assert!(Instant::now() < deadline, "the service did not join");
+        tokio::task::yield_now().await;
+    }
+    let client = TcpStream::connect(address).await.expect("the terminator listens");
+    client.set_nodelay(true).expect("TCP has it");
+    (client, worker, service)
+}
+
+async fn ask(client: &mut TcpStream) {
+    client.write_all(REQUEST).await.expect("the terminator reads");
+    let mut response = [0; 2048];
+    let mut len = 0;
+    while !response[..len].ends_with(&BODY) {
+        let read = client.read(&mut response[len..]).await.expect("the terminator answers");
+        assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&response[..len]));
+        len += read;
+    }
+    assert!(response.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&response[..len]));
+}

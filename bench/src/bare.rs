@@ -1,0 +1,112 @@
+//! `bench bare`: a bare hyper server on one `current_thread` runtime, the yardstick of every comparison.
+//!
+//! Owns: the least that an HTTP server written in Rust does. Invariant: nothing is added that hyper does not do by itself.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::spawn_local;
+
+use crate::interrupt;
+
+const EXAMPLES: &str = "\
+Examples:
+  bench bare --listen 127.0.0.1:9000                        200-byte replies
+  bench bare --listen 127.0.0.1:9000 --reply 1048576        1 MiB replies; bodies that are sent are read and dropped
+  bench bare --listen 127.0.0.1:9000 --echo                 bodies are sent back as they come";
+
+/// The yardstick: a bare hyper server on one thread.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Options {
+    /// Where to serve; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9000")]
+    pub listen: SocketAddr,
+    /// Bytes of every reply
+    #[arg(long, value_name = "BYTES", default_value_t = 200)]
+    pub reply: usize,
+    /// Send bodies back
+    #[arg(long)]
+    pub echo: bool,
+}
+
+/// Serves until Ctrl-C.
+///
+/// # Errors
+/// The address cannot be bound.
+pub fn main(options: &Options) -> Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async {
+        tokio::select! {
+            ended = serve(options) => ended,
+            () = interrupt::requested() => Ok(()),
+        }
+    })
+}
+
+async fn serve(options: &Options) -> Result<()> {
+    let reply = Bytes::from(vec![b'x'; options.reply]);
+    let echo = options.echo;
+    accept(options.listen, Rc::new(move |request| answer(request, reply.clone(), echo))).await
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    reply: Bytes,
+    echo: bool,
+) -> Result<Response<Either<Full<Bytes>, Incoming>>, Infallible> {
+    let is_upload = request.method() == Method::POST || request.method() == Method::PUT;
+    if is_upload && echo {
+        return Ok(Response::new(Either::Right(request.into_body())));
+    }
+    if is_upload {
+        let mut body = request.into_body();
+        while let Some(Ok(_)) = body.frame().await {}
+    }
+    Ok(Response::new(Either::Left(Full::new(reply))))
+}
+
+/// Serves HTTP/1.1 at `address` with `handler` for every request, on this thread, for ever.
+pub(crate) async fn accept<F, Fut, B>(address: SocketAddr, handler: Rc<F>) -> Result<()>
+where
+    F: Fn(Request<Incoming>) -> Fut + 'static,
+    Fut: Future<Output = Result<Response<B>, Infallible>> + 'static,
+    B: hyper::body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address).with_context(|| format!("{address}: cannot listen; is the port in use?"))?;
+    let listener: TcpListener = socket.listen(4096)?;
+    loop {
+        // Out of file descriptors, or a client that left: the others go on.
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let handler = Rc::clone(&handler);
+        spawn_local(async move {
+            let service = service_fn(move |request| handler(request));
+            let _ = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}

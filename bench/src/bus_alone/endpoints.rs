@@ -1,0 +1,17 @@
+//! Fresh addresses for each measurement.
+
+use anyhow::Result;
+
+use super::Transport;
+use crate::compare::ground::Ground;
+use crate::process;
+
+/// A URL that nobody has used before.
+pub(super) fn url(transport: Transport, ground: &Ground) -> Result<String> {
+    let number = fastrand::u64(..);
+    Ok(match transport {
+        Transport::Tcp => format!("tcp://127.0.0.1:{}", process::free_port()?),
+        Transport::Ipc => format!("ipc://{}/{number:x}.ipc", ground.scratch.path().display()),
+        Transport::Inproc => format!("inproc://{number:x}"),
+    })
+}

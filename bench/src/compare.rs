@@ -1,0 +1,116 @@
+//! `bench compare`: the stack beside its peers in one interleaved run.
+//!
+//! Owns: the order of a run. Does not own: how a system is started ([`systems`]), how it is driven ([`wrk`]), what is promised
+//! ([`verdict`]). Invariant: everybody runs alone, is warmed up and is driven by the same program with the same flags;
+//! rounds go over all systems before any is measured again, so that a slow minute of the machine hits them all.
+
+mod extra;
+pub(crate) mod ground;
+mod install;
+pub(crate) mod medians;
+mod options;
+pub(crate) mod readme;
+mod report;
+mod rows;
+pub(crate) mod systems;
+mod verdict;
+mod wrk;
+
+use std::cell::RefCell;
+
+use anyhow::{Context, Result, ensure};
+
+use self::extra::Extra;
+use self::ground::Ground;
+pub use self::options::Options;
+use self::rows::{Row, Rows};
+use self::systems::System;
+use crate::interrupt;
+use crate::machine::Machine;
+
+/// Runs the comparison that `options` describe and writes its report, also after Ctrl-C.
+///
+/// # Errors
+/// Nothing could be measured, or the report cannot be written.
+pub fn main(options: &Options) -> Result<()> {
+    if let Some(directory) = &options.from {
+        return report::from_run(directory, options.ground.report);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let rows = RefCell::new(Rows::new(Machine::describe(), options.seconds, options.rounds));
+        let ground = Ground::prepare(&options.ground, "compare")?;
+        ground.wrk().await.context("wrk drives everybody")?;
+        let measured = tokio::select! {
+            measured = measure(options, &ground, &rows) => measured,
+            () = interrupt::requested() => {
+                rows.borrow_mut().interrupted = true;
+                Ok(())
+            }
+        };
+        let rows = rows.into_inner();
+        if !rows.rows.is_empty() || !rows.extras.is_empty() {
+            report::write(&rows, &ground.runs, options.ground.report)?;
+        }
+        measured?;
+        ensure!(!rows.rows.is_empty() || !rows.extras.is_empty(), "nothing was measured");
+        Ok(())
+    })
+}
+
+async fn measure(options: &Options, ground: &Ground, rows: &RefCell<Rows>) -> Result<()> {
+    let mut systems = Vec::new();
+    for system in System::ALL.into_iter().filter(|system| options.wants(system.name())) {
+        match ground.needs(system).await {
+            Ok(()) => systems.push(system),
+            Err(why) => skip(rows, system.name(), &why),
+        }
+    }
+    for round in 1..=options.rounds {
+        // A system that failed once is not tried again: it would fail in every round.
+        let mut failed = Vec::new();
+        for system in &systems {
+            if let Err(error) = measure_system(options, ground, rows, *system, round).await {
+                skip(rows, system.name(), &error);
+                failed.push(*system);
+            }
+        }
+        systems.retain(|system| !failed.contains(system));
+    }
+    for extra in Extra::ALL.into_iter().filter(|extra| options.wants(extra.name())) {
+        if let Err(error) = extra.measure(options, ground, rows).await {
+            skip(rows, extra.name(), &error);
+        }
+    }
+    Ok(())
+}
+
+async fn measure_system(
+    options: &Options,
+    ground: &Ground,
+    rows: &RefCell<Rows>,
+    system: System,
+    round: u32,
+) -> Result<()> {
+    let running = system.start(ground).await?;
+    for &connections in &options.connections {
+        // The slowest peers have their say at the usual number only.
+        if connections != options.usual_connections() && system.is_slow() {
+            continue;
+        }
+        running.drive(ground, connections, options.warmup, "warm-up").await?;
+        let before = running.cpu()?;
+        let name = format!("{}-c{connections}-round{round}", system.name());
+        let result = running.drive(ground, connections, options.seconds, &name).await?;
+        let row = Row::new(system.name(), connections, round, &result, &before, &running.cpu()?);
+        println!("{row}");
+        rows.borrow_mut().rows.push(row);
+    }
+    running.stop().await;
+    Ok(())
+}
+
+fn skip(rows: &RefCell<Rows>, name: &str, why: &anyhow::Error) {
+    println!("SKIPPED: {name}: {why:#}");
+    rows.borrow_mut().skipped.push((name.to_owned(), format!("{why:#}")));
+}

@@ -1,0 +1,205 @@
+//! Measurements beside the rates: a fixed rate, large bodies, and how the cost of a request grows.
+//!
+//! Owns: their procedures and the names of their figures. Invariant: what is compared runs in turns, and medians are
+//! compared.
+
+use std::cell::RefCell;
+use std::process::Stdio;
+
+use anyhow::{Result, ensure};
+use tokio::process::Command;
+
+use super::ground::Ground;
+use super::medians::median;
+use super::options::Options;
+use super::rows::Rows;
+use super::systems::{self, Running, System};
+use crate::load::outcome::{Latency, Outcome, float};
+use crate::load::plot;
+
+const MIB: usize = 1 << 20;
+/// A body of 1 MiB and its head are more than the default limit of a message.
+const MESSAGE_LIMIT: &str = "2097152";
+/// Enough to keep both sides busy, few enough that bodies and not connections are measured.
+const BODY_CONNECTIONS: u32 = 16;
+
+/// A further measurement.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Extra {
+    /// Two hops at a fixed rate.
+    Open,
+    /// 1 MiB each way.
+    Bodies,
+    /// CPU per request by connections, instances and routes.
+    Growth,
+}
+
+impl Extra {
+    pub(super) const ALL: [Self; 3] = [Self::Open, Self::Bodies, Self::Growth];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Bodies => "bodies",
+            Self::Growth => "growth",
+        }
+    }
+
+    pub(super) async fn measure(
+        self,
+        options: &Options,
+        ground: &Ground,
+        rows: &RefCell<Rows>,
+    ) -> Result<()> {
+        ground.roles().await?;
+        let run = Run { options, ground, rows };
+        match self {
+            Self::Open => run.open().await,
+            Self::Bodies => run.bodies().await,
+            Self::Growth => run.growth().await,
+        }
+    }
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    ground: &'a Ground,
+    rows: &'a RefCell<Rows>,
+}
+
+impl Run<'_> {
+    fn keep(&self, name: &str, value: f64) {
+        println!("{name} {value:.2}");
+        self.rows.borrow_mut().extras.insert(name.to_owned(), value);
+    }
+
+    async fn open(&self) -> Result<()> {
+        let rate = self.options.rate.to_string();
+        let seconds = format!("{}s", self.options.seconds);
+        let flags = ["--rate", &rate, "--connections", "256", "--duration", &seconds, "--warmup", "1s"];
+        let bare = System::Bare.start(self.ground).await?;
+        let beside = self.load("open-bare", &bare.url(), &flags).await?;
+        bare.stop().await;
+        let stack = System::StackTwo.start(self.ground).await?;
+        let outcome = self.load("open-stack-2", &stack.url(), &flags).await?;
+        stack.stop().await;
+        plot::write(&[("bare hyper", &beside), ("two hops", &outcome)], &self.ground.runs)?;
+        self.keep("open_rate", outcome.responses_per_second);
+        for (suffix, outcome) in [("", &outcome), ("_bare", &beside)] {
+            let Latency { p50_us, p99_us, p999_us, .. } = outcome.latency;
+            for (figure, us) in [("open_p50_ms", p50_us), ("open_p99_ms", p99_us), ("open_p999_ms", p999_us)]
+            {
+                self.keep(&format!("{figure}{suffix}"), float(us) / 1000.0);
+            }
+        }
+        let refused = outcome.responses - outcome.successes();
+        self.keep("open_errors", float(outcome.errors.total() + refused));
+        Ok(())
+    }
+
+    async fn bodies(&self) -> Result<()> {
+        let body = self.ground.scratch.path().join("body");
+        std::fs::write(&body, vec![b'x'; MIB])?;
+        let body = body.to_string_lossy().into_owned();
+        let (mut up, mut down) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+        let size = MIB.to_string();
+        for _ in 0..self.options.rounds {
+            for (side, is_stack) in [false, true].into_iter().enumerate() {
+                let running = self.body_server(is_stack, &[]).await?;
+                let url = format!("http://127.0.0.1:{}/bench", running.port);
+                up[side].push(self.bytes("written", "bodies-up", &url, &["--body", &body]).await?);
+                running.stop().await;
+                let running = self.body_server(is_stack, &["--reply", &size]).await?;
+                let url = format!("http://127.0.0.1:{}/bench/1", running.port);
+                down[side].push(self.bytes("read", "bodies-down", &url, &[]).await?);
+                running.stop().await;
+            }
+        }
+        for (way, [bare, stack]) in [("up", up), ("down", down)] {
+            let (bare, stack) = (median(bare), median(stack));
+            self.keep(&format!("bodies_{way}_bare_mb_per_s"), bare / 1e6);
+            self.keep(&format!("bodies_{way}_stack_mb_per_s"), stack / 1e6);
+            self.keep(&format!("bodies_{way}"), stack / bare.max(1.0));
+        }
+        Ok(())
+    }
+
+    async fn body_server(&self, is_stack: bool, flags: &[&str]) -> Result<Running> {
+        if !is_stack {
+            return systems::bare(self.ground, flags).await;
+        }
+        let flags = [flags, &["--message-limit", MESSAGE_LIMIT]].concat();
+        systems::services(self.ground, 1, &flags, &["--message-limit", MESSAGE_LIMIT]).await
+    }
+
+    async fn growth(&self) -> Result<()> {
+        let [mut few, mut many] = [Vec::new(), Vec::new()];
+        let [mut one_instance, mut instances] = [Vec::new(), Vec::new()];
+        let [mut one_route, mut routes] = [Vec::new(), Vec::new()];
+        for _ in 0..self.options.rounds {
+            let stack = System::StackTwo.start(self.ground).await?;
+            few.push(self.cpu_us(&stack, 256).await?);
+            many.push(self.cpu_us(&stack, 4096).await?);
+            stack.stop().await;
+            for (count, costs) in [(1, &mut one_instance), (16, &mut instances)] {
+                let running = systems::services(self.ground, count, &[], &[]).await?;
+                costs.push(self.cpu_us(&running, 256).await?);
+                running.stop().await;
+            }
+            for (count, costs) in [("1", &mut one_route), ("200", &mut routes)] {
+                let running = systems::services(self.ground, 1, &["--routes", count], &[]).await?;
+                costs.push(self.cpu_us(&running, 256).await?);
+                running.stop().await;
+            }
+        }
+        for (name, before, after) in [
+            ("growth_connections", few, many),
+            ("growth_instances", one_instance, instances),
+            ("growth_routes", one_route, routes),
+        ] {
+            let (before, after) = (median(before), median(after));
+            self.keep(&format!("{name}_from_us"), before);
+            self.keep(&format!("{name}_to_us"), after);
+            self.keep(name, after / before.max(1e-9));
+        }
+        Ok(())
+    }
+
+    /// Microseconds of CPU per request of all processes together.
+    async fn cpu_us(&self, running: &Running, connections: u32) -> Result<f64> {
+        running.drive(self.ground, connections, self.options.warmup, "warm-up").await?;
+        let sum = |cpu: super::rows::Cpu| cpu.values().map(std::time::Duration::as_secs_f64).sum::<f64>();
+        let before = sum(running.cpu()?);
+        let measured = running.drive(self.ground, connections, self.options.seconds, "warm-up").await?;
+        ensure!(measured.requests > 0, "no request was answered at {connections} connections");
+        Ok((sum(running.cpu()?) - before) * 1e6 / float(measured.requests))
+    }
+
+    /// Bytes a second, `way` is read or written.
+    async fn bytes(&self, way: &str, name: &str, url: &str, flags: &[&str]) -> Result<f64> {
+        let connections = BODY_CONNECTIONS.to_string();
+        let seconds = format!("{}s", self.options.seconds);
+        let always = ["--connections", &connections, "--duration", &seconds, "--warmup", "500ms"];
+        let outcome = self.load(name, url, &[&always, flags].concat()).await?;
+        ensure!(outcome.successes() == outcome.responses, "{url}: {outcome}");
+        let bytes = if way == "read" { outcome.bytes_read } else { outcome.bytes_written };
+        Ok(float(bytes) / outcome.seconds)
+    }
+
+    /// Runs `bench load` in a process of its own; what it wrote as JSON.
+    async fn load(&self, name: &str, url: &str, flags: &[&str]) -> Result<Outcome> {
+        let json = self.ground.runs.join(format!("{name}.json"));
+        let output = Command::new(&self.ground.own)
+            .args(["load", "--quiet", "--json"])
+            .arg(&json)
+            .args(flags)
+            .arg(url)
+            .stdin(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        ensure!(output.status.success(), "bench load {url}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(serde_json::from_str(&std::fs::read_to_string(&json)?)?)
+    }
+}

@@ -1,0 +1,157 @@
+//! The systems that are compared, and how each is started.
+//!
+//! Owns: their list and what they need. Each one's own file knows its processes and configuration. Invariant: every process
+//! listens on ports that were free, on 127.0.0.1, and is ended by its process id.
+
+mod messaging;
+mod proxies;
+mod stack;
+mod zeromq;
+
+use anyhow::{Context, Result};
+
+use super::ground::Ground;
+use super::rows::Cpu;
+use super::wrk::{self, Measured};
+use crate::process::Process;
+
+pub(super) use self::proxies::bare;
+pub(crate) use self::stack::services;
+
+/// A system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum System {
+    Bare,
+    StackOne,
+    StackTwo,
+    Nginx,
+    Haproxy,
+    NatsOne,
+    NatsTwo,
+    Mongrel2,
+    Pushpin,
+    NngOne,
+    NngTwo,
+}
+
+/// What must be there.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Needs {
+    Nothing,
+    /// Programs, and Debian's packages that have them.
+    Packages(&'static [(&'static str, &'static str)]),
+    /// The stack's binaries and its sample.
+    Roles,
+    /// The feature `nng`.
+    Nng,
+}
+
+impl System {
+    pub(super) const ALL: [Self; 11] = [
+        Self::Bare,
+        Self::StackOne,
+        Self::StackTwo,
+        Self::Nginx,
+        Self::Haproxy,
+        Self::NatsOne,
+        Self::NatsTwo,
+        Self::Mongrel2,
+        Self::Pushpin,
+        Self::NngOne,
+        Self::NngTwo,
+    ];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::StackOne => "stack-1",
+            Self::StackTwo => "stack-2",
+            Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::NatsOne => "nats-1",
+            Self::NatsTwo => "nats-2",
+            Self::Mongrel2 => "mongrel2",
+            Self::Pushpin => "pushpin",
+            Self::NngOne => "nng-1",
+            Self::NngTwo => "nng-2",
+        }
+    }
+
+    pub(super) const fn needs(self) -> Needs {
+        match self {
+            Self::Bare => Needs::Nothing,
+            Self::StackOne | Self::StackTwo => Needs::Roles,
+            Self::Nginx => Needs::Packages(&[("nginx", "nginx-light")]),
+            Self::Haproxy => Needs::Packages(&[("haproxy", "haproxy")]),
+            Self::NatsOne | Self::NatsTwo => Needs::Packages(&[("nats-server", "nats-server")]),
+            Self::Mongrel2 => Needs::Packages(&[("mongrel2", "mongrel2-core")]),
+            Self::Pushpin => Needs::Packages(&[("pushpin", "pushpin"), ("condure", "condure")]),
+            Self::NngOne | Self::NngTwo => Needs::Nng,
+        }
+    }
+
+    /// Measured at the usual number of connections only.
+    pub(super) const fn is_slow(self) -> bool {
+        matches!(self, Self::Pushpin)
+    }
+
+    pub(super) async fn start(self, ground: &Ground) -> Result<Running> {
+        let started = match self {
+            Self::Bare => proxies::bare(ground, &[]).await,
+            Self::StackOne => stack::one_hop(ground).await,
+            Self::StackTwo => stack::two_hops(ground).await,
+            Self::Nginx => proxies::nginx(ground).await,
+            Self::Haproxy => proxies::haproxy(ground).await,
+            Self::NatsOne => messaging::nats(ground, 1).await,
+            Self::NatsTwo => messaging::nats(ground, 2).await,
+            Self::Mongrel2 => zeromq::mongrel2(ground).await,
+            Self::Pushpin => zeromq::pushpin(ground).await,
+            Self::NngOne => messaging::nng(ground, 1).await,
+            Self::NngTwo => messaging::nng(ground, 2).await,
+        };
+        started.with_context(|| format!("{} could not be started", self.name()))
+    }
+}
+
+/// A system that answers.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// In the order in which they were started.
+    pub(crate) processes: Vec<Process>,
+    pub(crate) port: u16,
+    pub(crate) path: &'static str,
+}
+
+impl Running {
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}{}", self.port, self.path)
+    }
+
+    /// Loads it for `seconds`; wrk's output is kept under `name`.
+    pub(super) async fn drive(
+        &self,
+        ground: &Ground,
+        connections: u32,
+        seconds: u32,
+        name: &str,
+    ) -> Result<Measured> {
+        let raw = ground.runs.join(format!("{name}.txt"));
+        wrk::run(&self.url(), connections, seconds, (name != "warm-up").then_some(raw.as_path())).await
+    }
+
+    /// User and system time of each process so far; several of one name together.
+    pub(super) fn cpu(&self) -> Result<Cpu> {
+        let mut cpu = Cpu::new();
+        for process in &self.processes {
+            *cpu.entry(process.name().to_owned()).or_default() += process.cpu()?;
+        }
+        Ok(cpu)
+    }
+
+    /// Ends it, the front first.
+    pub(crate) async fn stop(self) {
+        for process in self.processes.into_iter().rev() {
+            process.stop().await;
+        }
+    }
+}

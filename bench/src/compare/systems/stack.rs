@@ -1,0 +1,86 @@
+//! The stack: its own binaries with their own defaults, over Unix sockets, statsd on.
+//!
+//! Owns: the command lines that `infra/stack` gives, on free ports. Invariant: every feature of the default
+//! configuration is on; figures go to a statsd port that nobody reads, so flushing is measured too.
+
+use anyhow::Result;
+
+use super::Running;
+use crate::compare::ground::Ground;
+use crate::process::{self, Process};
+
+/// terminator -> profile -> embedded store.
+pub(super) async fn one_hop(ground: &Ground) -> Result<Running> {
+    serve(ground, &Terminator::new(ground)?, "/profiles/1").await
+}
+
+/// terminator -> web -> profile -> embedded store.
+pub(super) async fn two_hops(ground: &Ground) -> Result<Running> {
+    serve(ground, &Terminator::new(ground)?, "/members/1").await
+}
+
+/// Starts every role and waits until `path` is answered.
+async fn serve(ground: &Ground, terminator: &Terminator, path: &'static str) -> Result<Running> {
+    let web = format!("ipc://{}/web.ipc", ground.scratch.path().display());
+    let store = ground.store();
+    let bus = terminator.bus.as_str();
+    let profile = ["--bus-dial", bus, "--bus-dial", &web, "--store", &store];
+    let mut processes = vec![
+        role(ground, "profile", &profile)?,
+        role(ground, "web", &["--bus-dial", bus, "--upstream-listen", &web])?,
+        terminator.start(ground, &[])?,
+    ];
+    process::until_answers(terminator.port, path, &mut processes).await?;
+    Ok(Running { processes, port: terminator.port, path })
+}
+
+/// A terminator and `count` services that answer at once, without a store.
+pub(crate) async fn services(
+    ground: &Ground,
+    count: u32,
+    flags: &[&str],
+    terminator_flags: &[&str],
+) -> Result<Running> {
+    let terminator = Terminator::new(ground)?;
+    let mut processes = vec![terminator.start(ground, terminator_flags)?];
+    for instance in 1..=count {
+        let instance = instance.to_string();
+        let args = ["peer", "bus-service", "--dial", &terminator.bus, "--instance", &instance];
+        let args = [&args, flags].concat();
+        processes.push(Process::start("service", &ground.own, &args, &ground.logs())?);
+    }
+    process::until_answers(terminator.port, "/bench/1", &mut processes).await?;
+    Ok(Running { processes, port: terminator.port, path: "/bench/1" })
+}
+
+/// Where a terminator is to be.
+#[derive(Debug)]
+struct Terminator {
+    pub(crate) port: u16,
+    pub(crate) bus: String,
+}
+
+impl Terminator {
+    pub(crate) fn new(ground: &Ground) -> Result<Self> {
+        let bus = format!("ipc://{}/terminator.ipc", ground.scratch.path().display());
+        Ok(Self { port: process::free_port()?, bus })
+    }
+
+    pub(crate) fn start(&self, ground: &Ground, flags: &[&str]) -> Result<Process> {
+        let (http, admin) =
+            (format!("127.0.0.1:{}", self.port), format!("127.0.0.1:{}", process::free_port()?));
+        let mut args = vec!["--http", &http, "--admin", &admin, "--bus-listen", &self.bus];
+        args.extend(flags);
+        args.extend(ground.terminator_args.iter().map(String::as_str));
+        role(ground, "terminator", &args)
+    }
+}
+
+fn role(ground: &Ground, name: &str, args: &[&str]) -> Result<Process> {
+    let mut args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+    args.extend(["--statsd".to_owned(), format!("127.0.0.1:{}", process::free_port()?)]);
+    if let Some(workers) = ground.workers {
+        args.extend(["--workers".to_owned(), workers.to_string()]);
+    }
+    Process::start(name, ground.binaries.join(name), &args, &ground.logs())
+}

@@ -1,0 +1,99 @@
+//! What is promised (issue 3), beside what was measured.
+//!
+//! Owns: the bounds. Invariant: a promise whose figures were not measured is "not measured", never passed.
+
+use super::medians::Median;
+use super::rows::Rows;
+
+/// A bound.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// One promise, checked.
+#[derive(Clone, Debug)]
+pub(super) struct Verdict {
+    pub(super) what: &'static str,
+    pub(super) bound: String,
+    pub(super) measured: Option<f64>,
+    pub(super) holds: Option<bool>,
+}
+
+impl Verdict {
+    fn new(what: &'static str, bound: Bound, measured: Option<f64>) -> Self {
+        let holds = measured.map(|measured| match bound {
+            Bound::AtLeast(least) => measured >= least,
+            Bound::AtMost(most) => measured <= most,
+        });
+        let bound = match bound {
+            Bound::AtLeast(least) => format!("≥ {least}"),
+            Bound::AtMost(most) => format!("≤ {most}"),
+        };
+        Self { what, bound, measured, holds }
+    }
+
+    pub(super) const fn word(&self) -> &'static str {
+        match self.holds {
+            Some(true) => "pass",
+            Some(false) => "FAIL",
+            None => "not measured",
+        }
+    }
+}
+
+/// Every promise.
+pub(super) fn all(rows: &Rows) -> Vec<Verdict> {
+    use Bound::{AtLeast, AtMost};
+    let ratio = |of: &str, to: &str, connections: u32, figure: fn(&Median) -> f64| {
+        let of = Median::of(rows, of, connections)?;
+        let to = Median::of(rows, to, connections)?;
+        let to = figure(&to);
+        (to > 0.0).then(|| figure(&of) / to)
+    };
+    let rate = |of: &str, to: &str, connections| ratio(of, to, connections, |of| of.requests_per_second);
+    let cpu = |of: &str, to: &str| ratio(of, to, 256, |of| of.cpu_total_us);
+    let extra = |name: &str| rows.extras.get(name).copied();
+    let check = Verdict::new;
+    vec![
+        check("one hop / bare hyper, requests/s @256", AtLeast(0.80), rate("stack-1", "bare", 256)),
+        check("two hops / bare hyper, requests/s @256", AtLeast(0.70), rate("stack-2", "bare", 256)),
+        check("two hops / haproxy's one hop, requests/s @256", AtLeast(1.6), rate("stack-2", "haproxy", 256)),
+        check("two hops / NATS two hops, requests/s @256", AtLeast(2.0), rate("stack-2", "nats-2", 256)),
+        check("two hops / nng BUS two hops, requests/s @256", AtLeast(6.0), rate("stack-2", "nng-2", 256)),
+        check("one hop / bare hyper, CPU per request @256", AtMost(1.4), cpu("stack-1", "bare")),
+        check("two hops / bare hyper, CPU per request @256", AtMost(1.7), cpu("stack-2", "bare")),
+        check("two hops / bare hyper, requests/s @16", AtLeast(0.42), rate("stack-2", "bare", 16)),
+        check("two hops / bare hyper, requests/s @2048", AtLeast(0.70), rate("stack-2", "bare", 2048)),
+        check("two hops / bare hyper, p99 @256", AtMost(1.7), ratio("stack-2", "bare", 256, |of| of.p99_ms)),
+        check("two hops, open loop: p99 ms", AtMost(5.0), extra("open_p99_ms")),
+        check("two hops, open loop: p99.9 ms", AtMost(25.0), extra("open_p999_ms")),
+        check("two hops, open loop: errors", AtMost(0.0), extra("open_errors")),
+        check("CPU per request, 4096 / 256 connections", AtMost(1.25), extra("growth_connections")),
+        check("CPU per request, 16 / 1 instances", AtMost(1.15), extra("growth_instances")),
+        check("CPU per request, 200 / 1 routes", AtMost(1.05), extra("growth_routes")),
+        check("1 MiB bodies up / bare hyper, bytes/s", AtLeast(0.8), extra("bodies_up")),
+        check("1 MiB bodies down / bare hyper, bytes/s", AtLeast(0.8), extra("bodies_down")),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machine;
+
+    #[test]
+    fn a_promise_is_kept_broken_or_not_measured() {
+        let mut rows = Rows::new(Machine::default(), 1, 1);
+        rows.extras.insert("open_p99_ms".into(), 4.0);
+        rows.extras.insert("bodies_up".into(), 0.5);
+        let words = |what: &str| {
+            let all = all(&rows);
+            all.iter().find(|verdict| verdict.what.contains(what)).map(Verdict::word)
+        };
+        assert_eq!(words("open loop: p99 ms"), Some("pass"));
+        assert_eq!(words("bodies up"), Some("FAIL"));
+        assert_eq!(words("haproxy"), Some("not measured"));
+    }
+}

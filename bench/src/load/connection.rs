@@ -1,0 +1,200 @@
+//! One connection: asks for a request, writes it, reads the response, counts it.
+//!
+//! Owns: the stream and what becomes of a request on it. Invariant: between two polls all threads' state is in cells that
+//! nobody has borrowed; a task that is aborted (timed out) leaves nothing behind but its closed socket.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::ReadBuf;
+
+use super::feed::Feed;
+use super::plan::Plan;
+use super::progress::Counters;
+use super::response::{Parser, Response};
+use super::stream::Stream;
+use super::tally::{Failure, Tally};
+
+/// Read at once; what does not fit is read in the next turn.
+const READ_LEN: usize = 64 << 10;
+/// A server that refuses is asked again after this time.
+const RECONNECT: Duration = Duration::from_millis(10);
+
+/// What the connections of one thread share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) plan: std::sync::Arc<Plan>,
+    pub(super) feed: Feed,
+    pub(super) tally: RefCell<Tally>,
+    pub(super) counters: std::sync::Arc<[Counters]>,
+    pub(super) thread: usize,
+    /// One buffer for all: a connection takes what it read out of it at once.
+    scratch: RefCell<Box<[u8]>>,
+    rng: RefCell<fastrand::Rng>,
+    weights: u32,
+}
+
+/// What others may know of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// When the request under way was due, and when it was sent.
+    pub(super) under_way: Cell<Option<(Instant, Instant)>>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        plan: std::sync::Arc<Plan>,
+        feed: Feed,
+        counters: std::sync::Arc<[Counters]>,
+        thread: usize,
+    ) -> Self {
+        let weights = plan.targets.iter().map(|target| target.weight).sum();
+        Self {
+            tally: RefCell::new(Tally::new(&plan)),
+            feed,
+            counters,
+            thread,
+            scratch: RefCell::new(vec![0; READ_LEN].into_boxed_slice()),
+            rng: RefCell::new(fastrand::Rng::with_seed(plan.seed ^ thread as u64)),
+            weights,
+            plan,
+        }
+    }
+
+    pub(super) fn fail(&self, due: Instant, failure: Failure) {
+        self.tally.borrow_mut().failure(due, Instant::now(), failure);
+        self.counters[self.thread].failed();
+    }
+
+    fn pick(&self) -> usize {
+        let targets = &self.plan.targets;
+        if targets.len() == 1 {
+            return 0;
+        }
+        let mut at = self.rng.borrow_mut().u32(..self.weights);
+        for (index, target) in targets.iter().enumerate() {
+            match at.checked_sub(target.weight) {
+                None => return index,
+                Some(rest) => at = rest,
+            }
+        }
+        0
+    }
+}
+
+/// Sends requests until there are no more. `stream` is the connection that was made before the start.
+pub(super) async fn run(shared: Rc<Shared>, slot: Rc<Slot>, index: usize, mut stream: Option<Stream>) {
+    let mut parser = Parser::default();
+    loop {
+        // Before a request is taken, so that a time without a connection is charged to whatever is due in it.
+        if stream.is_none() && shared.plan.keepalive {
+            stream = reconnect(&shared).await;
+            if stream.is_none() {
+                return;
+            }
+        }
+        let Some(due) = poll_fn(|cx| shared.feed.poll_next(index, cx)).await else { return };
+        slot.under_way.set(Some((due, Instant::now())));
+        if stream.is_none() {
+            stream = Stream::connect(&shared.plan.address).await.ok();
+        }
+        let outcome = match &mut stream {
+            None => Err(Failure::Connect),
+            Some(stream) => exchange(&shared, stream, &mut parser).await,
+        };
+        slot.under_way.set(None);
+        let keep_alive = match outcome {
+            Ok(Exchanged { response, read, written }) => {
+                let now = Instant::now();
+                shared.tally.borrow_mut().response(due, now, response.status, read, written);
+                shared.counters[shared.thread].responded();
+                response.keep_alive && shared.plan.keepalive
+            }
+            Err(failure) => {
+                shared.fail(due, failure);
+                parser = Parser::default();
+                // In the closed loop a server that refuses would be asked without a pause.
+                if failure == Failure::Connect {
+                    tokio::time::sleep(RECONNECT).await;
+                }
+                false
+            }
+        };
+        if !keep_alive {
+            stream = None;
+        }
+    }
+}
+
+/// A connection, however long it takes; `None` when the run ends before.
+async fn reconnect(shared: &Shared) -> Option<Stream> {
+    loop {
+        if let Ok(stream) = Stream::connect(&shared.plan.address).await {
+            return Some(stream);
+        }
+        shared.fail(Instant::now(), Failure::Connect);
+        tokio::time::sleep(RECONNECT).await;
+    }
+}
+
+struct Exchanged {
+    response: Response,
+    read: usize,
+    written: usize,
+}
+
+async fn exchange(shared: &Shared, stream: &mut Stream, parser: &mut Parser) -> Result<Exchanged, Failure> {
+    let target = &shared.plan.targets[shared.pick()];
+    let (mut read, mut written) = (0, 0);
+    let mut unwritable = false;
+    let response = poll_fn(|cx| {
+        while written < target.bytes.len() && !unwritable {
+            match stream.poll_write(cx, &target.bytes[written..]) {
+                Poll::Ready(Ok(0) | Err(_)) => unwritable = true,
+                Poll::Ready(Ok(some)) => written += some,
+                Poll::Pending => break,
+            }
+        }
+        // A server that refuses a body answers before it has read it: so read even when the rest cannot be written.
+        poll_response(shared, stream, parser, target.is_head, &mut read, cx)
+    })
+    .await;
+    match response {
+        Ok(response) if written == target.bytes.len() => Ok(Exchanged { response, read, written }),
+        // The rest of the request would be taken for the next one.
+        Ok(response) => Ok(Exchanged { response: Response { keep_alive: false, ..response }, read, written }),
+        Err(Failure::Closed | Failure::Read) if unwritable => Err(Failure::Write),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn poll_response(
+    shared: &Shared,
+    stream: &mut Stream,
+    parser: &mut Parser,
+    is_head: bool,
+    read: &mut usize,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Response, Failure>> {
+    let mut scratch = shared.scratch.borrow_mut();
+    loop {
+        let mut room = ReadBuf::new(&mut scratch);
+        match stream.poll_read(cx, &mut room) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(Failure::Read)),
+            Poll::Ready(Ok(())) if room.filled().is_empty() => {
+                return Poll::Ready(parser.end().ok_or(Failure::Closed));
+            }
+            Poll::Ready(Ok(())) => {}
+        }
+        *read += room.filled().len();
+        match parser.feed(room.filled(), is_head) {
+            Ok(None) => {}
+            Ok(Some(response)) => return Poll::Ready(Ok(response)),
+            Err(_) => return Poll::Ready(Err(Failure::Malformed)),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What a run came to, for people and for programs.
+//!
+//! Owns: the JSON's shape and the printed table. Times are microseconds, as their names say.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::plan::Plan;
+pub use super::tally::Errors;
+use super::tally::Tally;
+
+/// Points per halving of the distance to 100 %, as in HDR plots.
+const POINTS_PER_HALVING: u32 = 5;
+
+/// A finished run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Address, connections, threads.
+    pub address: String,
+    /// All threads together.
+    pub connections: usize,
+    /// Load threads.
+    pub threads: usize,
+    /// Requests a second asked for; `None` is the closed loop.
+    pub rate: Option<f64>,
+    /// Constant or Poisson, in the open loop.
+    pub arrivals: String,
+    /// Of arrivals and mix.
+    pub seed: u64,
+    /// Measured time, without warm-up.
+    pub seconds: f64,
+    /// Ended by Ctrl-C.
+    pub interrupted: bool,
+    /// Complete responses.
+    pub responses: u64,
+    /// Complete responses a second.
+    pub responses_per_second: f64,
+    /// Heads and bodies.
+    pub bytes_read: u64,
+    /// Heads and bodies.
+    pub bytes_written: u64,
+    /// How many responses had each status.
+    pub statuses: BTreeMap<u16, u64>,
+    /// Requests without a response, by why.
+    pub errors: Errors,
+    /// From due (open loop) or sent (closed loop) to the end of the response.
+    pub latency: Latency,
+    /// The whole distribution.
+    pub percentiles: Vec<Point>,
+    /// The same over time.
+    pub timeline: Vec<Slice>,
+}
+
+/// The usual figures.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Latency {
+    pub mean_us: f64,
+    pub stdev_us: f64,
+    pub min_us: u64,
+    pub p50_us: u64,
+    pub p75_us: u64,
+    pub p90_us: u64,
+    pub p99_us: u64,
+    pub p999_us: u64,
+    pub p9999_us: u64,
+    pub max_us: u64,
+}
+
+/// One point of the distribution.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Point {
+    /// 0..=100.
+    pub percentile: f64,
+    /// At most this.
+    pub latency_us: u64,
+}
+
+/// What was due in one slice of the run.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Slice {
+    pub start_s: f64,
+    pub requests: u64,
+    pub p50_us: u64,
+    pub p99_us: u64,
+    pub max_us: u64,
+}
+
+impl Outcome {
+    pub(super) fn new(plan: &Plan, tally: &Tally, interrupted: bool) -> Self {
+        let seconds = tally.elapsed.as_secs_f64();
+        let latency = &tally.latency;
+        let percentiles = latency
+            .iter_quantiles(POINTS_PER_HALVING)
+            .map(|step| Point {
+                percentile: step.quantile_iterated_to() * 100.0,
+                latency_us: step.value_iterated_to().min(latency.max()),
+            })
+            .collect();
+        let timeline = (0_u32..)
+            .zip(&tally.slices)
+            .map(|(index, slice)| Slice {
+                start_s: (plan.slice * index).as_secs_f64(),
+                requests: slice.len(),
+                p50_us: slice.value_at_quantile(0.5),
+                p99_us: slice.value_at_quantile(0.99),
+                max_us: slice.max(),
+            })
+            .collect();
+        let statuses = (0..).zip(&tally.statuses).filter(|(_, count)| **count > 0);
+        Self {
+            address: plan.address.to_string(),
+            connections: plan.connections,
+            threads: plan.threads,
+            rate: plan.rate,
+            arrivals: format!("{:?}", plan.arrivals).to_lowercase(),
+            seed: plan.seed,
+            seconds,
+            interrupted,
+            responses: tally.responses,
+            responses_per_second: float(tally.responses) / seconds.max(1e-9),
+            bytes_read: tally.bytes_read,
+            bytes_written: tally.bytes_written,
+            statuses: statuses.map(|(status, count)| (status, *count)).collect(),
+            errors: tally.errors,
+            latency: Latency {
+                mean_us: latency.mean(),
+                stdev_us: latency.stdev(),
+                min_us: latency.min(),
+                p50_us: latency.value_at_quantile(0.5),
+                p75_us: latency.value_at_quantile(0.75),
+                p90_us: latency.value_at_quantile(0.9),
+                p99_us: latency.value_at_quantile(0.99),
+                p999_us: latency.value_at_quantile(0.999),
+                p9999_us: latency.value_at_quantile(0.9999),
+                max_us: latency.max(),
+            },
+            percentiles,
+            timeline,
+        }
+    }
+
+    /// Writes it as JSON.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let json = serde_json::to_string_pretty(self)?;
+        std::fs::write(path, json).with_context(|| path.display().to_string())
+    }
+
+    /// Responses of class 2.
+    #[must_use]
+    pub fn successes(&self) -> u64 {
+        self.statuses.range(200..300).map(|(_, count)| count).sum()
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |us: u64| float(us) / 1000.0;
+        let loop_kind = match self.rate {
+            Some(rate) => {
+                format!("open loop, {rate:.0} requests/s, {} arrivals, seed {}", self.arrivals, self.seed)
+            }
+            None => "closed loop".to_owned(),
+        };
+        let Self { address, connections, threads, seconds, latency, errors, .. } = self;
+        if self.interrupted {
+            writeln!(f, "Stopped early; what was measured until then:")?;
+        }
+        writeln!(f, "{address}, {connections} connections, {threads} threads, {loop_kind}")?;
+        writeln!(
+            f,
+            "  {} responses in {seconds:.2} s: {:.0}/s, read {:.1} MB/s, wrote {:.1} MB/s",
+            self.responses,
+            self.responses_per_second,
+            float(self.bytes_read) / seconds.max(1e-9) / 1e6,
+            float(self.bytes_written) / seconds.max(1e-9) / 1e6,
+        )?;
+        writeln!(
+            f,
+            "  latency ms: p50 {:.2}, p75 {:.2}, p90 {:.2}, p99 {:.2}, p99.9 {:.2}, p99.99 {:.2}, max {:.2}; mean {:.2}",
+            ms(latency.p50_us),
+            ms(latency.p75_us),
+            ms(latency.p90_us),
+            ms(latency.p99_us),
+            ms(latency.p999_us),
+            ms(latency.p9999_us),
+            ms(latency.max_us),
+            latency.mean_us / 1000.0,
+        )?;
+        let statuses: Vec<String> =
+            self.statuses.iter().map(|(status, count)| format!("{status}: {count}")).collect();
+        writeln!(f, "  statuses {}", statuses.join(", "))?;
+        write!(
+            f,
+            "  errors {}: connect {}, write {}, read {}, closed {}, malformed {}, timeout {}, unsent {}",
+            errors.total(),
+            errors.connect,
+            errors.write,
+            errors.read,
+            errors.closed,
+            errors.malformed,
+            errors.timeout,
+            errors.unsent,
+        )
+    }
+}
+
+/// Counts here are far below 2^52.
+#[expect(clippy::cast_precision_loss, reason = "for display and ratios")]
+pub(crate) const fn float(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,88 @@
+//! What the options mean together, checked whole before a socket is opened.
+//!
+//! Owns: defaults that depend on each other, and the request bytes of every target. Invariant: there is at least one
+//! target, thread and connection, and every thread has a connection.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::options::{Arrivals, Options};
+use super::target::{Address, Target};
+
+/// Slices that latency over time is cut into, about.
+const SLICES: u32 = 100;
+/// A slice is not shorter: percentiles of a few samples say nothing.
+const SLICE_MIN: Duration = Duration::from_millis(100);
+/// A run without end is cut into slices of this length.
+const SLICE_OPEN_ENDED: Duration = Duration::from_secs(1);
+/// What one process may have open on a usual system, and more than one port's worth of them.
+const CONNECTIONS_MAX: usize = 100_000;
+
+/// A run, checked.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(super) address: Address,
+    pub(super) targets: Vec<Target>,
+    pub(super) connections: usize,
+    pub(super) threads: usize,
+    /// From the first request, warm-up included.
+    pub(super) duration: Option<Duration>,
+    pub(super) requests: Option<u64>,
+    pub(super) rate: Option<f64>,
+    pub(super) arrivals: Arrivals,
+    pub(super) seed: u64,
+    pub(super) keepalive: bool,
+    pub(super) timeout: Duration,
+    pub(super) warmup: Duration,
+    pub(super) slice: Duration,
+    pub(super) quiet: bool,
+}
+
+impl Plan {
+    pub(super) fn new(options: &Options) -> Result<Self> {
+        let Options { connections, threads, rate, requests, .. } = *options;
+        ensure!(
+            (1..=CONNECTIONS_MAX).contains(&connections),
+            "--connections {connections}: at least 1 and at most {CONNECTIONS_MAX} are possible"
+        );
+        ensure!(
+            (1..=connections).contains(&threads),
+            "--threads {threads}: at least 1 and at most one per connection ({connections}) are possible"
+        );
+        if let Some(rate) = rate {
+            ensure!(rate > 0.0 && rate <= 1e7, "--rate {rate}: above 0 and at most 10000000 is possible");
+        }
+        ensure!(requests != Some(0), "--requests 0: give at least 1");
+        let (address, targets) = Target::all(options)?;
+        let duration = options.duration.or(requests.is_none().then_some(Duration::from_secs(10)));
+        let slice = duration.map_or(SLICE_OPEN_ENDED, |duration| (duration / SLICES).max(SLICE_MIN));
+        Ok(Self {
+            address,
+            targets,
+            connections,
+            threads,
+            duration: duration.map(|duration| duration + options.warmup),
+            requests,
+            rate,
+            arrivals: options.arrivals,
+            seed: options.seed.unwrap_or_else(|| fastrand::u64(..)),
+            keepalive: options.keepalive,
+            timeout: options.timeout,
+            warmup: options.warmup,
+            slice,
+            quiet: options.quiet,
+        })
+    }
+
+    /// The connections of thread `index`.
+    pub(super) const fn connections_of(&self, index: usize) -> usize {
+        self.connections / self.threads + if index < self.connections % self.threads { 1 } else { 0 }
+    }
+
+    /// The requests of thread `index`.
+    pub(super) fn requests_of(&self, index: usize) -> Option<u64> {
+        let (index, threads) = (index as u64, self.threads as u64);
+        self.requests.map(|requests| requests / threads + u64::from(index < requests % threads))
+    }
+}

@@ -1,0 +1,181 @@
+//! What is asked, as bytes: built once, written as they are.
+//!
+//! Owns: reading URLs, headers and bodies, and the request's bytes. Invariant: all targets of a run share one address, so
+//! any connection can carry any of them.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::options::Options;
+
+/// Where connections go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// One request that is sent again and again.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) weight: u32,
+    /// A reply to HEAD has no body whatever its headers say.
+    pub(super) is_head: bool,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A URL, taken apart.
+struct Url {
+    address: Address,
+    host: String,
+    path: String,
+}
+
+impl Target {
+    /// Every target of a run, and their address.
+    pub(super) fn all(options: &Options) -> Result<(Address, Vec<Self>)> {
+        let body = match &options.body {
+            Some(path) => std::fs::read(path).with_context(|| format!("--body {}", path.display()))?,
+            None => Vec::new(),
+        };
+        let lines = match (&options.url, &options.urls) {
+            (Some(url), _) => vec![(1, None, url.clone())],
+            (None, Some(path)) => {
+                let text =
+                    std::fs::read_to_string(path).with_context(|| format!("--urls {}", path.display()))?;
+                read_mix(&text).with_context(|| format!("--urls {}", path.display()))?
+            }
+            (None, None) => bail!("no URL: give one, or --urls FILE"),
+        };
+        let default_method = if options.body.is_some() { "POST" } else { "GET" };
+        let mut address = None;
+        let mut targets = Vec::new();
+        for (weight, method, url) in lines {
+            let parsed: Url = parse(&url)?;
+            let first = address.get_or_insert_with(|| parsed.address.clone());
+            ensure!(*first == parsed.address, "{url}: another address than {first}; a mix has one server");
+            let method = method.or_else(|| options.method.clone()).unwrap_or_else(|| default_method.into());
+            targets.push(Self {
+                weight,
+                is_head: method == "HEAD",
+                bytes: request(&method, &parsed, options, &body)?,
+            });
+        }
+        Ok((address.context("the mix is empty: give one `WEIGHT URL` a line")?, targets))
+    }
+}
+
+/// `WEIGHT [METHOD] URL` a line; `#` starts a comment.
+fn read_mix(text: &str) -> Result<Vec<(u32, Option<String>, String)>> {
+    let mut mix = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (weight, method, url) = match words[..] {
+            [] => continue,
+            [weight, url] => (weight, None, url),
+            [weight, method, url] => (weight, Some(method.to_owned()), url),
+            _ => bail!("line {}: {line:?} is not `WEIGHT [METHOD] URL`", number + 1),
+        };
+        let weight: u32 = weight
+            .parse()
+            .ok()
+            .filter(|weight| (1..=1_000_000).contains(weight))
+            .with_context(|| format!("line {}: weight {weight:?} is not in 1..=1000000", number + 1))?;
+        mix.push((weight, method, url.to_owned()));
+    }
+    Ok(mix)
+}
+
+fn parse(url: &str) -> Result<Url> {
+    if let Some(rest) = url.strip_prefix("unix:") {
+        let (socket, path) = rest.split_once(":/").unwrap_or((rest, ""));
+        return Ok(Url {
+            address: Address::Unix(socket.into()),
+            host: "localhost".to_owned(),
+            path: format!("/{path}"),
+        });
+    }
+    let uri: http::Uri = url.parse().with_context(|| format!("{url:?} is not a URL"))?;
+    ensure!(
+        uri.scheme_str() == Some("http"),
+        "{url:?}: only http:// and unix: are spoken here; write http://HOST:PORT/PATH"
+    );
+    let (Some(host), Some(authority)) = (uri.host(), uri.authority()) else {
+        bail!("{url:?}: the host is missing; write http://HOST:PORT/PATH")
+    };
+    let bare_host = host.trim_start_matches('[').trim_end_matches(']');
+    let address = (bare_host, uri.port_u16().unwrap_or(80))
+        .to_socket_addrs()
+        .with_context(|| format!("{host}: cannot be looked up"))?
+        .next()
+        .with_context(|| format!("{host}: has no address"))?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    Ok(Url { address: Address::Tcp(address), host: authority.to_string(), path: path.to_owned() })
+}
+
+fn request(method: &str, url: &Url, options: &Options, body: &[u8]) -> Result<Vec<u8>> {
+    let mut head = format!("{method} {} HTTP/1.1\r\n", url.path);
+    let mut has_host = false;
+    for header in &options.headers {
+        let parts = header.split_once(':').filter(|(name, _)| !name.trim().is_empty());
+        let (name, value) = parts.with_context(|| format!("-H {header:?} is not `NAME: VALUE`"))?;
+        ensure!(!header.contains(['\r', '\n']), "-H {header:?}: a header has one line");
+        has_host |= name.trim().eq_ignore_ascii_case("host");
+        head.push_str(&format!("{}: {}\r\n", name.trim(), value.trim()));
+    }
+    if !has_host {
+        head.push_str(&format!("Host: {}\r\n", url.host));
+    }
+    if !body.is_empty() || options.body.is_some() {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    if !options.keepalive {
+        head.push_str("Connection: close\r\n");
+    }
+    head.push_str("\r\n");
+    let mut bytes = head.into_bytes();
+    bytes.extend_from_slice(body);
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_becomes_address_host_and_path() {
+        let url = parse("http://127.0.0.1:81/a?b=c").unwrap();
+        assert_eq!(url.address, Address::Tcp("127.0.0.1:81".parse().unwrap()));
+        assert_eq!((url.host.as_str(), url.path.as_str()), ("127.0.0.1:81", "/a?b=c"));
+        let url = parse("unix:/run/x.sock:/members/1").unwrap();
+        assert_eq!(url.address, Address::Unix("/run/x.sock".into()));
+        assert_eq!(url.path, "/members/1");
+        for bad in ["https://x/", "x", "http:///p"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_mix_names_the_line_that_is_wrong() {
+        let mix = read_mix("# all\n3 http://h/a\n\n1 PUT http://h/b # one\n").unwrap();
+        assert_eq!(mix[0], (3, None, "http://h/a".to_owned()));
+        assert_eq!(mix[1], (1, Some("PUT".to_owned()), "http://h/b".to_owned()));
+        for bad in ["0 http://h/", "http://h/", "1 2 3 4", "x http://h/"] {
+            let error = read_mix(&format!("1 http://h/\n{bad}")).unwrap_err().to_string();
+            assert!(error.contains("line 2"), "{error}");
+        }
+    }
+}

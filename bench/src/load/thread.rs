@@ -1,0 +1,163 @@
+//! One thread of load: its runtime, its connections, their start and end.
+//!
+//! Owns: opening every connection before the clock starts, giving up what is not answered in time, stopping. Invariant: all
+//! threads start their clocks together.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Barrier, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::connection::{self, Shared, Slot};
+use super::feed::{Feed, Source};
+use super::plan::Plan;
+use super::progress::Counters;
+use super::schedule::Schedule;
+use super::stream::Stream;
+use super::tally::{Failure, Tally};
+use super::tick::Tick;
+
+/// How often unanswered requests are looked for.
+const SWEEP: Duration = Duration::from_millis(50);
+
+/// What a thread starts with.
+pub(super) struct Share {
+    pub(super) plan: Arc<Plan>,
+    pub(super) index: usize,
+    pub(super) counters: Arc<[Counters]>,
+    pub(super) barrier: Arc<Barrier>,
+    /// A thread could not open its connections: nobody starts.
+    pub(super) failed: Arc<AtomicBool>,
+    pub(super) stopped: watch::Receiver<bool>,
+}
+
+/// Runs the thread's share of the load.
+pub(super) fn run(share: Share) -> Result<Tally> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(work(share))
+}
+
+async fn work(share: Share) -> Result<Tally> {
+    let Share { plan, index, counters, barrier, failed, mut stopped } = share;
+    let streams = open(&plan, index).await;
+    // The others wait for this thread, so it comes here even when it has failed.
+    failed.fetch_or(streams.is_err(), Ordering::Relaxed);
+    barrier.wait().await;
+    let streams = streams?;
+    if failed.load(Ordering::Relaxed) {
+        return Ok(Tally::new(&plan));
+    }
+    let start = Instant::now();
+    let end = plan.duration.map(|duration| start + duration);
+    let feed = Feed::new(source(&plan, index, start), streams.len());
+    let shared = Rc::new(Shared::new(Arc::clone(&plan), feed, counters, index));
+    shared.tally.borrow_mut().count_from(start + plan.warmup);
+    let mut crew = Crew { shared: Rc::clone(&shared), tasks: JoinSet::new(), members: HashMap::new() };
+    for (index, stream) in streams.into_iter().enumerate() {
+        crew.start(index, stream);
+    }
+    let tick = Tick::new()?;
+    let timer = shared.feed.run(&tick);
+    tokio::pin!(timer);
+    let mut sweep = tokio::time::interval(SWEEP);
+    let mut timer_runs = plan.rate.is_some();
+    loop {
+        tokio::select! {
+            joined = crew.tasks.join_next() => if joined.is_none() { break },
+            ended = &mut timer, if timer_runs => { ended?; timer_runs = false; }
+            _ = sweep.tick() => {
+                crew.give_up_late();
+                // What was due and is still not sent or answered by then never will be.
+                if end.is_some_and(|end| Instant::now() >= end + plan.timeout) {
+                    break;
+                }
+            }
+            _ = stopped.changed() => break,
+        }
+    }
+    let now = Instant::now();
+    let was_stopped = *stopped.borrow();
+    drop(crew);
+    let unsent = if was_stopped { 0 } else { shared.feed.overdue(now) };
+    let mut tally = shared.tally.replace(Tally::new(&plan));
+    tally.end(if was_stopped { now } else { end.map_or(now, |end| end.min(now)) }, unsent);
+    Ok(tally)
+}
+
+/// Connects all of the thread's connections; those of `keepalive` only.
+async fn open(plan: &Plan, index: usize) -> Result<Vec<Option<Stream>>> {
+    let mut streams = Vec::new();
+    for number in 0..plan.connections_of(index) {
+        let stream = match plan.keepalive {
+            false => None,
+            true => Some(Stream::connect(&plan.address).await.with_context(|| {
+                format!(
+                    "connection {} of thread {index} to {}; `ulimit -n` and the server's limit bound them",
+                    number + 1,
+                    plan.address
+                )
+            })?),
+        };
+        streams.push(stream);
+    }
+    Ok(streams)
+}
+
+fn source(plan: &Plan, index: usize, start: Instant) -> Source {
+    let left = plan.requests_of(index);
+    let Some(rate) = plan.rate else {
+        return Source::Closed { left, end: plan.duration.map(|duration| start + duration) };
+    };
+    let threads = u32::try_from(plan.threads).unwrap_or(u32::MAX);
+    let phase = f64::from(u32::try_from(index).unwrap_or(0)) / f64::from(threads);
+    let seed = plan.seed.wrapping_add(index as u64);
+    Source::Open(Schedule::new(
+        start,
+        rate / f64::from(threads),
+        plan.arrivals,
+        phase,
+        plan.duration,
+        left,
+        seed,
+    ))
+}
+
+/// The tasks of a thread.
+struct Crew {
+    shared: Rc<Shared>,
+    tasks: JoinSet<()>,
+    members: HashMap<usize, (Rc<Slot>, AbortHandle)>,
+}
+
+impl Crew {
+    fn start(&mut self, index: usize, stream: Option<Stream>) {
+        let slot = Rc::new(Slot::default());
+        let run = connection::run(Rc::clone(&self.shared), Rc::clone(&slot), index, stream);
+        let task = self.tasks.spawn_local(run);
+        self.members.insert(index, (slot, task));
+    }
+
+    /// Closes the connections whose request has waited for too long, and opens others in their place.
+    fn give_up_late(&mut self) {
+        let (now, timeout) = (Instant::now(), self.shared.plan.timeout);
+        let is_late = |slot: &Slot| slot.under_way.get().filter(|(_, sent)| now - *sent >= timeout);
+        let late: Vec<(usize, Instant)> = self
+            .members
+            .iter()
+            .filter_map(|(index, (slot, _))| is_late(slot).map(|(due, _)| (*index, due)))
+            .collect();
+        for (index, due) in late {
+            if let Some((_, task)) = self.members.remove(&index) {
+                task.abort();
+            }
+            self.shared.fail(due, Failure::Timeout);
+            self.start(index, None);
+        }
+    }
+}

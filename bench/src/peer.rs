@@ -1,0 +1,104 @@
+//! Processes that stand for a peer: gateways and services written for it in Rust, as small as they can be.
+//!
+//! Owns: the hidden subcommand that starts one. Does not own: any measuring.
+
+mod bus_service;
+mod gateway;
+mod nats;
+#[cfg(feature = "nng")]
+mod nng_bus;
+#[cfg(feature = "nng")]
+mod nng_end;
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use tokio::runtime::{Builder, LocalOptions};
+
+use crate::interrupt;
+
+/// Bytes of every reply, as `bench bare` gives.
+pub(crate) const REPLY: [u8; 200] = [b'x'; 200];
+
+/// Which process of which peer.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// HTTP to a NATS request
+    NatsGateway {
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long)]
+        server: String,
+    },
+    /// Answers NATS requests, itself or by asking the next
+    NatsResponder {
+        #[arg(long)]
+        server: String,
+        #[arg(long)]
+        subject: String,
+        #[arg(long)]
+        next: Option<String>,
+    },
+    /// A service of our bus with fixed replies
+    BusService(bus_service::Options),
+    /// HTTP to an nng BUS message
+    #[cfg(feature = "nng")]
+    NngGateway {
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long)]
+        bus: String,
+    },
+    /// Answers nng BUS messages, itself or by asking the next
+    #[cfg(feature = "nng")]
+    NngService {
+        #[arg(long)]
+        dial: String,
+        #[arg(long)]
+        next: Option<String>,
+    },
+    /// One end of an nng BUS pair, for `bench bus`
+    #[cfg(feature = "nng")]
+    NngEnd(nng_end::Options),
+}
+
+/// Runs it until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// It cannot listen or connect.
+pub fn main(options: &Options) -> Result<()> {
+    #[cfg(feature = "nng")]
+    if let Role::NngEnd(options) = &options.role {
+        return nng_end::run(options);
+    }
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async {
+        tokio::select! {
+            ended = run(&options.role) => ended,
+            () = interrupt::requested() => Ok(()),
+        }
+    })
+}
+
+async fn run(role: &Role) -> Result<()> {
+    match role {
+        Role::NatsGateway { listen, server } => nats::gateway(*listen, server).await,
+        Role::NatsResponder { server, subject, next } => {
+            nats::responder(server, subject, next.as_deref()).await
+        }
+        Role::BusService(options) => bus_service::run(options).await,
+        #[cfg(feature = "nng")]
+        Role::NngGateway { listen, bus } => nng_bus::gateway(*listen, bus).await,
+        #[cfg(feature = "nng")]
+        Role::NngService { dial, next } => nng_bus::service(dial, next.as_deref()).await,
+        #[cfg(feature = "nng")]
+        Role::NngEnd(_) => Ok(()),
+    }
+}

@@ -1,0 +1,35 @@
+//! HTTP in front of somebody else's messaging: hyper on one thread, as the terminator has it.
+//!
+//! Owns: the HTTP side. Does not own: how an answer is got.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use anyhow::Result;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+
+/// Serves at `listen`; `ask` gets each request's path and brings the body, or nothing, which is answered with 503.
+pub(super) async fn serve<F, Fut>(listen: SocketAddr, ask: F) -> Result<()>
+where
+    F: Fn(Bytes) -> Fut + 'static,
+    Fut: Future<Output = Option<Bytes>> + 'static,
+{
+    let handler = move |request: hyper::Request<hyper::body::Incoming>| {
+        let answer = ask(Bytes::copy_from_slice(request.uri().path().as_bytes()));
+        async move {
+            let response = match answer.await {
+                Some(body) => Response::new(Full::new(body)),
+                None => {
+                    let mut refusal = Response::new(Full::default());
+                    *refusal.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+                    refusal
+                }
+            };
+            Ok::<_, Infallible>(response)
+        }
+    };
+    crate::bare::accept(listen, Rc::new(handler)).await
+}
