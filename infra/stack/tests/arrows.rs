@@ -16,6 +16,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("terminator", &["bus", "settings", "telemetry"]),
     ("service-host", &["bus", "settings", "telemetry"]),
     ("profile", &["service-host", "store", "settings", "telemetry"]),
+    ("feed", &["service-host", "store", "settings", "telemetry"]),
+    ("chat", &["service-host", "store", "settings", "telemetry"]),
+    ("events", &["service-host", "store", "settings", "telemetry"]),
     ("web", &["service-host", "settings", "telemetry"]),
     ("stack", &[]),
     // Counts what the hot path costs, so it links all of it; nothing links the counter.
