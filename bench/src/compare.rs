@@ -1,7 +1,7 @@
 //! `bench compare`: the stack beside its peers in one interleaved run.
 //!
-//! Owns: the order of a run. Does not own: how a system is started ([`systems`]), how it is driven ([`wrk`]), what is promised
-//! ([`verdict`]). Invariant: everybody runs alone, is warmed up and is driven by the same program with the same flags;
+//! Owns: the order of a run. Does not own: how a system is started (`systems`), how it is driven (`wrk`), what is promised
+//! (`verdict`). Invariant: everybody runs alone, is warmed up and is driven by the same program with the same flags;
 //! rounds go over all systems before any is measured again, so that a slow minute of the machine hits them all.
 
 mod extra;

@@ -33,7 +33,7 @@ pub enum Arrivals {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
-    /// http://HOST[:PORT]/PATH or unix:SOCKET:/PATH
+    /// `http://HOST[:PORT]/PATH` or `unix:SOCKET:/PATH`
     #[arg(required_unless_present = "urls", conflicts_with = "urls")]
     pub url: Option<String>,
     /// A mix: one `WEIGHT [METHOD] URL` a line, all of one host
