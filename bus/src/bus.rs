@@ -252,10 +252,7 @@ impl Inner {
     pub(crate) fn describe(&self, pipe: PipeId) -> String {
         let node = self.node.borrow();
         let hello = node.socket.pipe(pipe).and_then(|pipe| pipe.hello.as_ref());
-        // A peer's own words: escaped, or they could forge lines of the log.
-        let name = hello
-            .map(|hello| format!("{}/{} at ", hello.service.escape_debug(), hello.instance.escape_debug()));
-        let name = name.unwrap_or_default();
+        let name = hello.map(name_for_log).unwrap_or_default();
         let others = self.others.borrow();
         format!("{name}{}", others.get(&pipe).map_or("another worker", |(from, _)| from.as_str()))
     }
@@ -275,5 +272,22 @@ impl Inner {
             && node.pending.is_empty()
             && (may_be_unread || node.drain_was_read())
             && node.socket.pipes().all(|(_, pipe)| pipe.out.is_empty())
+    }
+}
+
+/// A peer's own words: escaped, or they could forge lines of the log.
+fn name_for_log(hello: &Hello) -> String {
+    format!("{}/{} at ", hello.service.escape_debug(), hello.instance.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peers_name_cannot_break_out_of_its_log_line() {
+        let name = name_for_log(&Hello::new("a\nforged", "1", "\0\u{1b}[31m"));
+        assert!(!name.contains(char::is_control), "{name:?}");
+        assert!(name.contains("forged"), "{name:?}");
     }
 }

@@ -156,3 +156,17 @@ fn a_draining_peer_gets_nothing_new_until_it_says_hello_again() {
     node.handle_message(now, pipe, hello_message(&hello("s", &["GET /"], &[])));
     assert!(ask(&mut node, now).is_ok());
 }
+
+/// A peer that pings and never reads: what it is not told is counted.
+#[test]
+fn pongs_that_find_no_room_are_counted() {
+    let now = epoch();
+    let limits = bus_proto::Limits { queue_messages_max: 10, ..bus_proto::Limits::default() };
+    let mut node = Node::new(NodeConfig { limits, ..config(1) }, now);
+    let pipe = node.open_pipe(now, Framing::Tcp);
+    for n in 0..25 {
+        node.handle_message(now, pipe, plain(Kind::Ping, 9, RequestId(n)));
+    }
+    assert_eq!((node.counters.pings_received, node.counters.control_dropped), (25, 15));
+    assert_eq!(written(&mut node, pipe).len(), 10);
+}
