@@ -25,6 +25,8 @@ use crate::message::{Body, Head, Options, Serve};
 use crate::serving::Serving;
 use crate::subscription::{Subscription, Subscriptions};
 use crate::timer::{self, Timer};
+use crate::transport::Writer;
+use crate::waiting;
 
 /// How often the end of a drain is looked for.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
@@ -47,8 +49,15 @@ pub(crate) struct Inner {
     pub(crate) worker: u8,
     pub(crate) remotes: RefCell<Remotes>,
     subscriptions: RefCell<Subscriptions>,
-    /// Who is at the other end of each pipe of this worker, and whether it was dialled.
-    others: RefCell<HashMap<PipeId, (String, bool)>>,
+    /// The other end of each pipe of this worker.
+    others: RefCell<HashMap<PipeId, Other>>,
+}
+
+/// The other end of a pipe.
+pub(crate) struct Other {
+    pub(crate) from: String,
+    pub(crate) dialled: bool,
+    pub(crate) writer: Rc<Writer>,
 }
 
 impl Bus {
@@ -78,6 +87,7 @@ impl Bus {
             others: RefCell::default(),
         });
         spawn_local(timer::run(Rc::clone(&inner)));
+        spawn_local(waiting::run(Rc::clone(&inner)));
         if seed.workers > 1 {
             spawn_local(crossing::receive(Rc::clone(&inner)));
         }
@@ -95,6 +105,12 @@ impl Bus {
     pub fn route(&self, method: &str, path: &str) -> Option<Route> {
         let path = path.split_once('?').map_or(path, |(path, _)| path);
         self.inner.node.borrow().directory.find(method, path)
+    }
+
+    /// Another number whenever [`Bus::routes`] may have changed: what was worked out from them holds until then.
+    #[must_use]
+    pub fn routes_version(&self) -> u64 {
+        self.inner.node.borrow().directory.version()
     }
 
     /// The pattern of a route, `GET /profiles/{id}`; empty when it is no longer claimed.
@@ -184,7 +200,9 @@ impl Bus {
     #[must_use]
     pub fn peers(&self) -> Vec<PeerInfo> {
         let node = self.inner.node.borrow();
-        let describe = |id| self.inner.others.borrow().get(&id).cloned().unwrap_or_default();
+        let others = self.inner.others.borrow();
+        let describe =
+            |id| others.get(&id).map_or_else(Default::default, |other| (other.from.clone(), other.dialled));
         PeerInfo::list(&node, Instant::now(), describe)
     }
 
@@ -209,7 +227,7 @@ impl Inner {
         let is_hello = matches!(input, Input::Hello { .. } | Input::HelloRefused(_));
         match input {
             Input::Done => {}
-            Input::Serve { envelope, deadline } => self.serve(pipe, envelope, deadline),
+            Input::Serve { envelope, deadline } => self.serve(now, pipe, envelope, deadline),
             Input::Cancelled(correlation) => self.cancel_serving(pipe, correlation),
             Input::Event(envelope) => {
                 self.share(pipe, || Crossing::Event(envelope.message().clone()));
@@ -237,8 +255,16 @@ impl Inner {
         }
     }
 
-    pub(crate) fn pipe_opened(&self, pipe: PipeId, from: String, dialled: bool) {
-        self.others.borrow_mut().insert(pipe, (from, dialled));
+    pub(crate) fn pipe_opened(&self, pipe: PipeId, other: Other) {
+        self.others.borrow_mut().insert(pipe, other);
+    }
+
+    /// Writes the batch that is full, if one is. What the system does not take now, and errors, are for the pipe's task.
+    pub(crate) fn flush_due(&self, node: &mut Node) {
+        let Some(id) = node.socket.take_due() else { return };
+        if let (Some(pipe), Some(other)) = (node.socket.pipe_mut(id), self.others.borrow().get(&id)) {
+            let _ = other.writer.try_flush(&mut pipe.out);
+        }
     }
 
     pub(crate) fn pipe_closed(&self, pipe: PipeId) {
@@ -254,7 +280,7 @@ impl Inner {
         let hello = node.socket.pipe(pipe).and_then(|pipe| pipe.hello.as_ref());
         let name = hello.map(name_for_log).unwrap_or_default();
         let others = self.others.borrow();
-        format!("{name}{}", others.get(&pipe).map_or("another worker", |(from, _)| from.as_str()))
+        format!("{name}{}", others.get(&pipe).map_or("another worker", |other| other.from.as_str()))
     }
 
     fn log_hello(&self, pipe: PipeId, conflicts: &[(bus_proto::Pattern, String)]) {

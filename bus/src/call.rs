@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bus_proto::node::Ask;
 use bus_proto::pending::{Outcome, PartsEnd};
-use bus_proto::{Envelope, Flags, Refused, RequestId, Route, limits, retry};
+use bus_proto::{Envelope, Flags, Node, Refused, RequestId, Route, limits, retry};
 use bytes::Bytes;
 
 use crate::bus::Inner;
@@ -35,27 +35,32 @@ impl<H: Head + Unpin> Call<H> {
     }
 
     fn send(&mut self) -> Result<RequestId, RequestError> {
-        let Options { deadline, flags } = self.options;
+        let Options { asked, deadline, flags } = self.options;
         let ask = Ask { route: self.route, flags, deadline };
-        let now = Instant::now();
-        let sent = self.inner.node.borrow_mut().request(now, ask, |head| self.head.encode(head), &self.body);
-        let id = sent.map_err(|refused| self.refusal(refused))?;
+        let now = if self.attempts == 0 { asked } else { Instant::now() };
+        let node = &mut *self.inner.node.borrow_mut();
+        let sent = node.request(now, ask, |head| self.head.encode(head), &self.body);
+        let id = sent.map_err(|refused| self.refusal(node, refused))?;
+        self.inner.flush_due(node);
         self.attempts += 1;
         self.inner.timer.arm(deadline);
         Ok(id)
     }
 
-    fn refusal(&self, refused: Refused) -> RequestError {
+    fn refusal(&self, node: &Node, refused: Refused) -> RequestError {
         match refused {
-            Refused::NoInstance => RequestError::NoInstance { service: self.service() },
-            Refused::Busy { instances } => RequestError::Busy { service: self.service(), instances },
+            Refused::NoInstance => RequestError::NoInstance { service: self.service_in(node) },
+            Refused::Busy { instances } => RequestError::Busy { service: self.service_in(node), instances },
             Refused::Pending { limit } => RequestError::Pending { limit },
             Refused::Encode(error) => RequestError::Encode(error),
         }
     }
 
     fn service(&self) -> String {
-        let node = self.inner.node.borrow();
+        self.service_in(&self.inner.node.borrow())
+    }
+
+    fn service_in(&self, node: &Node) -> String {
         node.directory.service(self.route.service).map_or_else(String::new, |service| service.name.clone())
     }
 
@@ -87,7 +92,7 @@ impl<H: Head + Unpin> Future for Call<H> {
                     return Poll::Ready(Err(RequestError::Deadline { service: this.service() }));
                 }
                 Outcome::Lost { written } => {
-                    let Options { deadline, flags } = this.options;
+                    let Options { deadline, flags, .. } = this.options;
                     if !retry::may_retry(written, flags, this.attempts, Instant::now(), deadline) {
                         return Poll::Ready(Err(RequestError::Lost { service: this.service() }));
                     }

@@ -45,7 +45,7 @@ impl Listener {
         loop {
             let arrived = self.waiting.arrived.notified();
             if let Some(stream) = self.waiting.streams.pop() {
-                return Transport::pair_end(stream);
+                return Transport::unix(stream);
             }
             arrived.await;
         }
@@ -71,5 +71,5 @@ pub(crate) fn connect(name: &str) -> io::Result<Transport> {
         ));
     }
     waiting.arrived.notify_one();
-    Transport::pair_end(ours)
+    Transport::unix(ours)
 }

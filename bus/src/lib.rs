@@ -21,6 +21,7 @@ mod serving;
 mod subscription;
 mod timer;
 mod transport;
+mod waiting;
 
 pub use self::bus::Bus;
 pub use bind::{BindError, Config, Keepalive, Seed, bind};

@@ -141,7 +141,7 @@ impl<'a> Accepting<'a> {
             }
             Self::Ipc(listener, path) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Transport::Unix(stream), format!("ipc://{}", path.display())))
+                Ok((Transport::unix(stream.into_std()?)?, format!("ipc://{}", path.display())))
             }
             Self::Inproc(listener) => Ok((listener.accept().await?, format!("inproc://{}", listener.name()))),
         }

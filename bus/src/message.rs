@@ -13,10 +13,6 @@ use crate::Parts;
 
 /// The head of a request to send. Encoded in place in a pipe's out-queue, once for every pipe it is sent to.
 pub trait Head {
-    /// Upper case, as in HTTP.
-    fn method(&self) -> &str;
-    /// Path and query as received.
-    fn path(&self) -> &str;
     /// Writes every field, the pseudo-fields `:method` and `:path` first.
     fn encode(&self, head: &mut HeadWriter<'_>);
 }
@@ -27,6 +23,8 @@ pub type Body = SmallVec<[Bytes; 2]>;
 /// How a request is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// When it is asked, which is now or a moment ago: one look at the clock serves the whole request.
+    pub asked: Instant,
     /// When the asker gives up.
     pub deadline: Instant,
     /// `IDEMPOTENT` allows a retry on another instance; `SAMPLED` and `SHADOW` are passed on.
@@ -99,7 +97,9 @@ pub enum RequestError {
 pub struct Incoming {
     /// Fields and body.
     pub envelope: Envelope,
-    /// When the asker gives up, counted from the arrival here; `None` = no deadline.
+    /// When it was read here, to within the batch that it came in.
+    pub received: Instant,
+    /// When the asker gives up, counted from then; `None` = no deadline.
     pub deadline: Option<Instant>,
 }
 
@@ -121,13 +121,16 @@ impl Incoming {
     }
 }
 
+/// Fields of an answer that cost one allocation. On the heap, since builders move an answer some twenty times.
+const FIELDS: usize = 6;
+
 /// An answer to send: status, fields, body.
 #[derive(Clone, Debug, Default)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// Lower-case names and their values.
-    pub fields: SmallVec<[(Cow<'static, str>, Bytes); 4]>,
+    pub fields: Vec<(Cow<'static, str>, Bytes)>,
     /// The body; small ones are copied next to the head, others queued as they are.
     pub body: Bytes,
 }
@@ -142,6 +145,9 @@ impl Response {
     /// Adds a field. `name` is lower case.
     #[must_use]
     pub fn field(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) -> Self {
+        if self.fields.is_empty() {
+            self.fields.reserve_exact(FIELDS);
+        }
         self.fields.push((name.into(), value.into()));
         self
     }
@@ -163,7 +169,6 @@ pub trait Serve: 'static {
 }
 
 /// The answer to one request.
-#[expect(clippy::large_enum_variant, reason = "moved once; a box would cost an allocation per reply")]
 pub enum Serving {
     /// Known at once.
     Now(Response),

@@ -1,10 +1,11 @@
 //! One connection: reads all complete messages out of one buffer, writes all that is queued in one vectored write.
 //!
 //! The task runs when bytes have come or when the first message of a batch was queued, which is after the
-//! tasks that were ready then: they all get into the same write.
+//! tasks that were ready then: they all get into the same write, but for a batch that is full earlier, which whoever
+//! filled it writes (`Inner::flush_due`): the other end starts on it while this one goes on.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -17,14 +18,12 @@ use bytes::BytesMut;
 use tokio::time::Sleep;
 use tracing::{debug, info, warn};
 
-use crate::bus::Inner;
+use crate::bus::{Inner, Other};
 use crate::transport::Transport;
 
 /// The read buffer starts small, for guests that say little, and grows while reads fill it.
 const READ_LEN_MIN: usize = 4 << 10;
 const READ_LEN_MAX: usize = 256 << 10;
-/// Slices of one vectored write; Linux takes 1024, more than some dozens bring nothing.
-const SLICES: usize = 64;
 
 /// Reads before the other tasks of the worker get their turn.
 const READS_PER_TURN: usize = 8;
@@ -41,7 +40,7 @@ pub(crate) enum End {
 /// Runs a connection to its end. `from` names the other side.
 pub(crate) async fn run(inner: &Rc<Inner>, transport: Transport, from: String, dialled: bool) -> End {
     let id = inner.node.borrow_mut().open_pipe(Instant::now(), transport.framing());
-    inner.pipe_opened(id, from, dialled);
+    inner.pipe_opened(id, Other { from, dialled, writer: Rc::clone(transport.writer()) });
     let guard = Guard { inner, id };
     let decoder = Decoder::new(transport.framing(), inner.config.limits.message_len_max);
     let mut pipe = Pipe {
@@ -192,15 +191,7 @@ impl Pipe<'_> {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut node = self.inner.node.borrow_mut();
         let Some(pipe) = node.socket.pipe_mut(self.id) else { return Poll::Ready(Ok(())) };
-        while !pipe.out.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let filled = pipe.out.fill(&mut slices);
-            let written = ready!(self.transport.poll_write(cx, &slices[..filled]))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            pipe.out.advance(written);
-        }
+        ready!(self.transport.writer().poll_flush(cx, &mut pipe.out))?;
         pipe.await_message(cx.waker());
         Poll::Pending
     }

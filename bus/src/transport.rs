@@ -1,17 +1,22 @@
 //! A connected stream of any transport, read and written without a copy of ours.
 
+use std::cell::RefCell;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::os::unix::net::UnixStream;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bus_proto::Framing;
+use bus_proto::outqueue::OutQueue;
 use bytes::BytesMut;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::net::{TcpStream, tcp};
 
 use crate::bind::Keepalive;
 use crate::endpoint::Endpoint;
@@ -19,11 +24,32 @@ use crate::inproc;
 
 /// How long a dial may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Slices of one vectored write; Linux takes 1024, more than some dozens bring nothing.
+const SLICES: usize = 64;
 
-/// A connected stream.
-pub(crate) enum Transport {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+/// A connected stream: who reads it owns it, who writes may share it.
+pub(crate) struct Transport {
+    reader: Reader,
+    writer: Rc<Writer>,
+}
+
+enum Reader {
+    Tcp(tcp::OwnedReadHalf),
+    /// Of tokio's types the one that asks to be told of bytes alone, and reads any descriptor. Its `UnixStream` asks
+    /// whether it may write, too; and a Unix socket says so, and wakes its owner, at every read of the other end.
+    Unix(pipe::Receiver),
+}
+
+/// The writing half.
+pub(crate) enum Writer {
+    Tcp(tcp::OwnedWriteHalf),
+    Unix(UnixWriter),
+}
+
+pub(crate) struct UnixWriter {
+    stream: UnixStream,
+    /// While the other end reads too slowly: asks to be told when it has read.
+    full: RefCell<Option<pipe::Sender>>,
 }
 
 impl Transport {
@@ -41,7 +67,7 @@ impl Transport {
                 let stream = tokio::time::timeout(CONNECT_TIMEOUT, connect).await.map_err(timed_out)??;
                 Self::tcp(stream, keepalive)
             }
-            Endpoint::Ipc(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+            Endpoint::Ipc(path) => Self::unix(tokio::net::UnixStream::connect(path).await?.into_std()?),
             Endpoint::Inproc(name) => inproc::connect(name),
         }
     }
@@ -54,19 +80,26 @@ impl Transport {
             .with_interval(keepalive.interval)
             .with_retries(keepalive.count);
         SockRef::from(&stream).set_tcp_keepalive(&probes)?;
-        Ok(Self::Tcp(stream))
+        let (reader, writer) = stream.into_split();
+        Ok(Self { reader: Reader::Tcp(reader), writer: Rc::new(Writer::Tcp(writer)) })
     }
 
-    pub(crate) fn pair_end(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
+    pub(crate) fn unix(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self::Unix(UnixStream::from_std(stream)?))
+        let reader = pipe::Receiver::from_owned_fd_unchecked(stream.try_clone()?.into())?;
+        let writer = UnixWriter { stream, full: RefCell::default() };
+        Ok(Self { reader: Reader::Unix(reader), writer: Rc::new(Writer::Unix(writer)) })
     }
 
     pub(crate) const fn framing(&self) -> Framing {
-        match self {
-            Self::Tcp(_) => Framing::Tcp,
-            Self::Unix(_) => Framing::Ipc,
+        match self.reader {
+            Reader::Tcp(_) => Framing::Tcp,
+            Reader::Unix(_) => Framing::Ipc,
         }
+    }
+
+    pub(crate) const fn writer(&self) -> &Rc<Writer> {
+        &self.writer
     }
 
     /// Reads into the spare room of `buffer`.
@@ -75,20 +108,72 @@ impl Transport {
         cx: &mut Context<'_>,
         buffer: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
+        match &mut self.reader {
+            Reader::Tcp(stream) => pin!(stream.read_buf(buffer)).poll(cx),
+            Reader::Unix(stream) => pin!(stream.read_buf(buffer)).poll(cx),
+        }
+    }
+}
+
+impl Writer {
+    /// Writes what waits in `out`, all of it unless the system takes no more now.
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>, out: &mut OutQueue) -> Poll<io::Result<()>> {
+        while let Err(error) = self.try_flush(out) {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return Poll::Ready(Err(error));
+            }
+            ready!(self.poll_ready(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes as much of `out` as the system takes now.
+    ///
+    /// # Errors
+    /// As the system says; `WouldBlock` when some of it still waits.
+    pub(crate) fn try_flush(&self, out: &mut OutQueue) -> io::Result<()> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        while !out.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = out.fill(&mut slices);
+            let written = self.try_write(&slices[..filled])?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            out.advance(written);
+        }
+        if let Self::Unix(writer) = self {
+            *writer.full.borrow_mut() = None;
+        }
+        Ok(())
+    }
+
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => pin!(stream.read_buf(buffer)).poll(cx),
-            Self::Unix(stream) => pin!(stream.read_buf(buffer)).poll(cx),
+            Self::Tcp(stream) => stream.try_write_vectored(slices),
+            Self::Unix(writer) => match &*writer.full.borrow() {
+                Some(full) => full.try_write_vectored(slices),
+                None => (&writer.stream).write_vectored(slices),
+            },
         }
     }
 
-    pub(crate) fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tcp(stream) => stream.as_ref().poll_write_ready(cx),
+            Self::Unix(writer) => {
+                let mut full = writer.full.borrow_mut();
+                let full = match &mut *full {
+                    Some(full) => full,
+                    none => {
+                        let again = writer.stream.try_clone()?;
+                        none.insert(pipe::Sender::from_owned_fd_unchecked(again.into())?)
+                    }
+                };
+                full.poll_write_ready(cx)
+            }
         }
     }
 }

@@ -16,12 +16,6 @@ use bytes::Bytes;
 struct Get(&'static str);
 
 impl Head for Get {
-    fn method(&self) -> &str {
-        "GET"
-    }
-    fn path(&self) -> &str {
-        self.0
-    }
     fn encode(&self, head: &mut HeadWriter<'_>) {
         head.field(":method", "GET");
         head.field(":path", self.0);
@@ -97,7 +91,8 @@ async fn ask_all(
         let (bus, answer) = (bus.clone(), answer.clone());
         tokio::task::spawn_local(async move {
             let route = bus.route("GET", path).unwrap();
-            let options = Options { deadline: Instant::now() + patience, flags: Flags::IDEMPOTENT };
+            let asked = Instant::now();
+            let options = Options { asked, deadline: asked + patience, flags: Flags::IDEMPOTENT };
             let body: Body = std::iter::once(Bytes::from_static(body)).collect();
             let reply = bus.request(route, Get(path), body, options).await;
             answer.send(whole(reply).await).await.expect("somebody waits for it");

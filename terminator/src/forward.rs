@@ -1,4 +1,4 @@
-//! The road of one request, the one async function of it: permit -> route -> body -> bus -> response.
+//! The road of one request: permit -> route -> head, at once; then body -> bus -> response.
 //!
 //! Owns: the order, and counting each request and response exactly once. Does not: choose a status (`rescue`), nor know
 //! how any step works. Invariant: whatever happens there is one response, or a client that left, counted.
@@ -15,37 +15,69 @@ use hyper::body::Incoming;
 
 use crate::access_log::Entry;
 use crate::connection::Connection;
+use crate::limit::Permit;
 use crate::request::{self, RequestHead};
 use crate::rescue::{self, Refusal};
 use crate::response::{self, Body};
 use crate::route::Line;
 
-/// Takes one request to its response.
+/// Takes one request to its response. What needs no waiting is done in the call itself: hyper reads on as soon as it
+/// returns, into the same memory when nothing holds the request's head any more.
 ///
 /// **Cancel safety**: dropped when the client leaves; the permit and the bus's slot are given back.
-pub async fn forward(
+pub fn forward(
     connection: Rc<Connection>,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+) -> impl Future<Output = Result<Response<Body>, Infallible>> {
     let started = Instant::now();
     let chunked = || request.headers().contains_key(header::TRANSFER_ENCODING);
     let ambiguous = connection.begin_request(chunked);
-    let exchange = Exchange::begin(&connection, started);
+    let exchange = Exchange::begin(Rc::clone(&connection), started);
     let (parts, incoming) = request.into_parts();
-    let mut incoming = (!incoming.is_end_stream()).then_some(incoming);
-    let mut head = RequestHead::new(parts, Rc::clone(&connection));
-    let mut line = None;
-    let outcome = match ambiguous {
-        true => Err(Refusal::Framing),
-        false => answer(&mut head, &mut incoming, started, &mut line).await,
+    let incoming = (!incoming.is_end_stream()).then_some(incoming);
+    let mut head = RequestHead::new(parts, connection);
+    let way = if ambiguous { Err(Refusal::Framing) } else { prepare(&mut head) };
+    respond(exchange, head, incoming, way)
+}
+
+/// What a request needs to be asked.
+struct Way {
+    route: bus::Route,
+    line: Rc<Line>,
+    /// Held until the response is there.
+    _permit: Permit,
+}
+
+/// The steps that may refuse and need no waiting.
+fn prepare(head: &mut RequestHead) -> Result<Way, Refusal> {
+    head.check_host()?;
+    let worker = &head.connection().worker;
+    let permit = worker.permits.take()?;
+    if head.parts().method == Method::CONNECT {
+        return Err(rescue::connect_refused());
+    }
+    let (route, line) = worker.routes.find(&worker.bus, &head.parts().method, head.route_path())?;
+    head.encode()?;
+    Ok(Way { route, line, _permit: permit })
+}
+
+async fn respond(
+    exchange: Exchange,
+    mut head: RequestHead,
+    mut incoming: Option<Incoming>,
+    way: Result<Way, Refusal>,
+) -> Result<Response<Body>, Infallible> {
+    let (outcome, line) = match way {
+        Ok(way) => (ask(&mut head, &mut incoming, exchange.started, &way).await, Some(way.line)),
+        Err(refusal) => (Err(refusal), None),
     };
     let response = match outcome {
         Ok(response) => response,
         Err(refusal) => {
             if incoming.is_some() {
-                connection.leave_unread();
+                head.connection().leave_unread();
             }
-            connection.worker.stats.reject(refusal.reason());
+            head.connection().worker.stats.reject(refusal.reason());
             response::from_refusal(&mut head, &refusal)
         }
     };
@@ -53,42 +85,32 @@ pub async fn forward(
     Ok(response)
 }
 
-/// The steps that may refuse.
-async fn answer(
+/// The steps that wait: for the client's body, then for the service.
+async fn ask(
     head: &mut RequestHead,
     incoming: &mut Option<Incoming>,
     started: Instant,
-    line: &mut Option<Rc<Line>>,
+    way: &Way,
 ) -> Result<Response<Body>, Refusal> {
-    head.check_host()?;
-    let connection = Rc::clone(head.connection());
-    let worker = &connection.worker;
-    let _permit = worker.permits.take()?;
-    if head.parts().method == Method::CONNECT {
-        return Err(rescue::connect_refused());
-    }
-    let (route, found) = worker.routes.find(&worker.bus, &head.parts().method, head.route_path())?;
-    let deadline = found.deadline;
-    *line = Some(found);
     let (body, asked) = match incoming.take() {
         None => (bus::Body::new(), started),
         // The time that the client takes to send its body has a limit of its own; the deadline is the service's.
-        Some(incoming) => (request::collect(incoming, &connection).await?, Instant::now()),
+        Some(incoming) => (request::collect(incoming, head.connection()).await?, Instant::now()),
     };
-    let options = Options { deadline: asked + deadline, flags: head.flags() };
-    let reply = worker.bus.request(route, &*head, body, options).await?;
+    let options = Options { asked, deadline: asked + way.line.deadline, flags: head.flags() };
+    let reply = head.connection().worker.bus.request(way.route, &*head, body, options).await?;
     response::from_reply(head, reply)
 }
 
 /// One request on its way; counts a client that left when it is dropped before its end.
-struct Exchange<'a> {
-    connection: &'a Connection,
+struct Exchange {
+    connection: Rc<Connection>,
     started: Instant,
     ended: Cell<bool>,
 }
 
-impl<'a> Exchange<'a> {
-    fn begin(connection: &'a Connection, started: Instant) -> Self {
+impl Exchange {
+    fn begin(connection: Rc<Connection>, started: Instant) -> Self {
         connection.worker.stats.requests.increment();
         Self { connection, started, ended: Cell::new(false) }
     }
@@ -109,7 +131,7 @@ impl<'a> Exchange<'a> {
     }
 }
 
-impl Drop for Exchange<'_> {
+impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.ended.get() {
             self.connection.worker.stats.client_gone.increment();

@@ -75,7 +75,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Copies what may go to the client; the number of fields that may not.
 fn copy_fields(reply: &Reply, is_head: bool, headers: &mut HeaderMap) -> u64 {
     let envelope = &reply.envelope;
-    let named = envelope.field("connection");
+    let mut named = None;
     let mut dropped = 0;
     for (name, value) in envelope.fields() {
         let Ok(header) = HeaderName::from_bytes(name) else {
@@ -89,12 +89,27 @@ fn copy_fields(reply: &Reply, is_head: bool, headers: &mut HeaderMap) -> u64 {
             }
             continue;
         }
-        let ends_here = is_hop_by_hop(&header) || named.is_some_and(|named| names(named, name));
+        if header == header::CONNECTION {
+            named.get_or_insert(value);
+        }
         match HeaderValue::from_maybe_shared(envelope.share(value)) {
-            Ok(value) if !ends_here => {
+            Ok(value) if !is_hop_by_hop(&header) => {
                 headers.append(header, value);
             }
             _ => dropped += 1,
+        }
+    }
+    dropped + named.map_or(0, |named| drop_named(named, headers))
+}
+
+/// Takes out what the reply's own `connection` field names; how many fields that were.
+#[cold]
+fn drop_named(connection: &[u8], headers: &mut HeaderMap) -> u64 {
+    let mut dropped = 0;
+    for token in connection.split(|byte| *byte == b',') {
+        let Ok(name) = HeaderName::from_bytes(token.trim_ascii()) else { continue };
+        if let header::Entry::Occupied(named) = headers.entry(name) {
+            dropped += named.remove_entry_mult().1.count() as u64;
         }
     }
     dropped
@@ -103,10 +118,6 @@ fn copy_fields(reply: &Reply, is_head: bool, headers: &mut HeaderMap) -> u64 {
 fn decimal(value: &[u8]) -> Option<HeaderValue> {
     let number: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
     Some(HeaderValue::from(number))
-}
-
-fn names(connection: &[u8], name: &[u8]) -> bool {
-    connection.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::connection::Connections;
 use crate::limit::Permits;
 use crate::limits;
 use crate::listen::Listener;
+use crate::request::Heads;
 use crate::route::Routes;
 use crate::stats::{Stats, Totals};
 
@@ -43,6 +44,10 @@ pub struct Worker {
     pub http: http1::Builder,
     /// Where lines of requests go; `None` = off.
     pub access_log: Option<AccessLog>,
+    /// Memory for heads under way.
+    pub heads: Heads,
+    /// Where a small response is joined; empty between two writes.
+    pub joined: RefCell<Vec<u8>>,
     draining: Cell<bool>,
     accepting: RefCell<Vec<AbortHandle>>,
 }
@@ -85,6 +90,8 @@ impl Worker {
             http: http(&config),
             access_log,
             config,
+            heads: Heads::default(),
+            joined: RefCell::default(),
             draining: Cell::new(false),
             accepting: RefCell::default(),
         });

@@ -32,12 +32,6 @@ struct Side {
 struct Ask;
 
 impl Head for Ask {
-    fn method(&self) -> &'static str {
-        "POST"
-    }
-    fn path(&self) -> &'static str {
-        "/bench"
-    }
     fn encode(&self, head: &mut HeadWriter<'_>) {
         head.field(":method", "POST");
         head.field(":path", "/bench");
@@ -143,7 +137,8 @@ async fn ask(bus: Bus, body: Bytes, count: Rc<Cell<u64>>) {
             tokio::time::sleep(Duration::from_millis(5)).await;
             continue;
         };
-        let options = bus::Options { deadline: Instant::now() + PATIENCE, flags: Flags::NONE };
+        let asked = Instant::now();
+        let options = bus::Options { asked, deadline: asked + PATIENCE, flags: Flags::NONE };
         let body: Body = std::iter::once(body.clone()).collect();
         match bus.request(route, Ask, body, options).await {
             Ok(_) => count.set(count.get() + 1),

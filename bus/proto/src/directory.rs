@@ -61,6 +61,8 @@ pub struct Directory {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     epoch: u32,
+    /// Counts changes.
+    version: u64,
     /// Patterns that somebody serves.
     served: Routers,
     /// Patterns that nobody serves any more.
@@ -88,6 +90,7 @@ impl Directory {
             entries: Vec::new(),
             free: Vec::new(),
             epoch: 0,
+            version: 0,
             served: Routers::default(),
             left: Routers::default(),
             now,
@@ -104,6 +107,7 @@ impl Directory {
     /// # Errors
     /// [`HelloError::Services`] and [`HelloError::Routes`] when there is no room; nothing has changed for `pipe` then.
     pub fn claim(&mut self, pipe: PipeId, hello: &Hello) -> Result<Claimed, HelloError> {
+        self.version += 1;
         self.make_room(hello)?;
         let service = self.service_index(&hello.service).ok_or(HelloError::Services)?;
         self.release(pipe);
@@ -120,6 +124,7 @@ impl Directory {
 
     /// The instance behind `pipe` is gone; its service and patterns stay known.
     pub fn release(&mut self, pipe: PipeId) {
+        self.version += 1;
         for service in &mut self.services {
             service.peers.retain(|&peer| peer != pipe);
         }
@@ -135,6 +140,12 @@ impl Directory {
                 }
             }
         }
+    }
+
+    /// Another number whenever the patterns, or who claims them, may have changed.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.version
     }
 
     /// The most specific pattern that matches; `path` without its query.

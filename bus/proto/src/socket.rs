@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::balancer::{Load, Shared};
 use crate::envelope::{HeadWriter, Header, RequestId};
 use crate::hello::Hello;
-use crate::limits::Limits;
+use crate::limits::{BATCH_MESSAGES, Limits};
 use crate::outqueue::{OutQueue, PushError};
 use crate::sp::Framing;
 
@@ -96,13 +96,15 @@ pub struct Socket {
     limits: Limits,
     pipes: Vec<(u32, Option<Pipe>)>,
     free: Vec<u32>,
+    /// The pipe whose batch is full.
+    due: Option<PipeId>,
 }
 
 impl Socket {
     /// No pipes yet.
     #[must_use]
     pub const fn new(limits: Limits) -> Self {
-        Self { limits, pipes: Vec::new(), free: Vec::new() }
+        Self { limits, pipes: Vec::new(), free: Vec::new(), due: None }
     }
 
     /// A new pipe; its out-queue starts with the opening, unless it stands for another worker's.
@@ -207,7 +209,16 @@ impl Socket {
         let pipe = self.pipe_mut(id)?;
         let pushed = pipe.out.push(header, head, body);
         pipe.wake_writer();
+        if pipe.out.messages().is_multiple_of(BATCH_MESSAGES) && pipe.remote.is_none() {
+            self.due = Some(id);
+        }
         Some(pushed)
+    }
+
+    /// A pipe whose batch is full: worth a write now, before the writer's turn comes. Said once a batch.
+    #[inline]
+    pub fn take_due(&mut self) -> Option<PipeId> {
+        self.due.take()
     }
 
     /// Queues a message on every pipe for which `wants` holds: how many took it, and how many had no room.

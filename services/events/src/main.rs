@@ -7,6 +7,10 @@ use events::{Args, EventStore, Projections, Tail, routes};
 use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// A third of the allocator's share of a request less than with the C library's (docs/adr/0008).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = settings::load::<Args>();
     let Some(address) = args.store.clone() else {

@@ -28,24 +28,16 @@ impl Request {
 }
 
 impl Ask<'_> {
-    /// How it is sent: idempotent methods may be retried; trace and shadow bits are passed on.
+    /// How it is sent, `asked` being now: idempotent methods may be retried; trace and shadow bits are passed on.
     #[must_use]
-    pub fn options(&self, deadline: Instant) -> Options {
+    pub fn options(&self, asked: Instant, deadline: Instant) -> Options {
         let kept = Flags(self.cause.flags().0 & (Flags::SAMPLED.0 | Flags::SHADOW.0));
         let idempotent = matches!(self.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS");
-        Options { deadline, flags: if idempotent { kept.union(Flags::IDEMPOTENT) } else { kept } }
+        Options { asked, deadline, flags: if idempotent { kept.union(Flags::IDEMPOTENT) } else { kept } }
     }
 }
 
 impl Head for Ask<'_> {
-    fn method(&self) -> &str {
-        self.method
-    }
-
-    fn path(&self) -> &str {
-        &self.path
-    }
-
     fn encode(&self, head: &mut HeadWriter<'_>) {
         head.field(":method", self.method);
         head.field(":path", &self.path);

@@ -177,6 +177,12 @@ impl Request {
         })
     }
 
+    /// When it was read, to within the batch that it came in: a look at the clock that is paid for.
+    #[must_use]
+    pub fn received(&self) -> Instant {
+        self.incoming.received
+    }
+
     /// When the asker gives up; `None` = never said.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {

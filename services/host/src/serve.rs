@@ -66,7 +66,7 @@ pub(crate) struct Server(pub(crate) Rc<Worker>);
 impl bus::Serve for Server {
     fn serve(&self, incoming: Incoming) -> Serving {
         let worker = &self.0;
-        let started = Instant::now();
+        let started = incoming.received;
         worker.stats.requests.add_one();
         let head = incoming.method() == "HEAD";
         let (route, request) = match worker.routes.find(incoming) {

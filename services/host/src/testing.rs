@@ -252,7 +252,8 @@ impl Question<'_> {
         let Some(route) = bus.route(self.head.method, &self.head.path) else {
             return Err(RequestError::NoInstance { service: "?".to_owned() });
         };
-        let options = Options { deadline: Instant::now() + self.time, flags: Flags::NONE };
+        let asked = Instant::now();
+        let options = Options { asked, deadline: asked + self.time, flags: Flags::NONE };
         let body: Body = [self.body].into_iter().filter(|body| !body.is_empty()).collect();
         let reply = bus.request(route, self.head, body, options).await?;
         Ok(Answer { status: reply.status, envelope: reply.envelope })
@@ -303,14 +304,6 @@ struct AskedHead {
 }
 
 impl Head for AskedHead {
-    fn method(&self) -> &str {
-        self.method
-    }
-
-    fn path(&self) -> &str {
-        &self.path
-    }
-
     fn encode(&self, head: &mut HeadWriter<'_>) {
         head.field(":method", self.method);
         head.field(":path", &self.path);

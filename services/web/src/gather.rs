@@ -17,7 +17,7 @@ use service_host::{Ask, Request};
 use smallvec::SmallVec;
 
 use crate::failure::Failure;
-use crate::parts::{PARTS, Part};
+use crate::parts::{Claimed, PARTS, Part};
 
 /// Time for a request whose asker named none: the terminator's default.
 const TIME_DEFAULT: Duration = Duration::from_secs(1);
@@ -42,11 +42,14 @@ pub(crate) enum Answer {
 pub(crate) type Answers = SmallVec<[(&'static Part, Answer); PARTS.len()]>;
 
 /// Asks for every part of a member's page; `id` is percent-encoded.
-pub(crate) async fn gather(bus: &Bus, request: &Request, id: &str) -> Answers {
-    let deadline = answers_deadline(request, Instant::now());
+pub(crate) async fn gather(bus: &Bus, claimed: &Claimed, request: &Request, id: &str) -> Answers {
+    let deadline = answers_deadline(request);
+    let claimed = claimed.look(bus);
     let mut asked: SmallVec<[(&'static Part, Asked<'_>); PARTS.len()]> = PARTS
         .iter()
-        .map(|part| (part, Asked::new(bus, request, part.path(id), deadline)))
+        .zip(claimed)
+        .filter(|(part, claimed)| part.essential || *claimed)
+        .map(|(part, _)| (part, Asked::new(bus, request, part.path(id), deadline)))
         .filter(|(part, asked)| part.essential || !asked.is_unclaimed())
         .collect();
     poll_fn(|cx| {
@@ -74,7 +77,7 @@ fn content(part: &Part, answer: Answer) -> Answer {
 
 /// Asks one service for one thing.
 pub(crate) async fn ask(bus: &Bus, request: &Request, path: String) -> Answer {
-    let deadline = answers_deadline(request, Instant::now());
+    let deadline = answers_deadline(request);
     let mut asked = Asked::new(bus, request, path, deadline);
     poll_fn(|cx| asked.poll(cx)).await;
     asked.answer().expect("it was polled until it had one")
@@ -92,10 +95,10 @@ pub(crate) async fn send(
     path: String,
     body: Vec<u8>,
 ) -> Result<(), Failure> {
-    let deadline = answers_deadline(request, Instant::now());
+    let deadline = answers_deadline(request);
     let route = bus.route(method, &path).ok_or(Failure::Unclaimed)?;
     let ask = request.ask(method, path);
-    let mut options = ask.options(deadline);
+    let mut options = ask.options(request.received(), deadline);
     options.flags = options.flags.union(Flags::IDEMPOTENT);
     let reply = bus.request(route, ask, Body::from_iter([Bytes::from(body)]), options).await;
     let reply = reply.map_err(Failure::Request)?;
@@ -106,9 +109,10 @@ pub(crate) async fn send(
 }
 
 /// When the services' answers have to be here: a fifth of the time left, at most 10 ms, before the asker gives up.
-fn answers_deadline(request: &Request, now: Instant) -> Instant {
-    let left = request.remaining(now).unwrap_or(TIME_DEFAULT);
-    now + (left - RESERVE_MAX.min(left / 5))
+fn answers_deadline(request: &Request) -> Instant {
+    let received = request.received();
+    let left = request.remaining(received).unwrap_or(TIME_DEFAULT);
+    received + (left - RESERVE_MAX.min(left / 5))
 }
 
 /// One question under way.
@@ -124,7 +128,7 @@ impl<'a> Asked<'a> {
             return Self::Answered(Answer::Failed(Failure::Unclaimed));
         };
         let ask = request.ask("GET", path);
-        let options = ask.options(deadline);
+        let options = ask.options(request.received(), deadline);
         Self::Waiting(bus.request(route, ask, Body::new(), options))
     }
 

@@ -3,10 +3,12 @@
 //! A further part is one more row. An optional part whose route nobody ever claimed is not part of the page.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use service_host::bus::Bus;
 
 /// One part of a member's page: an answer of one service, or a member of that answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,6 +65,14 @@ impl Part {
         path
     }
 
+    /// Whether a pattern could match a path of this part: literal up to the first parameter of either.
+    fn may_match(&self, pattern: &str) -> bool {
+        match pattern.split_once('{') {
+            Some((literal, _)) => literal.starts_with(self.before) || self.before.starts_with(literal),
+            None => pattern.starts_with(self.before),
+        }
+    }
+
     /// The part's JSON in what the service answered, a slice of it; `None` when it is not there.
     pub(crate) fn content(&self, answer: &Bytes) -> Option<Bytes> {
         let Some(member) = self.member else { return Some(answer.clone()) };
@@ -71,9 +81,41 @@ impl Part {
     }
 }
 
+/// Which parts somebody claims a route for: worked out anew when the routes change, not for every request.
+#[derive(Debug, Default)]
+pub(crate) struct Claimed {
+    known: Cell<Option<(u64, [bool; PARTS.len()])>>,
+}
+
+impl Claimed {
+    /// In the order of the table. A part that is claimed for some members only counts as claimed.
+    pub(crate) fn look(&self, bus: &Bus) -> [bool; PARTS.len()] {
+        let version = bus.routes_version();
+        match self.known.get() {
+            Some((known, claimed)) if known == version => claimed,
+            _ => {
+                let routes = bus.routes();
+                let paths = || routes.iter().filter_map(|route| route.pattern.split(' ').nth(1));
+                let claimed = PARTS.each_ref().map(|part| paths().any(|path| part.may_match(path)));
+                self.known.set(Some((version, claimed)));
+                claimed
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_may_be_claimed_by_any_pattern_that_fits_its_path() {
+        let fits = ["/feeds/{owner}", "/{*rest}", "/feeds/me", "/feeds/{owner}/unread", "/fe{x}"];
+        assert!(fits.iter().all(|pattern| PARTS[1].may_match(pattern)));
+        assert!(
+            ["/profiles/{id}", "/feed", "/feedsx/{a}"].iter().all(|pattern| !PARTS[1].may_match(pattern))
+        );
+    }
 
     #[test]
     fn a_part_may_be_a_member_of_an_answer() {

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use maud::Markup;
@@ -24,6 +25,7 @@ use crate::feed_page;
 use crate::gather::{Answer, ask, gather};
 use crate::json;
 use crate::page::{self as pages, Entry};
+use crate::parts::Claimed;
 
 /// The unreserved characters (RFC 3986, section 2.3) stay as they are.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -40,9 +42,14 @@ const ACCEPT: Bytes = Bytes::from_static(b"accept");
 #[must_use]
 pub fn routes(bus: Bus) -> Router {
     let on = |bus: &Bus| bus.clone();
-    let often = bus.clone();
+    let (often, claimed) = (bus.clone(), Rc::<Claimed>::default());
     let members = Router::new()
-        .route("GET /members/{id}", move |request| negotiated(often.clone(), request, member))
+        .route("GET /members/{id}", move |request| {
+            let claimed = Rc::clone(&claimed);
+            negotiated(often.clone(), request, async move |bus, request, media| {
+                member(bus, &claimed, request, media).await
+            })
+        })
         .route("GET /members", page(on(&bus), list))
         .route("GET /members/{id}/feed", page(on(&bus), feed_page::show))
         .route("POST /members/{id}/feed", page(on(&bus), feed_page::post))
@@ -81,9 +88,9 @@ async fn negotiated(
     answer.header("vary", ACCEPT)
 }
 
-async fn member(bus: &Bus, request: &Request, media: Media) -> Result<Response, Problem> {
+async fn member(bus: &Bus, claimed: &Claimed, request: &Request, media: Media) -> Result<Response, Problem> {
     let id = request.param("id")?;
-    let answers = gather(bus, request, request.raw_param("id")).await;
+    let answers = gather(bus, claimed, request, request.raw_param("id")).await;
     for (part, answer) in answers.iter().filter(|(part, _)| part.essential) {
         match answer {
             Answer::Given(_) => (),

@@ -11,7 +11,7 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 /// The id of a request: 32 hexadecimal digits when made here.
 #[derive(Clone, Debug)]
 pub enum RequestId {
-    /// The client's, shared with the request's buffer.
+    /// The client's.
     Kept(HeaderValue),
     /// Ours.
     Made([u8; 32]),
@@ -24,7 +24,8 @@ impl RequestId {
         let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~+/=:@".contains(byte);
         let bytes = value.as_bytes();
         let kept = (1..=REQUEST_ID_BYTES).contains(&bytes.len()) && bytes.iter().all(sane);
-        kept.then(|| Self::Kept(value.clone()))
+        // A copy: a slice would hold the memory that the request was read into.
+        kept.then(|| HeaderValue::from_bytes(bytes).ok().map(Self::Kept)).flatten()
     }
 
     /// One of our own from 128 random bits.

@@ -5,7 +5,7 @@ use std::future::{Future, pending};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::proto::Header;
 use bus::{Envelope, HeadWriter, Incoming, Kind, Serve, Serving};
@@ -29,7 +29,7 @@ fn message(method: &str, path: &str, fields: &[(&str, &str)], body: &[u8]) -> In
     bytes.put_slice(&Header::new(Kind::Request).to_bytes(head_len));
     bytes.put_slice(&head);
     bytes.put_slice(body);
-    Incoming { envelope: Envelope::decode(bytes.freeze()).unwrap(), deadline: None }
+    Incoming { envelope: Envelope::decode(bytes.freeze()).unwrap(), received: Instant::now(), deadline: None }
 }
 
 fn get(path: &str) -> Incoming {

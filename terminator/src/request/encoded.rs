@@ -1,0 +1,99 @@
+//! A request's head as its envelope has it, in memory that the next request uses again.
+//!
+//! Owns: the memory, one worker's. Invariant: at most [`KEPT`] buffers of [`KEPT_BYTES`] wait for their next use.
+
+use std::cell::RefCell;
+
+use bus::{HeadWriter, RequestError};
+use bytes::BytesMut;
+
+/// Buffers kept: as many as requests are usually under way at once.
+const KEPT: usize = 1024;
+/// A buffer that grew above this is not kept.
+const KEPT_BYTES: usize = 4096;
+/// What a buffer starts with: a browser's head with its cookies seldom fits, a service's does.
+const FIRST_BYTES: usize = 512;
+
+/// A head, encoded.
+#[derive(Debug, Default)]
+pub(super) struct Encoded {
+    /// The path, for those who ask for it, then the fields.
+    bytes: BytesMut,
+    path_len: usize,
+}
+
+impl Encoded {
+    /// Writes `path`, and the fields that `write` does.
+    pub(super) fn write(
+        &mut self,
+        path: &str,
+        write: impl FnOnce(&mut HeadWriter<'_>),
+    ) -> Result<(), RequestError> {
+        self.bytes.clear();
+        self.bytes.reserve(FIRST_BYTES);
+        self.bytes.extend_from_slice(path.as_bytes());
+        self.path_len = path.len();
+        let mut head = HeadWriter::new(&mut self.bytes);
+        write(&mut head);
+        head.finish()?;
+        Ok(())
+    }
+
+    /// The fields.
+    pub(super) fn fields(&self) -> &[u8] {
+        &self.bytes[self.path_len..]
+    }
+
+    /// The path.
+    pub(super) fn path(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.path_len]).expect("it was written as a str")
+    }
+}
+
+/// The buffers of one worker that are not in use.
+#[derive(Debug, Default)]
+pub struct Heads {
+    spare: RefCell<Vec<Encoded>>,
+}
+
+impl Heads {
+    pub(super) fn take(&self) -> Encoded {
+        self.spare.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_back(&self, encoded: Encoded) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < KEPT && encoded.bytes.capacity() <= KEPT_BYTES {
+            spare.push(encoded);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_used_again_and_holds_nothing_of_the_last_request() {
+        let heads = Heads::default();
+        let mut first = heads.take();
+        first.write("/a/long/path", |head| head.field("x", "secret")).unwrap();
+        let place = first.bytes.as_ptr();
+        heads.give_back(first);
+        let mut second = heads.take();
+        second.write("/b", |head| head.field("y", "1")).unwrap();
+        assert_eq!(
+            (second.path(), second.fields(), second.bytes.as_ptr()),
+            ("/b", &b"\0\x01\0\x01y1"[..], place)
+        );
+    }
+
+    #[test]
+    fn a_buffer_that_grew_is_not_kept() {
+        let heads = Heads::default();
+        let mut large = heads.take();
+        large.write("/", |head| head.field("x", vec![b'x'; KEPT_BYTES])).unwrap();
+        heads.give_back(large);
+        assert!(heads.spare.borrow().is_empty());
+    }
+}
