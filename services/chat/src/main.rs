@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use chat::{Args, Conversations, serve};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use store::Store;
+use store::{OpenError, Store};
 
 fn main() -> ExitCode {
     let args = settings::load::<Args>();
@@ -19,6 +19,9 @@ fn main() -> ExitCode {
         Ok(store) => {
             let conversations = Conversations::new(store);
             service_host::run(args, move |context| serve(context, conversations.clone()))
+        }
+        Err(error @ OpenError::FeatureMissing { .. }) => {
+            Args::command().error(ErrorKind::InvalidValue, error).exit()
         }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "chat: {:#}", anyhow::Error::from(error));
