@@ -12,6 +12,7 @@ pub mod log;
 pub mod options;
 pub mod plan;
 pub mod probe;
+pub mod ready;
 pub mod run;
 pub mod sample;
 pub mod supervise;
