@@ -16,6 +16,9 @@ const EXAMPLES: &str = "Examples:
   cargo run --release --features fdb -- --store fdb:/etc/foundationdb/fdb.cluster
                                                        on a FoundationDB cluster (services/store/README.md)
 
+  cargo run --release -- seed --members 1000 --days 30 fills a running stack with a made-up population
+  cargo run --release -- seed --help                   the same with a file of your own
+
   curl -i http://127.0.0.1:8080/members/1              a member as JSON, through every hop
   curl -s http://127.0.0.1:8081/stats                  the terminator's figures
 
@@ -59,14 +62,16 @@ pub struct Options {
     #[arg(long)]
     pub no_build: bool,
 
-    /// What this binary does for itself.
+    /// Runs the stack when there is none.
     #[command(subcommand)]
     pub task: Option<Task>,
 }
 
-/// What the stack starts itself again for.
+/// What is done instead of running the stack.
 #[derive(Debug, Subcommand)]
 pub enum Task {
+    /// Fill a running stack with a made-up population, or with a file of your own.
+    Seed(crate::seed::options::Options),
     /// Becomes PROGRAM, which gets SIGTERM when the process PARENT ends.
     #[command(hide = true)]
     Tied {

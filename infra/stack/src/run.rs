@@ -11,13 +11,13 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
 use crate::log::Log;
 use crate::options::Options;
+use crate::signals::Signals;
 use crate::supervise::{Order, Role, keep};
 use crate::tied::Launcher;
 use crate::{binaries, plan, ready, sample};
@@ -247,25 +247,6 @@ async fn wait_for(socket: Option<PathBuf>) {
     let start = Instant::now();
     while !socket.exists() && start.elapsed() < LISTENING_WITHIN {
         tokio::time::sleep(LISTENING_EVERY).await;
-    }
-}
-
-/// SIGTERM and Ctrl-C.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }
 

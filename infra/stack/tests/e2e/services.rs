@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::http::{Client, Response, get, send};
+use crate::process::{Process, role};
 use crate::until::until;
 use crate::whole::{Stack, signal};
 
@@ -138,4 +139,35 @@ fn a_killed_feed_is_503_until_it_is_back_with_what_was_posted() {
     });
     assert_eq!(feed.json()["entries"][0]["text"], "kept");
     assert_ne!(stack.child("feed"), Some(before));
+}
+
+#[test]
+fn a_population_goes_in_through_http_once_however_often_it_is_sent() {
+    let data = tempfile::tempdir().unwrap();
+    let stack = Stack::start(data.path());
+    let target = format!("http://{}", stack.http);
+    for _ in 0..2 {
+        let mut command = std::process::Command::new(role("stack"));
+        command
+            .args(["seed", "--members", "40", "--days", "2", "--target", &target])
+            .current_dir(data.path());
+        let mut seed = Process::start("seed", &mut command);
+        assert_eq!(seed.wait().code(), Some(0), "{:?}", seed.lines());
+    }
+    let member = get(stack.http, "/members/m1").json();
+    assert_eq!(member["profile"]["id"], "m1", "{member}");
+    let mut entries: Vec<String> = Vec::new();
+    for member in 1..=40 {
+        let page = get(stack.http, &format!("/feeds/m{member}?limit=200")).json();
+        let own = page["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|entry| entry["author"] == format!("m{member}"));
+        entries.extend(own.map(|entry| entry["id"].to_string()));
+    }
+    let posted = entries.len();
+    entries.sort();
+    entries.dedup();
+    assert!(posted > 10 && entries.len() == posted, "{posted} entries, {} of them different", entries.len());
 }
