@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 use crate::error::Error;
+use crate::plan::{DATA_ROLES, ROLES};
 
-/// The roles' packages; the binaries bear the same names.
-pub const ROLES: [&str; 3] = ["terminator", "web", "profile"];
+/// Whether this build makes and starts roles that know FoundationDB.
+pub const HAS_FDB: bool = cfg!(feature = "fdb");
 
 /// The directory of the roles' binaries, built when `build` and cargo runs this process.
 ///
@@ -22,7 +23,7 @@ pub async fn ready(build: bool) -> Result<PathBuf, Error> {
     if let (true, Some(cargo)) = (build, std::env::var_os("CARGO")) {
         let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(|dir| Path::new(&dir).join("Cargo.toml"));
         let mut command = Command::new(&cargo);
-        command.args(arguments(&directory, manifest.as_deref())).kill_on_drop(true);
+        command.args(arguments(&directory, manifest.as_deref(), HAS_FDB)).kill_on_drop(true);
         let status =
             command.status().await.map_err(|source| Error::Start { program: cargo.into(), source })?;
         if !status.success() {
@@ -39,7 +40,8 @@ pub async fn ready(build: bool) -> Result<PathBuf, Error> {
 }
 
 /// Builds into the directory that this binary lies in: `TARGET/release` is the profile `release`, `TARGET/debug` is `dev`.
-fn arguments(directory: &Path, manifest: Option<&Path>) -> Vec<std::ffi::OsString> {
+/// A feature of a role is named with its package, since several are built at once.
+fn arguments(directory: &Path, manifest: Option<&Path>, fdb: bool) -> Vec<std::ffi::OsString> {
     let profile = match directory.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(name) => name,
@@ -52,6 +54,10 @@ fn arguments(directory: &Path, manifest: Option<&Path>) -> Vec<std::ffi::OsStrin
         args.extend(["--manifest-path".into(), manifest.into()]);
     }
     args.extend(ROLES.iter().flat_map(|role| ["-p".into(), role.into()]));
+    if fdb {
+        let features = DATA_ROLES.map(|role| format!("{role}/fdb")).join(",");
+        args.extend(["--features".into(), features.into()]);
+    }
     args
 }
 
@@ -61,15 +67,23 @@ mod tests {
 
     use super::arguments;
 
-    fn line(directory: &str) -> String {
-        let args = arguments(Path::new(directory), Some(Path::new("/w/Cargo.toml")));
+    fn line(directory: &str, fdb: bool) -> String {
+        let args = arguments(Path::new(directory), Some(Path::new("/w/Cargo.toml")), fdb);
         args.iter().map(|arg| arg.to_str().expect("is UTF-8")).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn roles_are_built_with_the_profile_of_the_stack() {
-        let rest = "--target-dir /w/target --manifest-path /w/Cargo.toml -p terminator -p web -p profile";
-        assert_eq!(line("/w/target/release"), format!("build --profile release {rest}"));
-        assert_eq!(line("/w/target/debug"), format!("build --profile dev {rest}"));
+        let rest = "--target-dir /w/target --manifest-path /w/Cargo.toml \
+            -p terminator -p web -p profile -p feed -p chat -p events";
+        assert_eq!(line("/w/target/release", false), format!("build --profile release {rest}"));
+        assert_eq!(line("/w/target/debug", false), format!("build --profile dev {rest}"));
+    }
+
+    #[test]
+    fn services_that_keep_data_are_built_with_foundationdb_when_the_stack_is() {
+        let line = line("/w/target/release", true);
+        let features = "--features profile/fdb,feed/fdb,chat/fdb,events/fdb";
+        assert!(line.ends_with(features), "{line}");
     }
 }

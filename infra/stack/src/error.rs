@@ -36,7 +36,7 @@ pub enum Error {
     #[error("the roles' binaries could not be built; cargo's reason is above")]
     Build,
     /// Never built.
-    #[error("{}: not there; build it: cargo build --release -p terminator -p web -p profile", binary.display())]
+    #[error("{}: not there; build it: cargo build --release -p {}", binary.display(), crate::plan::ROLES.join(" -p "))]
     NoBinary {
         /// Where it should be.
         binary: PathBuf,
@@ -54,6 +54,22 @@ pub enum Error {
     Refused {
         /// Its name.
         role: &'static str,
+    },
+    /// The roles would be built without.
+    #[error(
+        "--store {store}: this build has no FoundationDB; run: cargo run --release --features fdb -- --store {store}"
+    )]
+    NoFdb {
+        /// As given.
+        store: String,
+    },
+    /// No role could read it either.
+    #[error("--store fdb:{}: {source}; name the cluster's file, often /etc/foundationdb/fdb.cluster", path.display())]
+    ClusterFile {
+        /// Of the cluster.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
     },
     /// `profile load` said why.
     #[error("the sample could not be loaded ({status}); the reason is above, {} starts anew", remedy.display())]

@@ -3,18 +3,36 @@
 
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use clap::Parser;
+use clap::error::ErrorKind;
 use stack::options::{Options, Task};
+use stack::seed::{self, error::Error, sending::End};
 use stack::{run, tied};
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let result = match &options.task {
         Some(Task::Tied { parent, program, args }) => tied::exec(*parent, program, args),
+        Some(Task::Seed(options)) => return seeded(options),
         None => run::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// 3: all but what was passed over; 130: as a shell says of a program that Ctrl-C ended.
+fn seeded(options: &seed::options::Options) -> ExitCode {
+    match seed::run(options) {
+        Ok(End::Complete { bad: 0 }) => ExitCode::SUCCESS,
+        Ok(End::Complete { .. }) => ExitCode::from(3),
+        Ok(End::Stopped) => ExitCode::from(130),
+        Err(error @ Error::Template(_)) => Options::command().error(ErrorKind::InvalidValue, error).exit(),
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE

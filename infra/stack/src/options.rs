@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -13,13 +13,19 @@ const EXAMPLES: &str = "Examples:
   cargo run --release -- --workers 2 --data /srv/data  two worker threads a role, another directory
   cargo run --release -- --statsd 127.0.0.1:8125       figures to a statsd daemon
   TERMINATOR_DEADLINE=2s cargo run --release           a role's own settings, by its variables
+  cargo run --release --features fdb -- --store fdb:/etc/foundationdb/fdb.cluster
+                                                       on a FoundationDB cluster (services/store/README.md)
+
+  cargo run --release -- seed --members 1000 --days 30 fills a running stack with a made-up population
+  cargo run --release -- seed --help                   the same with a file of your own
 
   curl -i http://127.0.0.1:8080/members/1              a member as JSON, through every hop
   curl -s http://127.0.0.1:8081/stats                  the terminator's figures
 
 Exit code: 0 after Ctrl-C or SIGTERM, 1 on failure, 2 on usage.";
 
-/// Runs the whole stack on this machine: terminator, web and profile, each a process, on the embedded store.
+/// Runs the whole stack on this machine: terminator, web, profile, feed, chat and events, each a process, on the embedded
+/// store or a FoundationDB cluster.
 #[derive(Debug, Parser)]
 #[command(name = "stack", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Options {
@@ -43,22 +49,29 @@ pub struct Options {
     #[arg(long, value_name = "HOST:PORT")]
     pub statsd: Option<String>,
 
-    /// Where the store lies. A fresh directory gets the sample.
+    /// Where the embedded stores lie, a directory for each service. A fresh directory gets the sample.
     #[arg(long, value_name = "DIR", default_value = "./data")]
     pub data: PathBuf,
+
+    /// Keep everything in this FoundationDB cluster instead: fdb:CLUSTER_FILE, for every service that keeps data. No sample
+    /// is loaded. Needs a build with --features fdb.
+    #[arg(long, value_name = "fdb:CLUSTER_FILE", value_parser = cluster, conflicts_with = "data")]
+    pub store: Option<String>,
 
     /// Take the roles' binaries beside this one as they are, also under `cargo run`.
     #[arg(long)]
     pub no_build: bool,
 
-    /// What this binary does for itself.
+    /// Runs the stack when there is none.
     #[command(subcommand)]
     pub task: Option<Task>,
 }
 
-/// What the stack starts itself again for.
+/// What is done instead of running the stack.
 #[derive(Debug, Subcommand)]
 pub enum Task {
+    /// Fill a running stack with a made-up population, or with a file of your own.
+    Seed(crate::seed::options::Options),
     /// Becomes PROGRAM, which gets SIGTERM when the process PARENT ends.
     #[command(hide = true)]
     Tied {
@@ -73,6 +86,24 @@ pub enum Task {
     },
 }
 
+impl Options {
+    /// The file of `--store fdb:FILE?OPTIONS`.
+    #[must_use]
+    pub fn cluster_file(&self) -> Option<&Path> {
+        let place = self.store.as_deref()?.strip_prefix("fdb:")?;
+        Some(Path::new(place.split_once('?').map_or(place, |(file, _)| file)))
+    }
+}
+
+/// The roles read it; here only what is a mistake in any case is refused.
+fn cluster(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some(("fdb", file)) if !file.is_empty() && !file.starts_with('?') => Ok(text.to_owned()),
+        Some(("embedded", dir)) => Err(format!("the embedded stores lie where --data says: --data {dir}")),
+        _ => Err("write fdb:CLUSTER_FILE, e.g. fdb:/etc/foundationdb/fdb.cluster".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
@@ -84,6 +115,19 @@ mod tests {
         Options::command().debug_assert();
         let help = Options::command().render_help().to_string();
         assert!(help.contains("Examples:") && !help.contains("tied"), "{help}");
+    }
+
+    #[test]
+    fn store_is_a_cluster_and_other_text_is_refused_with_the_remedy() {
+        let parse = |store: &str| Options::try_parse_from(["stack", "--store", store]);
+        let options = parse("fdb:/etc/fdb.cluster?grv_cache=true").expect("parses");
+        assert_eq!(options.cluster_file().and_then(|file| file.to_str()), Some("/etc/fdb.cluster"));
+        for (text, remedy) in
+            [("embedded:/srv/d", "--data /srv/d"), ("fdb:", "fdb:CLUSTER_FILE"), ("x", "fdb:CLUSTER_FILE")]
+        {
+            let error = parse(text).expect_err("is refused").to_string();
+            assert!(error.contains(remedy), "{error}");
+        }
     }
 
     #[test]

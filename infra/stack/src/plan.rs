@@ -1,7 +1,7 @@
 //! The roles' command lines.
 //!
-//! Owns: who listens where, who dials whom. Invariant: every connection between the stack's own roles is a Unix
-//! socket in the runtime directory; only HTTP, the admin listener and the guests' listener take a TCP port.
+//! Owns: who listens where, who dials whom, which store is whose. Invariant: every connection between the stack's own
+//! roles is a Unix socket in the runtime directory; only HTTP, the admin listener and the guests' listener take a TCP port.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,47 +9,54 @@ use std::path::{Path, PathBuf};
 use crate::options::Options;
 use crate::supervise::Role;
 
-/// The roles, the front first: in this order they start, so that each finds the Unix sockets that it dials, and stop, so
-/// that what is under way gets its answer.
+/// The roles' packages and binaries, the front first: in this order they start, so that each finds the Unix sockets that it
+/// dials, and stop, so that what is under way gets its answer.
+pub const ROLES: [&str; 6] = ["terminator", "web", "profile", "feed", "chat", "events"];
+
+/// Those that keep data: the only ones with a store.
+pub const DATA_ROLES: [&str; 4] = ["profile", "feed", "chat", "events"];
+
+/// Routes on which a request waits for news, 30 s at most; a second more for the answer's way.
+const LONG_POLLS: [&str; 2] = ["GET /chats/{id}/updates", "GET /events/stream"];
+const LONG_POLL_DEADLINE: &str = "31s";
+
+/// Connections of all the terminator's workers, when the process may have as many files open: each may be a long poll. Some
+/// 20 KiB each: 640 MiB.
+const CONNECTIONS: u64 = 32_768;
+
+/// Open files of the terminator that are no client's connection: listeners, pipes, epoll, logs.
+const FILES_RESERVED: u64 = 512;
+
+/// What of this machine the plan depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Files that a process may have open.
+    pub open_files_max: u64,
+    /// Whether the environment has a variable: a role's own setting, which the stack's choice gives way to.
+    pub has_variable: fn(&str) -> bool,
+}
+
+/// The roles, in the order of [`ROLES`].
 #[must_use]
-pub fn roles(options: &Options, binaries: &Path, runtime: &Path) -> [Role; 3] {
-    let terminator_ipc = ipc(runtime, "terminator");
-    let web_ipc = ipc(runtime, "web");
-    let role = |name: &'static str, args: Vec<OsString>| Role {
-        name,
-        program: binaries.join(name),
-        args: args.into_iter().chain(shared(options)).collect(),
-    };
-    [
-        role(
-            "terminator",
-            vec![
-                "--http".into(),
-                options.http.to_string().into(),
-                "--admin".into(),
-                options.admin.to_string().into(),
-                "--bus-listen".into(),
-                format!("tcp://{}", options.guests).into(),
-                "--bus-listen".into(),
-                terminator_ipc.clone(),
-            ],
-        ),
-        role(
-            "web",
-            vec!["--bus-dial".into(), terminator_ipc.clone(), "--upstream-listen".into(), web_ipc.clone()],
-        ),
-        role(
-            "profile",
-            vec![
-                "--bus-dial".into(),
-                terminator_ipc,
-                "--bus-dial".into(),
-                web_ipc,
-                "--store".into(),
-                store(options),
-            ],
-        ),
-    ]
+pub fn roles(options: &Options, machine: Machine, binaries: &Path, runtime: &Path) -> [Role; 6] {
+    ROLES.map(|name| {
+        let mut args = match name {
+            "terminator" => terminator(options, machine, runtime),
+            _ => vec!["--bus-dial".into(), ipc(runtime, "terminator")],
+        };
+        if name == "web" {
+            args.extend(["--upstream-listen".into(), ipc(runtime, "web")]);
+        }
+        // No page of web's has events in it.
+        if DATA_ROLES.contains(&name) && name != "events" {
+            args.extend(["--bus-dial".into(), ipc(runtime, "web")]);
+        }
+        if DATA_ROLES.contains(&name) {
+            args.extend(["--store".into(), store(options, name)]);
+        }
+        args.extend(shared(options));
+        Role { name, program: binaries.join(name), args }
+    })
 }
 
 /// The Unix sockets of the roles that listen on one.
@@ -61,7 +68,7 @@ pub fn socket(runtime: &Path, role: &str) -> Option<PathBuf> {
 /// The arguments that fill the store of the profile service from `file`, before the service has its lock.
 #[must_use]
 pub fn load(options: &Options, file: &Path) -> Vec<OsString> {
-    vec!["--store".into(), store(options), "load".into(), file.into()]
+    vec!["--store".into(), store(options, "profile"), "load".into(), file.into()]
 }
 
 /// `ipc:///tmp/stack-x/web.ipc`.
@@ -72,9 +79,41 @@ pub fn ipc(runtime: &Path, role: &str) -> OsString {
     url
 }
 
-fn store(options: &Options) -> OsString {
+fn terminator(options: &Options, machine: Machine, runtime: &Path) -> Vec<OsString> {
+    let mut args = vec![
+        "--http".into(),
+        options.http.to_string().into(),
+        "--admin".into(),
+        options.admin.to_string().into(),
+        "--bus-listen".into(),
+        format!("tcp://{}", options.guests).into(),
+        "--bus-listen".into(),
+        ipc(runtime, "terminator"),
+    ];
+    if !(machine.has_variable)("TERMINATOR_ROUTE_DEADLINE") {
+        for route in LONG_POLLS {
+            args.extend(["--route-deadline".into(), format!("{route}={LONG_POLL_DEADLINE}").into()]);
+        }
+    }
+    // Per worker; the kernel does not share connections out evenly, so each may have all.
+    let connections = CONNECTIONS.min(machine.open_files_max.saturating_sub(FILES_RESERVED)).max(1);
+    // A connection has one request at a time: all of them may wait.
+    for flag in ["connection-limit", "in-flight-limit"] {
+        let variable = format!("TERMINATOR_{}", flag.to_uppercase().replace('-', "_"));
+        if !(machine.has_variable)(&variable) {
+            args.extend([format!("--{flag}").into(), connections.to_string().into()]);
+        }
+    }
+    args
+}
+
+/// A directory each, or one cluster: there a service's keys all begin with its name.
+fn store(options: &Options, role: &str) -> OsString {
+    if let Some(store) = &options.store {
+        return store.into();
+    }
     let mut store = OsString::from("embedded:");
-    store.push(options.data.join("profile"));
+    store.push(options.data.join(role));
     store
 }
 
@@ -95,12 +134,14 @@ mod tests {
 
     use clap::Parser;
 
-    use super::{load, roles};
+    use super::{Machine, load, roles};
     use crate::options::Options;
 
-    fn lines(args: &[&str]) -> Vec<String> {
+    const MACHINE: Machine = Machine { open_files_max: 1 << 20, has_variable: |_| false };
+
+    fn lines(args: &[&str], machine: Machine) -> Vec<String> {
         let options = Options::try_parse_from([&["stack"], args].concat()).expect("parses");
-        roles(&options, Path::new("/bin"), Path::new("/run/s"))
+        roles(&options, machine, Path::new("/bin"), Path::new("/run/s"))
             .iter()
             .map(|role| {
                 let args: Vec<_> = role.args.iter().map(|arg| arg.to_str().expect("is UTF-8")).collect();
@@ -110,22 +151,50 @@ mod tests {
     }
 
     #[test]
-    fn services_dial_over_unix_sockets() {
+    fn services_dial_over_unix_sockets_and_long_polls_have_time_and_room() {
+        let both = "--bus-dial ipc:///run/s/terminator.ipc --bus-dial ipc:///run/s/web.ipc";
         assert_eq!(
-            lines(&[]),
+            lines(&[], MACHINE),
             [
-                "/bin/terminator --http 127.0.0.1:8080 --admin 127.0.0.1:8081 --bus-listen tcp://127.0.0.1:5555 --bus-listen ipc:///run/s/terminator.ipc",
+                "/bin/terminator --http 127.0.0.1:8080 --admin 127.0.0.1:8081 --bus-listen tcp://127.0.0.1:5555 --bus-listen ipc:///run/s/terminator.ipc --route-deadline GET /chats/{id}/updates=31s --route-deadline GET /events/stream=31s --connection-limit 32768 --in-flight-limit 32768",
                 "/bin/web --bus-dial ipc:///run/s/terminator.ipc --upstream-listen ipc:///run/s/web.ipc",
-                "/bin/profile --bus-dial ipc:///run/s/terminator.ipc --bus-dial ipc:///run/s/web.ipc --store embedded:./data/profile",
+                &format!("/bin/profile {both} --store embedded:./data/profile"),
+                &format!("/bin/feed {both} --store embedded:./data/feed"),
+                &format!("/bin/chat {both} --store embedded:./data/chat"),
+                "/bin/events --bus-dial ipc:///run/s/terminator.ipc --store embedded:./data/events",
             ]
         );
     }
 
     #[test]
     fn shared_flags_reach_every_role() {
-        for line in lines(&["--workers", "2", "--statsd", "localhost:8125"]) {
+        for line in lines(&["--workers", "2", "--statsd", "localhost:8125"], MACHINE) {
             assert!(line.ends_with(" --workers 2 --statsd localhost:8125"), "{line}");
         }
+    }
+
+    #[test]
+    fn cluster_is_given_to_every_service_that_keeps_data() {
+        let lines = lines(&["--store", "fdb:/etc/fdb.cluster?grv_cache=true"], MACHINE);
+        for line in &lines[2..] {
+            assert!(line.ends_with(" --store fdb:/etc/fdb.cluster?grv_cache=true"), "{line}");
+        }
+        assert!(!lines[..2].iter().any(|line| line.contains("--store")), "{lines:?}");
+    }
+
+    #[test]
+    fn connections_stay_below_the_open_files_that_the_system_allows() {
+        let line = &lines(&[], Machine { open_files_max: 4096, ..MACHINE })[0];
+        assert!(line.ends_with(" --connection-limit 3584 --in-flight-limit 3584"), "{line}");
+    }
+
+    #[test]
+    fn settings_of_the_terminator_by_its_variables_are_not_overruled() {
+        let of = |has_variable: fn(&str) -> bool| lines(&[], Machine { has_variable, ..MACHINE })[0].clone();
+        let line = of(|name| name == "TERMINATOR_ROUTE_DEADLINE");
+        assert!(!line.contains("--route-deadline") && line.contains("--connection-limit"), "{line}");
+        let line = of(|name| name == "TERMINATOR_CONNECTION_LIMIT");
+        assert!(!line.contains("--connection-limit") && line.contains("--in-flight-limit 32768"), "{line}");
     }
 
     #[test]

@@ -4,20 +4,23 @@
 //! profile service takes its lock; roles stop front first. Does not own: one role's life (`supervise`).
 
 use std::fs::File;
+use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
 use crate::log::Log;
 use crate::options::Options;
+use crate::signals::Signals;
 use crate::supervise::{Order, Role, keep};
 use crate::tied::Launcher;
-use crate::{binaries, plan, probe, sample};
+use crate::{binaries, plan, ready, sample};
 
 /// A role drains for 10 s at most by default; then it is killed.
 const GRACE: Duration = Duration::from_secs(12);
@@ -25,10 +28,10 @@ const GRACE: Duration = Duration::from_secs(12);
 const LISTENING_WITHIN: Duration = Duration::from_secs(1);
 /// Between two looks for a socket.
 const LISTENING_EVERY: Duration = Duration::from_millis(2);
-/// Between two questions whether the stack is ready.
-const PROBE_EVERY: Duration = Duration::from_millis(50);
-/// After this it is said, once, what is still missing.
-const READY_WITHIN: Duration = Duration::from_secs(15);
+/// The deadline of ordinary routes: what the terminator still waits for after it are long polls.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+/// The roles that hold long polls; told to stop, they answer them.
+const HOLD_POLLS: [&str; 2] = ["chat", "events"];
 
 /// Runs the stack until SIGTERM or Ctrl-C.
 ///
@@ -57,7 +60,7 @@ struct Prepared {
     binaries: PathBuf,
     /// The Unix sockets' directory.
     runtime: tempfile::TempDir,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 async fn prepare(options: &Options, log: &Log) -> Result<Prepared, Error> {
@@ -66,9 +69,13 @@ async fn prepare(options: &Options, log: &Log) -> Result<Prepared, Error> {
     {
         check_port(flag, address)?;
     }
+    check_store(options)?;
     let binaries = binaries::ready(!options.no_build).await?;
-    let lock = lock(&options.data)?;
-    load_sample(options, &binaries, log).await?;
+    // A cluster is made to be shared, and what is in it is nobody's sample.
+    let lock = if options.store.is_none() { Some(lock(&options.data)?) } else { None };
+    if lock.is_some() {
+        load_sample(options, &binaries, log).await?;
+    }
     let runtime = tempfile::Builder::new().prefix("stack-").tempdir();
     let runtime = runtime.map_err(|source| Error::Directory { path: std::env::temp_dir(), source })?;
     Ok(Prepared { binaries, runtime, _lock: lock })
@@ -77,6 +84,15 @@ async fn prepare(options: &Options, log: &Log) -> Result<Prepared, Error> {
 /// A port in use is said here, by its flag, rather than in a role's log.
 fn check_port(flag: &'static str, address: SocketAddr) -> Result<(), Error> {
     TcpListener::bind(address).map(drop).map_err(|source| Error::Port { flag, address, source })
+}
+
+/// Binaries that were built elsewhere may know FoundationDB without this one; those say by themselves when they do not.
+fn check_store(options: &Options) -> Result<(), Error> {
+    let (Some(store), Some(path)) = (&options.store, options.cluster_file()) else { return Ok(()) };
+    if !binaries::HAS_FDB && !options.no_build && std::env::var_os("CARGO").is_some() {
+        return Err(Error::NoFdb { store: store.clone() });
+    }
+    File::open(path).map(drop).map_err(|source| Error::ClusterFile { path: path.to_owned(), source })
 }
 
 fn lock(data: &Path) -> Result<File, Error> {
@@ -117,7 +133,11 @@ async fn serve(
     prepared: &Prepared,
     signals: &mut Signals,
 ) -> Result<(), Error> {
-    let roles = plan::roles(options, &prepared.binaries, prepared.runtime.path());
+    let machine = plan::Machine {
+        open_files_max: raise_open_files(),
+        has_variable: |name| std::env::var_os(name).is_some(),
+    };
+    let roles = plan::roles(options, machine, &prepared.binaries, prepared.runtime.path());
     let mut running = Vec::new();
     for role in roles {
         let socket = plan::socket(prepared.runtime.path(), role.name);
@@ -125,8 +145,8 @@ async fn serve(
         wait_for(socket).await;
     }
     let greet = async {
-        wait_until_ready(options, log).await;
-        greet(options, prepared.runtime.path(), log);
+        ready::wait(options, log).await;
+        ready::greet(options, prepared.runtime.path(), log);
         std::future::pending::<()>().await;
     };
     let result = tokio::select! {
@@ -134,7 +154,7 @@ async fn serve(
         failure = first_failure(&mut running) => failure,
         () = greet => Ok(()),
     };
-    log.line("stack", "stops: terminator, web, profile");
+    log.line("stack", &format!("stops: {}", plan::ROLES.join(", ")));
     tokio::select! {
         () = stop(&mut running, Order::Stop) => {}
         () = signals.next() => stop(&mut running, Order::Kill).await,
@@ -143,8 +163,17 @@ async fn serve(
     result
 }
 
+/// Files that a role may have open: as many as the system lets this process ask for, since each connection is one.
+fn raise_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    // Refused, the limit stays what it was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// A role's task and the way to tell it something.
 struct Running {
+    name: &'static str,
     orders: watch::Sender<Order>,
     task: JoinHandle<Result<(), Error>>,
     ended: bool,
@@ -153,11 +182,24 @@ struct Running {
 impl Running {
     fn start(role: Role, log: &Log) -> Self {
         let (orders, receiver) = watch::channel(Order::Run);
-        let log = log.clone();
+        let (name, log) = (role.name, log.clone());
         let task = tokio::task::spawn_local(async move {
             keep(&role, &Launcher::this_process(), &log, receiver, GRACE).await
         });
-        Self { orders, task, ended: false }
+        Self { name, orders, task, ended: false }
+    }
+
+    fn tell(&self, order: Order) {
+        self.orders.send_replace(order);
+    }
+
+    /// Why a role failed while it was stopped changes nothing any more; it is in the log.
+    ///
+    /// **Cancel safety**: may be dropped and called again, also after the end.
+    async fn ended(&mut self) {
+        if !self.ended {
+            let _ = self.end().await;
+        }
     }
 
     async fn end(&mut self) -> Result<(), Error> {
@@ -169,25 +211,32 @@ impl Running {
 
 /// The first role that gives up; roles end otherwise only when told to.
 async fn first_failure(running: &mut [Running]) -> Result<(), Error> {
-    let [terminator, web, profile] = running else { unreachable!("there are three roles") };
-    tokio::select! {
-        result = terminator.end() => result,
-        result = web.end() => result,
-        result = profile.end() => result,
-    }
+    let mut ends: Vec<_> = running.iter_mut().map(|role| Box::pin(role.end())).collect();
+    poll_fn(|context| {
+        let ended = ends.iter_mut().map(|end| end.as_mut().poll(context)).find(Poll::is_ready);
+        ended.unwrap_or(Poll::Pending)
+    })
+    .await
 }
 
-/// Tells the roles `order`, the front first, each after the one before it has ended.
+/// Tells the roles `order`: the front first, each after the one before it has ended, so that what is under way gets its
+/// answer; at last those that keep data, together. A long poll is under way until those who hold it are told, so they are
+/// told when nothing else can be under way at the front any more.
 async fn stop(running: &mut [Running], order: Order) {
     if order == Order::Kill {
-        for role in running.iter() {
-            role.orders.send_replace(order);
-        }
+        running.iter().for_each(|role| role.tell(order));
     }
-    for role in running.iter_mut().filter(|role| !role.ended) {
-        role.orders.send_replace(order);
-        // Why a role failed while it was stopped changes nothing any more; it is in the log.
-        let _ = role.end().await;
+    let [front, web, data @ ..] = running else { unreachable!("there are six roles") };
+    front.tell(order);
+    if tokio::time::timeout(ANSWERED_WITHIN, front.ended()).await.is_err() {
+        data.iter().filter(|role| HOLD_POLLS.contains(&role.name)).for_each(|role| role.tell(order));
+        front.ended().await;
+    }
+    web.tell(order);
+    web.ended().await;
+    data.iter().for_each(|role| role.tell(order));
+    for role in data {
+        role.ended().await;
     }
 }
 
@@ -198,71 +247,6 @@ async fn wait_for(socket: Option<PathBuf>) {
     let start = Instant::now();
     while !socket.exists() && start.elapsed() < LISTENING_WITHIN {
         tokio::time::sleep(LISTENING_EVERY).await;
-    }
-}
-
-async fn wait_until_ready(options: &Options, log: &Log) {
-    let start = Instant::now();
-    let mut said = false;
-    while let Err(missing) = ready(options).await {
-        if !said && start.elapsed() > READY_WITHIN {
-            log.line(
-                "stack",
-                &format!("not ready after {}: {missing}", humantime::format_duration(READY_WITHIN)),
-            );
-            said = true;
-        }
-        tokio::time::sleep(PROBE_EVERY).await;
-    }
-}
-
-/// The terminator is ready, and both services answer through it, one through the other. Somebody may have deleted member 1
-/// since the sample was loaded: that web says so is an answer too.
-async fn ready(options: &Options) -> Result<(), String> {
-    const ASKED: [(&str, &[u16]); 3] =
-        [("/profiles?limit=1", &[200]), ("/", &[200]), ("/members/1", &[200, 404])];
-    let admin = std::iter::once((options.admin, "/ready", [200].as_slice()));
-    for (address, path, right) in admin.chain(ASKED.map(|(path, right)| (options.http, path, right))) {
-        match probe::status(address, path).await {
-            Ok(status) if right.contains(&status) => {}
-            Ok(status) => return Err(format!("GET http://{address}{path} answers {status}")),
-            Err(reason) => return Err(format!("GET http://{address}{path}: {reason}")),
-        }
-    }
-    Ok(())
-}
-
-fn greet(options: &Options, runtime: &Path, log: &Log) {
-    let (http, admin) = (probe::reachable(options.http), probe::reachable(options.admin));
-    let ipc = plan::ipc(runtime, "terminator");
-    for line in [
-        "ready".to_owned(),
-        format!("  curl -i http://{http}/members/1"),
-        format!("  curl -i -H 'Accept: text/html' http://{http}/members/1"),
-        format!("  curl -s http://{admin}/stats   (also /live /ready /routes /peers)"),
-        format!("guests' services dial tcp://{} or {}", options.guests, ipc.display()),
-        "Ctrl-C stops everything".to_owned(),
-    ] {
-        log.line("stack", &line);
-    }
-}
-
-/// SIGTERM and Ctrl-C.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Members of the sample.
 pub const MEMBERS: u32 = 1000;
@@ -72,20 +72,24 @@ fn file(data: &Path) -> PathBuf {
 fn write(writer: &mut impl Write) -> std::io::Result<()> {
     let mut rng = fastrand::Rng::with_seed(SEED);
     for id in 1..=MEMBERS {
-        let given = GIVEN[rng.usize(..GIVEN.len())];
-        let family = FAMILY[rng.usize(..FAMILY.len())];
-        let document = json!({
-            "id": id.to_string(),
-            "name": format!("{given} {family}"),
-            "email": format!("{}.{}.{id}@example.org", given.to_lowercase(), family.to_lowercase()),
-            "city": CITIES[rng.usize(..CITIES.len())],
-            "born": rng.u32(1950..2008),
-            "joined": format!("20{:02}-{:02}-{:02}", rng.u32(10..26), rng.u32(1..13), rng.u32(1..29)),
-            "newsletter": rng.bool(),
-        });
-        writeln!(writer, "{document}")?;
+        writeln!(writer, "{}", member(&mut rng, &id.to_string()))?;
     }
     Ok(())
+}
+
+/// A member's document.
+pub(crate) fn member(rng: &mut fastrand::Rng, id: &str) -> Value {
+    let given = GIVEN[rng.usize(..GIVEN.len())];
+    let family = FAMILY[rng.usize(..FAMILY.len())];
+    json!({
+        "id": id,
+        "name": format!("{given} {family}"),
+        "email": format!("{}.{}.{id}@example.org", given.to_lowercase(), family.to_lowercase()),
+        "city": CITIES[rng.usize(..CITIES.len())],
+        "born": rng.u32(1950..2008),
+        "joined": format!("20{:02}-{:02}-{:02}", rng.u32(10..26), rng.u32(1..13), rng.u32(1..29)),
+        "newsletter": rng.bool(),
+    })
 }
 
 #[cfg(test)]

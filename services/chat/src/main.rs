@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use chat::{Args, Conversations, serve};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use store::Store;
+use store::{OpenError, Store};
 
 /// A third of the allocator's share of a request less than with the C library's (docs/adr/0008).
 #[global_allocator]
@@ -23,6 +23,9 @@ fn main() -> ExitCode {
         Ok(store) => {
             let conversations = Conversations::new(store);
             service_host::run(args, move |context| serve(context, conversations.clone()))
+        }
+        Err(error @ OpenError::FeatureMissing { .. }) => {
+            Args::command().error(ErrorKind::InvalidValue, error).exit()
         }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "chat: {:#}", anyhow::Error::from(error));

@@ -20,6 +20,8 @@ Every flag is also a key of the file that --config names, and an environment var
 /// Serves an event store: POST and GET /events, GET /events/stream, GET and PUT /projections/{name}.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "events", version, after_help = EXAMPLES)]
+// A poll that waits counts as a request in hand, as in chat: thousands of them shall fit beside the appends.
+#[command(mut_arg("limit", |limit| limit.default_value("65536")))]
 pub struct Args {
     /// What every service has.
     #[command(flatten)]
@@ -33,5 +35,16 @@ pub struct Args {
 impl Settings for Args {
     fn options(&self) -> &Options {
         &self.host
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polls_that_wait_fit_into_the_default_limit() {
+        assert_eq!(Args::parse_from(["events"]).host.limit, 65_536);
+        assert_eq!(Args::parse_from(["events", "--limit", "9"]).host.limit, 9);
     }
 }

@@ -4,7 +4,7 @@ use std::{io::Write, process::ExitCode, rc::Rc};
 
 use clap::{CommandFactory, error::ErrorKind};
 use events::{Args, EventStore, Projections, Tail, routes};
-use store::Store;
+use store::{OpenError, Store};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A third of the allocator's share of a request less than with the C library's (docs/adr/0008).
@@ -25,6 +25,9 @@ fn main() -> ExitCode {
             tokio::task::spawn_local(close_at_the_end(Rc::clone(&tail)));
             Ok(routes(events, Projections::new(store.clone()), tail, context.bus().clone()))
         }),
+        Err(error @ OpenError::FeatureMissing { .. }) => {
+            Args::command().error(ErrorKind::InvalidValue, error).exit()
+        }
         Err(error) => {
             let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
             let _ = writeln!(std::io::stderr(), "events: {error}{}", source.unwrap_or_default());

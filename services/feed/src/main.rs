@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use feed::{Args, Feeds, routes};
-use store::Store;
+use store::{OpenError, Store};
 
 /// A third of the allocator's share of a request less than with the C library's (docs/adr/0008).
 #[global_allocator]
@@ -23,6 +23,9 @@ fn main() -> ExitCode {
         Ok(store) => {
             let feeds = Feeds::new(store, args.fan_out_limit);
             service_host::run(args, move |_| Ok(routes(feeds.clone())))
+        }
+        Err(error @ OpenError::FeatureMissing { .. }) => {
+            Args::command().error(ErrorKind::InvalidValue, error).exit()
         }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "feed: {:#}", Causes(&error));

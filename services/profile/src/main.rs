@@ -7,7 +7,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 use profile::{Args, Command, Documents, load, routes};
 use service_host::Settings;
-use store::Store;
+use store::{OpenError, Store};
 
 /// A third of the allocator's share of a request less than with the C library's (docs/adr/0008).
 #[global_allocator]
@@ -30,6 +30,9 @@ fn main() -> ExitCode {
             service_host::require_bus::<Args>(&args);
             match Store::open(&address) {
                 Ok(store) => service_host::run(args, move |_| Ok(routes(Documents::new(store.clone())))),
+                Err(error @ OpenError::FeatureMissing { .. }) => {
+                    Args::command().error(ErrorKind::InvalidValue, error).exit()
+                }
                 Err(error) => exit(Err(error.into())),
             }
         }

@@ -21,10 +21,13 @@ mod until;
 mod wire;
 
 mod cats;
+#[cfg(not(feature = "fdb"))]
+mod cluster;
 mod faults;
 mod garbage;
 mod guests;
 mod members;
+mod services;
 mod shares;
 mod statsd;
 mod whole;

@@ -10,14 +10,14 @@ use crate::process::{Process, role};
 use crate::until::until;
 
 /// A running stack on ports of its own.
-struct Stack {
-    process: Process,
-    http: SocketAddr,
-    admin: SocketAddr,
+pub(crate) struct Stack {
+    pub(crate) process: Process,
+    pub(crate) http: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 impl Stack {
-    fn start(data: &Path) -> Self {
+    pub(crate) fn start(data: &Path) -> Self {
         // Bound together, so that all differ; free again when the stack binds them.
         let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [http, admin, guests] = listeners.map(|listener| listener.local_addr().unwrap());
@@ -47,12 +47,12 @@ impl Stack {
         .collect()
     }
 
-    fn child(&self, name: &str) -> Option<u32> {
+    pub(crate) fn child(&self, name: &str) -> Option<u32> {
         self.children().into_iter().find(|(known, _)| known == name).map(|(_, pid)| pid)
     }
 }
 
-fn signal(pid: u32, signal: Signal) {
+pub(crate) fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
 }
 
@@ -84,7 +84,7 @@ fn the_stack_serves_brings_back_what_dies_and_leaves_nothing_behind() {
     assert_eq!(stack.child("terminator"), terminator, "nobody touched the terminator");
 
     let children = stack.children();
-    assert_eq!(children.len(), 3, "{children:?}");
+    assert_eq!(children.len(), 6, "{children:?}");
     stack.process.signal(Signal::INT);
     let status = stack.process.wait();
     assert_eq!(status.code(), Some(0), "{:?}", stack.process.lines());
@@ -99,7 +99,7 @@ fn children_do_not_outlive_a_stack_that_was_killed() {
     let data = tempfile::tempdir().unwrap();
     let mut stack = Stack::start(data.path());
     let children = stack.children();
-    assert_eq!(children.len(), 3, "{children:?}");
+    assert_eq!(children.len(), 6, "{children:?}");
     stack.process.kill();
     for (name, pid) in children {
         until(&format!("{name} ends"), || {

@@ -1,0 +1,86 @@
+//! When the stack is ready, and what is said then.
+//!
+//! Owns: the questions that tell, and the banner. Does not own: how one question is asked (`probe`).
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::log::Log;
+use crate::options::Options;
+use crate::{plan, probe};
+
+/// Between two questions whether the stack is ready.
+const PROBE_EVERY: Duration = Duration::from_millis(50);
+/// After this it is said, once, what is still missing.
+const READY_WITHIN: Duration = Duration::from_secs(15);
+
+/// Waits until every service answers; says once what is missing when that takes long.
+pub async fn wait(options: &Options, log: &Log) {
+    let start = Instant::now();
+    let mut said = false;
+    while let Err(missing) = ready(options).await {
+        if !said && start.elapsed() > READY_WITHIN {
+            log.line(
+                "stack",
+                &format!("not ready after {}: {missing}", humantime::format_duration(READY_WITHIN)),
+            );
+            said = true;
+        }
+        tokio::time::sleep(PROBE_EVERY).await;
+    }
+}
+
+/// The terminator is ready, and all services answer through it, some through another. Somebody may have deleted member 1
+/// since the sample was loaded: that web says so is an answer too.
+async fn ready(options: &Options) -> Result<(), String> {
+    const ASKED: [(&str, &[u16]); 8] = [
+        ("/profiles?limit=1", &[200]),
+        ("/feeds/1?limit=1", &[200]),
+        ("/chats/1/messages?limit=1", &[200]),
+        ("/events?limit=1", &[200]),
+        ("/", &[200]),
+        ("/members/1", &[200, 404]),
+        ("/members/1/feed", &[200]),
+        ("/conversations/1", &[200]),
+    ];
+    let admin = std::iter::once((options.admin, "/ready", [200].as_slice()));
+    for (address, path, right) in admin.chain(ASKED.map(|(path, right)| (options.http, path, right))) {
+        match probe::status(address, path).await {
+            Ok(status) if right.contains(&status) => {}
+            Ok(status) => return Err(format!("GET http://{address}{path} answers {status}")),
+            Err(reason) => return Err(format!("GET http://{address}{path}: {reason}")),
+        }
+    }
+    Ok(())
+}
+
+/// Says where everything is, by commands that work as they stand.
+pub fn greet(options: &Options, runtime: &Path, log: &Log) {
+    let (http, admin) = (probe::reachable(options.http), probe::reachable(options.admin));
+    let ipc = plan::ipc(runtime, "terminator");
+    let json = "-H content-type:application/json";
+    let sample = match &options.store {
+        None => format!("  curl -i http://{http}/members/1"),
+        Some(store) => format!(
+            "  no sample in {store}; member 1:  curl -X PUT {json} http://{http}/profiles/1 -d '{{\"name\":\"Ada\"}}'"
+        ),
+    };
+    for line in [
+        "ready".to_owned(),
+        sample,
+        format!("  curl -i -H 'Accept: text/html' http://{http}/members/1"),
+        format!("  curl -i {json} http://{http}/feeds/1 -d '{{\"id\":\"hello\",\"text\":\"Hello\"}}'"),
+        format!(
+            "  curl -i {json} http://{http}/chats/7/messages -d '{{\"id\":\"1\",\"author\":\"1\",\"text\":\"Hi\"}}'"
+        ),
+        format!("  curl -i http://{http}/chats/7/updates   (waits for news behind ?after=)"),
+        format!(
+            "  curl -i {json} http://{http}/events -d '{{\"events\":[{{\"id\":\"1\",\"type\":\"Opened\",\"tags\":[\"account:7\"]}}]}}'"
+        ),
+        format!("  curl -s http://{admin}/stats   (also /live /ready /routes /peers)"),
+        format!("guests' services dial tcp://{} or {}", options.guests, ipc.display()),
+        "Ctrl-C stops everything".to_owned(),
+    ] {
+        log.line("stack", &line);
+    }
+}

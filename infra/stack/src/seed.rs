@@ -1,0 +1,107 @@
+//! `stack seed`: fills a stack with a made-up population, or with a file's lines, over HTTP.
+//!
+//! Owns: the order of a seed: what is sent, from where on, how it ends. Does not own: the services, which it reaches as any
+//! client does. Invariant: stopped at any moment, the same command goes on with the first request that has no answer.
+
+pub mod checkpoint;
+pub mod error;
+pub mod front;
+pub mod lines;
+pub mod options;
+pub mod population;
+pub mod request;
+pub mod sending;
+pub mod shown;
+pub mod source;
+pub mod target;
+pub mod template;
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use self::checkpoint::Checkpoint;
+use self::error::Error;
+use self::options::Options;
+use self::sending::{End, Sending};
+use self::shown::{Shown, say};
+use self::source::{Place, Source};
+use crate::signals::Signals;
+
+/// Seeds as the command line says.
+///
+/// # Errors
+/// What ended it before its end.
+pub fn run(options: &Options) -> Result<End, Error> {
+    let source = Source::new(options)?;
+    match &options.output {
+        Some(path) => write(options, &source, path),
+        None => {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+            let end = runtime.block_on(send(options, &source));
+            // A thread that resolves a name is not waited for.
+            runtime.shutdown_background();
+            end
+        }
+    }
+}
+
+async fn send(options: &Options, source: &Source) -> Result<End, Error> {
+    let mut signals = Signals::new()?;
+    let target = options.target.to_string();
+    let unreachable = |source| Error::Unreachable { target: target.clone(), source };
+    options.target.check().await.map_err(unreachable)?;
+    let checkpoint = match source {
+        Source::Stdin(_) => None,
+        _ => Some(Checkpoint::new(options.checkpoint.as_deref(), source, &target)?),
+    };
+    let mut begin = (Place::default(), 0);
+    if let Some(checkpoint) = checkpoint.as_ref().filter(|_| !options.from_start)
+        && let Some(found) = checkpoint.read()?
+    {
+        begin = (found.place, found.bad);
+        say(&format!("goes on behind {} ({})", source.at(found.place), checkpoint.path().display()));
+    }
+    let shown = Shown::new(source, begin.0);
+    let end = Sending::new(options, source, checkpoint.as_ref(), &shown, begin).run(&mut signals).await;
+    shown.finish();
+    match &end {
+        Ok(End::Complete { bad }) => {
+            say(&format!("all is in: {}; {bad} bad lines passed over", shown.summary()))
+        }
+        Ok(End::Stopped) => {
+            say(&format!("stopped: {}{}", shown.summary(), how_to_go_on(checkpoint.as_ref())))
+        }
+        Err(_) => say(&format!("failed: {}{}", shown.summary(), how_to_go_on(checkpoint.as_ref()))),
+    }
+    end
+}
+
+fn how_to_go_on(checkpoint: Option<&Checkpoint>) -> String {
+    let checkpoint = checkpoint.map(|checkpoint| checkpoint.path().display());
+    checkpoint.map_or_else(String::new, |path| format!("; the same command goes on from there ({path})"))
+}
+
+/// Writes the requests instead of sending them.
+fn write(options: &Options, source: &Source, path: &Path) -> Result<End, Error> {
+    let failed = |source| Error::File { path: path.to_owned(), source };
+    let mut writer: Box<dyn Write> = match path.as_os_str() == "-" {
+        true => Box::new(BufWriter::new(io::stdout().lock())),
+        false => Box::new(BufWriter::new(File::create(path).map_err(failed)?)),
+    };
+    let mut bad = 0;
+    for item in source.items(Place::default())? {
+        let item = item?;
+        match item.request {
+            Ok(request) => request.write(&mut writer).map_err(failed)?,
+            Err(reason) if options.skip_bad => {
+                bad += 1;
+                say(&format!("{}: {reason}", source.at(item.place)));
+            }
+            Err(reason) => return Err(Error::Bad { at: source.at(item.place), reason }),
+        }
+    }
+    writer.flush().map_err(failed)?;
+    Ok(End::Complete { bad })
+}

@@ -1,0 +1,253 @@
+//! The sending: from one sequence to many connections and back to one place.
+//!
+//! Owns: which connection takes a request, and when. Does not own: one request's life (`target`). Invariant: requests of one
+//! subject go over one connection in their order; a request that waits is sent when none is under way; stopped by a signal, nothing
+//! further is sent and the front tells what was done.
+
+use std::cell::Cell;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::checkpoint::Checkpoint;
+use super::error::Error;
+use super::front::{Answer, Front};
+use super::options::Options;
+use super::request::Request;
+use super::shown::Shown;
+use super::source::{Item, Place, Source};
+use super::target::{Connection, Outcome};
+use crate::signals::Signals;
+
+/// Requests that wait for one connection.
+const LANE_MAX: usize = 16;
+/// Between two checkpoints; what was sent since is sent again after a kill.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// For the answers that are under way when it stops.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// Bad lines that are told one by one; further ones are counted.
+const TOLD_MAX: u64 = 100;
+
+/// How it ended, other than by an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All is in, but for so many lines.
+    Complete {
+        /// Lines passed over, those of earlier runs too.
+        bad: u64,
+    },
+    /// A signal.
+    Stopped,
+}
+
+/// A request under way: its number at the front.
+type Sent = (u64, Place, Request);
+
+/// A seed under way.
+pub struct Sending<'a> {
+    options: &'a Options,
+    source: &'a Source,
+    /// `None` for what cannot be entered again.
+    checkpoint: Option<&'a Checkpoint>,
+    shown: &'a Shown,
+    front: Front,
+    /// Bad lines of this run.
+    told: u64,
+    lanes: Vec<mpsc::Sender<Sent>>,
+    answers: mpsc::Receiver<(u64, Place, Outcome)>,
+    /// The connection of the next request, when they are spread as they come.
+    turn: usize,
+    /// The lanes send nothing further.
+    stopping: Rc<Cell<bool>>,
+    failure: Option<Error>,
+}
+
+impl<'a> Sending<'a> {
+    /// Begins behind `place`; on a `LocalSet` or a local runtime.
+    pub fn new(
+        options: &'a Options,
+        source: &'a Source,
+        checkpoint: Option<&'a Checkpoint>,
+        shown: &'a Shown,
+        (place, bad): (Place, u64),
+    ) -> Self {
+        let count = usize::from(options.connections);
+        let (answered, answers) = mpsc::channel(count);
+        let (retries, stopping) = (shown.retries(), Rc::<Cell<bool>>::default());
+        let lane = || lane(options, answered.clone(), Rc::clone(&retries), Rc::clone(&stopping));
+        let (front, lanes) = (Front::new(place, bad), std::iter::repeat_with(lane).take(count).collect());
+        Self {
+            options,
+            source,
+            checkpoint,
+            shown,
+            front,
+            told: 0,
+            lanes,
+            answers,
+            turn: 0,
+            stopping,
+            failure: None,
+        }
+    }
+
+    /// Sends everything.
+    ///
+    /// # Errors
+    /// The first thing that was bad, or that nobody took. Either way what is done is in the checkpoint.
+    pub async fn run(mut self, signals: &mut Signals) -> Result<End, Error> {
+        let (mut items, thread) = self.source.ahead(self.front.place())?;
+        let mut ticks = interval(CHECKPOINT_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut next, mut exhausted, mut stopped) = (None::<Item>, false, false);
+        while self.failure.is_none() && !stopped && !(exhausted && next.is_none() && self.front.open() == 0) {
+            let lane = next.as_ref().filter(|item| self.may_begin(item)).map(|item| self.lane(item));
+            tokio::select! {
+                Some((number, place, outcome)) = self.answers.recv() => self.answered(number, place, outcome),
+                permit = reserve(lane), if lane.is_some() => {
+                    if let (Some(permit), Some(Item { place, request: Ok(request) })) = (permit, next.take()) {
+                        self.turn += 1;
+                        permit.send((self.front.begin(place), place, request));
+                    }
+                }
+                item = items.recv(), if next.is_none() && !exhausted => match item.transpose() {
+                    Ok(Some(Item { place, request: Err(reason) })) => {
+                        let number = self.front.begin(place);
+                        self.answered(number, place, Outcome::Refused(reason));
+                    }
+                    Ok(item) => next = item,
+                    Err(source) => self.fail(Error::System(source)),
+                },
+                _ = ticks.tick() => self.tick()?,
+                () = signals.next() => stopped = true,
+            }
+            exhausted |= items.is_closed() && items.is_empty();
+        }
+        drop(items);
+        if exhausted && let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+        // Before a bad line all is sent: what is mended next is that line.
+        let is_bad = matches!(self.failure, Some(Error::Bad { .. }));
+        self.stopping.set(stopped || self.failure.is_some() && !is_bad);
+        self.settle(signals).await;
+        self.end(stopped)
+    }
+
+    /// Waits for the answers that are under way, not for long.
+    async fn settle(&mut self, signals: &mut Signals) {
+        // A lane that waits for requests ends by this.
+        self.lanes.clear();
+        let rest = async {
+            // Ends when every lane has.
+            while let Some((number, place, outcome)) = self.answers.recv().await {
+                self.answered(number, place, outcome);
+            }
+        };
+        tokio::select! {
+            _ = timeout(ANSWERS_WITHIN, rest) => {}
+            () = signals.next() => {}
+        }
+    }
+
+    fn end(mut self, stopped: bool) -> Result<End, Error> {
+        let complete = self.failure.is_none() && !stopped;
+        if let Some(checkpoint) = self.checkpoint {
+            if complete {
+                checkpoint.remove()?
+            } else {
+                checkpoint.write(self.front.place(), self.front.bad())?
+            }
+        }
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None if stopped => Ok(End::Stopped),
+            None => Ok(End::Complete { bad: self.front.bad() }),
+        }
+    }
+
+    fn may_begin(&self, item: &Item) -> bool {
+        let waits = item.request.as_ref().is_ok_and(|request| request.wait);
+        self.front.has_room() && !(waits && self.front.open() > 0)
+    }
+
+    fn lane(&self, item: &Item) -> mpsc::Sender<Sent> {
+        let place = match &item.request {
+            Ok(request) if !self.options.unordered => {
+                let mut hasher = DefaultHasher::new();
+                request.subject().hash(&mut hasher);
+                usize::try_from(hasher.finish() % self.lanes.len() as u64).expect("is below a length")
+            }
+            _ => self.turn % self.lanes.len(),
+        };
+        self.lanes[place].clone()
+    }
+
+    fn answered(&mut self, number: u64, place: Place, outcome: Outcome) {
+        let at = || self.source.at(place);
+        let answer = match outcome {
+            Outcome::Taken => {
+                self.shown.taken();
+                Answer::Taken
+            }
+            Outcome::Refused(reason) if self.options.skip_bad => {
+                self.told += 1;
+                if self.told <= TOLD_MAX {
+                    self.shown.line(&format!("{}: {reason}", at()));
+                }
+                if self.told == TOLD_MAX {
+                    self.shown.line("further bad lines are only counted");
+                }
+                Answer::Bad
+            }
+            Outcome::Refused(reason) => return self.fail(Error::Bad { at: at(), reason }),
+            Outcome::GaveUp(reason) => {
+                return self.fail(Error::GaveUp { at: at(), reason, patience: self.options.patience });
+            }
+        };
+        self.front.done(number, answer);
+        self.shown.reached(self.front.place());
+    }
+
+    /// The first failure is the one to mend; it stays under way, so that the front stays before it.
+    fn fail(&mut self, failure: Error) {
+        self.failure.get_or_insert(failure);
+    }
+
+    fn tick(&mut self) -> Result<(), Error> {
+        self.shown.tick();
+        if let Some(checkpoint) = self.checkpoint {
+            let unwritable = |source| Error::File { path: checkpoint.path().to_owned(), source };
+            checkpoint.write(self.front.place(), self.front.bad()).map_err(unwritable)?;
+        }
+        Ok(())
+    }
+}
+
+/// A connection and what waits for it.
+fn lane(
+    options: &Options,
+    answered: mpsc::Sender<(u64, Place, Outcome)>,
+    retries: Rc<Cell<u64>>,
+    stopping: Rc<Cell<bool>>,
+) -> mpsc::Sender<Sent> {
+    let (sender, mut waiting) = mpsc::channel::<Sent>(LANE_MAX);
+    let mut connection = Connection::new(options.target.clone(), options.patience);
+    tokio::task::spawn_local(async move {
+        while let Some((number, place, request)) = waiting.recv().await.filter(|_| !stopping.get()) {
+            let outcome = connection.send(&request, || retries.set(retries.get() + 1)).await;
+            if answered.send((number, place, outcome)).await.is_err() {
+                return;
+            }
+        }
+    });
+    sender
+}
+
+/// A place in the lane; `None` when there is no lane.
+async fn reserve(lane: Option<mpsc::Sender<Sent>>) -> Option<mpsc::OwnedPermit<Sent>> {
+    lane?.reserve_owned().await.ok()
+}

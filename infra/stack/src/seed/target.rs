@@ -1,0 +1,213 @@
+//! One connection to the target, kept alive, and one request on it until it is answered.
+//!
+//! Owns: what an answer means, and trying again. Invariant: a connection has one request at a time; an answer is bounded in
+//! time and bytes.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::{HeaderMap, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::request::Request;
+use crate::backoff::Backoff;
+
+/// Longer than any route of the stack takes.
+const ANSWER_WITHIN: Duration = Duration::from_secs(35);
+/// No system takes longer to say that it does not answer.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// More of an answer than anything that is posted gives back.
+const ANSWER_BYTES_MAX: usize = 2 << 20;
+/// Of a refusal that is no problem+json.
+const REASON_CHARS_MAX: usize = 200;
+
+/// `http://HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    host: String,
+    port: u16,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// 2xx.
+    Taken,
+    /// It will never be taken as it is: why.
+    Refused(String),
+    /// Nobody could take it for as long as the patience lasted: the last reason.
+    GaveUp(String),
+}
+
+/// Why an attempt has to be made again.
+struct Again {
+    reason: String,
+    /// What the answer asked to wait.
+    after: Duration,
+}
+
+/// A connection, made when it is needed.
+pub struct Connection {
+    target: Target,
+    patience: Duration,
+    sender: Option<SendRequest<Full<Bytes>>>,
+    rng: fastrand::Rng,
+}
+
+impl Target {
+    /// # Errors
+    /// Nobody listens there.
+    pub async fn check(&self) -> io::Result<()> {
+        timeout(CONNECT_WITHIN, self.connect()).await?.map(drop)
+    }
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect((self.host.trim_matches(['[', ']']), self.port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no http://HOST:PORT");
+        let uri: Uri = text.parse().map_err(|_| wrong())?;
+        let bare = uri.path_and_query().is_none_or(|path| path == "/");
+        match (uri.scheme_str(), uri.host()) {
+            (Some("http"), Some(host)) if bare => {
+                Ok(Self { host: host.to_owned(), port: uri.port_u16().unwrap_or(80) })
+            }
+            (Some("https"), _) => {
+                Err("https is not spoken here; give http://HOST:PORT, behind the proxy".to_owned())
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}:{}", self.host, self.port)
+    }
+}
+
+impl Connection {
+    /// None yet.
+    #[must_use]
+    pub fn new(target: Target, patience: Duration) -> Self {
+        Self { target, patience, sender: None, rng: fastrand::Rng::new() }
+    }
+
+    /// Sends `request` until it is taken or refused; calls `again` before each further attempt.
+    pub async fn send(&mut self, request: &Request, again: impl Fn()) -> Outcome {
+        let (started, mut backoff) = (Instant::now(), Backoff::default());
+        loop {
+            let failed = match timeout(ANSWER_WITHIN, self.attempt(request)).await {
+                Ok(Ok(outcome)) => return outcome,
+                Ok(Err(failed)) => failed,
+                Err(_) => Again { reason: "no answer".to_owned(), after: Duration::ZERO },
+            };
+            let pause = backoff.after(Duration::ZERO, &mut self.rng).max(failed.after);
+            if started.elapsed() + pause > self.patience {
+                return Outcome::GaveUp(failed.reason);
+            }
+            again();
+            sleep(pause).await;
+        }
+    }
+
+    /// Invariant: a connection whose answer was not read to its end is not used again.
+    async fn attempt(&mut self, request: &Request) -> Result<Outcome, Again> {
+        let again = |error: &dyn fmt::Display| Again { reason: error.to_string(), after: Duration::ZERO };
+        let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
+            Some(sender) => sender,
+            None => self.open().await.map_err(|error| again(&error))?,
+        };
+        sender.ready().await.map_err(|error| again(&error))?;
+        let message = http::Request::builder()
+            .method(&request.method)
+            .uri(request.path.as_str())
+            .header(HOST, format!("{}:{}", self.target.host, self.target.port))
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(request.body.clone()))
+            .expect("method and path were checked");
+        let answer = sender.send_request(message).await.map_err(|error| again(&error))?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| again(&error))?.to_bytes();
+        self.sender = Some(sender);
+        let status = head.status;
+        match status {
+            _ if status.is_success() => Ok(Outcome::Taken),
+            StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => {
+                Err(Again { reason: reason(status, &body), after: retry_after(&head.headers) })
+            }
+            _ => Ok(Outcome::Refused(reason(status, &body))),
+        }
+    }
+
+    async fn open(&self) -> io::Result<SendRequest<Full<Bytes>>> {
+        let stream = timeout(CONNECT_WITHIN, self.target.connect()).await??;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        // Ends with the sender; what it fails with, the sender says.
+        tokio::task::spawn_local(async move {
+            let _ = connection.await;
+        });
+        Ok(sender)
+    }
+}
+
+/// Seconds; a date is passed over for our own pause.
+fn retry_after(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0))
+}
+
+/// `409: The id "1" belongs to ...`.
+fn reason(status: StatusCode, body: &[u8]) -> String {
+    let problem: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str().map(str::to_owned));
+    let text = || String::from_utf8_lossy(body).chars().take(REASON_CHARS_MAX).collect();
+    let said = detail.unwrap_or_else(text);
+    format!("{}: {}", status.as_u16(), said.trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{StatusCode, Target, reason};
+
+    #[test]
+    fn target_is_an_address_and_nothing_behind_it() {
+        for (text, shown) in [
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("http://stack/", "http://stack:80"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+        ] {
+            assert_eq!(text.parse::<Target>().map(|target| target.to_string()), Ok(shown.to_owned()));
+        }
+        for text in ["", "127.0.0.1:8080", "https://x", "http://x/y", "ftp://x", "http://"] {
+            text.parse::<Target>().expect_err(text);
+        }
+    }
+
+    #[test]
+    fn reason_is_the_detail_of_a_problem_or_what_was_said() {
+        let problem = br#"{"type":"about:blank","detail":"`text` is missing."}"#;
+        assert_eq!(reason(StatusCode::UNPROCESSABLE_ENTITY, problem), "422: `text` is missing");
+        assert_eq!(reason(StatusCode::NOT_FOUND, b"<html>"), "404: <html>");
+    }
+}
