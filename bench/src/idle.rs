@@ -32,9 +32,11 @@ const PER_CONNECTION_MAX: f64 = 6.0 * 1024.0;
 /// After the burst, beside before.
 const AFTER_BURST_MAX: f64 = 1.2;
 /// A body under the terminator's default limit.
-const BODY_LEN: usize = 1_000_000;
+const BODY_LEN: usize = 900_000;
 /// How long memory may take to come back.
 const SETTLE: Duration = Duration::from_secs(10);
+/// Memory that does not fall for so long has settled.
+const STEADY: Duration = Duration::from_secs(2);
 /// Connections opened at once.
 const OPENING: usize = 64;
 
@@ -134,10 +136,25 @@ async fn idle(options: &Options, running: &Running) -> Result<(u64, u64)> {
     drop(open(running.port, OPENING).await?);
     let before = terminator.resident();
     let connections = open(running.port, options.connections as usize).await?;
-    let idle = terminator.resident();
+    let idle = settled(|| terminator.resident()).await;
     ensure!(connections.len() == options.connections as usize, "not every connection was opened");
     drop(connections);
     Ok((before, idle))
+}
+
+/// What is left when it has not fallen for a second: a connection that rests gives its buffers back, the allocator
+/// its pages a little later.
+async fn settled(resident: impl Fn() -> u64) -> u64 {
+    let (mut least, mut since) = (resident(), Instant::now());
+    let deadline = since + SETTLE;
+    while since.elapsed() < STEADY && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let now = resident();
+        if now < least {
+            (least, since) = (now, Instant::now());
+        }
+    }
+    resident()
 }
 
 /// Opens `count` connections; each has carried one request.
@@ -176,7 +193,7 @@ async fn burst(options: &Options, ground: &Ground, running: &Running) -> Result<
     let url = format!("http://127.0.0.1:{}/bench", running.port);
     let requests = u64::from(options.burst_mb) * 1_000_000 / BODY_LEN as u64;
     let mut load = tokio::process::Command::new(&ground.own)
-        .args(["load", "--quiet", "-c", "50", "-n", &requests.to_string(), "--body"])
+        .args(["load", "--quiet", "-c", "8", "-n", &requests.to_string(), "--body"])
         .arg(&body)
         .args(["--json".as_ref(), ground.runs.join("burst.json").as_os_str()])
         .arg(&url)
@@ -192,6 +209,9 @@ async fn burst(options: &Options, ground: &Ground, running: &Running) -> Result<
         }
     };
     ensure!(status.success(), "the burst failed ({status})");
+    let load: crate::load::outcome::Outcome =
+        serde_json::from_slice(&std::fs::read(ground.runs.join("burst.json"))?)?;
+    ensure!(load.statuses.keys().all(|&status| status == 200), "the bodies were refused: {:?}", load.statuses);
     let deadline = Instant::now() + SETTLE;
     let mut after = resident();
     while float(after) > float(before) * AFTER_BURST_MAX && Instant::now() < deadline {

@@ -80,6 +80,8 @@ enum Order {
     Drain,
     /// End: the client overstayed.
     Expire,
+    /// Give back the memory of a connection at work.
+    Rest,
 }
 
 /// The state of one connection, shared by its task, its socket, its requests and the sweep.
@@ -108,6 +110,8 @@ pub struct Connection {
     unflushed: Cell<bool>,
     /// A response went out although request bytes were unread.
     unread: Cell<bool>,
+    /// hyper is not there: the connection waits for bytes without it.
+    resting: Cell<bool>,
 }
 
 impl Connection {
@@ -127,6 +131,7 @@ impl Connection {
             body_open: Cell::default(),
             unflushed: Cell::default(),
             unread: Cell::default(),
+            resting: Cell::default(),
         }
     }
 
@@ -220,10 +225,11 @@ pub fn open(worker: &Rc<Worker>, stream: Stream, peer: Peer) {
     let connection = Rc::new(Connection::new(Rc::clone(worker), peer));
     let place = worker.connections.add(&connection);
     worker.stats.connections_open.increment();
-    tokio::task::spawn_local(async move {
+    let fut = async move {
         let open = Open { connection, place };
         serve(&open.connection, stream).await;
-    });
+    };
+    tokio::task::spawn_local(fut);
 }
 
 /// Counts a connection as long as it is open, whichever way it ends.
@@ -256,33 +262,87 @@ fn answer_bare(worker: &Worker, stream: &Stream, refusal: &Refusal) {
     }
 }
 
+/// How hyper's turn ended.
+enum Turn {
+    /// Between two requests, and none comes.
+    Rest,
+    Expired,
+    Ended(hyper::Result<()>),
+}
+
+/// Serves a connection: without hyper while no byte comes, since hyper keeps 16 KiB of buffers.
 async fn serve(connection: &Rc<Connection>, stream: Stream) {
-    let worker = &connection.worker;
-    let of_requests = Rc::clone(connection);
-    let service = service_fn(move |request| forward(Rc::clone(&of_requests), request));
-    let io = TokioIo::new(Tap::new(stream, Rc::clone(connection)));
-    let mut http = worker.http.serve_connection(io, service);
-    let ended = poll_fn(|context| {
-        connection.keep_waker(context.waker());
-        match connection.order.take() {
-            Some(Order::Drain) => Pin::new(&mut http).graceful_shutdown(),
-            Some(Order::Expire) => return Poll::Ready(None),
+    let mut tap = Tap::new(stream, Rc::clone(connection));
+    let ended = loop {
+        match rest(connection, &mut tap).await {
             None => {}
+            Some(Order::Drain | Order::Rest) => break Turn::Ended(Ok(())),
+            Some(Order::Expire) => break Turn::Expired,
         }
-        Pin::new(&mut http).poll(context).map(Some)
+        let turn;
+        (turn, tap) = work(connection, tap).await;
+        if !matches!(turn, Turn::Rest) {
+            break turn;
+        }
+        connection.worker.stats.connections_rested.increment();
+    };
+    let stream = tap.into_stream();
+    match ended {
+        Turn::Expired => expired(connection, &stream),
+        Turn::Ended(Ok(())) if connection.unread.get() => linger(connection, stream).await,
+        Turn::Ended(Err(error)) if error.is_parse() => linger(connection, stream).await,
+        Turn::Ended(Err(error)) => {
+            let (worker, client) = (connection.worker.id, &connection.peer.text);
+            tracing::debug!(worker, %client, %error, "connection ended");
+        }
+        Turn::Ended(Ok(())) | Turn::Rest => {}
+    }
+}
+
+/// Waits for a byte of the client; an order that ends the wait before.
+async fn rest(connection: &Connection, tap: &mut Tap) -> Option<Order> {
+    connection.resting.set(true);
+    let order = poll_fn(|context| {
+        connection.keep_waker(context.waker());
+        match connection.order.take().filter(|order| *order != Order::Rest) {
+            Some(Order::Drain) if connection.phase.get() == Phase::Accepted => {
+                // Its first request may be on its way: hyper answers that one.
+                connection.order.set(Some(Order::Drain));
+                Poll::Ready(None)
+            }
+            Some(order) => Poll::Ready(Some(order)),
+            None => tap.poll_readable(context).map(|()| None),
+        }
     })
     .await;
-    let stream = http.into_parts().io.into_inner().into_stream();
-    match ended {
-        None => expired(connection, &stream),
-        Some(Ok(())) if connection.unread.get() => linger(connection, stream).await,
-        Some(Err(error)) if error.is_parse() => linger(connection, stream).await,
-        Some(ended) => {
-            if let Err(error) = ended {
-                tracing::debug!(worker = worker.id, client = %connection.peer.text, %error, "connection ended");
+    connection.resting.set(false);
+    order
+}
+
+/// Lets hyper serve until the end, or until the connection may rest.
+async fn work(connection: &Rc<Connection>, tap: Tap) -> (Turn, Tap) {
+    let of_requests = Rc::clone(connection);
+    let service = service_fn(move |request| forward(Rc::clone(&of_requests), request));
+    let http = connection.worker.http.serve_connection(TokioIo::new(tap), service);
+    // On the heap, so that a connection that rests does without.
+    let mut http = Box::new(http);
+    let turn = poll_fn(|context| {
+        connection.keep_waker(context.waker());
+        match connection.order.take() {
+            Some(Order::Drain) => Pin::new(&mut *http).graceful_shutdown(),
+            Some(Order::Expire) => return Poll::Ready(Turn::Expired),
+            Some(Order::Rest) if connection.settled() && connection.phase.get() == Phase::Idle => {
+                return Poll::Ready(Turn::Rest);
             }
+            Some(Order::Rest) | None => {}
         }
-    }
+        Pin::new(&mut *http).poll(context).map(Turn::Ended)
+    })
+    .await;
+    let parts = http.into_parts();
+    let mut tap = parts.io.into_inner();
+    tap.unread(parts.read_buf);
+    (turn, tap)
 }
 
 fn expired(connection: &Connection, stream: &Stream) {
@@ -297,7 +357,7 @@ fn expired(connection: &Connection, stream: &Stream) {
 /// response has been read. The sweep ends it.
 async fn linger(connection: &Connection, mut stream: Stream) {
     connection.enter(Phase::Linger);
-    let mut thrown_away = [0; 4096];
+    let mut thrown_away = vec![0; 4096];
     let mut read = poll_read_or_expire(connection, &mut stream, &mut thrown_away).await;
     while matches!(read, Some(Ok(1..))) {
         read = poll_read_or_expire(connection, &mut stream, &mut thrown_away).await;

@@ -30,6 +30,16 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Waits until there is something to read, the end, or an error that a read will tell.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(context).map(|_| ()),
+            Self::Unix(stream) => stream.poll_read_ready(context).map(|_| ()),
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     #[inline]
     fn poll_read(

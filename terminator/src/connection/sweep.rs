@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{Connection, Order, Phase};
 use crate::config::Limits;
-use crate::limits::{LINGER_TIMEOUT, SWEEP_INTERVAL};
+use crate::limits::{LINGER_TIMEOUT, REST_AFTER, SWEEP_INTERVAL};
 use crate::worker::Worker;
 
 /// The open connections of one worker.
@@ -82,8 +82,14 @@ impl Connections {
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.now_ms.set(now_ms);
         for (_, connection) in &*self.open.borrow() {
-            if is_late(connection.phase.get(), now_ms - connection.since_ms.get(), &self.limits) {
+            let (phase, waited_ms) = (connection.phase.get(), now_ms - connection.since_ms.get());
+            if is_late(phase, waited_ms, &self.limits) {
                 end(connection);
+            } else if may_rest(phase, waited_ms)
+                && !connection.resting.get()
+                && connection.order.get().is_none()
+            {
+                connection.give(Order::Rest);
             }
         }
     }
@@ -110,6 +116,11 @@ fn is_late(phase: Phase, waited_ms: u64, limits: &Limits) -> bool {
         Phase::Service => return false,
     };
     Duration::from_millis(waited_ms) >= limit
+}
+
+/// Whether hyper has waited long enough for another request.
+fn may_rest(phase: Phase, waited_ms: u64) -> bool {
+    phase == Phase::Idle && Duration::from_millis(waited_ms) >= REST_AFTER
 }
 
 fn end(connection: &Connection) {

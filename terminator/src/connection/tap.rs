@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
@@ -25,6 +26,8 @@ pub(super) struct Tap {
     stream: Stream,
     connection: Rc<Connection>,
     framing: Framing,
+    /// What hyper had read and not used when the connection went to rest.
+    unused: Bytes,
     /// What replaces hyper's own response, and how much of it has been written.
     own: Vec<u8>,
     own_written: usize,
@@ -32,11 +35,29 @@ pub(super) struct Tap {
 
 impl Tap {
     pub(super) fn new(stream: Stream, connection: Rc<Connection>) -> Self {
-        Self { stream, connection, framing: Framing::default(), own: Vec::new(), own_written: 0 }
+        Self {
+            stream,
+            connection,
+            framing: Framing::default(),
+            unused: Bytes::new(),
+            own: Vec::new(),
+            own_written: 0,
+        }
     }
 
     pub(super) fn into_stream(self) -> Stream {
         self.stream
+    }
+
+    /// Takes back what was read and is to be read again.
+    pub(super) fn unread(&mut self, bytes: Bytes) {
+        // Empty ones hold the whole buffer, too.
+        self.unused = if bytes.is_empty() { Bytes::new() } else { bytes };
+    }
+
+    /// Waits until there is something to read, or its end.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.unused.is_empty() { self.stream.poll_readable(context) } else { Poll::Ready(()) }
     }
 
     /// Looks at what a read brought.
@@ -118,6 +139,11 @@ impl AsyncRead for Tap {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let tap = self.get_mut();
+        if !tap.unused.is_empty() {
+            let len = tap.unused.len().min(buffer.remaining());
+            buffer.put_slice(&tap.unused.split_to(len));
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let outcome = ready!(Pin::new(&mut tap.stream).poll_read(context, buffer));
         match &buffer.filled()[before..] {

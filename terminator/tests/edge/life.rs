@@ -278,3 +278,35 @@ fn what_cannot_be_opened_is_named_as_it_was_given() {
     let text = said(&["--bus-listen", "inproc://a", "--http", "127.0.0.1:0", "--access-log", log]);
     assert!(text.contains(&format!("--access-log {log}: cannot be written")), "{text}");
 }
+
+/// The bytes that came with the first request, half a head, are not lost when hyper is sent away.
+#[test]
+fn a_connection_that_rested_is_served_as_before() {
+    let terminator = Terminator::start(&[]);
+    for address in &terminator.http {
+        let mut client = Client::connect(address);
+        let rested = terminator.ask("/stats")["connections_rested"].as_u64().unwrap();
+        client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\nGET /b HTTP/1.1\r\nho");
+        assert_eq!(client.answer().status, 404);
+        terminator.until("/stats", |stats| stats["connections_rested"].as_u64() > Some(rested));
+        client.send("st: a\r\nx-request-id: second\r\n\r\n");
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.header("x-request-id")), (404, Some("second")));
+        terminator.until("/stats", |stats| stats["connections_rested"].as_u64() > Some(rested + 1));
+        assert_eq!(client.get("/c").status, 404);
+        drop(client);
+        terminator.until("/stats", |stats| stats["connections_open"] == 0);
+    }
+}
+
+#[test]
+fn connections_that_rest_end_with_the_drain() {
+    let mut terminator = Terminator::start(&[]);
+    let mut client = terminator.client();
+    assert_eq!(client.get("/a").status, 404);
+    terminator.until("/stats", |stats| stats["connections_rested"] == 1);
+    terminator.signal("TERM");
+    assert!(client.is_closed());
+    let (status, log) = terminator.end_of();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
