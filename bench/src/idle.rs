@@ -211,7 +211,11 @@ async fn burst(options: &Options, ground: &Ground, running: &Running) -> Result<
     ensure!(status.success(), "the burst failed ({status})");
     let load: crate::load::outcome::Outcome =
         serde_json::from_slice(&std::fs::read(ground.runs.join("burst.json"))?)?;
-    ensure!(load.statuses.keys().all(|&status| status == 200), "the bodies were refused: {:?}", load.statuses);
+    ensure!(
+        load.statuses.keys().all(|&status| status == 200),
+        "the bodies were refused: {:?}",
+        load.statuses
+    );
     let deadline = Instant::now() + SETTLE;
     let mut after = resident();
     while float(after) > float(before) * AFTER_BURST_MAX && Instant::now() < deadline {
