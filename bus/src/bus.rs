@@ -255,6 +255,11 @@ impl Inner {
         }
     }
 
+    /// Whether a subscriber ought to have its turn before more is read.
+    pub(crate) fn subscribers_are_behind(&self) -> bool {
+        self.subscriptions.borrow_mut().are_behind()
+    }
+
     pub(crate) fn pipe_opened(&self, pipe: PipeId, other: Other) {
         self.others.borrow_mut().insert(pipe, other);
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::Instant;
 
 use bus_proto::{Envelope, Flags, HeadWriter};
@@ -180,7 +181,7 @@ pub enum Serving {
 #[derive(Clone, Debug)]
 pub struct Event {
     /// Its topic.
-    pub topic: String,
+    pub topic: Rc<str>,
     /// Free fields (and `:topic`) and body.
     pub envelope: Envelope,
 }

@@ -128,8 +128,11 @@ impl Pipe<'_> {
             if !read {
                 return Poll::Pending;
             }
+            if self.inner.subscribers_are_behind() {
+                break;
+            }
         }
-        // A peer that sends without end is one of many.
+        // A peer that sends without end is one of many; and who takes its events is woken, but has not run.
         cx.waker().wake_by_ref();
         Poll::Pending
     }

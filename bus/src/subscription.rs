@@ -11,7 +11,9 @@ use bus_proto::Envelope;
 use crate::message::Event;
 
 /// Events that wait for one subscriber; of a slow one the oldest are dropped, and counted.
-const WAITING_MAX: usize = 1024;
+const WAITING_MAX: usize = 4096;
+/// From here on nothing is read before the subscriber has had its turn: one read brings no more than what is left.
+const WAITING_MANY: usize = WAITING_MAX / 2;
 
 /// Events of one topic.
 pub struct Subscription {
@@ -41,29 +43,42 @@ impl Subscription {
     }
 }
 
+struct Topic {
+    name: Rc<str>,
+    queues: Vec<Weak<RefCell<Queue>>>,
+}
+
 /// Who wants which topic, on one worker.
 #[derive(Default)]
 pub(crate) struct Subscriptions {
-    by_topic: HashMap<String, Vec<Weak<RefCell<Queue>>>>,
+    by_topic: HashMap<String, Topic>,
+    /// A subscriber has many events to take.
+    behind: bool,
 }
 
 impl Subscriptions {
     /// A new subscriber of `topic`; true when it is the first.
     pub(crate) fn add(&mut self, topic: &str) -> (Subscription, bool) {
         let queue = Rc::default();
-        let known = self.by_topic.entry(topic.to_owned()).or_default();
-        let is_first = known.is_empty();
-        known.push(Rc::downgrade(&queue));
+        let known = self.by_topic.entry(topic.to_owned());
+        let known = known.or_insert_with(|| Topic { name: topic.into(), queues: Vec::new() });
+        let is_first = known.queues.is_empty();
+        known.queues.push(Rc::downgrade(&queue));
         (Subscription { queue }, is_first)
+    }
+
+    /// Whether a subscriber ought to have its turn before more is read; said once.
+    pub(crate) fn are_behind(&mut self) -> bool {
+        std::mem::take(&mut self.behind)
     }
 
     /// Hands an event to its subscribers; how many events were dropped for it.
     pub(crate) fn deliver(&mut self, envelope: &Envelope) -> u64 {
         let topic = envelope.field(":topic").and_then(|topic| std::str::from_utf8(topic).ok());
-        let Some((topic, queues)) = topic.and_then(|topic| Some((topic, self.by_topic.get_mut(topic)?)))
-        else {
+        let Some(Topic { name, queues }) = topic.and_then(|topic| self.by_topic.get_mut(topic)) else {
             return 0;
         };
+        let behind = &mut self.behind;
         let mut dropped = 0;
         queues.retain(|queue| {
             let Some(queue) = queue.upgrade() else { return false };
@@ -72,7 +87,8 @@ impl Subscriptions {
                 queue.events.pop_front();
                 dropped += 1;
             }
-            queue.events.push_back(Event { topic: topic.to_owned(), envelope: envelope.clone() });
+            queue.events.push_back(Event { topic: Rc::clone(name), envelope: envelope.clone() });
+            *behind |= queue.events.len() >= WAITING_MANY;
             if let Some(waker) = queue.waker.take() {
                 waker.wake();
             }

@@ -204,3 +204,49 @@ fn a_stale_socket_file_is_taken_over_and_a_live_one_is_not() {
     drop(first);
     assert!(!path.exists(), "a clean end leaves no file");
 }
+
+/// More of them than a subscriber may leave waiting, in one go: whoever takes them gets its turn in between.
+#[tokio::test]
+async fn a_subscriber_that_keeps_up_misses_nothing_of_a_burst() {
+    const EVENTS: usize = 20_000;
+    let listen = Config {
+        listen: vec!["tcp://127.0.0.1:0".parse().unwrap()],
+        hello: Some(Hello::new("listener", "1", "1")),
+        ..Config::default()
+    };
+    let (hearing, listening) = asker(&listen, 1);
+    let (all, mut done) = tokio::sync::mpsc::channel(1);
+    hearing
+        .ask(move |bus| {
+            let (mut events, all) = (bus.subscribe("burst"), all.clone());
+            tokio::task::spawn_local(async move {
+                for at in 0..EVENTS {
+                    let event = events.recv().await;
+                    assert_eq!(event.envelope.body(), at.to_string());
+                }
+                all.send(()).await.expect("somebody waits for it");
+            });
+        })
+        .await;
+    let dial =
+        Config { dial: vec![listening], hello: Some(Hello::new("speaker", "1", "1")), ..Config::default() };
+    let speaking = worker::start("speaker", bind(&dial, 1).unwrap(), |_, bus| Ok(bus)).unwrap();
+    speaking
+        .ask(|bus: &Bus| {
+            let bus = bus.clone();
+            tokio::task::spawn_local(async move {
+                for at in 0..EVENTS {
+                    // Nobody is there yet, or the queue is full.
+                    while bus.publish("burst", &[], Bytes::from(at.to_string())) == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            });
+        })
+        .await;
+    tokio::time::timeout(PATIENCE, done.recv()).await.unwrap().unwrap();
+    let dropped = hearing
+        .ask(|bus| bus.counters().into_iter().find(|(name, _)| *name == "bus.events.dropped").unwrap().1)
+        .await;
+    assert_eq!(dropped, [0]);
+}
