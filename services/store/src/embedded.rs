@@ -14,6 +14,7 @@ mod merge;
 mod mutation;
 mod queue;
 mod resolver;
+mod run;
 mod transaction;
 mod view;
 mod watches;
