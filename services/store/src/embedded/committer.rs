@@ -156,16 +156,18 @@ impl Committer {
             return refuse(replies, || StoreError::WriteFailed { reason: reason.clone() });
         }
         self.version = group.version;
+        let run = Arc::new(run);
+        self.resolver.wrote(group.version, Arc::clone(&run), Instant::now());
         self.publish(group.version);
         for (reply, stamp) in group.accepted {
             reply.send(Ok(stamp)).ok();
         }
         self.watches.written(run.keys(), |key| self.views.newest().get(key));
-        self.resolver.wrote(group.version, run, Instant::now());
     }
 
     fn publish(&self, version: u64) {
-        self.views.publish(View::newest(&self.database, &self.keyspace, version));
+        let recent = self.resolver.recent();
+        self.views.publish(View::newest(&self.database, &self.keyspace, version, recent));
     }
 }
 

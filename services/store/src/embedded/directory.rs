@@ -20,7 +20,7 @@ pub(crate) const VERSION_KEY: &[u8] = &[limits::SYSTEM_KEY_PREFIX, b'v'];
 const CACHE_BYTES: u64 = 128 * 1024 * 1024;
 
 /// Threads that flush and compact: few, because the workers need the cores.
-const ENGINE_THREADS: usize = 2;
+const ENGINE_THREADS: usize = 3;
 
 /// An engine that is open, and the lock that makes it ours.
 pub(crate) struct Directory {

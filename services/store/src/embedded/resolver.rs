@@ -13,12 +13,13 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::Bound::{Excluded, Included},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 
-use super::{queue::ReadRange, run::Run};
+use super::{queue::ReadRange, recent::Recent, run::Run};
 use crate::{error::RetryError, limits};
 
 /// Longer than a transaction may live, since a commit waits in the queue after its age was checked.
@@ -48,7 +49,7 @@ pub(crate) struct Resolver {
 
 /// A run, and when it may be forgotten.
 struct Aged {
-    run: Run,
+    run: Arc<Run>,
     /// The version of its last group.
     newest: u64,
     /// When that was.
@@ -93,7 +94,7 @@ impl Resolver {
     }
 
     /// Remembers the keys that the group of `version` wrote.
-    pub(crate) fn wrote(&mut self, version: u64, run: Run, now: Instant) {
+    pub(crate) fn wrote(&mut self, version: u64, run: Arc<Run>, now: Instant) {
         let len = run.len() + std::mem::take(&mut self.ranges_new);
         self.len += len;
         self.runs.push_back(Aged { run, newest: version, at: now, tier: 0, len });
@@ -110,6 +111,11 @@ impl Resolver {
         self.ranges.extract_if(begin.clone()..end.clone(), |_, _| true).for_each(drop);
         self.ranges.insert(begin.clone(), version);
         self.ranges.insert(end.clone(), after);
+    }
+
+    /// The keys that are remembered, for views.
+    pub(crate) fn recent(&self) -> Recent {
+        Recent::new(self.oldest, self.runs.iter().rev().map(|aged| (aged.newest, Arc::clone(&aged.run))))
     }
 
     /// Forgets what no transaction that may still commit can have missed, and more when there is too much.
@@ -140,7 +146,7 @@ impl Resolver {
         }
         let merged: Vec<Aged> = self.runs.drain(first..).collect();
         let len = merged.iter().map(|aged| aged.len).sum();
-        let run = Run::merge(merged.iter().map(|aged| &aged.run));
+        let run = Arc::new(Run::merge(merged.iter().map(|aged| &*aged.run)));
         self.runs.push_back(Aged { run, newest: version, at, tier: tier + 1, len });
         true
     }
@@ -182,12 +188,12 @@ mod tests {
 
     impl Resolver {
         fn wrote_key(&mut self, version: u64, key: &Bytes, now: Instant) {
-            self.wrote(version, Run::new(version, [&key[..]].into_iter()), now);
+            self.wrote(version, Arc::new(Run::new(version, [&key[..]].into_iter())), now);
         }
 
         fn wrote_only_range(&mut self, version: u64, begin: &Bytes, end: &Bytes, now: Instant) {
             self.wrote_range(version, begin, end);
-            self.wrote(version, Run::new(version, std::iter::empty()), now);
+            self.wrote(version, Arc::new(Run::new(version, std::iter::empty())), now);
         }
     }
 
@@ -313,7 +319,8 @@ mod tests {
                     let mut keys: Vec<usize> = (0..40).filter(|_| rng.u8(..8) == 0).collect();
                     keys.sort_unstable();
                     let names: Vec<Bytes> = keys.iter().map(|&key| name(key)).collect();
-                    resolver.wrote(version, Run::new(version, names.iter().map(|name| &name[..])), now);
+                    let run = Run::new(version, names.iter().map(|name| &name[..]));
+                    resolver.wrote(version, Arc::new(run), now);
                     keys.iter().for_each(|&key| model[key] = version);
                 }
             }
