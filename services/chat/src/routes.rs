@@ -11,6 +11,7 @@ use std::rc::Rc;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use service_host::{Context, Problem, Request, Response, Router};
+use store::Position;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Args;
@@ -19,7 +20,6 @@ use crate::cursor::Cursor;
 use crate::failure::{Failure, within};
 use crate::hub::{Hub, TOPIC};
 use crate::message::{NewMessage, check_id, now_ms, present};
-use crate::position::Position;
 use crate::updates::{put_message, put_messages, updates};
 
 /// Messages in a page when `limit` does not say.
