@@ -12,7 +12,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use service_host::{Context, Problem, Request, Response, Router};
 use store::Position;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Args;
 use crate::conversations::{Conversations, Told};
@@ -32,27 +31,21 @@ const PAGE_MAX: u64 = 200;
 const REVALIDATE: Bytes = Bytes::from_static(b"private, no-cache");
 
 /// Sets up one worker: its hub, the events that it hears, and its routes.
-///
-/// # Errors
-/// When signals cannot be listened to.
-pub fn serve(context: &Context<Args>, conversations: Conversations) -> anyhow::Result<Router> {
+#[must_use]
+pub fn serve(context: &Context<Args>, conversations: Conversations) -> Router {
     let hub = Hub::start(conversations, context.bus().clone());
     let hearing = Rc::clone(&hub);
     context.on_event(TOPIC, move |event| {
         hearing.hear(&event);
         std::future::ready(())
     });
-    // Polls end with the drain, not with its deadline.
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let closing = Rc::clone(&hub);
+    // Polls end when the drain begins, not with its deadline.
+    let (draining, closing) = (context.draining(), Rc::clone(&hub));
     tokio::task::spawn_local(async move {
-        tokio::select! {
-            _ = terminate.recv() => (),
-            _ = interrupt.recv() => (),
-        }
+        draining.await;
         closing.close();
     });
-    Ok(routes(hub))
+    routes(hub)
 }
 
 fn routes(hub: Rc<Hub>) -> Router {
