@@ -5,7 +5,10 @@
 
 use std::{
     cell::RefCell,
+    fs::File,
     future::Future,
+    io::Write,
+    path::PathBuf,
     rc::Rc,
     sync::Barrier,
     time::{Duration, Instant},
@@ -97,24 +100,47 @@ impl Maker {
     }
 }
 
-/// Clock ticks of CPU that all processes called `comm` and this one have used (proc(5): 100 a second).
-fn cpu_ticks(comm: &str) -> u64 {
+/// Microseconds of CPU that all processes called `comm` and this one have used, by the first number of each thread's
+/// `schedstat` (nanoseconds; `stat` counts in hundredths of a second, which loses what 250 processes do in a second).
+fn cpu_us(comm: &str) -> f64 {
     let own = std::process::id().to_string();
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ticks = processes.filter_map(|process| {
-        let stat = std::fs::read_to_string(process.path().join("stat")).ok()?;
-        let (before, after) = stat.rsplit_once(')')?;
-        let counts = before.ends_with(&format!("({comm}")) || process.file_name().to_str() == Some(&*own);
-        let fields: Vec<&str> = after.split_whitespace().collect();
-        let field = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
-        counts.then_some(field(11)? + field(12)?)
+    let read = |path: PathBuf| std::fs::read_to_string(path).ok();
+    let within =
+        |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let counts = |process: &PathBuf| {
+        process.ends_with(&own) || read(process.join("comm")).is_some_and(|name| name.trim_end() == comm)
+    };
+    let threads = within("/proc".into()).filter(counts).flat_map(|process| within(process.join("task")));
+    let spent = threads.filter_map(|thread| {
+        let text = read(thread.join("schedstat"))?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
     });
-    ticks.sum()
+    spent.sum::<f64>() / 1_000.0
 }
 
 /// One thread of this process for each core: a service has as many workers.
 pub(crate) fn threads() -> u64 {
     std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64)
+}
+
+/// Writes what others have left to be written, then says how long the disk of `dir` takes to keep 4 KiB: both sides depend on
+/// it, and it changes with what else the machine does.
+pub(crate) fn disk(dir: &str) -> Result<(), Box<dyn std::error::Error>> {
+    std::process::Command::new("sync").status()?;
+    std::fs::create_dir_all(dir)?;
+    let path = format!("{dir}/disk-{}", std::process::id());
+    let mut file = File::create(&path)?;
+    let mut spent = Vec::new();
+    for _ in 0..200 {
+        let begun = Instant::now();
+        file.write_all(&[1; 4096])?;
+        file.sync_data()?;
+        spent.push(begun.elapsed());
+    }
+    std::fs::remove_file(path)?;
+    spent.sort_unstable();
+    println!("disk: 4 KiB and fdatasync, p50 {:.1?}, p99 {:.1?}", spent[100], spent[198]);
+    Ok(())
 }
 
 /// Runs `TASKS` tasks for some time, shared out to `threads` threads. `open` gives each thread its connections, of which it
@@ -134,6 +160,7 @@ where
         runtime.map_err(|error| error.to_string())?.block_on(async {
             let task = open(thread).await;
             ready.wait();
+            ready.wait();
             let done = match &task {
                 Ok(task) => turns(time, tasks, task).await,
                 Err(error) => Err(error.clone()),
@@ -144,14 +171,16 @@ where
             done
         })
     };
-    let (mut spent, refused, elapsed, cpu_us) = std::thread::scope(|scope| {
+    let (mut spent, refused, elapsed, cpu) = std::thread::scope(|scope| {
         let run = &run;
         let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || run(thread))).collect();
         ready.wait();
-        let (cpu, started) = (cpu_ticks("postgres"), Instant::now());
+        let cpu = cpu_us("postgres");
+        ready.wait();
+        let started = Instant::now();
         ready.wait();
         let elapsed = started.elapsed().as_secs_f64();
-        let cpu_us = cpu_ticks("postgres").saturating_sub(cpu) as f64 * 10_000.0;
+        let cpu = cpu_us("postgres") - cpu;
         ready.wait();
         let (mut spent, mut refused) = (Vec::new(), 0);
         for thread in running {
@@ -159,12 +188,12 @@ where
             spent.extend(done.spent);
             refused += done.refused;
         }
-        Ok::<_, String>((spent, refused, elapsed, cpu_us))
+        Ok::<_, String>((spent, refused, elapsed, cpu))
     })?;
     spent.sort_unstable();
     let rate = spent.len() as f64 / elapsed;
     let at = |percent: usize| spent.get(spent.len() * percent / 100).copied().unwrap_or_default();
-    let each = cpu_us / spent.len().max(1) as f64;
+    let each = cpu / spent.len().max(1) as f64;
     println!(
         "  {what:<40} {rate:>9.0}/s, {each:>6.1} us CPU, p50 {:.1?}, p99 {:.1?}, refused {refused}",
         at(50),
