@@ -5,12 +5,11 @@
 //! of a conversation writes are never read by a post, so posts do not conflict.
 
 use bytes::Bytes;
-use store::{Error, RunOptions, Snapshot, Store, Transaction, Watch, limits::STAMP_BYTES};
+use store::{Error, Position, RunOptions, Snapshot, Store, Transaction, Watch, limits::STAMP_BYTES};
 
 use crate::keys::{Keys, shard_of};
 use crate::markers::Marker;
 use crate::message::NewMessage;
-use crate::position::Position;
 
 /// A value that the commit replaces by its versionstamp.
 const STAMP_HERE: [u8; STAMP_BYTES + 4] = [0; STAMP_BYTES + 4];

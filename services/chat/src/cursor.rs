@@ -6,8 +6,7 @@
 use std::fmt;
 
 use service_host::Problem;
-
-use crate::position::Position;
+use store::Position;
 
 /// A point in a conversation and the typing and presence that were known there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,13 +13,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use service_host::bus::{Bus, Event};
-use store::Error;
+use store::{Error, Position};
 
 use crate::broadcast::Broadcast;
 use crate::conversations::Conversations;
 use crate::keys::shard_of;
 use crate::message::ID_BYTES_MAX;
-use crate::position::Position;
 use crate::room::Room;
 use crate::transient::{Doing, PRESENT, TYPING, Transients};
 

@@ -11,10 +11,8 @@
 //! | `last, chat` | position of the newest change |
 //! | `shard, number` | position of the newest change of any conversation in it: what instances watch |
 
-use store::{KeySelector, Range, Subspace, Versionstamp};
+use store::{KeySelector, Position, Range, Subspace, Versionstamp};
 use xxhash_rust::xxh3::xxh3_64;
-
-use crate::position::Position;
 
 /// Conversations are watched in this many groups: each worker has one of the store's 10 000 watches for each group in
 /// which somebody polls.

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     match Store::open(&address) {
         Ok(store) => {
             let conversations = Conversations::new(store);
-            service_host::run(args, move |context| serve(context, conversations.clone()))
+            service_host::run(args, move |context| Ok(serve(context, conversations.clone())))
         }
         Err(error @ OpenError::FeatureMissing { .. }) => {
             Args::command().error(ErrorKind::InvalidValue, error).exit()

@@ -3,10 +3,9 @@
 //! Owns: the transactions on markers. Invariant: a member's marker never goes back, and stands once in the list of
 //! changes, at its newest change.
 
-use store::{Error, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
+use store::{Error, Position, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
 
 use crate::conversations::Conversations;
-use crate::position::Position;
 
 /// Markers in one answer.
 pub(crate) const MARKERS_MAX: usize = 100;

@@ -6,10 +6,10 @@
 use std::cell::{Cell, RefCell};
 
 use bytes::Bytes;
+use store::Position;
 use tokio::sync::{Mutex, Notify};
 
 use crate::cursor::Cursor;
-use crate::position::Position;
 
 /// One conversation.
 #[derive(Debug)]

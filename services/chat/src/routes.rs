@@ -11,7 +11,7 @@ use std::rc::Rc;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use service_host::{Context, Problem, Request, Response, Router};
-use tokio::signal::unix::{SignalKind, signal};
+use store::Position;
 
 use crate::args::Args;
 use crate::conversations::{Conversations, Told};
@@ -19,7 +19,6 @@ use crate::cursor::Cursor;
 use crate::failure::{Failure, within};
 use crate::hub::{Hub, TOPIC};
 use crate::message::{NewMessage, check_id, now_ms, present};
-use crate::position::Position;
 use crate::updates::{put_message, put_messages, updates};
 
 /// Messages in a page when `limit` does not say.
@@ -32,27 +31,21 @@ const PAGE_MAX: u64 = 200;
 const REVALIDATE: Bytes = Bytes::from_static(b"private, no-cache");
 
 /// Sets up one worker: its hub, the events that it hears, and its routes.
-///
-/// # Errors
-/// When signals cannot be listened to.
-pub fn serve(context: &Context<Args>, conversations: Conversations) -> anyhow::Result<Router> {
+#[must_use]
+pub fn serve(context: &Context<Args>, conversations: Conversations) -> Router {
     let hub = Hub::start(conversations, context.bus().clone());
     let hearing = Rc::clone(&hub);
     context.on_event(TOPIC, move |event| {
         hearing.hear(&event);
         std::future::ready(())
     });
-    // Polls end with the drain, not with its deadline.
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let closing = Rc::clone(&hub);
+    // Polls end when the drain begins, not with its deadline.
+    let (draining, closing) = (context.draining(), Rc::clone(&hub));
     tokio::task::spawn_local(async move {
-        tokio::select! {
-            _ = terminate.recv() => (),
-            _ = interrupt.recv() => (),
-        }
+        draining.await;
         closing.close();
     });
-    Ok(routes(hub))
+    routes(hub)
 }
 
 fn routes(hub: Rc<Hub>) -> Router {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use service_host::{Problem, Request, Response};
-use store::RunOptions;
+use store::{Position, RunOptions};
 use tokio::time::timeout_at;
 
 use crate::conversations::{News, Told};
@@ -19,7 +19,6 @@ use crate::cursor::Cursor;
 use crate::failure::Failure;
 use crate::hub::{Hub, Seat};
 use crate::message::check_id;
-use crate::position::Position;
 use crate::transient::Doing;
 
 /// Longest wait of a poll, in seconds: proxies on the way give up after a minute.

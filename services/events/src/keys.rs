@@ -91,7 +91,13 @@ impl List {
             return Range::between(begin, end);
         }
         let last = self.0.pack(&Versionstamp::from(position));
-        Range::selected(KeySelector::first_greater_than(last), KeySelector::first_greater_or_equal(end))
+        let range =
+            Range::selected(KeySelector::first_greater_than(last), KeySelector::first_greater_or_equal(end));
+        match position.version().checked_sub(1) {
+            // Other commits of the position's version may be behind it.
+            Some(before) => range.written_after(before),
+            None => range,
+        }
     }
 }
 

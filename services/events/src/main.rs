@@ -5,7 +5,6 @@ use std::{io::Write, process::ExitCode, rc::Rc};
 use clap::{CommandFactory, error::ErrorKind};
 use events::{Args, EventStore, Projections, Tail, routes};
 use store::{OpenError, Store};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// A third of the allocator's share of a request less than with the C library's (docs/adr/0008).
 #[global_allocator]
@@ -22,7 +21,12 @@ fn main() -> ExitCode {
         Ok(store) => service_host::run(args, move |context| {
             let events = EventStore::new(store.clone());
             let tail = Tail::new(events.clone());
-            tokio::task::spawn_local(close_at_the_end(Rc::clone(&tail)));
+            // Polls are answered when the drain begins: it waits for every request in hand.
+            let (draining, closing) = (context.draining(), Rc::clone(&tail));
+            tokio::task::spawn_local(async move {
+                draining.await;
+                closing.close();
+            });
             Ok(routes(events, Projections::new(store.clone()), tail, context.bus().clone()))
         }),
         Err(error @ OpenError::FeatureMissing { .. }) => {
@@ -34,18 +38,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Answers the long polls when the service is told to stop: the drain waits for every request in hand.
-async fn close_at_the_end(tail: Rc<Tail>) {
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-        tracing::warn!("signals cannot be heard: a drain waits for long polls");
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => (),
-        _ = interrupt.recv() => (),
-    }
-    tail.close();
 }

@@ -48,6 +48,11 @@ impl Position {
         Self(bytes)
     }
 
+    /// The version of the commit.
+    pub(crate) fn version(&self) -> u64 {
+        u64::from_be_bytes(*self.0.first_chunk().expect("a position has 12 bytes"))
+    }
+
     /// The position that ends a key or is a value.
     ///
     /// # Panics

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use serde_json::{Value, json};
-use service_host::testing::{Answer, Peer, Process, run, socket};
+use service_host::testing::{Answer, PATIENCE, Peer, Process, run, socket};
 
 struct Events {
     process: Process,
@@ -336,13 +336,17 @@ fn sigterm_answers_long_polls_and_what_was_appended_is_there_again() {
         let first = events.append("1", "A", &["x"]).await;
         let poll = {
             let peer = events.peer.clone();
-            tokio::task::spawn_local(async move { peer.get("/events/stream?tags=other&wait=30").await })
+            // Longer than the drain lasts: a poll that is not released gets no answer.
+            tokio::task::spawn_local(async move {
+                peer.ask("GET", "/events/stream?tags=other&wait=30").within(PATIENCE).answer().await
+            })
         };
         events.peer.until(|bus| bus.outstanding() == 1).await;
         // An answer to something sent later shows that the poll was read.
         assert_eq!(events.ids("").await, ["1"]);
         events.process.terminate();
         assert_eq!((poll.await.unwrap().status, events.process.ended().code()), (200, Some(0)));
+        let _ = events.process.logged("every request in hand was answered");
         let (_process, peer) = start_in(&events.dir).await;
         let page = peer.get("/events").await.json();
         assert_eq!((ids(&page), &page["events"][0]["position"]), (vec!["1".to_owned()], &json!(first)));

@@ -4,11 +4,10 @@
 //! have one position and an id that is sent again finds what it made.
 
 use bytes::Bytes;
-use store::{Error, RunOptions, Store, Transaction, limits::STAMP_BYTES};
+use store::{Error, Position, RunOptions, Store, Transaction, limits::STAMP_BYTES};
 
 use crate::entry::NewEntry;
 use crate::keys::Keys;
-use crate::position::Position;
 
 /// Little-endian one, for counters.
 pub(crate) const ONE: [u8; 8] = 1_u64.to_le_bytes();

@@ -4,10 +4,9 @@
 //! is not in a follower's line was posted inside one of the follower's pull intervals, and one that is in the line was
 //! not. An owner that became large stays so: its followers' intervals are written, and cost little.
 
-use store::{Error, Range, RunOptions, Transaction, limits::STAMP_BYTES};
+use store::{Error, Position, Range, RunOptions, Transaction, limits::STAMP_BYTES};
 
 use crate::feeds::{FeedError, Feeds, ONE, number};
-use crate::position::Position;
 
 /// Most that one member follows: bounds what one page may have to merge.
 pub(crate) const FOLLOWS_MAX: u64 = 2_000;

@@ -14,9 +14,7 @@
 //! | `arrived, owner` | copies ever written into `line` |
 //! | `read, owner` | position up to which the owner has read, and how many of `arrived` that were |
 
-use store::{Range, Subspace, Versionstamp};
-
-use crate::position::Position;
+use store::{Position, Range, Subspace, Versionstamp};
 
 /// The subspaces.
 #[derive(Clone, Debug)]

@@ -14,7 +14,6 @@ mod feeds;
 mod follows;
 mod keys;
 mod page;
-mod position;
 mod routes;
 mod unread;
 
@@ -22,6 +21,6 @@ pub use args::Args;
 pub use entry::NewEntry;
 pub use feeds::{FeedError, Feeds, Posted};
 pub use page::{Page, PageEntry};
-pub use position::Position;
 pub use routes::routes;
+pub use store::Position;
 pub use unread::Unread;

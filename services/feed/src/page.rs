@@ -7,10 +7,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use bytes::Bytes;
-use store::{Error, Range, RunOptions, Snapshot};
+use store::{Error, Position, Range, RunOptions, Snapshot};
 
 use crate::feeds::Feeds;
-use crate::position::Position;
 
 /// A page ends when its entries pass this many bytes: with the last one it still fits into one message of the bus.
 const PAGE_BYTES_MAX: usize = 512 * 1024;

@@ -9,12 +9,12 @@ use std::rc::Rc;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use service_host::{Problem, Request, Response, Router};
+use store::Position;
 
 use crate::entry::{ID_BYTES_MAX, NewEntry, check_id, now_ms};
 use crate::failure::{Failure, within};
 use crate::feeds::Feeds;
 use crate::page::{Page, PageEntry};
-use crate::position::Position;
 
 /// Entries in a page when `limit` does not say.
 const PAGE_DEFAULT: u64 = 50;

@@ -4,11 +4,10 @@
 //! what was read is kept as a position and the number of copies up to it. Invariant: `arrived` less what lies behind the
 //! position is the same at every moment after the position, so marking needs no check against arrivals.
 
-use store::{Error, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
+use store::{Error, Position, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
 
 use crate::feeds::{Feeds, number};
 use crate::page::Pull;
-use crate::position::Position;
 
 /// Most that is counted: beyond it nobody wants the number, and entries of large owners are counted one by one.
 pub(crate) const UNREAD_MAX: u64 = 1_000;

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bus::{Bus, Event};
+use tokio::sync::watch;
 
 /// One worker being set up, on its own thread and inside its runtime: `tokio::task::spawn_local` works.
 pub struct Context<A> {
@@ -14,6 +15,8 @@ pub struct Context<A> {
     pub(crate) bus: Bus,
     /// `None` when the service asks on its own bus.
     pub(crate) upstream: Option<Bus>,
+    /// Whether the drain has begun; the control thread says so.
+    pub(crate) draining: watch::Receiver<bool>,
 }
 
 impl<A> Context<A> {
@@ -41,6 +44,19 @@ impl<A> Context<A> {
         self.upstream.as_ref().unwrap_or(&self.bus)
     }
 
+    /// Completes when the service is told to stop, before the requests in hand are waited for: what would hold a request
+    /// for long, such as a poll that waits for news, answers then.
+    ///
+    /// # Cancel safety
+    /// Dropping it loses nothing; each call gives a future of its own.
+    pub fn draining(&self) -> impl Future<Output = ()> + use<A> {
+        let mut draining = self.draining.clone();
+        async move {
+            // An error means that the control thread has ended, and with it the service.
+            let _ = draining.wait_for(|&draining| draining).await;
+        }
+    }
+
     /// Calls `handler` with every event of `topic`, one after the other, until the worker ends. Each worker has pipes
     /// of its own and gets every event: subscribe on worker 0 alone for what must happen once.
     pub fn on_event<H, F>(&self, topic: &str, handler: H)
@@ -61,7 +77,9 @@ impl<A> Context<A> {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::pin::pin;
     use std::rc::Rc;
+    use std::task::Waker;
 
     use bus::Hello;
     use bytes::Bytes;
@@ -70,7 +88,28 @@ mod tests {
     use crate::testing::{Peer, run, socket};
 
     fn context(peer: &Peer) -> Context<()> {
-        Context { args: Arc::new(()), worker: 0, bus: peer.bus.clone(), upstream: None }
+        Context {
+            args: Arc::new(()),
+            worker: 0,
+            bus: peer.bus.clone(),
+            upstream: None,
+            draining: watch::channel(false).1,
+        }
+    }
+
+    #[test]
+    fn the_drain_is_told_to_those_who_wait_and_to_those_who_ask_later() {
+        run(async {
+            let (drains, draining) = watch::channel(false);
+            let dir = tempfile::tempdir().unwrap();
+            let context = Context { draining, ..context(&Peer::dial(&socket(dir.path(), "bus.sock"), None)) };
+            let mut waiting = pin!(context.draining());
+            let mut now = std::task::Context::from_waker(Waker::noop());
+            assert!(waiting.as_mut().poll(&mut now).is_pending());
+            drains.send_replace(true);
+            waiting.await;
+            context.draining().await;
+        });
     }
 
     #[test]

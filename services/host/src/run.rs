@@ -15,6 +15,7 @@ use bus::worker::{self, Workers};
 use bus::{Bus, Endpoint, Hello, Seed};
 use clap::error::ErrorKind;
 use telemetry::Statsd;
+use tokio::sync::watch;
 
 use crate::context::Context;
 use crate::gate::Gate;
@@ -74,9 +75,11 @@ fn start_and_wait<A: Settings>(
         let statsd = statsd::<A>(args.options())?;
         let options = args.options().clone();
         let hello = hello::<A>(&options);
-        let (workers, places) = start(args, hello.clone(), build)?;
+        let (drains, draining) = watch::channel(false);
+        let (workers, places) = start(args, hello.clone(), draining, build)?;
         tracing::info!("{}", announcement(&hello, &options, &places));
         attend(&workers, statsd, &options, &mut stop).await;
+        drains.send_replace(true);
         Ok(drain(workers, &options, &mut stop).await)
     })
 }
@@ -91,6 +94,7 @@ struct Site {
 fn start<A: Settings>(
     args: A,
     hello: Hello,
+    draining: watch::Receiver<bool>,
     build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
 ) -> anyhow::Result<(Workers<Site>, Places)> {
     let options = args.options();
@@ -115,7 +119,8 @@ fn start<A: Settings>(
     let started = worker::start(&name, seeds, move |number, bus| {
         let seed = upstreams.lock().ok().and_then(|mut seeds| seeds.pop());
         let upstream = seed.map(Seed::start);
-        let context = Context { args: Arc::clone(&args), worker: number, bus, upstream };
+        let args = Arc::clone(&args);
+        let context = Context { args, worker: number, bus, upstream, draining: draining.clone() };
         serve(context, &build).map_err(|error| std::io::Error::other(format!("{error:#}")))
     });
     Ok((started?, places))

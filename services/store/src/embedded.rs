@@ -13,7 +13,9 @@ mod directory;
 mod merge;
 mod mutation;
 mod queue;
+mod recent;
 mod resolver;
+mod run;
 mod transaction;
 mod view;
 mod watches;
@@ -30,6 +32,7 @@ use self::{
     committer::Committer,
     directory::Directory,
     queue::CommitQueue,
+    recent::Recent,
     transaction::EmbeddedTransaction,
     view::{View, Views},
     watches::Watches,
@@ -62,7 +65,8 @@ impl Embedded {
     /// Opens the directory, making it first when it is missing. Blocks.
     pub(crate) fn open(address: &EmbeddedAddress) -> Result<Self, OpenError> {
         let directory = Directory::open(&address.dir)?;
-        let first = View::newest(&directory.database, &directory.keyspace, directory.version);
+        let none = Recent::new(directory.version, std::iter::empty());
+        let first = View::newest(&directory.database, &directory.keyspace, directory.version, none);
         let views = Arc::new(Views::new(first));
         let queue = Arc::new(CommitQueue::default());
         let watches = Arc::new(Watches::default());

@@ -37,6 +37,7 @@ mod error;
 mod fdb;
 pub mod limits;
 mod options;
+mod position;
 mod range;
 mod size;
 mod store;
@@ -50,6 +51,7 @@ pub use crate::{
     address::{AddressError, Durability, EmbeddedAddress, FdbAddress, StoreAddress},
     error::{CallerError, Error, OpenError, RetryError, StoreError},
     options::RunOptions,
+    position::Position,
     range::{KeySelector, KeyValue, Range, RangeBatch, Rows},
     store::Store,
     transaction::{Snapshot, Transaction},

@@ -59,6 +59,6 @@ pub const GROUP_LEN_MAX: usize = 4_096;
 /// Bytes of one group: bounds the journal write that all its commits wait for.
 pub const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Writes that conflict detection remembers, some 150 bytes each; when more would be needed, the oldest are
+/// Writes that conflict detection remembers, their keys and 16 bytes each; when more would be needed, the oldest are
 /// forgotten and transactions that began before them get `transaction_too_old`.
 pub const CONFLICT_WRITES_MAX: usize = 2_000_000;

@@ -5,15 +5,21 @@
 
 use std::{
     cell::RefCell,
+    fs::File,
     future::Future,
+    io::Write,
+    path::PathBuf,
     rc::Rc,
+    sync::Barrier,
     time::{Duration, Instant},
 };
+
+use tokio::runtime::{Builder, LocalOptions};
 
 /// Writers, and readers, at once.
 pub(crate) const TASKS: u64 = 250;
 /// Events in the store when measuring begins.
-pub(crate) const BEFOREHAND: u64 = 100_000;
+pub(crate) const BEFOREHAND: u64 = 200_000;
 /// Events of one append while filling.
 pub(crate) const FILL: u64 = 500;
 /// Most events that a read gives.
@@ -39,14 +45,20 @@ pub(crate) struct Figures {
     pub(crate) reads: Figure,
 }
 
+impl Figure {
+    /// The better of both in rate and in CPU time.
+    pub(crate) fn best(&self, other: &Self) -> Self {
+        Self { rate: self.rate.max(other.rate), each: self.each.min(other.each) }
+    }
+}
+
 impl Figures {
     /// The better of both in each row and column.
     pub(crate) fn best(&self, other: &Self) -> Self {
-        let best = |a: Figure, b: Figure| Figure { rate: a.rate.max(b.rate), each: a.each.min(b.each) };
         Self {
-            appends: best(self.appends, other.appends),
-            conditional: best(self.conditional, other.conditional),
-            reads: best(self.reads, other.reads),
+            appends: self.appends.best(&other.appends),
+            conditional: self.conditional.best(&other.conditional),
+            reads: self.reads.best(&other.reads),
         }
     }
 }
@@ -88,62 +100,142 @@ impl Maker {
     }
 }
 
-/// Clock ticks of CPU that all processes called `comm` and this one have used (proc(5): 100 a second).
-fn cpu_ticks(comm: &str) -> u64 {
+/// Microseconds of CPU that all processes called `comm` and this one have used, by the first number of each thread's
+/// `schedstat` (nanoseconds; `stat` counts in hundredths of a second, which loses what 250 processes do in a second).
+fn cpu_us(comm: &str) -> f64 {
     let own = std::process::id().to_string();
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ticks = processes.filter_map(|process| {
-        let stat = std::fs::read_to_string(process.path().join("stat")).ok()?;
-        let (before, after) = stat.rsplit_once(')')?;
-        let counts = before.ends_with(&format!("({comm}")) || process.file_name().to_str() == Some(&*own);
-        let fields: Vec<&str> = after.split_whitespace().collect();
-        let field = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
-        counts.then_some(field(11)? + field(12)?)
+    let read = |path: PathBuf| std::fs::read_to_string(path).ok();
+    let within =
+        |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let counts = |process: &PathBuf| {
+        process.ends_with(&own) || read(process.join("comm")).is_some_and(|name| name.trim_end() == comm)
+    };
+    let threads = within("/proc".into()).filter(counts).flat_map(|process| within(process.join("task")));
+    let spent = threads.filter_map(|thread| {
+        let text = read(thread.join("schedstat"))?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
     });
-    ticks.sum()
+    spent.sum::<f64>() / 1_000.0
 }
 
-/// Runs `TASKS` tasks for some time; a task's turn says whether it counts. Gives the rate, and says what each cost in CPU
-/// time, this process and the database's together: the machine may be busy with something else.
-pub(crate) async fn rate<F, T>(what: &str, time: Duration, task: impl Fn(u64) -> F) -> Result<Figure, String>
+/// One thread of this process for each core: a service has as many workers.
+pub(crate) fn threads() -> u64 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64)
+}
+
+/// Writes what others have left to be written, then says how long the disk of `dir` takes to keep 4 KiB: both sides depend on
+/// it, and it changes with what else the machine does.
+pub(crate) fn disk(dir: &str) -> Result<(), Box<dyn std::error::Error>> {
+    std::process::Command::new("sync").status()?;
+    std::fs::create_dir_all(dir)?;
+    let path = format!("{dir}/disk-{}", std::process::id());
+    let mut file = File::create(&path)?;
+    let mut spent = Vec::new();
+    for _ in 0..200 {
+        let begun = Instant::now();
+        file.write_all(&[1; 4096])?;
+        file.sync_data()?;
+        spent.push(begun.elapsed());
+    }
+    std::fs::remove_file(path)?;
+    spent.sort_unstable();
+    println!("disk: 4 KiB and fdatasync, p50 {:.1?}, p99 {:.1?}", spent[100], spent[198]);
+    Ok(())
+}
+
+/// Runs `TASKS` tasks for some time, shared out to `threads` threads. `open` gives each thread its connections, of which it
+/// makes the turns of its tasks; a turn says whether it counts. Gives the rate, and says what each cost in CPU time, this
+/// process and the database's together: the machine may be busy with something else.
+pub(crate) fn rate<O, M, F, T>(what: &str, time: Duration, threads: u64, open: O) -> Result<Figure, String>
 where
+    O: AsyncFn(u64) -> Result<M, String> + Sync,
+    M: Fn(u64) -> F,
     F: FnMut() -> T + 'static,
     T: Future<Output = Result<bool, String>>,
 {
-    let spent = Rc::new(RefCell::new(Vec::new()));
-    let cpu = cpu_ticks("postgres");
-    let started = Instant::now();
-    let tasks = (0..TASKS).map(|number| {
-        let (mut turn, spent) = (task(number), Rc::clone(&spent));
-        tokio::task::spawn_local(async move {
-            let mut refused = 0u64;
-            while started.elapsed() < time {
-                let begun = Instant::now();
-                match turn().await? {
-                    true => spent.borrow_mut().push(begun.elapsed()),
-                    false => refused += 1,
-                }
-                // Reads that are answered at once would never let another task run.
-                tokio::task::yield_now().await;
-            }
-            Ok::<_, String>(refused)
+    let ready = Barrier::new(usize::try_from(threads).map_err(|error| error.to_string())? + 1);
+    let run = |thread: u64| {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let tasks = (0..TASKS).filter(|task| task % threads == thread);
+        runtime.map_err(|error| error.to_string())?.block_on(async {
+            let task = open(thread).await;
+            ready.wait();
+            ready.wait();
+            let done = match &task {
+                Ok(task) => turns(time, tasks, task).await,
+                Err(error) => Err(error.clone()),
+            };
+            // A process of the database that has ended can't be asked for its CPU time: connections stay until it was.
+            ready.wait();
+            ready.wait();
+            done
         })
-    });
-    let mut refused = 0;
-    for task in tasks.collect::<Vec<_>>() {
-        refused += task.await.map_err(|error| error.to_string())??;
-    }
-    let elapsed = started.elapsed().as_secs_f64();
-    let cpu_us = cpu_ticks("postgres").saturating_sub(cpu) as f64 * 10_000.0;
-    let mut spent = spent.take();
+    };
+    let (mut spent, refused, elapsed, cpu) = std::thread::scope(|scope| {
+        let run = &run;
+        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || run(thread))).collect();
+        ready.wait();
+        let cpu = cpu_us("postgres");
+        ready.wait();
+        let started = Instant::now();
+        ready.wait();
+        let elapsed = started.elapsed().as_secs_f64();
+        let cpu = cpu_us("postgres") - cpu;
+        ready.wait();
+        let (mut spent, mut refused) = (Vec::new(), 0);
+        for thread in running {
+            let done = thread.join().map_err(|_| "a thread has panicked".to_owned())??;
+            spent.extend(done.spent);
+            refused += done.refused;
+        }
+        Ok::<_, String>((spent, refused, elapsed, cpu))
+    })?;
     spent.sort_unstable();
     let rate = spent.len() as f64 / elapsed;
     let at = |percent: usize| spent.get(spent.len() * percent / 100).copied().unwrap_or_default();
-    let each = cpu_us / spent.len().max(1) as f64;
+    let each = cpu / spent.len().max(1) as f64;
     println!(
-        "  {what:<20} {rate:>9.0}/s, {each:>6.1} us CPU, p50 {:.1?}, p99 {:.1?}, refused {refused}",
+        "  {what:<40} {rate:>9.0}/s, {each:>6.1} us CPU, p50 {:.1?}, p99 {:.1?}, refused {refused}",
         at(50),
         at(99)
     );
     Ok(Figure { rate, each })
+}
+
+/// What the tasks of one thread came to.
+struct Done {
+    spent: Vec<Duration>,
+    refused: u64,
+}
+
+async fn turns<F, T>(
+    time: Duration,
+    tasks: impl Iterator<Item = u64>,
+    task: impl Fn(u64) -> F,
+) -> Result<Done, String>
+where
+    F: FnMut() -> T + 'static,
+    T: Future<Output = Result<bool, String>>,
+{
+    let started = Instant::now();
+    let done = Rc::new(RefCell::new(Done { spent: Vec::new(), refused: 0 }));
+    let running = tasks.map(|number| {
+        let (mut turn, done) = (task(number), Rc::clone(&done));
+        tokio::task::spawn_local(async move {
+            while started.elapsed() < time {
+                let begun = Instant::now();
+                match turn().await? {
+                    true => done.borrow_mut().spent.push(begun.elapsed()),
+                    false => done.borrow_mut().refused += 1,
+                }
+                // Reads that are answered at once would never let another task run.
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, String>(())
+        })
+    });
+    for task in running.collect::<Vec<_>>() {
+        task.await.map_err(|error| error.to_string())??;
+    }
+    Ok(done.replace(Done { spent: Vec::new(), refused: 0 }))
 }

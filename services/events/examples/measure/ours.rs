@@ -1,12 +1,16 @@
 //! Our side: the crate's logic over the embedded store, each commit on the disk before its answer (`fdatasync`, one for
 //! all that wait).
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
 use events::{Append, AppendError, Condition, EventStore, NewEvent, Position, Query};
 use store::{RunOptions, Store};
 
-use crate::load::{BEFOREHAND, FILL, Figure, Figures, LIMIT, Made, Maker, rate};
+use crate::load::{BEFOREHAND, FILL, Figures, LIMIT, Made, Maker, rate, threads};
 
 pub(crate) async fn measure(dir: &str, time: Duration) -> Result<Figures, Box<dyn std::error::Error>> {
     let dir = format!("{dir}/{}", std::process::id());
@@ -18,51 +22,50 @@ pub(crate) async fn measure(dir: &str, time: Duration) -> Result<Figures, Box<dy
         let batch: Result<Vec<_>, _> = (0..FILL).map(|_| new(maker.event())).collect();
         events.append(&Append::new(batch?, None)?, &RunOptions::default()).await?;
     }
-    let appends = rate("appends", time, |writer| {
-        let (events, maker) = (events.clone(), Maker::new(1, writer));
-        let maker = Rc::new(std::cell::RefCell::new(maker));
-        move || {
-            let (events, event) = (events.clone(), maker.borrow_mut().event());
-            async move { append(&events, event, None).await.map(|position| position.is_some()) }
-        }
-    });
-    let appends = appends.await?;
-    let conditional = conditional(&events, time).await?;
-    let reads = rate("reads of an entity", time, |reader| {
-        let (events, mut maker) = (events.clone(), Maker::new(3, reader));
-        move || {
-            let (events, tag) = (events.clone(), maker.entity());
-            async move {
-                let query = Query::new(Vec::new(), vec![tag]).map_err(said)?;
-                let page = events
-                    .read(&query, Position::START, LIMIT, &RunOptions::default())
-                    .await
-                    .map_err(said)?;
-                Ok(!page.events.is_empty())
+    // What runs on other threads; a clone for each.
+    let events = &events;
+    let reads = rate("reads of an entity", time, threads(), async |_| {
+        let events = events.clone();
+        Ok(move |reader| {
+            let (events, mut maker) = (events.clone(), Maker::new(3, reader));
+            move || read(events.clone(), maker.entity())
+        })
+    })?;
+    let appends = rate("appends", time, threads(), async |_| {
+        let events = events.clone();
+        Ok(move |writer| {
+            let (events, maker) = (events.clone(), Rc::new(RefCell::new(Maker::new(1, writer))));
+            move || {
+                let (events, event) = (events.clone(), maker.borrow_mut().event());
+                async move { append(&events, event, None).await.map(|position| position.is_some()) }
             }
-        }
-    });
-    Ok(Figures { appends, conditional, reads: reads.await? })
-}
-
-async fn conditional(events: &EventStore, time: Duration) -> Result<Figure, Box<dyn std::error::Error>> {
+        })
+    })?;
     let seen = events.read(&Query::default(), Position::START, 1, &RunOptions::default()).await?.position;
     let newest = newest(events, seen).await?;
-    let conditional = rate("conditional appends", time, |writer| {
-        let (events, mut maker) = (events.clone(), Maker::new(2, writer));
-        let last = Rc::new(Cell::new(newest));
-        move || {
-            let (events, event, last) = (events.clone(), maker.event(), Rc::clone(&last));
-            async move {
-                let query = Query::new(Vec::new(), vec![event.tags[0].clone()]).map_err(said)?;
-                let condition = Condition { query, after: last.get() };
-                let position = append(&events, event, Some(condition)).await?;
-                last.set(position.unwrap_or(last.get()));
-                Ok(position.is_some())
-            }
-        }
-    });
-    Ok(conditional.await?)
+    let conditional = rate("conditional appends", time, threads(), async |_| {
+        let events = events.clone();
+        Ok(move |writer| {
+            let (events, mut maker) = (events.clone(), Maker::new(2, writer));
+            let last = Rc::new(Cell::new(newest));
+            move || conditional(events.clone(), maker.event(), Rc::clone(&last))
+        })
+    })?;
+    Ok(Figures { appends, conditional, reads })
+}
+
+async fn conditional(events: EventStore, event: Made, last: Rc<Cell<Position>>) -> Result<bool, String> {
+    let query = Query::new(Vec::new(), vec![event.tags[0].clone()]).map_err(said)?;
+    let condition = Condition { query, after: last.get() };
+    let position = append(&events, event, Some(condition)).await?;
+    last.set(position.unwrap_or(last.get()));
+    Ok(position.is_some())
+}
+
+async fn read(events: EventStore, tag: String) -> Result<bool, String> {
+    let query = Query::new(Vec::new(), vec![tag]).map_err(said)?;
+    let page = events.read(&query, Position::START, LIMIT, &RunOptions::default()).await.map_err(said)?;
+    Ok(!page.events.is_empty())
 }
 
 /// The end of the log: what each writer has seen when it begins.

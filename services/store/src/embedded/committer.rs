@@ -14,20 +14,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, PersistMode};
+use fjall::{Database, Keyspace, OwnedWriteBatch as WriteBatch, PersistMode};
 use tokio::sync::oneshot;
 
 use super::{
     directory::{Directory, VERSION_KEY},
     mutation::{Mutation, add, stamped},
-    queue::{Arrived, CommitQueue, CommitRequest},
+    queue::{Arrived, CommitQueue, CommitRequest, ReadRange},
     resolver::Resolver,
+    run::Run,
     view::{View, Views},
     watches::Watches,
 };
 use crate::{
     address::Durability,
-    error::{Error, StoreError},
+    error::{Error, RetryError, StoreError},
     limits,
 };
 
@@ -111,7 +112,12 @@ impl Committer {
         let mut requests = requests.into_iter();
         while let Some(request) = requests.next() {
             let read_version = request.read_version.unwrap_or(group.version);
-            if let Err(error) = self.resolver.check(read_version, &request.reads) {
+            let missed = read_version < group.version && group.wrote_any(&request.reads);
+            let checked = match missed {
+                true => Err(RetryError::Conflict),
+                false => self.resolver.check(read_version, &request.reads),
+            };
+            if let Err(error) = checked {
                 request.reply.send(Err(error.into())).ok();
                 continue;
             }
@@ -131,11 +137,14 @@ impl Committer {
     }
 
     fn write(&mut self, group: Group) {
-        let mut batch = self.database.batch().durability(Some(self.persist));
-        for (key, value) in &group.written {
+        let run = Run::new(group.version, group.written.keys().map(|key| &key[..]));
+        // One more for the version.
+        let batch = WriteBatch::with_capacity(self.database.clone(), group.written.len() + 1);
+        let mut batch = batch.durability(Some(self.persist));
+        for (key, value) in group.written {
             match value {
-                Some(value) => batch.insert(&self.keyspace, key.clone(), value.clone()),
-                None => batch.remove(&self.keyspace, key.clone()),
+                Some(value) => batch.insert(&self.keyspace, key, value),
+                None => batch.remove(&self.keyspace, key),
             }
         }
         batch.insert(&self.keyspace, VERSION_KEY, group.version.to_be_bytes());
@@ -147,15 +156,18 @@ impl Committer {
             return refuse(replies, || StoreError::WriteFailed { reason: reason.clone() });
         }
         self.version = group.version;
+        let run = Arc::new(run);
+        self.resolver.wrote(group.version, Arc::clone(&run), Instant::now());
         self.publish(group.version);
         for (reply, stamp) in group.accepted {
             reply.send(Ok(stamp)).ok();
         }
-        self.watches.written(group.written.iter());
+        self.watches.written(run.keys(), |key| self.views.newest().get(key));
     }
 
     fn publish(&self, version: u64) {
-        self.views.publish(View::newest(&self.database, &self.keyspace, version));
+        let recent = self.resolver.recent();
+        self.views.publish(View::newest(&self.database, &self.keyspace, version, recent));
     }
 }
 
@@ -168,6 +180,16 @@ impl Group {
         stamp
     }
 
+    /// Whether a transaction of this group, which comes before, wrote what another has read.
+    fn wrote_any(&self, reads: &[ReadRange]) -> bool {
+        reads.iter().any(|read| match read {
+            ReadRange::Key(key) => self.written.contains_key(key),
+            ReadRange::Range(begin, end) => {
+                begin < end && self.written.range::<Bytes, _>(begin..end).next().is_some()
+            }
+        })
+    }
+
     /// Does what one transaction wrote, and remembers it for those that come after.
     fn apply(
         &mut self,
@@ -175,7 +197,6 @@ impl Group {
         stamp: &Stamp,
         resolver: &mut Resolver,
     ) -> Result<(), Error> {
-        let now = Instant::now();
         for mutation in mutations {
             let (key, value) = match mutation {
                 Mutation::Set { key, value } => (key, Some(value)),
@@ -184,17 +205,16 @@ impl Group {
                     let sum = add(self.value(&key)?.as_deref(), &operand);
                     (key, Some(sum))
                 }
-                Mutation::SetStampedKey { key, offset, value } => (stamped(&key, offset, stamp), Some(value)),
+                Mutation::SetStampedKey { key, offset, value } => (stamped(key, offset, stamp), Some(value)),
                 Mutation::SetStampedValue { key, value, offset } => {
-                    (key, Some(stamped(&value, offset, stamp)))
+                    (key, Some(stamped(value, offset, stamp)))
                 }
                 Mutation::ClearRange { begin, end } => {
-                    resolver.wrote_range(self.version, &begin, &end, now);
+                    resolver.wrote_range(self.version, &begin, &end);
                     self.clear_range(&begin, &end)?;
                     continue;
                 }
             };
-            resolver.wrote_key(self.version, &key, now);
             self.written.insert(key, value);
         }
         Ok(())

@@ -19,8 +19,9 @@ pub(crate) const VERSION_KEY: &[u8] = &[limits::SYSTEM_KEY_PREFIX, b'v'];
 /// Blocks of the engine's files kept in memory, in bytes. Documents that are read often should fit.
 const CACHE_BYTES: u64 = 128 * 1024 * 1024;
 
-/// Threads that flush and compact: few, because the workers need the cores.
-const ENGINE_THREADS: usize = 2;
+/// Threads that flush and compact: few, because the workers need the cores, but not two: fjall keeps its first one for
+/// flushes, and while the second compacts the first spins on the compactions that wait.
+const ENGINE_THREADS: usize = 3;
 
 /// An engine that is open, and the lock that makes it ours.
 pub(crate) struct Directory {

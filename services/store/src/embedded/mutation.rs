@@ -52,7 +52,8 @@ pub(crate) fn add(value: Option<&[u8]>, operand: &[u8]) -> Bytes {
 }
 
 /// `bytes` with `stamp` at `offset`, where it fits.
-pub(crate) fn stamped(bytes: &[u8], offset: usize, stamp: &[u8]) -> Bytes {
+pub(crate) fn stamped(bytes: Bytes, offset: usize, stamp: &[u8]) -> Bytes {
+    // In place, when nobody else holds them.
     let mut stamped = BytesMut::from(bytes);
     stamped[offset..offset + stamp.len()].copy_from_slice(stamp);
     stamped.freeze()

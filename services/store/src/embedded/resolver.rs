@@ -3,46 +3,73 @@
 //! Optimistic concurrency control by backward validation (Kung and Robinson, 1981), as FoundationDB's resolver:
 //! a transaction conflicts if something that it read was written after the version it read at.
 //!
+//! Keys are kept in `runs`, oldest first, one for each group of commits, and neighbours are merged as they age (the
+//! logarithmic method of Bentley and Saxe, 1980). Most transactions read a version that is a few groups old, so one or two
+//! runs tell; one that read long ago looks at some dozens.
+//!
 //! Pure: the time is an argument. Invariant: every write after `oldest` is remembered; what is older may be
 //! forgotten, and transactions that read before it are refused as too old rather than let through.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::Bound::{Excluded, Included},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 
-use super::queue::ReadRange;
+use super::{queue::ReadRange, recent::Recent, run::Run};
 use crate::{error::RetryError, limits};
 
 /// Longer than a transaction may live, since a commit waits in the queue after its age was checked.
 const MEMORY: Duration = limits::TRANSACTION_AGE_MAX.saturating_add(Duration::from_secs(1));
 
+/// Neighbours of one tier that become one run of the next.
+const MERGED: usize = 8;
+
+/// Keys of the longest run that is made by merging: bounds how long a merge keeps the committer, some milliseconds.
+const MERGED_LEN_MAX: usize = 32_768;
+
 /// The writes that transactions in progress may not have seen.
 pub(crate) struct Resolver {
-    /// Keys written one by one, with the version of the last write.
-    keys: BTreeMap<Bytes, u64>,
+    /// Keys written one by one, the oldest writes first.
+    runs: VecDeque<Aged>,
     /// Ranges written: the version from this key up to the next in the map; 0 for none.
     ranges: BTreeMap<Bytes, u64>,
     /// `ranges` is cleaned when it gets longer than this.
     ranges_len_clean: usize,
-    /// One entry a write, in the order of versions, for forgetting. `None` stands for a range.
-    recent: VecDeque<(u64, Instant, Option<Bytes>)>,
-    recent_len_max: usize,
+    /// Ranges written since the last run was added.
+    ranges_new: usize,
+    /// Keys and ranges that `runs` remember.
+    len: usize,
+    len_max: usize,
     oldest: u64,
+}
+
+/// A run, and when it may be forgotten.
+struct Aged {
+    run: Arc<Run>,
+    /// The version of its last group.
+    newest: u64,
+    /// When that was.
+    at: Instant,
+    /// How often it was merged.
+    tier: u32,
+    /// Its keys, and the ranges written with them.
+    len: usize,
 }
 
 impl Resolver {
     /// Knows of no write; refuses transactions that read before `version`.
     pub(crate) fn new(version: u64) -> Self {
         Self {
-            keys: BTreeMap::new(),
+            runs: VecDeque::new(),
             ranges: BTreeMap::new(),
             ranges_len_clean: 1024,
-            recent: VecDeque::new(),
-            recent_len_max: limits::CONFLICT_WRITES_MAX,
+            ranges_new: 0,
+            len: 0,
+            len_max: limits::CONFLICT_WRITES_MAX,
             oldest: version,
         }
     }
@@ -52,59 +79,84 @@ impl Resolver {
         if version < self.oldest {
             return Err(RetryError::TooOld);
         }
+        let missed = || self.runs.iter().rev().take_while(|aged| aged.newest > version);
         let changed = reads.iter().any(|read| match read {
             ReadRange::Key(key) => {
-                self.keys.get(key).is_some_and(|&written| written > version) || self.range_at(key) > version
+                missed().any(|aged| aged.run.wrote_key_after(version, key)) || self.range_at(key) > version
             }
             ReadRange::Range(begin, end) if begin < end => {
-                let mut keys = self.keys.range(begin.clone()..end.clone());
-                let mut ranges = self.ranges.range((Excluded(begin.clone()), Excluded(end.clone())));
-                self.range_at(begin) > version
-                    || ranges.any(|(_, &written)| written > version)
-                    || keys.any(|(_, &written)| written > version)
+                missed().any(|aged| aged.run.wrote_range_after(version, begin, end))
+                    || self.range_changed(version, begin, end)
             }
             ReadRange::Range(..) => false,
         });
         if changed { Err(RetryError::Conflict) } else { Ok(()) }
     }
 
-    /// Remembers that `version` wrote `key`.
-    pub(crate) fn wrote_key(&mut self, version: u64, key: &Bytes, now: Instant) {
-        if self.keys.insert(key.clone(), version) != Some(version) {
-            self.recent.push_back((version, now, Some(key.clone())));
-        }
+    /// Remembers the keys that the group of `version` wrote.
+    pub(crate) fn wrote(&mut self, version: u64, run: Arc<Run>, now: Instant) {
+        let len = run.len() + std::mem::take(&mut self.ranges_new);
+        self.len += len;
+        self.runs.push_back(Aged { run, newest: version, at: now, tier: 0, len });
+        while self.merge() {}
     }
 
-    /// Remembers that `version` wrote all keys from `begin` to before `end`.
-    pub(crate) fn wrote_range(&mut self, version: u64, begin: &Bytes, end: &Bytes, now: Instant) {
+    /// Remembers that `version` wrote all keys from `begin` to before `end`; before [`Resolver::wrote`] of its group.
+    pub(crate) fn wrote_range(&mut self, version: u64, begin: &Bytes, end: &Bytes) {
         if begin >= end {
             return;
         }
-        self.recent.push_back((version, now, None));
+        self.ranges_new += 1;
         let after = self.range_at(end);
         self.ranges.extract_if(begin.clone()..end.clone(), |_, _| true).for_each(drop);
         self.ranges.insert(begin.clone(), version);
         self.ranges.insert(end.clone(), after);
     }
 
+    /// The keys that are remembered, for views.
+    pub(crate) fn recent(&self) -> Recent {
+        Recent::new(self.oldest, self.runs.iter().rev().map(|aged| (aged.newest, Arc::clone(&aged.run))))
+    }
+
     /// Forgets what no transaction that may still commit can have missed, and more when there is too much.
     pub(crate) fn forget(&mut self, now: Instant) {
-        while let Some((version, at, _)) = self.recent.front() {
-            let expired = now.saturating_duration_since(*at) > MEMORY;
-            if !expired && self.recent.len() <= self.recent_len_max {
+        while let Some(oldest) = self.runs.front() {
+            let expired = now.saturating_duration_since(oldest.at) > MEMORY;
+            if !expired && self.len <= self.len_max {
                 break;
             }
-            self.oldest = self.oldest.max(*version);
-            let (version, _, key) = self.recent.pop_front().expect("it was at the front");
-            if let Some(key) = key
-                && self.keys.get(&key) == Some(&version)
-            {
-                self.keys.remove(&key);
-            }
+            self.oldest = self.oldest.max(oldest.newest);
+            self.len -= oldest.len;
+            self.runs.pop_front();
         }
         if self.ranges.len() > self.ranges_len_clean {
             self.forget_ranges();
         }
+    }
+
+    /// Makes one run of the last ones, if they are of one tier and not too long.
+    fn merge(&mut self) -> bool {
+        let Some(first) = self.runs.len().checked_sub(MERGED) else { return false };
+        let newest = &self.runs[self.runs.len() - 1];
+        let (tier, version, at) = (newest.tier, newest.newest, newest.at);
+        let last = || self.runs.range(first..);
+        if last().any(|aged| aged.tier != tier) || last().map(|aged| aged.len).sum::<usize>() > MERGED_LEN_MAX
+        {
+            return false;
+        }
+        let merged: Vec<Aged> = self.runs.drain(first..).collect();
+        let len = merged.iter().map(|aged| aged.len).sum();
+        let run = Arc::new(Run::merge(merged.iter().map(|aged| &*aged.run)));
+        self.runs.push_back(Aged { run, newest: version, at, tier: tier + 1, len });
+        true
+    }
+
+    fn range_changed(&self, version: u64, begin: &Bytes, end: &Bytes) -> bool {
+        if self.ranges.is_empty() {
+            return false;
+        }
+        let mut ranges = self.ranges.range((Excluded(begin.clone()), Excluded(end.clone())));
+        self.range_at(begin) > version || ranges.any(|(_, &written)| written > version)
     }
 
     /// Drops the ends that separate nothing any more. Costs as much as inserting what it looks at did.
@@ -134,6 +186,17 @@ mod tests {
         Bytes::copy_from_slice(text.as_bytes())
     }
 
+    impl Resolver {
+        fn wrote_key(&mut self, version: u64, key: &Bytes, now: Instant) {
+            self.wrote(version, Arc::new(Run::new(version, [&key[..]].into_iter())), now);
+        }
+
+        fn wrote_only_range(&mut self, version: u64, begin: &Bytes, end: &Bytes, now: Instant) {
+            self.wrote_range(version, begin, end);
+            self.wrote(version, Arc::new(Run::new(version, std::iter::empty())), now);
+        }
+    }
+
     fn key(text: &str) -> ReadRange {
         ReadRange::Key(bytes(text))
     }
@@ -156,8 +219,8 @@ mod tests {
     fn a_range_that_was_written_conflicts_with_what_it_meets() {
         let mut resolver = Resolver::new(0);
         let now = Instant::now();
-        resolver.wrote_range(5, &bytes("d"), &bytes("h"), now);
-        resolver.wrote_range(7, &bytes("f"), &bytes("g"), now);
+        resolver.wrote_only_range(5, &bytes("d"), &bytes("h"), now);
+        resolver.wrote_only_range(7, &bytes("f"), &bytes("g"), now);
         for (read, newest) in [
             (key("c"), 0),
             (key("d"), 5),
@@ -183,10 +246,10 @@ mod tests {
         let mut resolver = Resolver::new(0);
         let start = Instant::now();
         resolver.wrote_key(1, &bytes("a"), start);
-        resolver.wrote_range(2, &bytes("c"), &bytes("d"), start);
+        resolver.wrote_only_range(2, &bytes("c"), &bytes("d"), start);
         resolver.wrote_key(3, &bytes("b"), start + MEMORY);
         resolver.forget(start + MEMORY + Duration::from_millis(1));
-        assert_eq!((resolver.keys.len(), resolver.recent.len()), (1, 1));
+        assert_eq!((resolver.runs.len(), resolver.len), (1, 1));
         assert_eq!(resolver.check(1, &[]), Err(RetryError::TooOld));
         assert_eq!(resolver.check(2, &[key("a"), key("c")]), Ok(()));
         assert_eq!(resolver.check(2, &[key("b")]), Err(RetryError::Conflict));
@@ -196,17 +259,37 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_by_forgetting_early() {
-        let mut resolver = Resolver { recent_len_max: 10, ..Resolver::new(0) };
+        let mut resolver = Resolver { len_max: 10, ..Resolver::new(0) };
         let now = Instant::now();
         for version in 1..=1000 {
             let name = format!("{version:04}");
+            resolver.wrote_range(version, &bytes(&name), &bytes(&format!("{name}x")));
             resolver.wrote_key(version, &bytes(&name), now);
-            resolver.wrote_range(version, &bytes(&name), &bytes(&format!("{name}x")), now);
             resolver.forget(now);
         }
-        assert!(resolver.keys.len() <= 10 && resolver.ranges.len() <= 1025, "{}", resolver.ranges.len());
+        assert!(
+            resolver.len <= 10 && resolver.runs.len() <= 10,
+            "{} in {}",
+            resolver.len,
+            resolver.runs.len()
+        );
+        assert!(resolver.ranges.len() <= 1025, "{}", resolver.ranges.len());
         assert_eq!(resolver.check(900, &[]), Err(RetryError::TooOld));
         assert_eq!(resolver.check(999, &[key("1000")]), Err(RetryError::Conflict));
+    }
+
+    #[test]
+    fn runs_stay_few_however_many_groups_there_are() {
+        let mut resolver = Resolver::new(0);
+        let now = Instant::now();
+        for version in 1..=10_000 {
+            resolver.wrote_key(version, &bytes(&format!("{version:05}")), now);
+        }
+        assert!(resolver.runs.len() <= MERGED * 5, "{}", resolver.runs.len());
+        assert_eq!(resolver.check(1, &[key("00001")]), Ok(()));
+        assert_eq!(resolver.check(1, &[key("00002")]), Err(RetryError::Conflict));
+        assert_eq!(resolver.check(5000, &[range("", "05001")]), Ok(()));
+        assert_eq!(resolver.check(5000, &[range("", "05001\0")]), Err(RetryError::Conflict));
     }
 
     /// Against a model that knows the last version of each of the keys, one by one.
@@ -223,12 +306,23 @@ mod tests {
         for version in 1..5_000u64 {
             let now = start + Duration::from_millis(version * 100);
             let (a, b) = (rng.usize(..40), rng.usize(..40));
-            if rng.bool() {
-                resolver.wrote_key(version, &name(a), now);
-                model[a] = version;
-            } else if a < b {
-                resolver.wrote_range(version, &name(a), &name(b), now);
-                model[a..b].fill(version);
+            match rng.u8(..4) {
+                0 => {
+                    resolver.wrote_key(version, &name(a), now);
+                    model[a] = version;
+                }
+                1 if a < b => {
+                    resolver.wrote_only_range(version, &name(a), &name(b), now);
+                    model[a..b].fill(version);
+                }
+                _ => {
+                    let mut keys: Vec<usize> = (0..40).filter(|_| rng.u8(..8) == 0).collect();
+                    keys.sort_unstable();
+                    let names: Vec<Bytes> = keys.iter().map(|&key| name(key)).collect();
+                    let run = Run::new(version, names.iter().map(|name| &name[..]));
+                    resolver.wrote(version, Arc::new(run), now);
+                    keys.iter().for_each(|&key| model[key] = version);
+                }
             }
             resolver.forget(now);
             let (a, b) = (rng.usize(..40), rng.usize(..40));

@@ -31,6 +31,9 @@ use crate::{
     watch::{CommitStamp, Watch},
 };
 
+/// Values from here on are compared with the one before: shorter ones cost no more to copy.
+const SHARED_BYTES_MIN: usize = 64;
+
 /// A transaction.
 pub(crate) struct EmbeddedTransaction {
     attempt: RefCell<Attempt>,
@@ -47,6 +50,8 @@ struct Attempt {
     reads: Vec<ReadRange>,
     reads_bytes: usize,
     writes: WriteBuffer,
+    /// The last value of [`SHARED_BYTES_MIN`] or more that was written.
+    last_value: Bytes,
     stamps: Vec<oneshot::Sender<Result<[u8; limits::STAMP_BYTES], Error>>>,
     watches: Vec<PendingWatch>,
 }
@@ -97,6 +102,7 @@ impl EmbeddedTransaction {
         end: &Bytes,
         reverse: bool,
         bounds: Bounds,
+        written_after: Option<u64>,
         reads: Reads,
     ) -> Result<Scanned, Error> {
         if begin >= end {
@@ -105,7 +111,7 @@ impl EmbeddedTransaction {
         let view = self.view()?;
         let mut attempt = self.attempt.borrow_mut();
         let writes = &attempt.writes;
-        let base = view.scan(begin, end);
+        let base = view.scan(begin, end, written_after);
         let scanned = if reverse {
             merge::scan(base.rev(), writes.keys(begin, end).rev(), writes, true, bounds)?
         } else {
@@ -134,7 +140,7 @@ impl EmbeddedTransaction {
         };
         loop {
             let bounds = Bounds { rows_max: rows_left, bytes_max: limits::BATCH_BYTES_MAX };
-            let mut scanned = self.scan(&begin, &end, !forward, bounds, reads)?;
+            let mut scanned = self.scan(&begin, &end, !forward, bounds, None, reads)?;
             rows_left -= scanned.rows.len();
             match scanned.rows.pop() {
                 Some(row) if rows_left == 0 => return Ok(row.key),
@@ -163,17 +169,29 @@ impl EmbeddedTransaction {
         }
         let end = end.min(Bytes::from_static(&[limits::SYSTEM_KEY_PREFIX]));
         let bounds = Bounds { rows_max, bytes_max: limits::BATCH_BYTES_MAX };
-        let Scanned { rows, bounded } = self.scan(&begin, &end, range.reverse, bounds, reads)?;
+        let Range { limit, reverse, written_after, .. } = *range;
+        let Scanned { rows, bounded } = self.scan(&begin, &end, reverse, bounds, written_after, reads)?;
         let next = match rows.last() {
             // The end that was resolved stays as it is: another read could resolve it to another key.
             Some(last) if bounded => {
-                let resolved =
-                    Range { limit: range.limit, reverse: range.reverse, ..Range::between(begin, end) };
+                let resolved = Range { limit, reverse, written_after, ..Range::between(begin, end) };
                 resolved.rest(&last.key, rows.len())
             }
             _ => None,
         };
         Ok(RangeBatch { rows, next })
+    }
+
+    /// A copy of `value`, or the one that was made for the write before: an index often holds what the row holds.
+    fn value_of(&self, value: &[u8]) -> Bytes {
+        let mut attempt = self.attempt.borrow_mut();
+        if value.len() < SHARED_BYTES_MIN {
+            return owned(value);
+        }
+        if attempt.last_value != value {
+            attempt.last_value = owned(value);
+        }
+        attempt.last_value.clone()
     }
 
     fn write(&self, mutation: Mutation) -> Result<(), Error> {
@@ -237,7 +255,7 @@ impl BackendTransaction for EmbeddedTransaction {
     }
 
     fn set(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        self.write(Mutation::Set { key: owned(key), value: owned(value) })
+        self.write(Mutation::Set { key: owned(key), value: self.value_of(value) })
     }
 
     fn clear(&self, key: &[u8]) -> Result<(), Error> {
@@ -254,7 +272,7 @@ impl BackendTransaction for EmbeddedTransaction {
 
     fn set_versionstamped_key(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         let (offset, len) = stamp_offset(key)?;
-        self.write(Mutation::SetStampedKey { key: owned(&key[..len]), offset, value: owned(value) })
+        self.write(Mutation::SetStampedKey { key: owned(&key[..len]), offset, value: self.value_of(value) })
     }
 
     fn set_versionstamped_value(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {

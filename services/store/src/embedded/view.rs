@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use fjall::{Database, Keyspace, Readable};
 
+use super::recent::Recent;
 use crate::{
     error::{Error, StoreError},
     range::KeyValue,
@@ -20,14 +21,15 @@ use crate::{
 pub(crate) struct View {
     snapshot: fjall::Snapshot,
     keyspace: Keyspace,
+    recent: Recent,
     /// The last commit that is in it.
     pub(crate) version: u64,
 }
 
 impl View {
     /// The moment of `version`, which is the last one written to `database`.
-    pub(crate) fn newest(database: &Database, keyspace: &Keyspace, version: u64) -> Self {
-        Self { snapshot: database.snapshot(), keyspace: keyspace.clone(), version }
+    pub(crate) fn newest(database: &Database, keyspace: &Keyspace, version: u64, recent: Recent) -> Self {
+        Self { snapshot: database.snapshot(), keyspace: keyspace.clone(), recent, version }
     }
 
     /// The value of `key`.
@@ -36,13 +38,18 @@ impl View {
         Ok(value.map(Bytes::from))
     }
 
-    /// The rows from `begin` to before `end`. `begin` must be before `end`.
+    /// The rows from `begin` to before `end`. `begin` must be before `end`. With `written_after`, all of them were
+    /// written by commits after that version: the engine, which looks into every file for the few that there may be, is
+    /// not asked when no such commit wrote there.
     pub(crate) fn scan(
         &self,
         begin: &[u8],
         end: &[u8],
+        written_after: Option<u64>,
     ) -> impl DoubleEndedIterator<Item = Result<KeyValue, Error>> + use<> {
-        self.snapshot.range(&self.keyspace, begin..end).map(|row| {
+        let none = written_after.is_some_and(|version| self.recent.is_untouched(version, begin, end));
+        let rows = (!none).then(|| self.snapshot.range(&self.keyspace, begin..end));
+        rows.into_iter().flatten().map(|row| {
             let (key, value) = row.into_inner().map_err(read_failed)?;
             Ok(KeyValue { key: key.into(), value: value.into() })
         })

@@ -99,13 +99,22 @@ impl Watches {
         }
     }
 
-    /// Wakes those whose key was written with another value than they saw.
-    pub(crate) fn written<'w>(&self, written: impl Iterator<Item = (&'w Bytes, &'w Option<Bytes>)>) {
+    /// Wakes those whose key was written and has another value than they saw. `newest` reads the newest view.
+    pub(crate) fn written<'w>(
+        &self,
+        keys: impl Iterator<Item = &'w [u8]>,
+        newest: impl Fn(&[u8]) -> Result<Option<Bytes>, Error>,
+    ) {
         if self.len.load(Ordering::Acquire) == 0 {
             return;
         }
-        for (key, value) in written {
-            self.wake_unless(key, |seen| value == seen);
+        let entered = self.lock();
+        let watched: Vec<&[u8]> = keys.filter(|&key| entered.contains_key(key)).collect();
+        drop(entered);
+        for key in watched {
+            // As in `enter`: what can't be read counts as changed.
+            let value = newest(key);
+            self.wake_unless(key, |seen| value.as_ref().is_ok_and(|value| value == seen));
         }
     }
 
@@ -116,7 +125,7 @@ impl Watches {
         }
     }
 
-    fn wake_unless(&self, key: &Bytes, same: impl Fn(&Option<Bytes>) -> bool) {
+    fn wake_unless(&self, key: &[u8], same: impl Fn(&Option<Bytes>) -> bool) {
         let mut waiting = self.lock();
         let Some(of_key) = waiting.get_mut(key) else { return };
         let fired: Vec<_> = of_key.extract_if(.., |waiting| !same(&waiting.seen)).collect();

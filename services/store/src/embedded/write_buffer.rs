@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::mutation::{Mutation, add, stamped, successor};
+use super::mutation::{Mutation, add};
 use crate::{
     error::{CallerError, Error},
     limits,
@@ -23,8 +23,8 @@ pub(crate) struct WriteBuffer {
     by_key: BTreeMap<Bytes, Written>,
     /// Begin -> end, no two of them touching.
     cleared: BTreeMap<Bytes, Bytes>,
-    /// Where a versionstamp will decide what is there.
-    unreadable: Vec<(Bytes, Bytes)>,
+    /// Where a versionstamp will decide what is there: the write's place in `log`, and the version read at by then.
+    stamped: Vec<(usize, Option<u64>)>,
     bytes: usize,
 }
 
@@ -83,14 +83,8 @@ impl WriteBuffer {
             }
             Mutation::ClearRange { begin, end } => self.clear_range(begin, end),
             Mutation::Add { key, operand } => self.add(key, operand),
-            Mutation::SetStampedKey { key, offset, .. } => {
-                let first = read_version.map_or(0, |version| version + 1).to_be_bytes();
-                let first = stamped(&stamped(key, *offset, &[0; limits::STAMP_BYTES]), *offset, &first);
-                let last = stamped(key, *offset, &[u8::MAX; limits::STAMP_BYTES]);
-                self.unreadable.push((first, successor(&last)));
-            }
-            Mutation::SetStampedValue { key, .. } => {
-                self.unreadable.push((key.clone(), successor(key)));
+            Mutation::SetStampedKey { .. } | Mutation::SetStampedValue { .. } => {
+                self.stamped.push((self.log.len(), read_version));
             }
         }
         self.log.push(mutation);
@@ -122,11 +116,21 @@ impl WriteBuffer {
 
     /// Refuses a read of `begin` to before `end` that meets a versionstamp which is not known yet.
     pub(crate) fn check_readable(&self, begin: &[u8], end: &[u8]) -> Result<(), Error> {
-        let meets = |(from, to): &(Bytes, Bytes)| begin < &to[..] && &from[..] < end;
-        if self.unreadable.iter().any(meets) {
-            return Err(CallerError::AccessedUnreadable.into());
+        let meets = |&(at, read_version): &(usize, Option<u64>)| match &self.log[at] {
+            Mutation::SetStampedValue { key, .. } => begin <= &key[..] && &key[..] < end,
+            Mutation::SetStampedKey { key, offset, .. } => {
+                let (before, after) = (&key[..*offset], &key[offset + limits::STAMP_BYTES..]);
+                let with = |stamp| before.iter().chain(stamp).chain(after);
+                let mut first = [0; limits::STAMP_BYTES];
+                first[..8].copy_from_slice(&read_version.map_or(0, |version| version + 1).to_be_bytes());
+                with(&[u8::MAX; limits::STAMP_BYTES]).ge(begin) && with(&first).lt(end)
+            }
+            _ => unreachable!("only writes with a stamp are in `stamped`"),
+        };
+        match self.stamped.iter().any(meets) {
+            true => Err(CallerError::AccessedUnreadable.into()),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn add(&mut self, key: &Bytes, operand: &Bytes) {

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use store::{Error, KeySelector, KeyValue, Range, Transaction, limits};
+use store::{Error, KeySelector, KeyValue, Range, Transaction, Versionstamp, limits};
 
 use super::{PATIENT, Place};
 
@@ -144,4 +144,58 @@ pub(crate) async fn an_empty_or_inverted_range_is_empty(place: &Place) {
         Ok::<_, Error>(())
     };
     place.store.run(&PATIENT, read).await.unwrap();
+}
+
+/// A log of versionstamped keys, read behind each of its rows by transactions of each age, while others come and go.
+pub(crate) async fn a_promise_of_late_rows_changes_no_result(place: &Place) {
+    let mut rng = fastrand::Rng::with_seed(super::seed());
+    let log = place.keys.subspace(&"log");
+    let end = log.range().1;
+    let mut rows: Vec<(u64, Vec<u8>)> = Vec::new();
+    for number in 0..60u32 {
+        let commit = place.store.run(&PATIENT, async |tx| {
+            let key = log.pack_with_versionstamp(&(Versionstamp::incomplete(0),));
+            tx.set_versionstamped_key(&key, &number.to_le_bytes())?;
+            Ok::<_, Error>(tx.versionstamp())
+        });
+        let stamp = commit.await.unwrap().await.unwrap();
+        let version = u64::from_be_bytes(*stamp.first_chunk().unwrap());
+        rows.push((version, log.pack(&(Versionstamp::complete(stamp, 0),))));
+        place.set("elsewhere", &number.to_le_bytes()).await;
+        let (version, first) = rows[rng.usize(..rows.len())].clone();
+        let compared = place.store.run(&PATIENT, async |tx| {
+            let before = Range::between(&first, &end);
+            let behind = before.clone().after(&first);
+            for plain in [before, behind.clone(), behind.clone().limit(2), behind.reversed()] {
+                let promised = plain.clone().written_after(version - 1);
+                assert_eq!(tx.range(promised).await?, tx.range(plain).await?);
+            }
+            Ok::<_, Error>(())
+        });
+        compared.await.unwrap();
+        if rows.len() > 1 && rng.u8(..4) == 0 {
+            let (_, key) = rows.remove(rng.usize(..rows.len()));
+            place.store.run(&PATIENT, async |tx| tx.clear(&key)).await.unwrap();
+        }
+    }
+    // Another appends after this one has read that there is nothing: it must not commit on that.
+    let (version, last) = rows.last().unwrap().clone();
+    let behind = Range::between(&last, &end).after(&last).written_after(version - 1);
+    let attempts = Cell::new(0);
+    let found = place.store.run(&PATIENT, async |tx| {
+        let found = tx.range(behind.clone()).await?;
+        attempts.set(attempts.get() + 1);
+        if attempts.get() == 1 {
+            let append = place.store.run(&PATIENT, async |other| {
+                let key = log.pack_with_versionstamp(&(Versionstamp::incomplete(0),));
+                other.set_versionstamped_key(&key, b"late")
+            });
+            append.await?;
+            assert_eq!(tx.range(behind.clone()).await?, found, "one moment");
+        }
+        tx.set(&place.key("decided"), b"")?;
+        Ok::<_, Error>(found)
+    });
+    assert_eq!(names(&found.await.unwrap()), ["late"]);
+    assert_eq!(attempts.get(), 2);
 }

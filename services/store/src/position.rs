@@ -1,12 +1,14 @@
-//! Where a message stands in its conversation.
+//! Where a commit stands in the order of all: the cursor of services whose rows are keyed by versionstamp.
 //!
-//! Owns: the 10 bytes of a versionstamp and their text. Invariant: positions compare as the commits that made them;
+//! Owns: the 10 bytes of a versionstamp and their text. Does not own: what was committed. Invariant: positions compare as the commits that made them;
 //! every one that a transaction can see is at most [`Position::newest_at`] of its read version.
 
 use std::fmt;
 
 use bytes::{BufMut, BytesMut};
-use store::{Versionstamp, limits::STAMP_BYTES};
+use foundationdb_tuple::Versionstamp;
+
+use crate::limits::STAMP_BYTES;
 
 /// The versionstamp of the commit that made a change. Its text is 20 hexadecimal digits, opaque to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,7 +43,7 @@ impl Position {
     }
 
     /// Writes its text.
-    pub(crate) fn put_hex(&self, out: &mut BytesMut) {
+    pub fn put_hex(&self, out: &mut BytesMut) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         for byte in self.0 {
             out.put_u8(DIGITS[usize::from(byte >> 4)]);
@@ -50,23 +52,30 @@ impl Position {
     }
 
     /// The bytes as they are stored.
-    pub(crate) fn as_bytes(&self) -> &[u8; STAMP_BYTES] {
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; STAMP_BYTES] {
         &self.0
     }
 
-    /// Reads what begins with [`Position::as_bytes`].
-    pub(crate) fn from_prefix(bytes: &[u8]) -> Option<Self> {
+    /// Reads what begins with [`Position::as_bytes`]; `None` when it is shorter.
+    #[must_use]
+    pub fn from_prefix(bytes: &[u8]) -> Option<Self> {
         bytes.first_chunk().copied().map(Self)
     }
 
     /// The position at the end of a key that was packed with [`Position::stamp`] last.
-    pub(crate) fn of_key(key: &[u8]) -> Self {
+    ///
+    /// # Panics
+    /// When the key is shorter than a versionstamp of 12 bytes.
+    #[must_use]
+    pub fn of_key(key: &[u8]) -> Self {
         let stamp = key.last_chunk::<12>().and_then(|stamp| stamp.first_chunk().copied());
         Self(stamp.expect("the key was packed with a versionstamp of 12 bytes at its end"))
     }
 
     /// As a tuple's element.
-    pub(crate) fn stamp(&self) -> Versionstamp {
+    #[must_use]
+    pub fn stamp(&self) -> Versionstamp {
         Versionstamp::complete(self.0, 0)
     }
 }
