@@ -54,6 +54,7 @@ pub(crate) async fn run(inner: &Rc<Inner>, transport: Transport, from: String, d
         paid_until: Instant::now(),
         pause: None,
         dialled,
+        left_over: false,
     };
     let failure = poll_fn(|cx| pipe.poll(cx)).await;
     let is_open = pipe.decoder.is_open();
@@ -106,6 +107,8 @@ struct Pipe<'a> {
     /// Nothing is read until then: the peer says hello too often.
     pause: Option<Pin<Box<Sleep>>>,
     dialled: bool,
+    /// Messages of the last read wait until a subscriber has had its turn.
+    left_over: bool,
 }
 
 impl Pipe<'_> {
@@ -128,7 +131,7 @@ impl Pipe<'_> {
             if !read {
                 return Poll::Pending;
             }
-            if self.inner.subscribers_are_behind() {
+            if self.left_over {
                 break;
             }
         }
@@ -137,11 +140,14 @@ impl Pipe<'_> {
         Poll::Pending
     }
 
-    /// Reads, unless the peer has to wait for its hellos; then what was left over of the last read comes first.
+    /// Reads, unless the peer has to wait for its hellos; what was left over of the last read comes first.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let Some(pause) = &mut self.pause else { return self.poll_read(cx) };
-        ready!(pause.as_mut().poll(cx));
-        self.pause = None;
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        } else if !std::mem::take(&mut self.left_over) {
+            return self.poll_read(cx);
+        }
         Poll::Ready(self.dispatch().map_err(Failure::Sp))
     }
 
@@ -172,6 +178,10 @@ impl Pipe<'_> {
             let len = message.len();
             if self.inner.handle_message(now, self.id, message) {
                 self.charge_hello(now, len);
+            }
+            if self.inner.subscribers_are_behind() {
+                self.left_over = true;
+                break;
             }
         }
         if self.opening.is_some() && self.decoder.is_open() {

@@ -11,8 +11,9 @@ use bus_proto::Envelope;
 use crate::message::Event;
 
 /// Events that wait for one subscriber; of a slow one the oldest are dropped, and counted.
-const WAITING_MAX: usize = 4096;
-/// From here on nothing is read before the subscriber has had its turn: one read brings no more than what is left.
+const WAITING_MAX: usize = 1024;
+/// With so many the pipe waits for one turn of the loop, in which a subscriber that is not busy takes them all. For one
+/// that is, nobody waits again.
 const WAITING_MANY: usize = WAITING_MAX / 2;
 
 /// Events of one topic.
@@ -88,7 +89,7 @@ impl Subscriptions {
                 dropped += 1;
             }
             queue.events.push_back(Event { topic: Rc::clone(name), envelope: envelope.clone() });
-            *behind |= queue.events.len() >= WAITING_MANY;
+            *behind |= queue.events.len() == WAITING_MANY;
             if let Some(waker) = queue.waker.take() {
                 waker.wake();
             }
