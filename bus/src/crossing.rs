@@ -91,6 +91,9 @@ pub(crate) async fn receive(inner: Rc<Inner>) {
             if let Some(letter) = inbox.letters.pop() {
                 inner.open_letter(letter);
             }
+            if inner.subscribers_are_behind() {
+                break;
+            }
         }
         if inbox.letters.is_empty() {
             arrived.await;

@@ -12,9 +12,11 @@ use crate::message::Event;
 
 /// Events that wait for one subscriber; of a slow one the oldest are dropped, and counted.
 const WAITING_MAX: usize = 1024;
-/// With so many the pipe waits for one turn of the loop, in which a subscriber that is not busy takes them all. For one
-/// that is, nobody waits again.
+/// From here on who delivers waits for a turn of the loop now and then, in which a subscriber that is not busy takes
+/// them all. For one that is, and whose queue is full, nobody waits.
 const WAITING_MANY: usize = WAITING_MAX / 2;
+/// Events between two such waits: room for what other pipes bring meanwhile.
+const WAIT_EVERY: usize = 64;
 
 /// Events of one topic.
 pub struct Subscription {
@@ -87,9 +89,11 @@ impl Subscriptions {
             if queue.events.len() == WAITING_MAX {
                 queue.events.pop_front();
                 dropped += 1;
+            } else {
+                let len = queue.events.len() + 1;
+                *behind |= len >= WAITING_MANY && len.is_multiple_of(WAIT_EVERY);
             }
             queue.events.push_back(Event { topic: Rc::clone(name), envelope: envelope.clone() });
-            *behind |= queue.events.len() == WAITING_MANY;
             if let Some(waker) = queue.waker.take() {
                 waker.wake();
             }

@@ -207,7 +207,7 @@ impl Inner {
         let mut slots = waiting.slots.borrow_mut();
         let place = &mut slots.slots[slot as usize];
         // Before the poll: what wakes it meanwhile has to queue it again.
-        place.woken.queued.store(false, Ordering::Release);
+        place.woken.queued.swap(false, Ordering::AcqRel);
         let Some(mut answer) = place.task.as_mut().and_then(|task| task.answer.take()) else { return };
         let waker = place.waker.clone();
         drop(slots);
@@ -228,14 +228,17 @@ impl Inner {
 /// Polls the handlers that are ready, for as long as the worker runs; with it ends what still waits.
 pub(crate) async fn run(inner: Rc<Inner>) {
     let end = End(Rc::clone(&inner));
-    let mut slots = Vec::new();
+    let (mut slots, mut polls) = (Vec::new(), 0);
     loop {
         poll_fn(|cx| inner.serving.waiting.ready.poll_take(cx, &mut slots)).await;
-        for (at, slot) in slots.drain(..).enumerate() {
-            if at > 0 && at.is_multiple_of(POLLS_PER_TURN) {
+        for slot in slots.drain(..) {
+            end.0.resume(slot);
+            polls += 1;
+            // Counted over batches: a handler that wakes itself is ready again at once.
+            if polls == POLLS_PER_TURN {
+                polls = 0;
                 tokio::task::yield_now().await;
             }
-            end.0.resume(slot);
         }
     }
 }

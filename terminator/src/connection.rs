@@ -285,6 +285,10 @@ async fn serve(connection: &Rc<Connection>, stream: Stream) {
             break turn;
         }
         connection.worker.stats.connections_rested.increment();
+        if connection.worker.draining() {
+            // The hyper that knew is gone.
+            connection.order.set(Some(Order::Drain));
+        }
     };
     let stream = tap.into_stream();
     match ended {
@@ -305,11 +309,6 @@ async fn rest(connection: &Connection, tap: &mut Tap) -> Option<Order> {
     let order = poll_fn(|context| {
         connection.keep_waker(context.waker());
         match connection.order.take().filter(|order| *order != Order::Rest) {
-            Some(Order::Drain) if connection.phase.get() == Phase::Accepted => {
-                // Its first request may be on its way: hyper answers that one.
-                connection.order.set(Some(Order::Drain));
-                Poll::Ready(None)
-            }
             Some(order) => Poll::Ready(Some(order)),
             None => tap.poll_readable(context).map(|()| None),
         }

@@ -108,6 +108,9 @@ fn drop_named(connection: &[u8], headers: &mut HeaderMap) -> u64 {
     let mut dropped = 0;
     for token in connection.split(|byte| *byte == b',') {
         let Ok(name) = HeaderName::from_bytes(token.trim_ascii()) else { continue };
+        if name == header::CONTENT_LENGTH {
+            continue;
+        }
         if let header::Entry::Occupied(named) = headers.entry(name) {
             dropped += named.remove_entry_mult().1.count() as u64;
         }

@@ -177,10 +177,16 @@ impl Request {
         })
     }
 
-    /// When it was read, to within the batch that it came in: a look at the clock that is paid for.
+    /// When it was read, or its turn came, to within the batch that it came in: a look at the clock that is paid for. After
+    /// a wait it is the past.
     #[must_use]
     pub fn received(&self) -> Instant {
         self.incoming.received
+    }
+
+    /// It has waited: what is asked on its behalf is asked now.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        self.incoming.received = now;
     }
 
     /// When the asker gives up; `None` = never said.

@@ -96,7 +96,7 @@ impl bus::Serve for Server {
 async fn wait_then_start(
     worker: Rc<Worker>,
     turn: oneshot::Receiver<Permit>,
-    request: Request,
+    mut request: Request,
     route: usize,
     started: Instant,
     head: bool,
@@ -113,6 +113,7 @@ async fn wait_then_start(
             Problem::new(504, "The deadline passed before the request's turn came.").reason("expired");
         return worker.refuse(problem, head);
     };
+    request.restart(tokio::time::Instant::now().into_std());
     let permit = permit.expect("the gate outlives those who wait at it, and never drops their places");
     let visit = Visit { worker: Some(Rc::clone(&worker)), route, started, head, _permit: permit };
     match worker.start(route, request, visit) {

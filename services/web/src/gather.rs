@@ -43,13 +43,14 @@ pub(crate) type Answers = SmallVec<[(&'static Part, Answer); PARTS.len()]>;
 
 /// Asks for every part of a member's page; `id` is percent-encoded.
 pub(crate) async fn gather(bus: &Bus, claimed: &Claimed, request: &Request, id: &str) -> Answers {
-    let deadline = answers_deadline(request);
+    let asked_at = request.received();
+    let deadline = answers_deadline(request, asked_at);
     let claimed = claimed.look(bus);
     let mut asked: SmallVec<[(&'static Part, Asked<'_>); PARTS.len()]> = PARTS
         .iter()
         .zip(claimed)
         .filter(|(part, claimed)| part.essential || *claimed)
-        .map(|(part, _)| (part, Asked::new(bus, request, part.path(id), deadline)))
+        .map(|(part, _)| (part, Asked::new(bus, request, part.path(id), asked_at, deadline)))
         .filter(|(part, asked)| part.essential || !asked.is_unclaimed())
         .collect();
     poll_fn(|cx| {
@@ -77,8 +78,9 @@ fn content(part: &Part, answer: Answer) -> Answer {
 
 /// Asks one service for one thing.
 pub(crate) async fn ask(bus: &Bus, request: &Request, path: String) -> Answer {
-    let deadline = answers_deadline(request);
-    let mut asked = Asked::new(bus, request, path, deadline);
+    let now = Instant::now();
+    let deadline = answers_deadline(request, now);
+    let mut asked = Asked::new(bus, request, path, now, deadline);
     poll_fn(|cx| asked.poll(cx)).await;
     asked.answer().expect("it was polled until it had one")
 }
@@ -95,10 +97,11 @@ pub(crate) async fn send(
     path: String,
     body: Vec<u8>,
 ) -> Result<(), Failure> {
-    let deadline = answers_deadline(request);
+    let now = Instant::now();
+    let deadline = answers_deadline(request, now);
     let route = bus.route(method, &path).ok_or(Failure::Unclaimed)?;
     let ask = request.ask(method, path);
-    let mut options = ask.options(request.received(), deadline);
+    let mut options = ask.options(now, deadline);
     options.flags = options.flags.union(Flags::IDEMPOTENT);
     let reply = bus.request(route, ask, Body::from_iter([Bytes::from(body)]), options).await;
     let reply = reply.map_err(Failure::Request)?;
@@ -109,10 +112,9 @@ pub(crate) async fn send(
 }
 
 /// When the services' answers have to be here: a fifth of the time left, at most 10 ms, before the asker gives up.
-fn answers_deadline(request: &Request) -> Instant {
-    let received = request.received();
-    let left = request.remaining(received).unwrap_or(TIME_DEFAULT);
-    received + (left - RESERVE_MAX.min(left / 5))
+fn answers_deadline(request: &Request, now: Instant) -> Instant {
+    let left = request.remaining(now).unwrap_or(TIME_DEFAULT);
+    now + (left - RESERVE_MAX.min(left / 5))
 }
 
 /// One question under way.
@@ -123,12 +125,12 @@ enum Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn new(bus: &Bus, request: &'a Request, path: String, deadline: Instant) -> Self {
+    fn new(bus: &Bus, request: &'a Request, path: String, now: Instant, deadline: Instant) -> Self {
         let Some(route) = bus.route("GET", &path) else {
             return Self::Answered(Answer::Failed(Failure::Unclaimed));
         };
         let ask = request.ask("GET", path);
-        let options = ask.options(request.received(), deadline);
+        let options = ask.options(now, deadline);
         Self::Waiting(bus.request(route, ask, Body::new(), options))
     }
 

@@ -51,8 +51,14 @@ impl Tap {
 
     /// Takes back what was read and is to be read again.
     pub(super) fn unread(&mut self, bytes: Bytes) {
-        // Empty ones hold the whole buffer, too.
-        self.unused = if bytes.is_empty() { Bytes::new() } else { bytes };
+        if bytes.is_empty() {
+            // Empty ones hold the whole buffer, too.
+            self.unused = Bytes::new();
+            return;
+        }
+        // Part of a head: from now on it has a head's time, and does not rest.
+        self.connection.enter(Phase::Head);
+        self.unused = bytes;
     }
 
     /// Waits until there is something to read, or its end.

@@ -310,3 +310,20 @@ fn connections_that_rest_end_with_the_drain() {
     let (status, log) = terminator.end_of();
     assert_eq!(status.code(), Some(0), "{log}");
 }
+
+#[test]
+fn half_a_head_that_was_there_before_the_rest_knows_of_the_drain() {
+    let mut terminator = Terminator::start(&["--drain-deadline", "1h"]);
+    let mut client = terminator.client();
+    client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\nGET /b HTTP/1.1\r\nho");
+    assert_eq!(client.answer().status, 404);
+    terminator.until("/stats", |stats| stats["connections_rested"] == 1);
+    terminator.signal("TERM");
+    terminator.until_logged("draining");
+    client.send("st: a\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.header("connection")), (404, Some("close")));
+    assert!(client.is_closed());
+    let (status, log) = terminator.end_of();
+    assert_eq!(status.code(), Some(0), "{log}");
+}

@@ -1,0 +1,162 @@
+//! Who gets a turn of the loop: subscribers before more is read, everybody beside a handler that never rests.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bus::worker;
+use bus::{
+    Body, Bus, Config, Flags, Head, HeadWriter, Hello, Incoming, Options, Response, Serve, Serving, bind,
+};
+use bytes::Bytes;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Of each speaker: many times what a subscriber may leave waiting.
+const EVENTS: usize = 20_000;
+
+struct Get(&'static str);
+
+impl Head for Get {
+    fn encode(&self, head: &mut HeadWriter<'_>) {
+        head.field(":method", "GET");
+        head.field(":path", self.0);
+    }
+}
+
+/// A handler that yields by waking itself until another task of the worker has run.
+struct Spin;
+impl Serve for Spin {
+    fn serve(&self, _: Incoming) -> Serving {
+        let done = Rc::new(Cell::new(false));
+        let set = Rc::clone(&done);
+        Serving::Later(Box::pin(async move {
+            tokio::task::spawn_local(async move {
+                tokio::task::yield_now().await;
+                set.set(true)
+            });
+            let began = Instant::now();
+            let mut status = 200;
+            std::future::poll_fn(|cx| {
+                if done.get() {
+                    return Poll::Ready(());
+                }
+                if began.elapsed() > PATIENCE {
+                    status = 599;
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+            Response::new(status)
+        }))
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_wakes_itself_leaves_the_others_their_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let place: bus::Endpoint = format!("ipc://{}", dir.path().join("s").display()).parse().unwrap();
+    let mut hello = Hello::new("spin", "1", "1");
+    hello.routes = vec!["GET /a".parse().unwrap()];
+    let listen = Config { listen: vec![place.clone()], ..Config::default() };
+    let askers = worker::start("asker", bind(&listen, 1).unwrap(), |_, bus| Ok::<_, io::Error>(bus)).unwrap();
+    let dial = Config { dial: vec![place], hello: Some(hello), ..Config::default() };
+    let _service = worker::start("service", bind(&dial, 1).unwrap(), |_, bus: Bus| {
+        bus.serve(Rc::new(Spin));
+        Ok(bus)
+    })
+    .unwrap();
+    loop {
+        let seen = askers.ask(|bus: &Bus| bus.routes().first().map_or(0, |route| route.instances)).await;
+        if seen == [1] {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let (tx, mut rx) = tokio::sync::mpsc::channel(1);
+    askers
+        .ask(move |bus: &Bus| {
+            let (bus, tx) = (bus.clone(), tx.clone());
+            tokio::task::spawn_local(async move {
+                let route = bus.route("GET", "/a").unwrap();
+                let asked = Instant::now();
+                let options = Options { asked, deadline: asked + 2 * PATIENCE, flags: Flags::NONE };
+                let reply = bus.request(route, Get("/a"), Body::new(), options).await;
+                tx.send(reply.unwrap().status).await.unwrap();
+            });
+        })
+        .await;
+    assert_eq!(rx.recv().await, Some(200));
+}
+
+/// Every worker of a listener takes all that `speakers` publish; what was dropped on its way, by worker.
+async fn burst(workers: usize, speakers: usize) -> Vec<u64> {
+    let listen = Config {
+        listen: vec!["tcp://127.0.0.1:0".parse().unwrap()],
+        hello: Some(Hello::new("listener", "1", "1")),
+        ..Config::default()
+    };
+    let seeds = bind(&listen, workers).unwrap();
+    let listening = seeds[0].listening()[0].clone();
+    let hearing = worker::start("listener", seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap();
+    let (all, mut done) = tokio::sync::mpsc::channel(8);
+    hearing
+        .ask(move |bus| {
+            let (mut events, all) = (bus.subscribe("burst"), all.clone());
+            tokio::task::spawn_local(async move {
+                for _ in 0..speakers * EVENTS {
+                    events.recv().await;
+                }
+                all.send(()).await.expect("somebody waits for it");
+            });
+        })
+        .await;
+    let dial =
+        Config { dial: vec![listening], hello: Some(Hello::new("speaker", "1", "1")), ..Config::default() };
+    let speakers: Vec<_> = (0..speakers)
+        .map(|_| worker::start("speaker", bind(&dial, 1).unwrap(), |_, bus| Ok(bus)).unwrap())
+        .collect();
+    for speaker in &speakers {
+        speaker
+            .ask(|bus: &Bus| {
+                let bus = bus.clone();
+                tokio::task::spawn_local(async move {
+                    for at in 0..EVENTS {
+                        // Nobody is there yet, or the queue is full.
+                        while bus.publish("burst", &[], Bytes::from(at.to_string())) == 0 {
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                });
+            })
+            .await;
+    }
+    let heard = async {
+        for _ in 0..workers {
+            done.recv().await.unwrap();
+        }
+    };
+    let heard = tokio::time::timeout(PATIENCE, heard).await;
+    let dropped = |name: &&str| ["bus.events.dropped", "bus.workers.dropped"].contains(name);
+    let dropped = hearing
+        .ask(move |bus| bus.counters().iter().filter(|(name, _)| dropped(name)).map(|(_, count)| count).sum())
+        .await;
+    assert!(heard.is_ok(), "dropped: {dropped:?}");
+    dropped
+}
+
+#[tokio::test]
+async fn a_subscriber_that_keeps_up_misses_nothing() {
+    for (workers, speakers) in [(1, 1), (1, 2), (1, 4), (2, 1)] {
+        assert_eq!(
+            burst(workers, speakers).await,
+            vec![0; workers],
+            "{workers} workers, {speakers} speakers"
+        );
+    }
+}
