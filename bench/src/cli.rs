@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{bare, bus_alone, compare, idle, load, mixed, peer};
+use crate::{bare, bus_alone, compare, idle, load, mixed, peer, polls};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,6 +14,7 @@ Examples:
   bench mixed                                    profiles, feeds, chats and 2 000 long polls at 20 000 requests/s
   bench bus                                      the bus alone, beside nng and a raw copy loop
   bench idle                                     what 10 000 idle connections cost
+  bench polls                                    what 20 000 long polls cost, and how fast one message wakes them
   bench bare --listen 127.0.0.1:9000             the yardstick, to measure by hand
 
 Exit codes: 0 ok, 1 failure, 2 usage. Ctrl-C ends a run cleanly and reports what was measured.";
@@ -42,6 +43,8 @@ pub enum Command {
     Bus(bus_alone::Options),
     /// What idle connections and a burst of bodies cost in memory
     Idle(idle::Options),
+    /// What idle long polls cost in memory, and how fast one message wakes them all
+    Polls(polls::Options),
     /// One process of a peer; started by the other commands
     #[command(hide = true)]
     Peer(peer::Options),
@@ -61,6 +64,7 @@ impl Command {
             Self::Mixed(options) => mixed::main(options),
             Self::Bus(options) => bus_alone::main(options),
             Self::Idle(options) => idle::main(options),
+            Self::Polls(options) => polls::main(options),
             Self::Peer(options) => peer::main(options),
         }
     }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
+pub(crate) use self::kinds::CHAT_WRITES;
 pub use self::options::Options;
 use self::report::Report;
 use crate::compare::ground::Ground;
@@ -131,7 +132,7 @@ async fn seed(options: &Options, ground: &Ground, url: &str) -> Result<()> {
 /// Messages into the conversations, drawn as later ones are.
 async fn fill(options: &Options, url: &str) -> Result<()> {
     let load = kinds::fill(options, url);
-    let plan = Arc::new(Plan::made(&load, &[kinds::CHAT_WRITES], kinds::population(options))?);
+    let plan = Arc::new(Plan::made(&load, &[CHAT_WRITES], kinds::population(options))?);
     let outcome = load::drive(&plan, pin!(std::future::pending())).await?;
     ensure!(
         outcome.successes() == u64::from(options.messages),

@@ -1,6 +1,7 @@
 //! `bench mixed`: against the roles themselves, and against servers that break what they promise.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -21,6 +22,17 @@ fn bench(runs: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// Whether the roles are built; says so when they are not.
+fn roles_are_there() -> bool {
+    ["terminator", "web", "profile", "feed", "chat", "stack"].iter().all(|role| {
+        let binary = Path::new(BENCH).with_file_name(role);
+        if !binary.is_file() {
+            println!("SKIPPED: {} is missing: `cargo build --workspace --bins`", binary.display());
+        }
+        binary.is_file()
+    })
+}
+
 /// What a run has kept.
 fn kept(runs: &Path, output: &Output) -> Value {
     let shown = || {
@@ -36,12 +48,8 @@ fn kept(runs: &Path, output: &Output) -> Value {
 
 #[test]
 fn every_request_is_answered_and_every_message_told_by_the_roles_themselves() {
-    for role in ["terminator", "web", "profile", "feed", "chat", "stack"] {
-        let binary = Path::new(BENCH).with_file_name(role);
-        if !binary.is_file() {
-            println!("SKIPPED: {} is missing: `cargo build --workspace --bins`", binary.display());
-            return;
-        }
+    if !roles_are_there() {
+        return;
     }
     let runs = tempfile::tempdir().unwrap();
     let flags = "--days 1 --conversations 50 --messages 100 --polls 20 --rate 300 --duration 3s --warmup 0s";
@@ -60,6 +68,27 @@ fn every_request_is_answered_and_every_message_told_by_the_roles_themselves() {
     );
     assert_eq!((&polls["failed"], &polls["unanswered"]), (&Value::from(0), &Value::from(0)), "{polls}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("| terminator |"), "{output:?}");
+}
+
+#[test]
+fn one_message_wakes_every_poll_of_its_conversation() {
+    if !roles_are_there() {
+        return;
+    }
+    let runs = tempfile::tempdir().unwrap();
+    let mut command = Command::new(BENCH);
+    command.args(["polls", "--no-build", "--no-install", "--count=100", "--runs"]).arg(runs.path());
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let run = std::fs::read_dir(runs.path()).unwrap().next().unwrap().unwrap().path();
+    let kept: Value = serde_json::from_slice(&std::fs::read(run.join("polls.json")).unwrap()).unwrap();
+    let count = |field: &str| kept["polls"][field].as_u64().unwrap();
+    assert_eq!(
+        (count("woken"), count("told"), count("failed"), count("unanswered")),
+        (100, 100, 0, 0),
+        "{kept}"
+    );
+    assert!(kept["bytes_per_poll"].as_f64().unwrap() > 0.0, "{kept}");
 }
 
 /// Answers everything but long polls, which wait for ever, and tells of every request.

@@ -12,7 +12,8 @@ use crate::load::options::{Arrivals, Options as Load};
 /// Hundredths that are sent on schedule.
 pub(super) const SCHEDULED: u32 = 98;
 
-pub(super) const CHAT_WRITES: Part = Part {
+/// The writes that wake long polls.
+pub(crate) const CHAT_WRITES: Part = Part {
     name: "chat writes",
     weight: 5,
     method: "POST",
