@@ -4,15 +4,17 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{bare, bus_alone, compare, idle, load, peer};
+use crate::{bare, bus_alone, compare, idle, load, mixed, peer, polls};
 
 const EXAMPLES: &str = "\
 Examples:
   bench load --rate 50000 -c 256 -d 10s http://127.0.0.1:8080/members/1   one server, at a fixed rate
   bench compare                                  the stack beside its peers, every figure that is promised
   bench compare --only stack,bare,haproxy --rounds 3 --seconds 5
+  bench mixed                                    profiles, feeds, chats and 2 000 long polls at 20 000 requests/s
   bench bus                                      the bus alone, beside nng and a raw copy loop
   bench idle                                     what 10 000 idle connections cost
+  bench polls                                    what 20 000 long polls cost, and how fast one message wakes them
   bench bare --listen 127.0.0.1:9000             the yardstick, to measure by hand
 
 Exit codes: 0 ok, 1 failure, 2 usage. Ctrl-C ends a run cleanly and reports what was measured.";
@@ -35,10 +37,14 @@ pub enum Command {
     Bare(bare::Options),
     /// The stack beside its peers, in one interleaved run
     Compare(compare::Options),
+    /// Profiles, feeds, chats and long polls together, at a fixed rate
+    Mixed(mixed::Options),
     /// The bus alone, beside nng and a raw copy loop
     Bus(bus_alone::Options),
     /// What idle connections and a burst of bodies cost in memory
     Idle(idle::Options),
+    /// What idle long polls cost in memory, and how fast one message wakes them all
+    Polls(polls::Options),
     /// One process of a peer; started by the other commands
     #[command(hide = true)]
     Peer(peer::Options),
@@ -55,8 +61,10 @@ impl Command {
             Self::Load(options) => load::main(options),
             Self::Bare(options) => bare::main(options),
             Self::Compare(options) => compare::main(options),
+            Self::Mixed(options) => mixed::main(options),
             Self::Bus(options) => bus_alone::main(options),
             Self::Idle(options) => idle::main(options),
+            Self::Polls(options) => polls::main(options),
             Self::Peer(options) => peer::main(options),
         }
     }

@@ -11,9 +11,9 @@ pub(crate) mod medians;
 mod options;
 pub(crate) mod readme;
 mod report;
-mod rows;
+pub(crate) mod rows;
 pub(crate) mod systems;
-mod verdict;
+pub(crate) mod verdict;
 mod wrk;
 
 use std::cell::RefCell;

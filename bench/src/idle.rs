@@ -144,7 +144,7 @@ async fn idle(options: &Options, running: &Running) -> Result<(u64, u64)> {
 
 /// What is left when it has not fallen for a second: a connection that rests gives its buffers back, the allocator
 /// its pages a little later.
-async fn settled(resident: impl Fn() -> u64) -> u64 {
+pub(crate) async fn settled(resident: impl Fn() -> u64) -> u64 {
     let (mut least, mut since) = (resident(), Instant::now());
     let deadline = since + SETTLE;
     while since.elapsed() < STEADY && Instant::now() < deadline {

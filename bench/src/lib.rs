@@ -1,9 +1,9 @@
 //! Measures the stack, and others beside it.
 //!
-//! Owns: the load generator ([`load`]), the yardstick ([`bare`]), the comparison with peers ([`compare`]), the bus alone
-//! ([`bus_alone`]), idle connections ([`idle`]) and what a machine must look like ([`machine`]). Does not own: anything that
-//! is measured; processes are reached by their command lines and sockets only. Invariant: a figure is printed beside what
-//! it was measured with, and what could not be measured is said.
+//! Owns: the load generator ([`load`]), the yardstick ([`bare`]), the comparison with peers ([`compare`]), the mixed load
+//! ([`mixed`]), the bus alone ([`bus_alone`]), idle connections ([`idle`]) and polls ([`polls`]), and what a machine must look like ([`machine`]).
+//! Does not own: anything that is measured; processes are reached by their command lines and sockets only. Invariant: a
+//! figure is printed beside what it was measured with, and what could not be measured is said.
 #![expect(clippy::print_stdout, reason = "a command-line program prints its results")]
 
 pub mod bare;
@@ -14,5 +14,7 @@ pub mod idle;
 pub mod interrupt;
 pub mod load;
 pub mod machine;
+pub mod mixed;
 pub mod peer;
+pub mod polls;
 pub mod process;

@@ -10,16 +10,22 @@ pub mod plot;
 
 mod connection;
 mod feed;
-mod plan;
+pub(crate) mod mix;
+pub(crate) mod plan;
+pub(crate) mod polls;
 mod progress;
 mod response;
 mod schedule;
+mod stamp;
 mod stream;
 mod tally;
 mod target;
+mod template;
 mod thread;
 mod tick;
+pub(crate) mod wakes;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,48 +62,55 @@ pub fn main(options: &Options) -> Result<()> {
 pub fn run(options: &Options) -> Result<Outcome> {
     let plan = Arc::new(Plan::new(options)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        stream::Stream::connect(&plan.address)
-            .await
-            .with_context(|| format!("{}: cannot connect; is the server running there?", plan.address))?;
-        let counters: Arc<[Counters]> = (0..plan.threads).map(|_| Counters::default()).collect();
-        let barrier = Arc::new(Barrier::new(plan.threads));
-        let failed = Arc::default();
-        let (stop, stopped) = watch::channel(false);
-        let mut threads = Vec::new();
-        for index in 0..plan.threads {
-            let share = thread::Share {
-                plan: Arc::clone(&plan),
-                index,
-                counters: Arc::clone(&counters),
-                barrier: Arc::clone(&barrier),
-                failed: Arc::clone(&failed),
-                stopped: stopped.clone(),
-            };
-            let name = format!("load-{index}");
-            threads.push(std::thread::Builder::new().name(name).spawn(move || thread::run(share))?);
-        }
-        let interrupted = interrupt::requested();
-        let mut progress = progress::Line::new(&plan, &counters);
-        let mut ticks = tokio::time::interval(Duration::from_millis(100));
-        tokio::pin!(interrupted);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {
-                    progress.show();
-                    if threads.iter().all(std::thread::JoinHandle::is_finished) {
-                        break;
-                    }
+    runtime.block_on(drive(&plan, std::pin::pin!(interrupt::requested())))
+}
+
+/// Sends what `plan` says, until it is done or `interrupted`.
+///
+/// # Errors
+/// The server cannot be reached.
+pub(crate) async fn drive(
+    plan: &Arc<Plan>,
+    mut interrupted: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Outcome> {
+    stream::Stream::connect(&plan.address)
+        .await
+        .with_context(|| format!("{}: cannot connect; is the server running there?", plan.address))?;
+    let counters: Arc<[Counters]> = (0..plan.threads).map(|_| Counters::default()).collect();
+    let barrier = Arc::new(Barrier::new(plan.threads));
+    let failed = Arc::default();
+    let (stop, stopped) = watch::channel(false);
+    let mut threads = Vec::new();
+    for index in 0..plan.threads {
+        let share = thread::Share {
+            plan: Arc::clone(plan),
+            index,
+            counters: Arc::clone(&counters),
+            barrier: Arc::clone(&barrier),
+            failed: Arc::clone(&failed),
+            stopped: stopped.clone(),
+        };
+        let name = format!("load-{index}");
+        threads.push(std::thread::Builder::new().name(name).spawn(move || thread::run(share))?);
+    }
+    let mut progress = progress::Line::new(plan, &counters);
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {
+                progress.show();
+                if threads.iter().all(std::thread::JoinHandle::is_finished) {
+                    break;
                 }
-                () = &mut interrupted, if !*stop.borrow() => { let _ = stop.send(true); }
             }
+            () = &mut interrupted, if !*stop.borrow() => { let _ = stop.send(true); }
         }
-        progress.clear();
-        let mut total = Tally::new(&plan);
-        for thread in threads {
-            let tally = thread.join().map_err(|_| anyhow::anyhow!("a load thread panicked"))??;
-            total.add(&tally);
-        }
-        Ok(Outcome::new(&plan, &total, *stop.borrow()))
-    })
+    }
+    progress.clear();
+    let mut total = Tally::new(plan);
+    for thread in threads {
+        let tally = thread.join().map_err(|_| anyhow::anyhow!("a load thread panicked"))??;
+        total.add(&tally);
+    }
+    Ok(Outcome::new(plan, &total, *stop.borrow()))
 }

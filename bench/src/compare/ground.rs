@@ -15,6 +15,9 @@ use tokio::sync::OnceCell;
 use super::install::Installer;
 use super::systems::{Needs, System};
 
+/// The packages that are built, as the README builds them.
+const PACKAGES: [&str; 7] = ["bench", "terminator", "web", "profile", "feed", "chat", "stack"];
+
 /// Members of the sample that the stack reads from.
 const MEMBERS: u32 = 1000;
 
@@ -50,7 +53,7 @@ pub(crate) struct Ground {
     /// This program.
     pub(crate) own: PathBuf,
     /// Where the roles' binaries are.
-    pub(super) binaries: PathBuf,
+    pub(crate) binaries: PathBuf,
     /// Where this run is kept.
     pub(crate) runs: PathBuf,
     /// Sockets, configurations, data: goes away.
@@ -124,7 +127,12 @@ impl Ground {
 
     /// The store that the sample was loaded into.
     pub(super) fn store(&self) -> String {
-        format!("embedded:{}", self.scratch.path().join("store").display())
+        self.store_of("store")
+    }
+
+    /// A store of this run's own.
+    pub(super) fn store_of(&self, role: &str) -> String {
+        format!("embedded:{}", self.scratch.path().join(role).display())
     }
 
     /// The nng peer: this program once more, with the feature.
@@ -132,14 +140,20 @@ impl Ground {
         self.binaries.join("bench-nng")
     }
 
-    async fn prepare_roles(&self) -> Result<()> {
+    /// Builds everything, unless it was told not to, and checks that `names` are there.
+    pub(crate) async fn binaries(&self, names: &[&str]) -> Result<()> {
         if self.build {
             self.cargo(&[]).await?;
         }
-        for role in ["terminator", "web", "profile"] {
-            let binary = self.binaries.join(role);
+        for name in names {
+            let binary = self.binaries.join(name);
             ensure!(binary.exists(), "{}: not there; run without --no-build", binary.display());
         }
+        Ok(())
+    }
+
+    async fn prepare_roles(&self) -> Result<()> {
+        self.binaries(&["terminator", "web", "profile"]).await?;
         let sample = self.scratch.path().join("sample.jsonl");
         std::fs::write(&sample, members())?;
         let status = Command::new(self.binaries.join("profile"))
@@ -181,7 +195,7 @@ impl Ground {
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
             .arg("--target-dir")
             .arg(target)
-            .args(["bench", "terminator", "web", "profile"].map(|package| format!("--package={package}")))
+            .args(PACKAGES.map(|package| format!("--package={package}")))
             .args(args)
             .kill_on_drop(true)
             .status()

@@ -13,7 +13,7 @@ use crate::load::outcome::float;
 use crate::machine::Machine;
 
 /// User and system time of each process, by its name.
-pub(super) type Cpu = BTreeMap<String, Duration>;
+pub(crate) type Cpu = BTreeMap<String, Duration>;
 
 /// A whole run.
 #[derive(Clone, Debug, Serialize, Deserialize)]

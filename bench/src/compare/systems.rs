@@ -16,7 +16,7 @@ use super::wrk::{self, Measured};
 use crate::process::Process;
 
 pub(super) use self::proxies::bare;
-pub(crate) use self::stack::services;
+pub(crate) use self::stack::{services, whole};
 
 /// A system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +140,7 @@ impl Running {
     }
 
     /// User and system time of each process so far; several of one name together.
-    pub(super) fn cpu(&self) -> Result<Cpu> {
+    pub(crate) fn cpu(&self) -> Result<Cpu> {
         let mut cpu = Cpu::new();
         for process in &self.processes {
             *cpu.entry(process.name().to_owned()).or_default() += process.cpu()?;

@@ -7,22 +7,22 @@ use super::rows::Rows;
 
 /// A bound.
 #[derive(Clone, Copy, Debug)]
-enum Bound {
+pub(crate) enum Bound {
     AtLeast(f64),
     AtMost(f64),
 }
 
 /// One promise, checked.
 #[derive(Clone, Debug)]
-pub(super) struct Verdict {
-    pub(super) what: &'static str,
-    pub(super) bound: String,
-    pub(super) measured: Option<f64>,
-    pub(super) holds: Option<bool>,
+pub(crate) struct Verdict {
+    pub(crate) what: &'static str,
+    pub(crate) bound: String,
+    pub(crate) measured: Option<f64>,
+    pub(crate) holds: Option<bool>,
 }
 
 impl Verdict {
-    fn new(what: &'static str, bound: Bound, measured: Option<f64>) -> Self {
+    pub(crate) fn new(what: &'static str, bound: Bound, measured: Option<f64>) -> Self {
         let holds = measured.map(|measured| match bound {
             Bound::AtLeast(least) => measured >= least,
             Bound::AtMost(most) => measured <= most,
@@ -34,7 +34,7 @@ impl Verdict {
         Self { what, bound, measured, holds }
     }
 
-    pub(super) const fn word(&self) -> &'static str {
+    pub(crate) const fn word(&self) -> &'static str {
         match self.holds {
             Some(true) => "pass",
             Some(false) => "FAIL",

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::io::ReadBuf;
 
 use super::feed::Feed;
-use super::plan::Plan;
+use super::plan::{Plan, Requests};
 use super::progress::Counters;
 use super::response::{Parser, Response};
 use super::stream::Stream;
@@ -34,14 +34,32 @@ pub(super) struct Shared {
     /// One buffer for all: a connection takes what it read out of it at once.
     scratch: RefCell<Box<[u8]>>,
     rng: RefCell<fastrand::Rng>,
+    /// Requests that were made by this thread.
+    made: Cell<u64>,
     weights: u32,
+}
+
+/// What is sent next.
+struct Next<'a> {
+    bytes: &'a [u8],
+    is_head: bool,
+    kind: Option<usize>,
+    /// Where it writes a message.
+    writes_to: Option<usize>,
+}
+
+/// A request without a response so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UnderWay {
+    pub(super) due: Instant,
+    pub(super) sent: Instant,
+    pub(super) kind: Option<usize>,
 }
 
 /// What others may know of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
-    /// When the request under way was due, and when it was sent.
-    pub(super) under_way: Cell<Option<(Instant, Instant)>>,
+    pub(super) under_way: Cell<Option<UnderWay>>,
 }
 
 impl Shared {
@@ -51,7 +69,10 @@ impl Shared {
         counters: std::sync::Arc<[Counters]>,
         thread: usize,
     ) -> Self {
-        let weights = plan.targets.iter().map(|target| target.weight).sum();
+        let weights = match &plan.requests_from {
+            Requests::Fixed(targets) => targets.iter().map(|target| target.weight).sum(),
+            Requests::Made(_) => 0,
+        };
         Self {
             tally: RefCell::new(Tally::new(&plan)),
             feed,
@@ -59,35 +80,51 @@ impl Shared {
             thread,
             scratch: RefCell::new(vec![0; READ_LEN].into_boxed_slice()),
             rng: RefCell::new(fastrand::Rng::with_seed(plan.seed ^ thread as u64)),
+            made: Cell::new(0),
             weights,
             plan,
         }
     }
 
-    pub(super) fn fail(&self, due: Instant, failure: Failure) {
-        self.tally.borrow_mut().failure(due, Instant::now(), failure);
+    pub(super) fn fail(&self, due: Instant, kind: Option<usize>, failure: Failure) {
+        self.tally.borrow_mut().failure(due, Instant::now(), kind, failure);
         self.counters[self.thread].failed();
     }
 
-    fn pick(&self) -> usize {
-        let targets = &self.plan.targets;
-        if targets.len() == 1 {
-            return 0;
-        }
-        let mut at = self.rng.borrow_mut().u32(..self.weights);
-        for (index, target) in targets.iter().enumerate() {
-            match at.checked_sub(target.weight) {
-                None => return index,
-                Some(rest) => at = rest,
+    /// All of a request is drawn at once: which requests a thread sends, and in which order, is the seed's alone.
+    fn next<'a>(&'a self, room: &'a mut Vec<u8>) -> Next<'a> {
+        let mut rng = self.rng.borrow_mut();
+        match &self.plan.requests_from {
+            Requests::Fixed(targets) => {
+                let target = match targets.as_slice() {
+                    [only] => only,
+                    _ => &targets[pick(targets.iter().map(|target| target.weight), rng.u32(..self.weights))],
+                };
+                Next { bytes: &target.bytes, is_head: target.is_head, kind: None, writes_to: None }
+            }
+            Requests::Made(mix) => {
+                let number = self.made.replace(self.made.get() + 1);
+                let made = mix.make(&mut rng, (self.thread, number), Instant::now(), room);
+                Next { bytes: room, is_head: false, kind: Some(made.kind), writes_to: made.writes_to }
             }
         }
-        0
     }
+}
+
+/// The index whose share of the sum of `weights` holds `at`.
+pub(super) fn pick(weights: impl Iterator<Item = u32>, mut at: u32) -> usize {
+    for (index, weight) in weights.enumerate() {
+        match at.checked_sub(weight) {
+            None => return index,
+            Some(rest) => at = rest,
+        }
+    }
+    0
 }
 
 /// Sends requests until there are no more. `stream` is the connection that was made before the start.
 pub(super) async fn run(shared: Rc<Shared>, slot: Rc<Slot>, index: usize, mut stream: Option<Stream>) {
-    let mut parser = Parser::default();
+    let (mut parser, mut room) = (Parser::default(), Vec::new());
     loop {
         // Before a request is taken, so that a time without a connection is charged to whatever is due in it.
         if stream.is_none() && shared.plan.keepalive {
@@ -97,24 +134,30 @@ pub(super) async fn run(shared: Rc<Shared>, slot: Rc<Slot>, index: usize, mut st
             }
         }
         let Some(due) = poll_fn(|cx| shared.feed.poll_next(index, cx)).await else { return };
-        slot.under_way.set(Some((due, Instant::now())));
+        let next = shared.next(&mut room);
+        slot.under_way.set(Some(UnderWay { due, sent: Instant::now(), kind: next.kind }));
         if stream.is_none() {
             stream = Stream::connect(&shared.plan.address).await.ok();
         }
         let outcome = match &mut stream {
             None => Err(Failure::Connect),
-            Some(stream) => exchange(&shared, stream, &mut parser).await,
+            Some(stream) => exchange(&shared, &next, stream, &mut parser).await,
         };
         slot.under_way.set(None);
         let keep_alive = match outcome {
             Ok(Exchanged { response, read, written }) => {
                 let now = Instant::now();
-                shared.tally.borrow_mut().response(due, now, response.status, read, written);
+                shared.tally.borrow_mut().response(due, now, next.kind, response.status, read, written);
+                if let (Some(conversation), 201) = (next.writes_to, response.status)
+                    && let Some(mix) = shared.plan.mix()
+                {
+                    mix.acknowledge(conversation);
+                }
                 shared.counters[shared.thread].responded();
                 response.keep_alive && shared.plan.keepalive
             }
             Err(failure) => {
-                shared.fail(due, failure);
+                shared.fail(due, next.kind, failure);
                 parser = Parser::default();
                 // In the closed loop a server that refuses would be asked without a pause.
                 if failure == Failure::Connect {
@@ -135,7 +178,7 @@ async fn reconnect(shared: &Shared) -> Option<Stream> {
         if let Ok(stream) = Stream::connect(&shared.plan.address).await {
             return Some(stream);
         }
-        shared.fail(Instant::now(), Failure::Connect);
+        shared.fail(Instant::now(), None, Failure::Connect);
         tokio::time::sleep(RECONNECT).await;
     }
 }
@@ -146,24 +189,28 @@ struct Exchanged {
     written: usize,
 }
 
-async fn exchange(shared: &Shared, stream: &mut Stream, parser: &mut Parser) -> Result<Exchanged, Failure> {
-    let target = &shared.plan.targets[shared.pick()];
+async fn exchange(
+    shared: &Shared,
+    next: &Next<'_>,
+    stream: &mut Stream,
+    parser: &mut Parser,
+) -> Result<Exchanged, Failure> {
     let (mut read, mut written) = (0, 0);
     let mut unwritable = false;
     let response = poll_fn(|cx| {
-        while written < target.bytes.len() && !unwritable {
-            match stream.poll_write(cx, &target.bytes[written..]) {
+        while written < next.bytes.len() && !unwritable {
+            match stream.poll_write(cx, &next.bytes[written..]) {
                 Poll::Ready(Ok(0) | Err(_)) => unwritable = true,
                 Poll::Ready(Ok(some)) => written += some,
                 Poll::Pending => break,
             }
         }
         // A server that refuses a body answers before it has read it: so read even when the rest cannot be written.
-        poll_response(shared, stream, parser, target.is_head, &mut read, cx)
+        poll_response(shared, stream, parser, next.is_head, &mut read, cx)
     })
     .await;
     match response {
-        Ok(response) if written == target.bytes.len() => Ok(Exchanged { response, read, written }),
+        Ok(response) if written == next.bytes.len() => Ok(Exchanged { response, read, written }),
         // The rest of the request would be taken for the next one.
         Ok(response) => Ok(Exchanged { response: Response { keep_alive: false, ..response }, read, written }),
         Err(Failure::Closed | Failure::Read) if unwritable => Err(Failure::Write),

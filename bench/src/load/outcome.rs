@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
@@ -53,6 +54,22 @@ pub struct Outcome {
     pub percentiles: Vec<Point>,
     /// The same over time.
     pub timeline: Vec<Slice>,
+    /// By kind of request, when there are several.
+    #[serde(default)]
+    pub kinds: Vec<Kind>,
+}
+
+/// What one kind of request came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kind {
+    /// As the mix names it.
+    pub name: String,
+    /// Complete responses.
+    pub responses: u64,
+    /// Requests without a response, and responses whose status is not of class 2.
+    pub errors: u64,
+    /// As that of all.
+    pub latency: Latency,
 }
 
 /// The usual figures.
@@ -69,6 +86,23 @@ pub struct Latency {
     pub p999_us: u64,
     pub p9999_us: u64,
     pub max_us: u64,
+}
+
+impl Latency {
+    pub(super) fn of(latency: &Histogram<u64>) -> Self {
+        Self {
+            mean_us: latency.mean(),
+            stdev_us: latency.stdev(),
+            min_us: latency.min(),
+            p50_us: latency.value_at_quantile(0.5),
+            p75_us: latency.value_at_quantile(0.75),
+            p90_us: latency.value_at_quantile(0.9),
+            p99_us: latency.value_at_quantile(0.99),
+            p999_us: latency.value_at_quantile(0.999),
+            p9999_us: latency.value_at_quantile(0.9999),
+            max_us: latency.max(),
+        }
+    }
 }
 
 /// One point of the distribution.
@@ -112,6 +146,13 @@ impl Outcome {
                 max_us: slice.max(),
             })
             .collect();
+        let names = plan.mix().into_iter().flat_map(|mix| mix.kinds());
+        let kinds = names.zip(&tally.kinds).map(|(name, kind)| Kind {
+            name: name.to_owned(),
+            responses: kind.responses,
+            errors: kind.refused + kind.failures,
+            latency: Latency::of(&kind.latency),
+        });
         let statuses = (0..).zip(&tally.statuses).filter(|(_, count)| **count > 0);
         Self {
             address: plan.address.to_string(),
@@ -128,20 +169,10 @@ impl Outcome {
             bytes_written: tally.bytes_written,
             statuses: statuses.map(|(status, count)| (status, *count)).collect(),
             errors: tally.errors,
-            latency: Latency {
-                mean_us: latency.mean(),
-                stdev_us: latency.stdev(),
-                min_us: latency.min(),
-                p50_us: latency.value_at_quantile(0.5),
-                p75_us: latency.value_at_quantile(0.75),
-                p90_us: latency.value_at_quantile(0.9),
-                p99_us: latency.value_at_quantile(0.99),
-                p999_us: latency.value_at_quantile(0.999),
-                p9999_us: latency.value_at_quantile(0.9999),
-                max_us: latency.max(),
-            },
+            latency: Latency::of(latency),
             percentiles,
             timeline,
+            kinds: kinds.collect(),
         }
     }
 

@@ -1,12 +1,14 @@
 //! What the options mean together, checked whole before a socket is opened.
 //!
-//! Owns: defaults that depend on each other, and the request bytes of every target. Invariant: there is at least one
-//! target, thread and connection, and every thread has a connection.
+//! Owns: defaults that depend on each other, and what is asked. Invariant: there is at least one request to send, thread
+//! and connection, and every thread has a connection.
 
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
+use super::mix::{Mix, Part, Population};
 use super::options::{Arrivals, Options};
 use super::target::{Address, Target};
 
@@ -23,7 +25,7 @@ const CONNECTIONS_MAX: usize = 100_000;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(super) address: Address,
-    pub(super) targets: Vec<Target>,
+    pub(super) requests_from: Requests,
     pub(super) connections: usize,
     pub(super) threads: usize,
     /// From the first request, warm-up included.
@@ -37,10 +39,40 @@ pub(crate) struct Plan {
     pub(super) warmup: Duration,
     pub(super) slice: Duration,
     pub(super) quiet: bool,
+    /// When the first thread's clock started: unset before.
+    pub(super) started: OnceLock<Instant>,
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub(super) enum Requests {
+    /// The same bytes again and again.
+    Fixed(Vec<Target>),
+    /// Each made when it is sent.
+    Made(Mix),
 }
 
 impl Plan {
-    pub(super) fn new(options: &Options) -> Result<Self> {
+    pub(crate) fn new(options: &Options) -> Result<Self> {
+        let (address, targets) = Target::all(options)?;
+        Self::with(options, address, Requests::Fixed(targets))
+    }
+
+    /// A mix of `parts` on `population`, at the URL that `options` name.
+    pub(crate) fn made(options: &Options, parts: &[Part], population: Population) -> Result<Self> {
+        let (address, host) = Address::of(options.url.as_deref().context("no URL")?)?;
+        Self::with(options, address, Requests::Made(Mix::new(parts, population, &host)?))
+    }
+
+    /// What is not the same bytes again and again.
+    pub(super) const fn mix(&self) -> Option<&Mix> {
+        match &self.requests_from {
+            Requests::Fixed(_) => None,
+            Requests::Made(mix) => Some(mix),
+        }
+    }
+
+    fn with(options: &Options, address: Address, requests_from: Requests) -> Result<Self> {
         let Options { connections, threads, rate, requests, .. } = *options;
         ensure!(
             (1..=CONNECTIONS_MAX).contains(&connections),
@@ -54,12 +86,11 @@ impl Plan {
             ensure!(rate > 0.0 && rate <= 1e7, "--rate {rate}: above 0 and at most 10000000 is possible");
         }
         ensure!(requests != Some(0), "--requests 0: give at least 1");
-        let (address, targets) = Target::all(options)?;
         let duration = options.duration.or(requests.is_none().then_some(Duration::from_secs(10)));
         let slice = duration.map_or(SLICE_OPEN_ENDED, |duration| (duration / SLICES).max(SLICE_MIN));
         Ok(Self {
             address,
-            targets,
+            requests_from,
             connections,
             threads,
             duration: duration.map(|duration| duration + options.warmup),
@@ -72,6 +103,7 @@ impl Plan {
             warmup: options.warmup,
             slice,
             quiet: options.quiet,
+            started: OnceLock::new(),
         })
     }
 

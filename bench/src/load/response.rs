@@ -2,7 +2,7 @@
 //! goes on.
 //!
 //! Owns: RFC 9112 section 6 (message body) and 7.1 (chunked). Does not own: the bytes of the body, which are counted by
-//! the caller and thrown away. Invariant: any split of the stream reads the same.
+//! the caller and thrown away, unless it asked to keep them. Invariant: any split of the stream reads the same.
 
 use std::mem::MaybeUninit;
 
@@ -30,6 +30,8 @@ pub(super) struct Parser {
     head: Vec<u8>,
     /// Set once the head is read.
     reading: Option<(Response, Body)>,
+    /// The body read so far, when it is wanted.
+    kept: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,16 @@ enum Chunk {
 }
 
 impl Parser {
+    /// One that keeps bodies.
+    pub(super) fn keeping() -> Self {
+        Self { kept: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// The body of the response that was complete; empty when it was not to be kept.
+    pub(super) fn take_body(&mut self) -> Vec<u8> {
+        self.kept.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// Takes what was read; the response when it is complete. `is_head` says that HEAD was asked.
     pub(super) fn feed(&mut self, mut input: &[u8], is_head: bool) -> Result<Option<Response>, Malformed> {
         while self.reading.is_none() {
@@ -60,18 +72,28 @@ impl Parser {
             input = rest;
         }
         let (response, body) = self.reading.as_mut().ok_or(Malformed)?;
+        let kept = &mut self.kept;
+        let mut keep = |data: &[u8]| {
+            if let Some(kept) = kept {
+                kept.extend_from_slice(data);
+            }
+        };
         let done = match body {
-            Body::UntilClose => return Ok(None),
+            Body::UntilClose => {
+                keep(input);
+                return Ok(None);
+            }
             Body::Length(left) => {
                 let taken = (input.len() as u64).min(*left);
                 *left -= taken;
+                keep(input);
                 // More than was announced, and nothing more was asked.
                 if input.len() as u64 > taken {
                     return Err(Malformed);
                 }
                 *left == 0
             }
-            Body::Chunked(chunk) => chunk.read(input)?,
+            Body::Chunked(chunk) => chunk.read(input, &mut keep)?,
         };
         if !done {
             return Ok(None);
@@ -153,12 +175,13 @@ fn body_of(
 }
 
 impl Chunk {
-    /// Takes `input`; true at the end of the body.
-    fn read(&mut self, mut input: &[u8]) -> Result<bool, Malformed> {
+    /// Takes `input`, hands its data to `keep`; true at the end of the body.
+    fn read(&mut self, mut input: &[u8], keep: &mut impl FnMut(&[u8])) -> Result<bool, Malformed> {
         while let Some((&byte, rest)) = input.split_first() {
             *self = match *self {
                 Self::Data(left) => {
                     let taken = input.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    keep(&input[..taken]);
                     input = &input[taken..];
                     let left = left - taken as u64;
                     *self = if left == 0 { Self::DataEnd } else { Self::Data(left) };
@@ -216,6 +239,25 @@ mod tests {
         for (stream, is_head, expected) in cases {
             for step in 1..=stream.len() {
                 assert_eq!(read(stream, step, *is_head), Ok(Some(*expected)), "{step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_kept_is_whole_however_it_came() {
+        let cases: [&[u8]; 2] = [
+            b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nabcd",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n",
+        ];
+        for stream in cases {
+            for step in 1..=stream.len() {
+                let mut parser = Parser::keeping();
+                for _ in 0..2 {
+                    let read: Vec<_> =
+                        stream.chunks(step).filter_map(|piece| parser.feed(piece, false).unwrap()).collect();
+                    assert_eq!(read.len(), 1);
+                    assert_eq!(parser.take_body(), b"abcd", "{step}");
+                }
             }
         }
     }

@@ -91,14 +91,33 @@ pub(crate) struct Tally {
     pub(super) bytes_written: u64,
     /// From the end of the warm-up to the last response.
     pub(super) elapsed: Duration,
+    /// By kind of request, when there are several.
+    pub(super) kinds: Vec<KindTally>,
     slice: Duration,
     from: Instant,
+}
+
+/// The counts of one kind of request.
+#[derive(Debug)]
+pub(super) struct KindTally {
+    pub(super) latency: Histogram<u64>,
+    pub(super) responses: u64,
+    /// Responses whose status is not of class 2.
+    pub(super) refused: u64,
+    /// Requests without a response.
+    pub(super) failures: u64,
+}
+
+impl KindTally {
+    fn new() -> Self {
+        Self { latency: histogram(), responses: 0, refused: 0, failures: 0 }
+    }
 }
 
 impl Tally {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
-            latency: Histogram::new_with_bounds(1, HIGHEST_US, 3).expect("constant bounds are valid"),
+            latency: histogram(),
             slices: Vec::new(),
             statuses: vec![0; STATUSES],
             errors: Errors::default(),
@@ -106,6 +125,7 @@ impl Tally {
             bytes_read: 0,
             bytes_written: 0,
             elapsed: Duration::ZERO,
+            kinds: plan.mix().into_iter().flat_map(|mix| mix.kinds()).map(|_| KindTally::new()).collect(),
             slice: plan.slice,
             from: Instant::now(),
         }
@@ -116,7 +136,15 @@ impl Tally {
         self.from = from;
     }
 
-    pub(super) fn response(&mut self, due: Instant, now: Instant, status: u16, read: usize, written: usize) {
+    pub(super) fn response(
+        &mut self,
+        due: Instant,
+        now: Instant,
+        kind: Option<usize>,
+        status: u16,
+        read: usize,
+        written: usize,
+    ) {
         if due < self.from {
             return;
         }
@@ -126,15 +154,22 @@ impl Tally {
         }
         self.bytes_read += read as u64;
         self.bytes_written += written as u64;
-        self.record(due, now);
+        if let Some(kind) = self.kind(kind) {
+            kind.responses += 1;
+            kind.refused += u64::from(!(200..300).contains(&status));
+        }
+        self.record(due, now, kind);
     }
 
-    pub(super) fn failure(&mut self, due: Instant, now: Instant, failure: Failure) {
+    pub(super) fn failure(&mut self, due: Instant, now: Instant, kind: Option<usize>, failure: Failure) {
         if due < self.from {
             return;
         }
         *self.errors.of(failure) += 1;
-        self.record(due, now);
+        if let Some(kind) = self.kind(kind) {
+            kind.failures += 1;
+        }
+        self.record(due, now, kind);
     }
 
     pub(super) fn end(&mut self, now: Instant, unsent: u64) {
@@ -155,12 +190,24 @@ impl Tally {
         self.bytes_read += other.bytes_read;
         self.bytes_written += other.bytes_written;
         self.elapsed = self.elapsed.max(other.elapsed);
+        for (mine, others) in self.kinds.iter_mut().zip(&other.kinds) {
+            mine.latency += &others.latency;
+            mine.responses += others.responses;
+            mine.refused += others.refused;
+            mine.failures += others.failures;
+        }
     }
 
-    fn record(&mut self, due: Instant, now: Instant) {
-        let us = now.saturating_duration_since(due).as_micros();
-        let us = u64::try_from(us).unwrap_or(HIGHEST_US).max(1);
+    fn kind(&mut self, kind: Option<usize>) -> Option<&mut KindTally> {
+        self.kinds.get_mut(kind?)
+    }
+
+    fn record(&mut self, due: Instant, now: Instant, kind: Option<usize>) {
+        let us = micros(now.saturating_duration_since(due));
         self.latency.saturating_record(us);
+        if let Some(kind) = self.kind(kind) {
+            kind.latency.saturating_record(us);
+        }
         let index = (due - self.from).as_nanos() / self.slice.as_nanos();
         self.slice_at(usize::try_from(index).unwrap_or(usize::MAX)).saturating_record(us);
     }
@@ -172,4 +219,14 @@ impl Tally {
         }
         &mut self.slices[index]
     }
+}
+
+/// Of latencies in microseconds.
+pub(super) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, HIGHEST_US, 3).expect("constant bounds are valid")
+}
+
+/// Whole microseconds, at least one.
+pub(super) fn micros(latency: Duration) -> u64 {
+    u64::try_from(latency.as_micros()).unwrap_or(HIGHEST_US).max(1)
 }

@@ -18,6 +18,15 @@ pub(super) enum Address {
     Unix(PathBuf),
 }
 
+impl Address {
+    /// Of a URL, and what its `Host` is.
+    pub(super) fn of(url: &str) -> Result<(Self, String)> {
+        let Url { address, host, path } = parse(url)?;
+        ensure!(path == "/", "{url:?}: give the server's address alone, http://HOST:PORT");
+        Ok((address, host))
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Barrier, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::connection::{self, Shared, Slot};
+use super::connection::{self, Shared, Slot, UnderWay};
 use super::feed::{Feed, Source};
 use super::plan::Plan;
 use super::progress::Counters;
@@ -54,6 +54,7 @@ async fn work(share: Share) -> Result<Tally> {
         return Ok(Tally::new(&plan));
     }
     let start = Instant::now();
+    let _ = plan.started.set(start);
     let end = plan.duration.map(|duration| start + duration);
     let feed = Feed::new(source(&plan, index, start), streams.len());
     let shared = Rc::new(Shared::new(Arc::clone(&plan), feed, counters, index));
@@ -146,17 +147,17 @@ impl Crew {
     /// Closes the connections whose request has waited for too long, and opens others in their place.
     fn give_up_late(&mut self) {
         let (now, timeout) = (Instant::now(), self.shared.plan.timeout);
-        let is_late = |slot: &Slot| slot.under_way.get().filter(|(_, sent)| now - *sent >= timeout);
-        let late: Vec<(usize, Instant)> = self
+        let is_late = |slot: &Slot| slot.under_way.get().filter(|request| now - request.sent >= timeout);
+        let late: Vec<(usize, UnderWay)> = self
             .members
             .iter()
-            .filter_map(|(index, (slot, _))| is_late(slot).map(|(due, _)| (*index, due)))
+            .filter_map(|(index, (slot, _))| is_late(slot).map(|request| (*index, request)))
             .collect();
-        for (index, due) in late {
+        for (index, UnderWay { due, kind, .. }) in late {
             if let Some((_, task)) = self.members.remove(&index) {
                 task.abort();
             }
-            self.shared.fail(due, Failure::Timeout);
+            self.shared.fail(due, kind, Failure::Timeout);
             self.start(index, None);
         }
     }

@@ -34,6 +34,34 @@ async fn serve(ground: &Ground, terminator: &Terminator, path: &'static str) -> 
     Ok(Running { processes, port: terminator.port, path })
 }
 
+/// Every role that the mixed load asks, each with a store of its own, as `infra/stack` starts them.
+pub(crate) async fn whole(ground: &Ground, connections: u64) -> Result<Running> {
+    let terminator = Terminator::new(ground)?;
+    let web = format!("ipc://{}/web.ipc", ground.scratch.path().display());
+    let bus = terminator.bus.as_str();
+    let connections = connections.to_string();
+    let flags = [
+        "--route-deadline",
+        "GET /chats/{id}/updates=31s",
+        "--connection-limit",
+        &connections,
+        "--in-flight-limit",
+        &connections,
+    ];
+    let mut processes = vec![
+        terminator.start(ground, &flags)?,
+        role(ground, "web", &["--bus-dial", bus, "--upstream-listen", &web])?,
+    ];
+    for name in ["profile", "feed", "chat"] {
+        let store = ground.store_of(name);
+        processes.push(role(ground, name, &["--bus-dial", bus, "--bus-dial", &web, "--store", &store])?);
+    }
+    for path in ["/profiles?limit=1", "/feeds/1", "/chats/1/messages", "/members?limit=1"] {
+        process::until_answers(terminator.port, path, &mut processes).await?;
+    }
+    Ok(Running { processes, port: terminator.port, path: "/" })
+}
+
 /// A terminator and `count` services that answer at once, without a store.
 pub(crate) async fn services(
     ground: &Ground,
