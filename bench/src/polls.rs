@@ -189,6 +189,9 @@ fn report(outcome: &Outcome) -> String {
         float(polls.wake.p99_us) / 1000.0,
         float(polls.wake.max_us) / 1000.0,
     );
+    if let Some(why) = &polls.first_failure {
+        let _ = writeln!(out, "{} failed, the first: {why}\n", polls.failed);
+    }
     let _ = writeln!(
         out,
         "| role | MiB before | waiting | woken | KiB per poll |\n| --- | ---: | ---: | ---: | ---: |"

@@ -224,8 +224,12 @@ impl Client {
                     }
                     self.cursor = news.next;
                 }
-                Ok(Err(_)) | Err(_) => {
-                    shared.tally.borrow_mut().failed();
+                failed => {
+                    let why = match failed {
+                        Ok(Err(error)) => format!("{error:#}"),
+                        _ => format!("no answer in {} s", PATIENCE.as_secs()),
+                    };
+                    shared.tally.borrow_mut().failed(why);
                     self.stream = None;
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -240,7 +244,7 @@ impl Client {
         };
         let path = format!("{}?after={}", self.path, self.cursor);
         let (status, body) = shared.ask(stream, &path).await?;
-        ensure!(status == 200, "{status}");
+        ensure!(status == 200, "{status} {}", String::from_utf8_lossy(&body[..body.len().min(300)]));
         News::read(&body, &shared.mix().stamps).context("what came is no answer of a conversation")
     }
 }

@@ -23,6 +23,9 @@ pub(crate) struct Wakes {
     pub(crate) empty: u64,
     /// Broken connections, and statuses other than 200.
     pub(crate) failed: u64,
+    /// Why the first of them did.
+    #[serde(default)]
+    pub(crate) first_failure: Option<String>,
     /// Polls that were not told of a message, seconds after the server had said that it has it.
     pub(crate) unanswered: u64,
     /// Messages told, to each poll.
@@ -39,6 +42,7 @@ pub(super) struct WakeTally {
     woken: u64,
     empty: u64,
     failed: u64,
+    first_failure: Option<String>,
     told: u64,
     wake: Histogram<u64>,
     telling: Histogram<u64>,
@@ -76,7 +80,15 @@ impl News {
 
 impl WakeTally {
     pub(super) fn new() -> Self {
-        Self { woken: 0, empty: 0, failed: 0, told: 0, wake: histogram(), telling: histogram() }
+        Self {
+            woken: 0,
+            empty: 0,
+            failed: 0,
+            first_failure: None,
+            told: 0,
+            wake: histogram(),
+            telling: histogram(),
+        }
     }
 
     /// A poll of the moment `polled` was answered at `now`.
@@ -94,8 +106,9 @@ impl WakeTally {
         }
     }
 
-    pub(super) const fn failed(&mut self) {
+    pub(super) fn failed(&mut self, why: impl std::fmt::Display) {
         self.failed += 1;
+        self.first_failure.get_or_insert_with(|| why.to_string());
     }
 
     pub(super) fn end(&self, polls: usize, unanswered: u64) -> Wakes {
@@ -104,6 +117,7 @@ impl WakeTally {
             woken: self.woken,
             empty: self.empty,
             failed: self.failed,
+            first_failure: self.first_failure.clone(),
             unanswered,
             told: self.told,
             wake: Latency::of(&self.wake),
@@ -149,6 +163,10 @@ mod tests {
         tally.answered(now, now, &News::read(&body(&[]), &stamps).unwrap());
         let wakes = tally.end(1, 0);
         assert_eq!((wakes.woken, wakes.empty, wakes.wake.max_us), (0, 1, 0));
+        tally.failed("503");
+        tally.failed("closed");
+        let wakes = tally.end(1, 0);
+        assert_eq!((wakes.failed, wakes.first_failure.as_deref()), (2, Some("503")));
         assert_eq!(News::read(b"{\"reason\":\"no-instance\"}", &stamps), None);
     }
 }

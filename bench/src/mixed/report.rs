@@ -207,6 +207,9 @@ fn polls_text(out: &mut String, polls: &Wakes) {
         ms(telling.p99_us),
         ms(telling.max_us),
     );
+    if let Some(why) = &polls.first_failure {
+        let _ = writeln!(out, "The first that failed: {why}\n");
+    }
 }
 
 fn ms(us: u64) -> f64 {
