@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use bus_proto::{Correlation, Header, PipeId};
 
@@ -21,6 +22,9 @@ use crate::message::Response;
 
 /// Handlers polled before other tasks of the worker get their turn.
 const POLLS_PER_TURN: usize = 64;
+
+/// Handlers whose asker reads too slowly are looked at again after this time.
+const HELD_FOR: Duration = Duration::from_millis(2);
 
 /// A handler's work.
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Response>>>;
@@ -202,6 +206,14 @@ impl Inner {
         }
     }
 
+    /// Whether the answer of a slot's handler could be queued: one event may wake more of them than a queue takes, and an
+    /// answer that finds no room is lost.
+    fn has_room(&self, slot: u32) -> bool {
+        let slots = self.serving.waiting.slots.borrow();
+        let Some(task) = &slots.slots[slot as usize].task else { return true };
+        self.node.borrow().socket.pipe(task.pipe).is_none_or(|pipe| pipe.out.has_room())
+    }
+
     fn resume(&self, slot: u32) {
         let waiting = &self.serving.waiting;
         let mut slots = waiting.slots.borrow_mut();
@@ -228,10 +240,20 @@ impl Inner {
 /// Polls the handlers that are ready, for as long as the worker runs; with it ends what still waits.
 pub(crate) async fn run(inner: Rc<Inner>) {
     let end = End(Rc::clone(&inner));
-    let (mut slots, mut polls) = (Vec::new(), 0);
+    let (mut slots, mut held, mut polls) = (Vec::new(), Vec::new(), 0);
     loop {
-        poll_fn(|cx| inner.serving.waiting.ready.poll_take(cx, &mut slots)).await;
+        let ready = poll_fn(|cx| inner.serving.waiting.ready.poll_take(cx, &mut slots));
+        if held.is_empty() {
+            ready.await;
+        } else {
+            let _ = tokio::time::timeout(HELD_FOR, ready).await;
+            slots.append(&mut held);
+        }
         for slot in slots.drain(..) {
+            if !inner.has_room(slot) {
+                held.push(slot);
+                continue;
+            }
             end.0.resume(slot);
             polls += 1;
             // Counted over batches: a handler that wakes itself is ready again at once.

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use bus::worker;
 use bus::{
-    Body, Bus, Config, Flags, Head, HeadWriter, Hello, Incoming, Options, Response, Serve, Serving, bind,
+    Body, Bus, Config, Flags, Head, HeadWriter, Hello, Incoming, Limits, Options, Response, Serve, Serving,
+    bind,
 };
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Of each speaker: many times what a subscriber may leave waiting.
@@ -71,13 +73,7 @@ async fn a_handler_that_wakes_itself_leaves_the_others_their_turn() {
         Ok(bus)
     })
     .unwrap();
-    loop {
-        let seen = askers.ask(|bus: &Bus| bus.routes().first().map_or(0, |route| route.instances)).await;
-        if seen == [1] {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
+    until(&askers, |bus| bus.routes().first().is_some_and(|route| route.instances == 1)).await;
     let (tx, mut rx) = tokio::sync::mpsc::channel(1);
     askers
         .ask(move |bus: &Bus| {
@@ -92,6 +88,72 @@ async fn a_handler_that_wakes_itself_leaves_the_others_their_turn() {
         })
         .await;
     assert_eq!(rx.recv().await, Some(200));
+}
+
+/// `/wait` waits for `/go`.
+struct Gated(Rc<Notify>);
+
+impl Serve for Gated {
+    fn serve(&self, request: Incoming) -> Serving {
+        if request.path() == "/go" {
+            self.0.notify_waiters();
+            return Serving::Now(Response::new(200));
+        }
+        let gate = Rc::clone(&self.0);
+        Serving::Later(Box::pin(async move {
+            gate.notified().await;
+            Response::new(200)
+        }))
+    }
+}
+
+#[tokio::test]
+async fn more_handlers_woken_at_once_than_a_queue_takes_are_all_answered() {
+    const WAITING: usize = 1000;
+    let listen = Config { listen: vec!["tcp://127.0.0.1:0".parse().unwrap()], ..Config::default() };
+    let seeds = bind(&listen, 1).unwrap();
+    let listening = seeds[0].listening()[0].clone();
+    let asker = worker::start("asker", seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap();
+    let mut hello = Hello::new("gate", "1", "1");
+    hello.routes = ["GET /wait", "GET /go"].map(|route| route.parse().unwrap()).into();
+    let limits = Limits { queue_messages_max: 16, ..Limits::default() };
+    let dial = Config { dial: vec![listening], hello: Some(hello), limits, ..Config::default() };
+    let service = worker::start("service", bind(&dial, 1).unwrap(), |_, bus: Bus| {
+        bus.serve(Rc::new(Gated(Rc::new(Notify::new()))));
+        Ok(bus)
+    })
+    .unwrap();
+    until(&asker, |bus| bus.routes().first().is_some_and(|route| route.instances == 1)).await;
+    let (answer, mut answers) = tokio::sync::mpsc::channel(WAITING + 1);
+    let ask = |path: &'static str, count: usize| {
+        let answer = answer.clone();
+        asker.ask(move |bus: &Bus| {
+            for _ in 0..count {
+                let (bus, answer) = (bus.clone(), answer.clone());
+                tokio::task::spawn_local(async move {
+                    let route = bus.route("GET", path).unwrap();
+                    let asked = Instant::now();
+                    let options = Options { asked, deadline: asked + PATIENCE, flags: Flags::NONE };
+                    let reply = bus.request(route, Get(path), Body::new(), options).await;
+                    answer.send(reply.map(|reply| reply.status)).await.expect("somebody waits for it");
+                });
+            }
+        })
+    };
+    ask("/wait", WAITING).await;
+    until(&service, |bus| bus.in_service() == WAITING).await;
+    ask("/go", 1).await;
+    for _ in 0..=WAITING {
+        assert_eq!(answers.recv().await, Some(Ok(200)));
+    }
+}
+
+async fn until(workers: &worker::Workers<Bus>, done: impl Fn(&Bus) -> bool + Clone + Send + 'static) {
+    let deadline = Instant::now() + PATIENCE;
+    while !workers.ask(done.clone()).await.iter().all(|done| *done) {
+        assert!(Instant::now() < deadline, "it never came to it");
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Every worker of a listener takes all that `speakers` publish; what was dropped on its way, by worker.

@@ -182,7 +182,8 @@ fn a_storm_of_garbage_changes_nothing_for_honest_requests() {
     }
     let rejected = terminator.rejected();
     eprintln!("rejected: {rejected:?}");
-    assert!(rejected.contains_key("malformed") && rejected.contains_key("framing"), "{rejected:?}");
+    // Which other reasons a short storm hits is chance; `malformed_http_...` has one of each.
+    assert!(rejected.contains_key("malformed"), "{rejected:?}");
     terminator.wait_peers("share", 1);
     until("every pipe of the storm is gone", || match terminator.peers("").len() {
         1 => Ok(()),
