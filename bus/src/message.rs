@@ -164,7 +164,7 @@ impl Response {
 /// What serves incoming requests on a worker.
 pub trait Serve: 'static {
     /// Called in the read loop, once per request that has not expired. The future that [`Serving::Later`]
-    /// brings is polled once where the request was read and becomes a task only when it has to wait; it is
+    /// brings is polled once where the request was read, and later beside all others that wait; it is
     /// dropped when the asker cancels.
     fn serve(&self, request: Incoming) -> Serving;
 }

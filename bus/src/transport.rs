@@ -132,9 +132,6 @@ impl Writer {
     /// # Errors
     /// As the system says; `WouldBlock` when some of it still waits.
     pub(crate) fn try_flush(&self, out: &mut OutQueue) -> io::Result<()> {
-        if out.is_empty() {
-            return Ok(());
-        }
         while !out.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = out.fill(&mut slices);

@@ -225,11 +225,10 @@ pub fn open(worker: &Rc<Worker>, stream: Stream, peer: Peer) {
     let connection = Rc::new(Connection::new(Rc::clone(worker), peer));
     let place = worker.connections.add(&connection);
     worker.stats.connections_open.increment();
-    let fut = async move {
+    tokio::task::spawn_local(async move {
         let open = Open { connection, place };
         serve(&open.connection, stream).await;
-    };
-    tokio::task::spawn_local(fut);
+    });
 }
 
 /// Counts a connection as long as it is open, whichever way it ends.
@@ -274,7 +273,7 @@ enum Turn {
 async fn serve(connection: &Rc<Connection>, stream: Stream) {
     let mut tap = Tap::new(stream, Rc::clone(connection));
     let ended = loop {
-        match rest(connection, &mut tap).await {
+        match rest(connection, &tap).await {
             None => {}
             Some(Order::Drain | Order::Rest) => break Turn::Ended(Ok(())),
             Some(Order::Expire) => break Turn::Expired,
@@ -304,7 +303,7 @@ async fn serve(connection: &Rc<Connection>, stream: Stream) {
 }
 
 /// Waits for a byte of the client; an order that ends the wait before.
-async fn rest(connection: &Connection, tap: &mut Tap) -> Option<Order> {
+async fn rest(connection: &Connection, tap: &Tap) -> Option<Order> {
     connection.resting.set(true);
     let order = poll_fn(|context| {
         connection.keep_waker(context.waker());

@@ -6,7 +6,7 @@ use clap::{CommandFactory, error::ErrorKind};
 use events::{Args, EventStore, Projections, Tail, routes};
 use store::{OpenError, Store};
 
-/// A third of the allocator's share of a request less than with the C library's (docs/adr/0008).
+/// Faster under load than the C library's, and gives memory back (docs/adr/0008).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -16,7 +16,7 @@ use crate::request::Request;
 use crate::response::IntoResponse;
 use crate::serve::Visit;
 
-/// Requests that go straight to a task after one that had to wait, before polling here is tried again.
+/// Requests that go straight to those that wait after one that had to, before polling here is tried again.
 const WAITING_SPELL: u8 = 63;
 
 /// A route's handler.
