@@ -2,7 +2,7 @@
 //!
 //! Owns: the directory, its lock, and the parts that make transactions of an engine that has none: `view` (what
 //! reads see), `transaction` (what one attempt did), `committer` (one thread that orders, checks and writes
-//! them, many with one `fdatasync`), `resolver` (who conflicts), `watches`. The engine is fjall, used for
+//! them, many with one `fdatasync`), `resolver` (who conflicts), `fingers` (where reversed scans begin), `watches`. The engine is fjall, used for
 //! batches and snapshots only; docs/adr/0003 has the reasons.
 //!
 //! Invariant: only the committer writes, and only it publishes views; so a view never shows half a group of
@@ -10,6 +10,7 @@
 
 mod committer;
 mod directory;
+mod fingers;
 mod merge;
 mod mutation;
 mod queue;
@@ -31,6 +32,7 @@ use bytes::Bytes;
 use self::{
     committer::Committer,
     directory::Directory,
+    fingers::Fingers,
     queue::CommitQueue,
     recent::Recent,
     transaction::EmbeddedTransaction,
@@ -55,6 +57,7 @@ struct Shared {
     views: Arc<Views>,
     queue: Arc<CommitQueue>,
     watches: Arc<Watches>,
+    fingers: Fingers,
     /// Joined on drop; `None` once it was.
     committer: Option<JoinHandle<()>>,
     /// Dropped last: unlocks the directory.
@@ -81,7 +84,14 @@ impl Embedded {
             .name("store-committer".to_owned())
             .spawn(|| committer.run())
             .map_err(|source| OpenError::Directory { dir: address.dir.clone(), source })?;
-        let shared = Shared { views, queue, watches, committer: Some(committer), _directory: directory };
+        let shared = Shared {
+            views,
+            queue,
+            watches,
+            fingers: Fingers::default(),
+            committer: Some(committer),
+            _directory: directory,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 }

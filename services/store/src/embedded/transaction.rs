@@ -111,10 +111,15 @@ impl EmbeddedTransaction {
         let view = self.view()?;
         let mut attempt = self.attempt.borrow_mut();
         let writes = &attempt.writes;
-        let base = view.scan(begin, end, written_after);
         let scanned = if reverse {
-            merge::scan(base.rev(), writes.keys(begin, end).rev(), writes, true, bounds)?
+            let fingers = &self.shared.fingers;
+            let base = fingers.scan(&view, (begin, end), written_after, bounds.rows_max);
+            let scanned = merge::scan(base, writes.keys(begin, end).rev(), writes, true, bounds)?;
+            let last = scanned.rows.last().filter(|_| scanned.bounded).map_or(begin, |row| &row.key);
+            fingers.remember(end, bounds.rows_max, last);
+            scanned
         } else {
+            let base = view.scan(begin, end, written_after);
             merge::scan(base, writes.keys(begin, end), writes, false, bounds)?
         };
         let (begin, end) = match scanned.rows.last().filter(|_| scanned.bounded) {

@@ -163,7 +163,8 @@ conformance! {
         a_transaction_that_is_too_old_cannot_commit, an_acknowledged_write_is_seen_by_all_that_start_later;
     ranges: a_range_comes_in_order_across_batches, a_range_goes_backwards, a_limit_ends_a_range, pages_continue,
         selectors_step_over_keys, own_writes_show_in_ranges, a_limited_range_conflicts_only_where_it_read,
-        an_empty_or_inverted_range_is_empty, a_promise_of_late_rows_changes_no_result;
+        an_empty_or_inverted_range_is_empty,
+        reversed_ranges_stay_right_while_rows_change, a_promise_of_late_rows_changes_no_result;
     writes: a_transaction_reads_its_own_writes, add_adds_without_conflicts, add_follows_foundationdb,
         stamps_order_keys_as_the_commits, a_stamped_value_is_the_commit_stamp, a_stamp_is_unreadable_before_its_commit,
         only_a_committed_write_has_a_stamp, a_key_has_a_limit, a_value_has_a_limit, a_transaction_has_a_limit,

@@ -63,6 +63,32 @@ pub(crate) async fn pages_continue(place: &Place) {
     }
 }
 
+/// The same ranges are read from their ends again and again while rows come and go: what one scan remembers for the
+/// next must not show.
+pub(crate) async fn reversed_ranges_stay_right_while_rows_change(place: &Place) {
+    let mut rng = fastrand::Rng::with_seed(super::seed());
+    let mut model = std::collections::BTreeSet::new();
+    let ends: Vec<_> = [300, 500, 999].into_iter().map(name).collect();
+    for _ in 0..200 {
+        let (first, len) = (rng.usize(..900), rng.choice([1, 3, 90]).unwrap());
+        let names: Vec<_> = (first..first + len).map(name).collect();
+        if rng.u8(..) < 80 {
+            let range = (place.key(&names[0]), place.key(&name(first + len)));
+            let clear = async |tx: &Transaction| tx.clear_range(&range.0, &range.1);
+            place.store.run(&PATIENT, clear).await.unwrap();
+            model.retain(|name| !names.contains(name));
+        } else {
+            place.set_all(names.iter().cloned()).await;
+            model.extend(names);
+        }
+        let begin = name(rng.choice([0, 250, 480]).unwrap());
+        let (end, limit) = (rng.choice(&ends).unwrap(), rng.choice([2, 5, 20, 400]).unwrap());
+        let range = Range::between(place.key(&begin), place.key(end)).reversed().limit(limit);
+        let expected = model.iter().rev().filter(|name| (&begin..end).contains(name)).take(limit);
+        assert_eq!(read(place, range).await, expected.cloned().collect::<Vec<_>>(), "{begin} {end} {limit}");
+    }
+}
+
 pub(crate) async fn selectors_step_over_keys(place: &Place) {
     place.set_all(["b", "d", "f"].map(str::to_owned).into_iter()).await;
     let select = async |selector: KeySelector| {

@@ -1,0 +1,91 @@
+//! Where reversed scans ended the last time: the next one of the same range begins there and goes forward.
+//!
+//! The engine's table of recent writes is a skip list that is linked forwards only, so a step back is a search from its
+//! head; forwards a step is one pointer. This is a finger search whose finger is kept from scan to scan.
+//!
+//! Invariant: a finger is a hint. Any key, also one that another range left here, gives the same rows.
+
+use std::{
+    borrow::Cow,
+    collections::hash_map::RandomState,
+    hash::BuildHasher,
+    sync::{Mutex, PoisonError},
+};
+
+use super::view::View;
+use crate::{error::Error, range::KeyValue};
+
+/// Ranges that are remembered at once; another one may take their place.
+const SLOTS: usize = 16 * 1024;
+
+/// Scans of fewer rows are not worth a second iterator.
+const ROWS_MIN: usize = 4;
+
+/// Rows that came behind the finger and are read in vain before the scan is done without it.
+const ROWS_MORE: usize = 64;
+
+/// The last keys of reversed scans.
+pub(crate) struct Fingers {
+    keys: Box<[Mutex<Vec<u8>>]>,
+    hasher: RandomState,
+}
+
+impl Default for Fingers {
+    fn default() -> Self {
+        Self { keys: (0..SLOTS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+    }
+}
+
+impl Fingers {
+    /// The rows of `view` from before `end` back to `begin`, which must be before it. `rows_max` are wanted.
+    pub(crate) fn scan<'v>(
+        &self,
+        view: &'v View,
+        (begin, end): (&'v [u8], &'v [u8]),
+        written_after: Option<u64>,
+        rows_max: usize,
+    ) -> impl Iterator<Item = Result<KeyValue, Error>> + use<'v> {
+        let (mut near, mut rest_end) = (Vec::new(), Cow::Borrowed(end));
+        if let Some(finger) = self.known(begin, end, rows_max) {
+            let enough = rows_max.saturating_add(ROWS_MORE);
+            near.extend(view.scan(&finger, end, written_after).take(enough));
+            if near.len() < enough {
+                rest_end = Cow::Owned(finger);
+            } else {
+                near.clear();
+            }
+        }
+        let rest = move || {
+            let rows = (begin < &rest_end[..]).then(|| view.scan(begin, &rest_end, written_after).rev());
+            rows.into_iter().flatten()
+        };
+        near.into_iter().rev().chain(std::iter::once_with(rest).flatten())
+    }
+
+    /// A scan of at most `rows_max` rows back from `end` ended at `last`.
+    pub(crate) fn remember(&self, end: &[u8], rows_max: usize, last: &[u8]) {
+        if rows_max < ROWS_MIN {
+            return;
+        }
+        let mut key = self.slot(end, rows_max).lock().unwrap_or_else(PoisonError::into_inner);
+        if *key != last {
+            key.clear();
+            key.extend_from_slice(last);
+        }
+    }
+
+    /// Where to begin, if it is inside the range.
+    fn known(&self, begin: &[u8], end: &[u8], rows_max: usize) -> Option<Vec<u8>> {
+        if rows_max < ROWS_MIN {
+            return None;
+        }
+        let key = self.slot(end, rows_max).lock().unwrap_or_else(PoisonError::into_inner);
+        (!key.is_empty() && &key[..] < end).then(|| begin.max(&key[..]).to_vec())
+    }
+
+    /// Scans of many rows and of few end at different keys.
+    fn slot(&self, end: &[u8], rows_max: usize) -> &Mutex<Vec<u8>> {
+        let hash = self.hasher.hash_one((end, rows_max));
+        &self.keys[usize::try_from(hash % SLOTS as u64).expect("less than the slots")]
+    }
+}
