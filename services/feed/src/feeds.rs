@@ -128,6 +128,7 @@ impl Feeds {
         known.extend_from_slice(&0_u32.to_le_bytes());
         transaction.set_versionstamped_value(&keys.id(owner, &entry.id), &known)?;
         transaction.set_versionstamped_key(&keys.new_own(owner), text)?;
+        transaction.add(&keys.posted(owner), &ONE)?;
         if transaction.get(&keys.large(owner)).await?.is_some() {
             return Ok(());
         }

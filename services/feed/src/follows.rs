@@ -4,18 +4,16 @@
 //! is not in a follower's line was posted inside one of the follower's pull intervals, and one that is in the line was
 //! not. An owner that became large stays so: its followers' intervals are written, and cost little.
 
-use store::{Error, Position, Range, RunOptions, Transaction, limits::STAMP_BYTES};
+use store::{Error, Position, Range, RunOptions, Transaction};
 
 use crate::feeds::{FeedError, Feeds, ONE, number};
+use crate::pulls::Pull;
 
 /// Most that one member follows: bounds what one page may have to merge.
 pub(crate) const FOLLOWS_MAX: u64 = 2_000;
 
 /// Little-endian minus one: counters wrap.
 const MINUS_ONE: [u8; 8] = [u8::MAX; 8];
-
-/// A value that the commit replaces by its versionstamp.
-const STAMP_HERE: [u8; STAMP_BYTES + 4] = [0; STAMP_BYTES + 4];
 
 impl Feeds {
     /// From now on `owner`'s feed has what `other` posts. True when it had not before.
@@ -42,7 +40,9 @@ impl Feeds {
             transaction.set(&follow, b"")?;
             transaction.set(&keys.follower(other, owner), b"")?;
             if transaction.get(&keys.large(other)).await?.is_some() {
-                transaction.set_versionstamped_key(&keys.new_pull(owner, other), b"")?;
+                // With a check, here and below: what is posted meanwhile would be on the wrong side of the count.
+                let posted = number(transaction.get(&keys.posted(other)).await?.as_ref());
+                transaction.set_versionstamped_key(&keys.new_pull(owner, other), &Pull::opened(posted))?;
             } else {
                 // Read without a check: follows of one owner at the same time must not wait for each other.
                 let known = transaction.snapshot().get(&keys.followers_count(other)).await?;
@@ -107,25 +107,24 @@ impl Feeds {
 
     /// `other` becomes large: whoever follows it now, this transaction's follower included, merges from here on.
     async fn grow(&self, transaction: &Transaction, other: &str) -> Result<(), Error> {
+        let posted = Pull::opened(number(transaction.get(&self.keys.posted(other)).await?.as_ref()));
         let mut followers = transaction.rows(self.keys.followers_of(other));
         while let Some(row) = followers.next().await? {
             let follower = self.keys.follower_named(&row.key);
-            transaction.set_versionstamped_key(&self.keys.new_pull(&follower, other), b"")?;
+            transaction.set_versionstamped_key(&self.keys.new_pull(&follower, other), &posted)?;
         }
         transaction.set(&self.keys.large(other), b"")
     }
 
     /// Ends the open interval; one in which nothing was posted leaves no row behind.
     async fn end_pulls(&self, transaction: &Transaction, owner: &str, other: &str) -> Result<(), Error> {
-        for row in transaction.range(self.keys.pulls_between(owner, other)).await? {
-            if !row.value.is_empty() {
-                continue;
-            }
-            let posted = self.keys.own_between(other, Position::of_key(&row.key), Position::LAST).limit(1);
+        for pull in self.pulls_with(transaction, owner, other).await?.iter().filter(|pull| pull.is_open()) {
+            let posted = self.keys.own_between(other, pull.since, Position::LAST).limit(1);
             if transaction.range(posted).await?.is_empty() {
-                transaction.clear(&row.key)?;
+                transaction.clear(&pull.key)?;
             } else {
-                transaction.set_versionstamped_value(&row.key, &STAMP_HERE)?;
+                let posted = number(transaction.get(&self.keys.posted(other)).await?.as_ref());
+                transaction.set_versionstamped_value(&pull.key, &pull.closed(posted))?;
             }
         }
         Ok(())

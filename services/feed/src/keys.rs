@@ -10,7 +10,8 @@
 //! | `follow, owner, other` | nothing; and the other way round in `follower, other, owner` |
 //! | `following, owner` / `followers, other` | how many there are |
 //! | `large, other` | nothing; entries of `other` are merged in when a feed is read |
-//! | `pull, owner, other, since` | empty, or the position at which the owner stopped following |
+//! | `posted, other` | entries ever posted by `other` |
+//! | `pull, owner, other, since` | what of a large one's entries the owner has read, and where it stopped following (`pulls`) |
 //! | `arrived, owner` | copies ever written into `line` |
 //! | `read, owner` | position up to which the owner has read, and how many of `arrived` that were |
 
@@ -27,6 +28,7 @@ pub(crate) struct Keys {
     following: Subspace,
     followers: Subspace,
     large: Subspace,
+    posted: Subspace,
     pull: Subspace,
     arrived: Subspace,
     read: Subspace,
@@ -44,6 +46,7 @@ impl Keys {
             following: under("following"),
             followers: under("followers"),
             large: under("large"),
+            posted: under("posted"),
             pull: under("pull"),
             arrived: under("arrived"),
             read: under("read"),
@@ -121,6 +124,10 @@ impl Keys {
 
     pub(crate) fn large(&self, other: &str) -> Vec<u8> {
         self.large.pack(&(other,))
+    }
+
+    pub(crate) fn posted(&self, other: &str) -> Vec<u8> {
+        self.posted.pack(&(other,))
     }
 
     /// The intervals in which `owner` follows large ones.

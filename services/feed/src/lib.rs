@@ -14,6 +14,7 @@ mod feeds;
 mod follows;
 mod keys;
 mod page;
+mod pulls;
 mod routes;
 mod unread;
 

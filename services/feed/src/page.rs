@@ -10,6 +10,8 @@ use bytes::Bytes;
 use store::{Error, Position, Range, RunOptions, Snapshot};
 
 use crate::feeds::Feeds;
+use crate::pulls::Pull;
+use crate::unread::Unread;
 
 /// A page ends when its entries pass this many bytes: with the last one it still fits into one message of the bus.
 const PAGE_BYTES_MAX: usize = 512 * 1024;
@@ -32,15 +34,6 @@ pub struct PageEntry {
     pub entry: Bytes,
 }
 
-/// An interval in which an owner follows a large one.
-pub(crate) struct Pull {
-    pub(crate) other: String,
-    /// Entries after this one.
-    pub(crate) since: Position,
-    /// And before this one.
-    pub(crate) until: Position,
-}
-
 impl Feeds {
     /// At most `limit` entries of `owner`'s feed before `before`; fewer when they are long.
     ///
@@ -55,28 +48,47 @@ impl Feeds {
     ) -> Result<Page, Error> {
         let before = before.unwrap_or(Position::LAST);
         let work = async |snapshot: Snapshot<'_>| {
-            // One more tells whether there are others.
-            let mut newest = Newest::new(limit + 1);
-            newest.take(snapshot, |floor| self.keys.line_between(owner, floor, before)).await?;
-            newest.take(snapshot, |floor| self.keys.own_between(owner, floor, before)).await?;
-            for Pull { other, since, until } in self.pulls(snapshot, owner).await? {
-                let range =
-                    |floor: Position| self.keys.own_between(&other, floor.max(since), before.min(until));
-                newest.take(snapshot, range).await?;
-            }
-            Ok::<_, Error>(newest.into_page(limit))
+            let pulls = self.pulls(snapshot, owner).await?;
+            self.page_at(snapshot, owner, &pulls, before, limit).await
         };
         self.store.read(options, work).await
     }
 
-    pub(crate) async fn pulls(&self, snapshot: Snapshot<'_>, owner: &str) -> Result<Vec<Pull>, Error> {
-        let rows = snapshot.range(self.keys.pulls_of(owner)).await?;
-        let pull = |row: &store::KeyValue| Pull {
-            other: self.keys.pulled(&row.key),
-            since: Position::of_key(&row.key),
-            until: Position::from_prefix(&row.value).unwrap_or(Position::LAST),
+    /// The first page and what is unread, at one moment.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn head(
+        &self,
+        owner: &str,
+        limit: usize,
+        options: &RunOptions,
+    ) -> Result<(Page, Unread), Error> {
+        let work = async |snapshot: Snapshot<'_>| {
+            let pulls = self.pulls(snapshot, owner).await?;
+            let page = self.page_at(snapshot, owner, &pulls, Position::LAST, limit).await?;
+            Ok::<_, Error>((page, self.unread_at(snapshot, owner, &pulls).await?))
         };
-        Ok(rows.iter().map(pull).collect())
+        self.store.read(options, work).await
+    }
+
+    async fn page_at(
+        &self,
+        snapshot: Snapshot<'_>,
+        owner: &str,
+        pulls: &[Pull],
+        before: Position,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        // One more tells whether there are others.
+        let mut newest = Newest::new(limit + 1);
+        newest.take(snapshot, |floor| self.keys.line_between(owner, floor, before)).await?;
+        newest.take(snapshot, |floor| self.keys.own_between(owner, floor, before)).await?;
+        for Pull { other, since, until, .. } in pulls {
+            let range = |floor: Position| self.keys.own_between(other, floor.max(*since), before.min(*until));
+            newest.take(snapshot, range).await?;
+        }
+        Ok(newest.into_page(limit))
     }
 }
 

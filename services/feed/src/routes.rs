@@ -15,6 +15,7 @@ use crate::entry::{ID_BYTES_MAX, NewEntry, check_id, now_ms};
 use crate::failure::{Failure, within};
 use crate::feeds::Feeds;
 use crate::page::{Page, PageEntry};
+use crate::unread::Unread;
 
 /// Entries in a page when `limit` does not say.
 const PAGE_DEFAULT: u64 = 50;
@@ -36,6 +37,7 @@ pub fn routes(feeds: Feeds) -> Router {
         .route("GET /feeds/{owner}/follows", with(on(&feeds), follows))
         .route("PUT /feeds/{owner}/follows/{other}", with(on(&feeds), follow))
         .route("DELETE /feeds/{owner}/follows/{other}", with(on(&feeds), unfollow))
+        .route("GET /feeds/{owner}/head", with(on(&feeds), head))
         .route("GET /feeds/{owner}/unread", with(on(&feeds), unread))
         .route("PUT /feeds/{owner}/read", with(feeds, read))
 }
@@ -95,12 +97,25 @@ async fn follows(feeds: Rc<Feeds>, request: Request) -> Answer {
     Ok(Response::json(&answer).header("cache-control", REVALIDATE).tagged(&request))
 }
 
+/// What a page about a member wants of its feed, in one answer.
+async fn head(feeds: Rc<Feeds>, request: Request) -> Answer {
+    let owner = id(&request, "owner")?;
+    let limit = limit(&request)?;
+    let (page, unread) = feeds.head(&owner, limit, &within(&request)).await?;
+    let mut out = BytesMut::with_capacity(page_len(&page) + 128);
+    out.put_slice(b"{\"feed\":");
+    put_page(&page, &mut out);
+    out.put_u8(b',');
+    out.put_slice(unread_text(&unread)[1..].as_bytes());
+    Ok(Response::raw_json(out.freeze()).header("cache-control", REVALIDATE).tagged(&request))
+}
+
 async fn unread(feeds: Rc<Feeds>, request: Request) -> Answer {
     let owner = id(&request, "owner")?;
     let unread = feeds.unread(&owner, &within(&request)).await?;
-    let read = unread.read.map(|read| read.to_string());
-    let answer = serde_json::json!({ "unread": unread.count, "more": unread.more, "read": read });
-    Ok(Response::json(&answer).header("cache-control", REVALIDATE).tagged(&request))
+    Ok(Response::raw_json(Bytes::from(unread_text(&unread)))
+        .header("cache-control", REVALIDATE)
+        .tagged(&request))
 }
 
 /// The body of `PUT /feeds/{owner}/read`; without one everything is read.
@@ -122,21 +137,36 @@ async fn read(feeds: Rc<Feeds>, request: Request) -> Answer {
 
 /// `{"entries":[{"position":"..","id":..},..],"next":".."}`; `next` is what `before` shall be, or null.
 fn page_text(page: &Page) -> Bytes {
-    let len: usize = page.entries.iter().map(|entry| entry.entry.len() + 40).sum();
-    let mut out = BytesMut::with_capacity(len + 64);
+    let mut out = BytesMut::with_capacity(page_len(page));
+    put_page(page, &mut out);
+    out.freeze()
+}
+
+/// Room for a page's text.
+fn page_len(page: &Page) -> usize {
+    page.entries.iter().map(|entry| entry.entry.len() + 40).sum::<usize>() + 64
+}
+
+fn put_page(page: &Page, out: &mut BytesMut) {
     out.put_slice(b"{\"entries\":[");
     for (at, entry) in page.entries.iter().enumerate() {
         if at > 0 {
             out.put_u8(b',');
         }
-        put_entry(entry, &mut out);
+        put_entry(entry, out);
     }
     out.put_slice(b"],\"next\":");
     match page.next {
         Some(next) => out.put_slice(format!("\"{next}\"}}").as_bytes()),
         None => out.put_slice(b"null}"),
     }
-    out.freeze()
+}
+
+/// `{"unread":3,"more":false,"read":".."}`; `read` is up to where the member has read, or null.
+fn unread_text(unread: &Unread) -> String {
+    let Unread { count, more, read } = unread;
+    let read = read.map_or_else(|| "null".to_owned(), |read| format!("\"{read}\""));
+    format!("{{\"unread\":{count},\"more\":{more},\"read\":{read}}}")
 }
 
 /// The stored object with its position as the first member.

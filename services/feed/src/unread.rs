@@ -7,9 +7,9 @@
 use store::{Error, Position, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
 
 use crate::feeds::{Feeds, number};
-use crate::page::Pull;
+use crate::pulls::Pull;
 
-/// Most that is counted: beyond it nobody wants the number, and entries of large owners are counted one by one.
+/// Most that is counted: beyond it nobody wants the number.
 pub(crate) const UNREAD_MAX: u64 = 1_000;
 
 /// What is unread.
@@ -36,21 +36,25 @@ impl Feeds {
     /// The store's.
     pub async fn unread(&self, owner: &str, options: &RunOptions) -> Result<Unread, Error> {
         let work = async |snapshot: Snapshot<'_>| {
-            let mark = Mark::of(snapshot.get(&self.keys.read(owner)).await?.as_deref());
-            let arrived = number(snapshot.get(&self.keys.arrived(owner)).await?.as_ref());
-            let mut count = arrived.saturating_sub(mark.arrived);
-            for Pull { other, since, until } in self.pulls(snapshot, owner).await? {
-                if count > UNREAD_MAX {
-                    break;
-                }
-                let wanted = usize::try_from(UNREAD_MAX + 1 - count).unwrap_or(usize::MAX);
-                let range = self.keys.own_between(&other, since.max(mark.position), until).limit(wanted);
-                count += snapshot.range(range).await?.len() as u64;
-            }
-            let read = Some(mark.position).filter(|position| *position > Position::FIRST);
-            Ok::<_, Error>(Unread { count: count.min(UNREAD_MAX), more: count > UNREAD_MAX, read })
+            let pulls = self.pulls(snapshot, owner).await?;
+            self.unread_at(snapshot, owner, &pulls).await
         };
         self.store.read(options, work).await
+    }
+
+    pub(crate) async fn unread_at(
+        &self,
+        snapshot: Snapshot<'_>,
+        owner: &str,
+        pulls: &[Pull],
+    ) -> Result<Unread, Error> {
+        let mark = Mark::of(snapshot.get(&self.keys.read(owner)).await?.as_deref());
+        let arrived = number(snapshot.get(&self.keys.arrived(owner)).await?.as_ref());
+        let copied = arrived.saturating_sub(mark.arrived);
+        let wanted = (UNREAD_MAX + 1).saturating_sub(copied);
+        let count = copied + self.pulled_unread(snapshot, pulls, wanted).await?;
+        let read = Some(mark.position).filter(|position| *position > Position::FIRST);
+        Ok(Unread { count: count.min(UNREAD_MAX), more: count > UNREAD_MAX, read })
     }
 
     /// `owner` has read what is there now, or what is at and before `upto`. Never goes back.
@@ -80,6 +84,7 @@ impl Feeds {
             while newer.next().await?.is_some() {
                 arrived = arrived.saturating_sub(1);
             }
+            self.mark_pulls(transaction, owner, position).await?;
             transaction.set(&key, &Mark { position, arrived }.to_bytes())
         };
         self.store.run(&options.idempotent(), work).await

@@ -206,6 +206,8 @@ fn feeds_and_counters_are_those_of_the_model_whatever_the_fan_out() {
                 assert_eq!(ids, model.newest_first(one), "{what}: feed of {name}");
                 let unread = feeds.unread(&name, &options()).await.unwrap();
                 assert_eq!((unread.count, unread.more), (model.unread(one), false), "{what}: {name}");
+                let page = feeds.page(&name, None, 7, &options()).await.unwrap();
+                assert_eq!(feeds.head(&name, 7, &options()).await.unwrap(), (page, unread), "{what}: {name}");
             }
         });
     }

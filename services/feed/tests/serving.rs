@@ -129,6 +129,10 @@ fn who_follows_sees_what_comes_and_counts_it() {
             assert_eq!(read.answer().await.status, 204);
             let unread = feed.peer.get("/feeds/a/unread").await.json();
             assert_eq!(unread, json!({"unread": 1, "more": false, "read": oldest}));
+            let mut head = feed.peer.get("/feeds/a/head?limit=1").await.json();
+            let page = head.as_object_mut().unwrap().remove("feed").unwrap();
+            assert_eq!(page, feed.peer.get("/feeds/a?limit=1").await.json());
+            assert_eq!(head, unread);
             assert_eq!(feed.peer.ask("PUT", "/feeds/a/read").answer().await.status, 204);
             assert_eq!(feed.peer.get("/feeds/a/unread").await.json()["unread"], 0);
             feed.follows("DELETE", "a", "b").await;

@@ -1,0 +1,139 @@
+//! The intervals in which a member follows large owners, whose entries are merged in when the feed is read.
+//!
+//! Owns: the value of `pull` rows. Invariant: `begun` and `ended` are the counts of entries that the other had posted
+//! at a position, read so that no entry can come between; so entries are counted without reading them.
+
+use store::{Error, Position, Snapshot, Transaction, limits::STAMP_BYTES};
+
+use crate::feeds::{Feeds, number};
+
+/// Bytes of a count.
+const COUNT_BYTES: usize = size_of::<u64>();
+
+/// An interval in which an owner follows a large one.
+pub(crate) struct Pull {
+    pub(crate) key: bytes::Bytes,
+    pub(crate) other: String,
+    /// Entries after this one.
+    pub(crate) since: Position,
+    /// And before this one.
+    pub(crate) until: Position,
+    /// How many entries `other` had posted when the interval began, or up to where the owner has read.
+    begun: u64,
+    /// How many `other` had posted when the interval ended; `None` while it goes on.
+    ended: Option<u64>,
+}
+
+impl Pull {
+    fn of(other: String, row: &store::KeyValue) -> Self {
+        let since = Position::of_key(&row.key);
+        let (begun, end) = row.value.split_at_checked(COUNT_BYTES).unwrap_or_default();
+        let (ended, until) = end.split_at_checked(COUNT_BYTES).unwrap_or_default();
+        Self {
+            key: row.key.clone(),
+            other,
+            since,
+            until: Position::from_prefix(until).unwrap_or(Position::LAST),
+            begun: count(begun),
+            ended: (!ended.is_empty()).then(|| count(ended)),
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.ended.is_none()
+    }
+
+    /// Entries in it that are unread when `other` has posted `posted`.
+    fn unread(&self, posted: u64) -> u64 {
+        self.ended.unwrap_or(posted).saturating_sub(self.begun)
+    }
+
+    /// The value of a row that is open, with `posted` entries read or before it.
+    pub(crate) fn opened(posted: u64) -> [u8; COUNT_BYTES] {
+        posted.to_le_bytes()
+    }
+
+    /// The value of a row that ends with this commit, at which `other` has posted `posted`: to be stamped.
+    pub(crate) fn closed(&self, posted: u64) -> Vec<u8> {
+        let stamp_at = u32::try_from(2 * COUNT_BYTES).expect("a few bytes").to_le_bytes();
+        [&self.begun.to_le_bytes()[..], &posted.to_le_bytes(), &[0; STAMP_BYTES], &stamp_at].concat()
+    }
+
+    /// The value when entries up to the `posted`-th are read; `None` when nothing changes.
+    fn read_to(&self, posted: u64) -> Option<Vec<u8>> {
+        let read = self.ended.unwrap_or(posted).min(posted);
+        let ended = self.ended.map(|ended| [&ended.to_le_bytes()[..], self.until.as_bytes()].concat());
+        (read > self.begun).then(|| [&read.to_le_bytes()[..], &ended.unwrap_or_default()].concat())
+    }
+}
+
+fn count(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().copied().map_or(0, u64::from_le_bytes)
+}
+
+impl Feeds {
+    /// The intervals of `owner`.
+    pub(crate) async fn pulls(&self, snapshot: Snapshot<'_>, owner: &str) -> Result<Vec<Pull>, Error> {
+        let rows = snapshot.range(self.keys.pulls_of(owner)).await?;
+        Ok(rows.iter().map(|row| Pull::of(self.keys.pulled(&row.key), row)).collect())
+    }
+
+    /// The intervals of `owner` with `other`.
+    pub(crate) async fn pulls_with(
+        &self,
+        transaction: &Transaction,
+        owner: &str,
+        other: &str,
+    ) -> Result<Vec<Pull>, Error> {
+        let rows = transaction.range(self.keys.pulls_between(owner, other)).await?;
+        Ok(rows.iter().map(|row| Pull::of(other.to_owned(), row)).collect())
+    }
+
+    /// Entries in `pulls` that are unread, `max` or more of them as `max` or more.
+    pub(crate) async fn pulled_unread(
+        &self,
+        snapshot: Snapshot<'_>,
+        pulls: &[Pull],
+        max: u64,
+    ) -> Result<u64, Error> {
+        let mut unread = 0;
+        for pull in pulls {
+            if unread >= max {
+                break;
+            }
+            let posted = match pull.ended {
+                Some(ended) => ended,
+                None => number(snapshot.get(&self.keys.posted(&pull.other)).await?.as_ref()),
+            };
+            unread += pull.unread(posted);
+        }
+        Ok(unread)
+    }
+
+    /// `owner` has read what large ones posted at and before `position`.
+    pub(crate) async fn mark_pulls(
+        &self,
+        transaction: &Transaction,
+        owner: &str,
+        position: Position,
+    ) -> Result<(), Error> {
+        // With a check: a row that ends meanwhile must not be written as one that goes on.
+        let rows = transaction.range(self.keys.pulls_of(owner)).await?;
+        for row in rows {
+            let pull = Pull::of(self.keys.pulled(&row.key), &row);
+            if position <= pull.since {
+                continue;
+            }
+            let snapshot = transaction.snapshot();
+            let mut posted = number(snapshot.get(&self.keys.posted(&pull.other)).await?.as_ref());
+            let mut newer = snapshot.rows(self.keys.own_between(&pull.other, position, Position::LAST));
+            while newer.next().await?.is_some() {
+                posted = posted.saturating_sub(1);
+            }
+            if let Some(value) = pull.read_to(posted) {
+                transaction.set(&pull.key, &value)?;
+            }
+        }
+        Ok(())
+    }
+}
