@@ -13,7 +13,7 @@ use service_host::bus::RequestError;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why there is no answer to use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Failure {
     /// Nobody ever claimed the route.
     Unclaimed,

@@ -17,7 +17,7 @@ use service_host::{Ask, Request};
 use smallvec::SmallVec;
 
 use crate::failure::Failure;
-use crate::parts::{Claimed, PARTS, Part};
+use crate::parts::{Claimed, PARTS, Part, SOURCES, Source};
 
 /// Time for a request whose asker named none: the terminator's default.
 const TIME_DEFAULT: Duration = Duration::from_secs(1);
@@ -29,9 +29,9 @@ const RESERVE_MAX: Duration = Duration::from_millis(10);
 const ANSWER_BYTES_MAX: usize = 768 * 1024;
 
 /// What a service said.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    /// Checked to be JSON.
+    /// JSON, whoever sent it: it is written into the page as it is.
     Given(Bytes),
     /// The service has nothing for this member.
     Absent,
@@ -39,41 +39,48 @@ pub(crate) enum Answer {
 }
 
 /// The answers for a member's page, in the order of the table: up to the essential part when that has none.
-pub(crate) type Answers = SmallVec<[(&'static Part, Answer); PARTS.len()]>;
+pub(crate) type Answers = SmallVec<[(&'static Part, Answer); PARTS]>;
 
 /// Asks for every part of a member's page; `id` is percent-encoded.
 pub(crate) async fn gather(bus: &Bus, claimed: &Claimed, request: &Request, id: &str) -> Answers {
     let asked_at = request.received();
     let deadline = answers_deadline(request, asked_at);
     let claimed = claimed.look(bus);
-    let mut asked: SmallVec<[(&'static Part, Asked<'_>); PARTS.len()]> = PARTS
+    let mut asked: SmallVec<[(&'static Source, Asked<'_>); SOURCES.len()]> = SOURCES
         .iter()
         .zip(claimed)
-        .filter(|(part, claimed)| part.essential || *claimed)
-        .map(|(part, _)| (part, Asked::new(bus, request, part.path(id), asked_at, deadline)))
-        .filter(|(part, asked)| part.essential || !asked.is_unclaimed())
+        .filter(|(source, claimed)| source.essential || *claimed)
+        .map(|(source, _)| (source, Asked::new(bus, request, source.path(id), asked_at, deadline)))
+        .filter(|(source, asked)| source.essential || !asked.is_unclaimed())
         .collect();
     poll_fn(|cx| {
         let mut waiting = false;
-        for (part, asked) in &mut asked {
+        for (source, asked) in &mut asked {
             match asked.poll(cx) {
                 Poll::Pending => waiting = true,
-                Poll::Ready(()) if part.essential && !asked.is_given() => return Poll::Ready(()),
+                Poll::Ready(()) if source.essential && !asked.is_given() => return Poll::Ready(()),
                 Poll::Ready(()) => (),
             }
         }
         if waiting { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
-    asked.into_iter().filter_map(|(part, asked)| Some((part, content(part, asked.answer()?)))).collect()
+    let mut answers = Answers::new();
+    for (source, asked) in asked {
+        match asked.answer() {
+            None => (),
+            Some(Answer::Given(text)) => {
+                let content = source.contents(&text).into_iter().map(given);
+                answers.extend(source.parts.iter().zip(content));
+            }
+            Some(other) => answers.extend(source.parts.iter().map(|part| (part, other.clone()))),
+        }
+    }
+    answers
 }
 
-/// What of an answer is the part.
-fn content(part: &Part, answer: Answer) -> Answer {
-    match answer {
-        Answer::Given(text) => part.content(&text).map_or(Answer::Failed(Failure::NotJson), Answer::Given),
-        other => other,
-    }
+fn given(content: Option<Bytes>) -> Answer {
+    content.map_or(Answer::Failed(Failure::NotJson), Answer::Given)
 }
 
 /// Asks one service for one thing.
@@ -82,7 +89,10 @@ pub(crate) async fn ask(bus: &Bus, request: &Request, path: String) -> Answer {
     let deadline = answers_deadline(request, now);
     let mut asked = Asked::new(bus, request, path, now, deadline);
     poll_fn(|cx| asked.poll(cx)).await;
-    asked.answer().expect("it was polled until it had one")
+    match asked.answer().expect("it was polled until it had one") {
+        Answer::Given(text) => given(serde_json::from_slice::<&RawValue>(&text).is_ok().then_some(text)),
+        other => other,
+    }
 }
 
 /// Has another service change something; `body` is JSON. What is sent twice must be the same as sent once: it is
@@ -179,11 +189,10 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// A body is written into the page as it is, so it has to be JSON whoever sent it.
+/// Given as it came: it is checked when it is known what of it is wanted.
 fn answer(status: u16, body: Bytes) -> Answer {
     match status {
-        200 if serde_json::from_slice::<&RawValue>(&body).is_ok() => Answer::Given(body),
-        200 => Answer::Failed(Failure::NotJson),
+        200 => Answer::Given(body),
         404 => Answer::Absent,
         _ => Answer::Failed(Failure::Status(status, body)),
     }

@@ -68,7 +68,7 @@ mod tests {
     use service_host::bus::RequestError;
 
     use super::*;
-    use crate::parts::PARTS;
+    use crate::parts::SOURCES;
 
     fn text(answers: &Answers) -> String {
         String::from_utf8(member("a\"b", answers).to_vec()).unwrap()
@@ -77,7 +77,8 @@ mod tests {
     #[test]
     fn parts_are_written_as_they_came() {
         let profile = Answer::Given(Bytes::from_static(b"{ \"n\": 1.50 }"));
-        let answers = Answers::from_iter([(&PARTS[0], profile), (&PARTS[1], Answer::Absent)]);
+        let answers =
+            Answers::from_iter([(&SOURCES[0].parts[0], profile), (&SOURCES[1].parts[0], Answer::Absent)]);
         assert_eq!(text(&answers), r#"{"id":"a\"b","profile":{ "n": 1.50 },"feed":null,"missing":[]}"#);
     }
 
@@ -85,8 +86,10 @@ mod tests {
     fn what_failed_is_left_out_and_named() {
         let late = Failure::Request(RequestError::Deadline { service: "feed".to_owned() });
         let broken = Failure::Status(500, Bytes::new());
-        let answers =
-            Answers::from_iter([(&PARTS[1], Answer::Failed(late)), (&PARTS[2], Answer::Failed(broken))]);
+        let answers = Answers::from_iter([
+            (&SOURCES[1].parts[0], Answer::Failed(late)),
+            (&SOURCES[1].parts[1], Answer::Failed(broken)),
+        ]);
         let expected = r#"{"id":"a\"b","missing":[{"service":"feed","part":"feed","reason":"deadline"},{"service":"feed","part":"unread","reason":"status","status":500}]}"#;
         assert_eq!(text(&answers), expected);
     }

@@ -162,14 +162,14 @@ mod tests {
 
     use super::*;
     use crate::failure::Failure;
-    use crate::parts::PARTS;
+    use crate::parts::SOURCES;
 
     #[test]
     fn nothing_from_outside_becomes_markup() {
         let evil = r#"{"name":"<script>alert(1)</script>","<b>":["\"><img src=x onerror=y>"]}"#;
         let answers = Answers::from_iter([
-            (&PARTS[0], Answer::Given(Bytes::from_static(evil.as_bytes()))),
-            (&PARTS[1], Answer::Failed(Failure::NotJson)),
+            (&SOURCES[0].parts[0], Answer::Given(Bytes::from_static(evil.as_bytes()))),
+            (&SOURCES[1].parts[0], Answer::Failed(Failure::NotJson)),
         ]);
         let page = member("<i>", "/members/<i>", &answers).into_string();
         for markup in ["<script>", "<img", "<b>", "<i>"] {

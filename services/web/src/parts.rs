@@ -1,6 +1,6 @@
-//! The table of what a member's page consists of.
+//! The table of what a member's page consists of, and who is asked for it.
 //!
-//! A further part is one more row. An optional part whose route nobody ever claimed is not part of the page.
+//! A further source is one more row. The parts of an optional one whose route nobody ever claimed are not part of the page.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -9,6 +9,19 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use service_host::bus::Bus;
+use smallvec::SmallVec;
+
+/// One question that a member's page asks, and the parts that its answer gives.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// The path before the member's id.
+    before: &'static str,
+    /// The path behind the member's id.
+    after: &'static str,
+    /// Without it there is no page.
+    pub(crate) essential: bool,
+    pub(crate) parts: &'static [Part],
+}
 
 /// One part of a member's page: an answer of one service, or a member of that answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,46 +30,34 @@ pub(crate) struct Part {
     pub(crate) name: &'static str,
     /// Who gives it.
     pub(crate) service: &'static str,
-    /// The path before the member's id.
-    before: &'static str,
-    /// The path behind the member's id.
-    after: &'static str,
     /// The member of the service's answer that is the part; `None` = all of it.
     member: Option<&'static str>,
-    /// Without it there is no page.
-    pub(crate) essential: bool,
 }
 
-/// The parts, the essential one first.
-pub(crate) static PARTS: [Part; 3] = [
-    Part {
-        name: "profile",
-        service: "profile",
+/// Parts of a member's page.
+pub(crate) const PARTS: usize = 3;
+
+/// The sources, the essential one first.
+pub(crate) static SOURCES: [Source; 2] = [
+    Source {
         before: "/profiles/",
         after: "",
-        member: None,
         essential: true,
+        parts: &[Part { name: "profile", service: "profile", member: None }],
     },
-    Part {
-        name: "feed",
-        service: "feed",
+    Source {
         before: "/feeds/",
-        after: "?limit=20",
-        member: None,
+        after: "/head?limit=20",
         essential: false,
-    },
-    Part {
-        name: "unread",
-        service: "feed",
-        before: "/feeds/",
-        after: "/unread",
-        member: Some("unread"),
-        essential: false,
+        parts: &[
+            Part { name: "feed", service: "feed", member: Some("feed") },
+            Part { name: "unread", service: "feed", member: Some("unread") },
+        ],
     },
 ];
 
-impl Part {
-    /// The path of this part for a member; `id` is percent-encoded.
+impl Source {
+    /// The path for a member; `id` is percent-encoded.
     pub(crate) fn path(&self, id: &str) -> String {
         let mut path = String::with_capacity(self.before.len() + id.len() + self.after.len());
         path.push_str(self.before);
@@ -65,7 +66,7 @@ impl Part {
         path
     }
 
-    /// Whether a pattern could match a path of this part: literal up to the first parameter of either.
+    /// Whether a pattern could match a path of this source: literal up to the first parameter of either.
     fn may_match(&self, pattern: &str) -> bool {
         match pattern.split_once('{') {
             Some((literal, _)) => literal.starts_with(self.before) || self.before.starts_with(literal),
@@ -73,30 +74,37 @@ impl Part {
         }
     }
 
-    /// The part's JSON in what the service answered, a slice of it; `None` when it is not there.
-    pub(crate) fn content(&self, answer: &Bytes) -> Option<Bytes> {
-        let Some(member) = self.member else { return Some(answer.clone()) };
-        let members: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(answer).ok()?;
-        members.get(member).map(|content| answer.slice_ref(content.get().as_bytes()))
+    /// Each part's JSON in what the service answered, a slice of it; `None` when it is not there, or not JSON.
+    pub(crate) fn contents(&self, answer: &Bytes) -> SmallVec<[Option<Bytes>; PARTS]> {
+        let is_whole = |part: &Part| part.member.is_none();
+        if self.parts.iter().all(is_whole) {
+            let json = serde_json::from_slice::<&RawValue>(answer).is_ok();
+            return self.parts.iter().map(|_| json.then(|| answer.clone())).collect();
+        }
+        // The whole text is checked on the way to its members.
+        let members: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(answer).unwrap_or_default();
+        let content =
+            |part: &Part| members.get(part.member?).map(|text| answer.slice_ref(text.get().as_bytes()));
+        self.parts.iter().map(content).collect()
     }
 }
 
-/// Which parts somebody claims a route for: worked out anew when the routes change, not for every request.
+/// Which sources somebody claims a route for: worked out anew when the routes change, not for every request.
 #[derive(Debug, Default)]
 pub(crate) struct Claimed {
-    known: Cell<Option<(u64, [bool; PARTS.len()])>>,
+    known: Cell<Option<(u64, [bool; SOURCES.len()])>>,
 }
 
 impl Claimed {
-    /// In the order of the table. A part that is claimed for some members only counts as claimed.
-    pub(crate) fn look(&self, bus: &Bus) -> [bool; PARTS.len()] {
+    /// In the order of the table. A source that is claimed for some members only counts as claimed.
+    pub(crate) fn look(&self, bus: &Bus) -> [bool; SOURCES.len()] {
         let version = bus.routes_version();
         match self.known.get() {
             Some((known, claimed)) if known == version => claimed,
             _ => {
                 let routes = bus.routes();
                 let paths = || routes.iter().filter_map(|route| route.pattern.split(' ').nth(1));
-                let claimed = PARTS.each_ref().map(|part| paths().any(|path| part.may_match(path)));
+                let claimed = SOURCES.each_ref().map(|source| paths().any(|path| source.may_match(path)));
                 self.known.set(Some((version, claimed)));
                 claimed
             }
@@ -109,20 +117,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_may_be_claimed_by_any_pattern_that_fits_its_path() {
-        let fits = ["/feeds/{owner}", "/{*rest}", "/feeds/me", "/feeds/{owner}/unread", "/fe{x}"];
-        assert!(fits.iter().all(|pattern| PARTS[1].may_match(pattern)));
+    fn a_source_may_be_claimed_by_any_pattern_that_fits_its_path() {
+        let fits = ["/feeds/{owner}", "/{*rest}", "/feeds/me", "/feeds/{owner}/head", "/fe{x}"];
+        assert!(fits.iter().all(|pattern| SOURCES[1].may_match(pattern)));
         assert!(
-            ["/profiles/{id}", "/feed", "/feedsx/{a}"].iter().all(|pattern| !PARTS[1].may_match(pattern))
+            ["/profiles/{id}", "/feed", "/feedsx/{a}"].iter().all(|pattern| !SOURCES[1].may_match(pattern))
         );
     }
 
     #[test]
-    fn a_part_may_be_a_member_of_an_answer() {
-        let answer = Bytes::from_static(b"{\"more\":false, \"unread\": 3}");
-        assert_eq!(PARTS[1].content(&answer).as_deref(), Some(&answer[..]));
-        assert_eq!(PARTS[2].content(&answer).as_deref(), Some(&b"3"[..]));
-        assert_eq!(PARTS[2].content(&Bytes::from_static(b"{}")), None);
-        assert_eq!(PARTS[2].path("a%20b"), "/feeds/a%20b/unread");
+    fn parts_are_an_answer_or_members_of_one() {
+        let contents = |source: usize, answer: &'static str| {
+            let contents = SOURCES[source].contents(&Bytes::from_static(answer.as_bytes()));
+            contents.into_iter().map(|content| content.map(|text| text.to_vec())).collect::<Vec<_>>()
+        };
+        let text = |text: &str| Some(text.as_bytes().to_vec());
+        assert_eq!(contents(0, "{\"a\": 1}"), [text("{\"a\": 1}")]);
+        assert_eq!(contents(0, "{\"a\": 1"), [None]);
+        let head = "{\"more\":false, \"unread\": 3,\"feed\":{\"entries\":[]}}";
+        assert_eq!(contents(1, head), [text("{\"entries\":[]}"), text("3")]);
+        assert_eq!(contents(1, "{\"unread\":3,"), [None, None]);
+        assert_eq!(contents(1, "{\"unread\":3}"), [None, text("3")]);
+        assert_eq!(SOURCES[1].path("a%20b"), "/feeds/a%20b/head?limit=20");
     }
 }

@@ -91,12 +91,13 @@ async fn negotiated(
 async fn member(bus: &Bus, claimed: &Claimed, request: &Request, media: Media) -> Result<Response, Problem> {
     let id = request.param("id")?;
     let answers = gather(bus, claimed, request, request.raw_param("id")).await;
-    for (part, answer) in answers.iter().filter(|(part, _)| part.essential) {
-        match answer {
-            Answer::Given(_) => (),
-            Answer::Absent => return Err(Problem::new(404, format!("There is no member {id:?}."))),
-            Answer::Failed(failure) => return Err(failure.problem(part.name)),
+    // The essential one comes first.
+    match answers.first() {
+        Some((_, Answer::Given(_))) => (),
+        Some((_, Answer::Absent)) | None => {
+            return Err(Problem::new(404, format!("There is no member {id:?}.")));
         }
+        Some((part, Answer::Failed(failure))) => return Err(failure.problem(part.name)),
     }
     let complete = !answers.iter().any(|(_, answer)| matches!(answer, Answer::Failed(_)));
     let response = match media {
