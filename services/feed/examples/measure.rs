@@ -30,7 +30,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn feeds(dir: &str, name: &str, fan_out_limit: u32) -> Result<Feeds, Box<dyn std::error::Error>> {
     let address = format!("embedded:{dir}/{name}?durability=buffered").parse()?;
-    Ok(Feeds::new(Store::open(&address)?, fan_out_limit))
+    // Without a cache: what is compared is what the store has to do.
+    Ok(Feeds::new(Store::open(&address)?, fan_out_limit, 0))
 }
 
 fn entry(n: u32) -> NewEntry {

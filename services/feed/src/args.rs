@@ -21,6 +21,9 @@ const FAN_OUT_DEFAULT: u32 = 200;
 /// Above this many copies of the longest entry the transaction would pass the store's limit of 10 MB.
 const FAN_OUT_MAX: i64 = 500;
 
+/// Some ten thousand feeds' first pages.
+const CACHE_DEFAULT: u64 = 64 * 1024 * 1024;
+
 /// Serves members' feeds: entries, follows and unread counts under /feeds/{owner}.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "feed", version, after_help = EXAMPLES)]
@@ -38,6 +41,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = FAN_OUT_DEFAULT,
         value_parser = clap::value_parser!(u32).range(0..=FAN_OUT_MAX))]
     pub fan_out_limit: u32,
+
+    /// Memory for the newest entries of feeds that are read often, all workers together. 0 = read anew every time.
+    #[arg(long, value_name = "BYTES", default_value_t = CACHE_DEFAULT)]
+    pub cache_bytes: u64,
 }
 
 impl Settings for Args {

@@ -3,22 +3,26 @@
 //! Owns: the transaction of a post. Invariant: an entry, all its copies and its client id are one commit, so that they
 //! have one position and an id that is sent again finds what it made.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use store::{Error, Position, RunOptions, Store, Transaction, limits::STAMP_BYTES};
 
 use crate::entry::NewEntry;
+use crate::heads::{Heads, heads};
 use crate::keys::Keys;
 
 /// Little-endian one, for counters.
 pub(crate) const ONE: [u8; 8] = 1_u64.to_le_bytes();
 
 /// The feeds in a store. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Feeds {
     pub(crate) store: Store,
     pub(crate) keys: Keys,
     /// Followers up to which entries are copied.
     pub(crate) fan_out_limit: u32,
+    pub(crate) heads: Arc<Heads>,
 }
 
 /// Why a feed could not be changed.
@@ -58,10 +62,11 @@ enum Outcome {
 }
 
 impl Feeds {
-    /// The feeds in `store`; owners with more than `fan_out_limit` followers are merged in when a feed is read.
+    /// The feeds in `store`; owners with more than `fan_out_limit` followers are merged in when a feed is read. Newest
+    /// entries are kept in `cache_bytes` of memory.
     #[must_use]
-    pub fn new(store: Store, fan_out_limit: u32) -> Self {
-        Self { store, keys: Keys::new(), fan_out_limit }
+    pub fn new(store: Store, fan_out_limit: u32, cache_bytes: u64) -> Self {
+        Self { store, keys: Keys::new(), fan_out_limit, heads: Arc::new(heads(cache_bytes)) }
     }
 
     /// Posts an entry: once, however often it is called with the same id.

@@ -118,7 +118,9 @@ impl Feeds {
 
     /// Ends the open interval; one in which nothing was posted leaves no row behind.
     async fn end_pulls(&self, transaction: &Transaction, owner: &str, other: &str) -> Result<(), Error> {
-        for pull in self.pulls_with(transaction, owner, other).await?.iter().filter(|pull| pull.is_open()) {
+        for pull in
+            self.pulls_with(transaction, owner, other).await?.iter().filter(|pull| pull.ended.is_none())
+        {
             let posted = self.keys.own_between(other, pull.since, Position::LAST).limit(1);
             if transaction.range(posted).await?.is_empty() {
                 transaction.clear(&pull.key)?;

@@ -12,6 +12,7 @@ mod entry;
 mod failure;
 mod feeds;
 mod follows;
+mod heads;
 mod keys;
 mod page;
 mod pulls;

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     service_host::require_bus::<Args>(&args);
     match Store::open(&address) {
         Ok(store) => {
-            let feeds = Feeds::new(store, args.fan_out_limit);
+            let feeds = Feeds::new(store, args.fan_out_limit, args.cache_bytes);
             service_host::run(args, move |_| Ok(routes(feeds.clone())))
         }
         Err(error @ OpenError::FeatureMissing { .. }) => {

@@ -46,10 +46,12 @@ impl Feeds {
         limit: usize,
         options: &RunOptions,
     ) -> Result<Page, Error> {
-        let before = before.unwrap_or(Position::LAST);
-        let work = async |snapshot: Snapshot<'_>| {
-            let pulls = self.pulls(snapshot, owner).await?;
-            self.page_at(snapshot, owner, &pulls, before, limit).await
+        let work = async |snapshot: Snapshot<'_>| match before {
+            Some(before) => self.older(snapshot, owner, before, limit).await,
+            None => {
+                let sources = self.sources(snapshot, owner).await?;
+                self.newest(snapshot, owner, sources, limit).await
+            }
         };
         self.store.read(options, work).await
     }
@@ -65,43 +67,58 @@ impl Feeds {
         options: &RunOptions,
     ) -> Result<(Page, Unread), Error> {
         let work = async |snapshot: Snapshot<'_>| {
-            let pulls = self.pulls(snapshot, owner).await?;
-            let page = self.page_at(snapshot, owner, &pulls, Position::LAST, limit).await?;
-            Ok::<_, Error>((page, self.unread_at(snapshot, owner, &pulls).await?))
+            let sources = self.sources(snapshot, owner).await?;
+            let unread = self.unread_of(snapshot, owner, &sources).await?;
+            Ok::<_, Error>((self.newest(snapshot, owner, sources, limit).await?, unread))
         };
         self.store.read(options, work).await
     }
 
-    async fn page_at(
+    async fn older(
         &self,
         snapshot: Snapshot<'_>,
         owner: &str,
-        pulls: &[Pull],
         before: Position,
         limit: usize,
     ) -> Result<Page, Error> {
         // One more tells whether there are others.
-        let mut newest = Newest::new(limit + 1);
+        let mut newest = Newest::with(limit + 1, &[]);
         newest.take(snapshot, |floor| self.keys.line_between(owner, floor, before)).await?;
         newest.take(snapshot, |floor| self.keys.own_between(owner, floor, before)).await?;
-        for Pull { other, since, until, .. } in pulls {
+        for Pull { other, since, until, .. } in &self.pulls(snapshot, owner).await? {
             let range = |floor: Position| self.keys.own_between(other, floor.max(*since), before.min(*until));
             newest.take(snapshot, range).await?;
         }
-        Ok(newest.into_page(limit))
+        Ok(Page::of(&newest.into_entries().1, limit))
+    }
+}
+
+impl Page {
+    /// The page of the first `limit` of `entries`, behind which there may be more.
+    pub(crate) fn of(entries: &[PageEntry], limit: usize) -> Self {
+        let mut bytes = 0;
+        let fits = |entry: &&PageEntry| {
+            let before = bytes;
+            bytes += entry.entry.len();
+            before < PAGE_BYTES_MAX
+        };
+        let len = entries.iter().take(limit).take_while(fits).count();
+        let next = (entries.len() > len).then(|| entries[..len].last()).flatten().map(|last| last.position);
+        Self { entries: entries[..len].to_vec(), next }
     }
 }
 
 /// The newest entries found so far. Sources that come later are read down to the oldest of them only, so that a
 /// hundred sources cost little more than one.
-struct Newest {
+pub(crate) struct Newest {
     wanted: usize,
     oldest_first: BinaryHeap<Reverse<PageEntry>>,
 }
 
 impl Newest {
-    fn new(wanted: usize) -> Self {
-        Self { wanted, oldest_first: BinaryHeap::new() }
+    /// At most `wanted`, of which `entries` are known.
+    pub(crate) fn with(wanted: usize, entries: &[PageEntry]) -> Self {
+        Self { wanted, oldest_first: entries.iter().cloned().map(Reverse).collect() }
     }
 
     /// Nothing at or before it can belong to the page.
@@ -112,7 +129,8 @@ impl Newest {
         }
     }
 
-    async fn take(
+    /// Adds what is in `range`, which is given what [`Newest::floor`] says.
+    pub(crate) async fn take(
         &mut self,
         snapshot: Snapshot<'_>,
         range: impl FnOnce(Position) -> Range,
@@ -131,19 +149,10 @@ impl Newest {
         Ok(())
     }
 
-    fn into_page(self, limit: usize) -> Page {
+    /// How many were wanted, and those found, the newest first.
+    pub(crate) fn into_entries(self) -> (usize, Vec<PageEntry>) {
         // Ascending by `Reverse` is descending by position.
         let found = self.oldest_first.into_sorted_vec();
-        let mut bytes = 0;
-        let fits = |entry: &&Reverse<PageEntry>| {
-            let before = bytes;
-            bytes += entry.0.entry.len();
-            before < PAGE_BYTES_MAX
-        };
-        let len = found.iter().take(limit).take_while(fits).count();
-        let more = found.len() > len;
-        let entries: Vec<PageEntry> = found.into_iter().take(len).map(|Reverse(entry)| entry).collect();
-        let next = entries.last().filter(|_| more).map(|last| last.position);
-        Page { entries, next }
+        (self.wanted, found.into_iter().map(|Reverse(entry)| entry).collect())
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Pull {
     /// How many entries `other` had posted when the interval began, or up to where the owner has read.
     begun: u64,
     /// How many `other` had posted when the interval ended; `None` while it goes on.
-    ended: Option<u64>,
+    pub(crate) ended: Option<u64>,
 }
 
 impl Pull {
@@ -39,12 +39,8 @@ impl Pull {
         }
     }
 
-    pub(crate) fn is_open(&self) -> bool {
-        self.ended.is_none()
-    }
-
     /// Entries in it that are unread when `other` has posted `posted`.
-    fn unread(&self, posted: u64) -> u64 {
+    pub(crate) fn unread(&self, posted: u64) -> u64 {
         self.ended.unwrap_or(posted).saturating_sub(self.begun)
     }
 
@@ -87,27 +83,6 @@ impl Feeds {
     ) -> Result<Vec<Pull>, Error> {
         let rows = transaction.range(self.keys.pulls_between(owner, other)).await?;
         Ok(rows.iter().map(|row| Pull::of(other.to_owned(), row)).collect())
-    }
-
-    /// Entries in `pulls` that are unread, `max` or more of them as `max` or more.
-    pub(crate) async fn pulled_unread(
-        &self,
-        snapshot: Snapshot<'_>,
-        pulls: &[Pull],
-        max: u64,
-    ) -> Result<u64, Error> {
-        let mut unread = 0;
-        for pull in pulls {
-            if unread >= max {
-                break;
-            }
-            let posted = match pull.ended {
-                Some(ended) => ended,
-                None => number(snapshot.get(&self.keys.posted(&pull.other)).await?.as_ref()),
-            };
-            unread += pull.unread(posted);
-        }
-        Ok(unread)
     }
 
     /// `owner` has read what large ones posted at and before `position`.

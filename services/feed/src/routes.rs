@@ -106,7 +106,7 @@ async fn head(feeds: Rc<Feeds>, request: Request) -> Answer {
     out.put_slice(b"{\"feed\":");
     put_page(&page, &mut out);
     out.put_u8(b',');
-    out.put_slice(unread_text(&unread)[1..].as_bytes());
+    out.put_slice(&unread_text(&unread).as_bytes()[1..]);
     Ok(Response::raw_json(out.freeze()).header("cache-control", REVALIDATE).tagged(&request))
 }
 

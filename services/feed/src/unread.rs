@@ -7,7 +7,7 @@
 use store::{Error, Position, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
 
 use crate::feeds::{Feeds, number};
-use crate::pulls::Pull;
+use crate::heads::Sources;
 
 /// Most that is counted: beyond it nobody wants the number.
 pub(crate) const UNREAD_MAX: u64 = 1_000;
@@ -36,23 +36,22 @@ impl Feeds {
     /// The store's.
     pub async fn unread(&self, owner: &str, options: &RunOptions) -> Result<Unread, Error> {
         let work = async |snapshot: Snapshot<'_>| {
-            let pulls = self.pulls(snapshot, owner).await?;
-            self.unread_at(snapshot, owner, &pulls).await
+            let sources = self.sources(snapshot, owner).await?;
+            self.unread_of(snapshot, owner, &sources).await
         };
         self.store.read(options, work).await
     }
 
-    pub(crate) async fn unread_at(
+    pub(crate) async fn unread_of(
         &self,
         snapshot: Snapshot<'_>,
         owner: &str,
-        pulls: &[Pull],
+        sources: &Sources,
     ) -> Result<Unread, Error> {
         let mark = Mark::of(snapshot.get(&self.keys.read(owner)).await?.as_deref());
-        let arrived = number(snapshot.get(&self.keys.arrived(owner)).await?.as_ref());
-        let copied = arrived.saturating_sub(mark.arrived);
-        let wanted = (UNREAD_MAX + 1).saturating_sub(copied);
-        let count = copied + self.pulled_unread(snapshot, pulls, wanted).await?;
+        let copied = sources.arrived.saturating_sub(mark.arrived);
+        let pulled = sources.pulls.iter().zip(&sources.pulled).map(|(pull, &posted)| pull.unread(posted));
+        let count = copied + pulled.sum::<u64>();
         let read = Some(mark.position).filter(|position| *position > Position::FIRST);
         Ok(Unread { count: count.min(UNREAD_MAX), more: count > UNREAD_MAX, read })
     }

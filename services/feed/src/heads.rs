@@ -1,0 +1,142 @@
+//! The newest entries of feeds that are read again and again, kept in memory.
+//!
+//! Owns: the cache, and what tells whether a head in it is still right. Invariant: entries are never changed or removed,
+//! so a feed's newest entries are those of an earlier moment and what its sources got since; and a source whose counter
+//! has not moved got nothing. So an answer is that of the store at the moment of the read, kept or not.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::{try_join, try_join_all};
+use quick_cache::{Weighter, sync::Cache};
+use store::{Error, Position, Snapshot};
+
+use crate::feeds::{Feeds, number};
+use crate::page::{Newest, Page, PageEntry};
+use crate::pulls::Pull;
+
+/// What an entry or a head takes in memory beside its text.
+const OVERHEAD_BYTES: u64 = 96;
+
+/// Bytes that a head is expected to take: sizes the cache's table.
+const HEAD_BYTES_TYPICAL: u64 = 8 * 1024;
+
+/// Heads of feeds, shared by all workers.
+pub(crate) type Heads = Cache<String, Arc<Head>, Weight>;
+
+/// An empty cache of at most `bytes`.
+pub(crate) fn heads(bytes: u64) -> Heads {
+    let items = usize::try_from(bytes / HEAD_BYTES_TYPICAL).unwrap_or(usize::MAX);
+    Cache::with_weighter(items, bytes, Weight)
+}
+
+/// The newest entries of a feed as of a version.
+pub(crate) struct Head {
+    version: u64,
+    sources: Sources,
+    /// How many entries there are at most.
+    wanted: usize,
+    /// The newest first.
+    entries: Vec<PageEntry>,
+}
+
+/// Where a feed's entries come from, and how many each source had ever got at one moment.
+pub(crate) struct Sources {
+    pub(crate) arrived: u64,
+    posted: u64,
+    pub(crate) pulls: Vec<Pull>,
+    /// In the order of `pulls`; of one that ended, up to its end.
+    pub(crate) pulled: Vec<u64>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Weight;
+
+impl Weighter<String, Arc<Head>> for Weight {
+    fn weight(&self, owner: &String, head: &Arc<Head>) -> u64 {
+        let texts: usize = head.entries.iter().map(|entry| entry.entry.len()).sum();
+        let pulls: usize = head.sources.pulls.iter().map(|pull| pull.key.len() + pull.other.len()).sum();
+        let parts = 2 + head.entries.len() + head.sources.pulls.len();
+        (owner.len() + texts + pulls) as u64 + OVERHEAD_BYTES * parts as u64
+    }
+}
+
+impl Feeds {
+    /// The sources of `owner`'s feed.
+    pub(crate) async fn sources(&self, snapshot: Snapshot<'_>, owner: &str) -> Result<Sources, Error> {
+        let count = async |key: Vec<u8>| Ok::<_, Error>(number(snapshot.get(&key).await?.as_ref()));
+        let counts = try_join(count(self.keys.arrived(owner)), count(self.keys.posted(owner)));
+        let ((arrived, posted), pulls) = try_join(counts, self.pulls(snapshot, owner)).await?;
+        let pulled = pulls.iter().map(async |pull| match pull.ended {
+            Some(ended) => Ok(ended),
+            None => count(self.keys.posted(&pull.other)).await,
+        });
+        let pulled = try_join_all(pulled).await?;
+        Ok(Sources { arrived, posted, pulls, pulled })
+    }
+
+    /// The first page of `owner`'s feed, whose sources are `sources` at the moment of `snapshot`.
+    pub(crate) async fn newest(
+        &self,
+        snapshot: Snapshot<'_>,
+        owner: &str,
+        sources: Sources,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        let version = snapshot.read_version().await?;
+        // One more tells whether there are others.
+        let wanted = limit + 1;
+        let kept = self.heads.get(owner);
+        let known = kept.as_deref().filter(|head| {
+            head.version <= version && head.wanted >= wanted && head.sources.are_those_of(&sources)
+        });
+        if let Some(head) = known
+            && head.sources.have_got(&sources)
+        {
+            return Ok(Page::of(&head.entries, limit));
+        }
+        let before = known.map(|head| &head.sources);
+        let since = known.map_or(Position::FIRST, |head| Position::newest_at(head.version));
+        let mut newest = match known {
+            Some(head) => Newest::with(head.wanted, &head.entries),
+            None => Newest::with(wanted, &[]),
+        };
+        let (keys, last) = (&self.keys, Position::LAST);
+        if before.is_none_or(|before| before.arrived != sources.arrived) {
+            newest.take(snapshot, |floor| keys.line_between(owner, floor.max(since), last)).await?;
+        }
+        if before.is_none_or(|before| before.posted != sources.posted) {
+            newest.take(snapshot, |floor| keys.own_between(owner, floor.max(since), last)).await?;
+        }
+        for (at, pull) in sources.pulls.iter().enumerate() {
+            if before.is_none_or(|before| before.pulled[at] != sources.pulled[at]) {
+                let after = since.max(pull.since);
+                let range = |floor: Position| keys.own_between(&pull.other, floor.max(after), pull.until);
+                newest.take(snapshot, range).await?;
+            }
+        }
+        let (wanted, mut entries) = newest.into_entries();
+        let page = Page::of(&entries, limit);
+        if kept.is_none_or(|head| head.version <= version) {
+            // What is kept must not keep the store's blocks.
+            for entry in entries.iter_mut().take_while(|entry| entry.position > since) {
+                entry.entry = Bytes::copy_from_slice(&entry.entry);
+            }
+            self.heads.insert(owner.to_owned(), Arc::new(Head { version, sources, wanted, entries }));
+        }
+        Ok(page)
+    }
+}
+
+impl Sources {
+    /// Whether they are the same ones, whatever they got.
+    fn are_those_of(&self, other: &Self) -> bool {
+        let interval = |pull: &Pull| (pull.key.clone(), pull.until);
+        self.pulls.iter().map(interval).eq(other.pulls.iter().map(interval))
+    }
+
+    /// Whether they got what `other` got.
+    fn have_got(&self, other: &Self) -> bool {
+        (self.arrived, self.posted, &self.pulled) == (other.arrived, other.posted, &other.pulled)
+    }
+}
