@@ -5,10 +5,17 @@
 //! a new peak at once and decays with time. Costs within a factor of two say more about the scheduler than about the
 //! instances, so there the one that is behind its weighted share wins (stride scheduling, Waldspurger 1995):
 //! equal instances get equal shares, a slow one gets less.
+//!
+//! Requests that are sent in one turn go to one instance for a while, if it answers fast: one message costs it and this
+//! process a wake-up, sixteen cost hardly more.
+
+mod pace;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use self::pace::Pace;
 
 /// How fast an old peak is forgotten.
 const DECAY: Duration = Duration::from_secs(2);
@@ -23,13 +30,19 @@ const TIE: f64 = 2.0;
 /// The stride of weight 1.
 const STRIDE: u64 = 1 << 20;
 /// An instance that was away does not catch up on more than this many requests of weight 100.
-const CATCH_UP: u64 = 16 * STRIDE / 100;
+const CATCH_UP: u64 = 64 * STRIDE / 100;
+
+/// Most unwritten requests behind which another goes to the same instance, and the time that the instance may take for
+/// all of them: what the last one waits longer than with another instance is noise, see [`LATENCY_FLOOR_US`].
+const RUN_MAX: f64 = 64.0;
+const RUN_TIME: Duration = Duration::from_millis(2);
 
 /// What is known of one instance's load, from this worker's point of view.
 #[derive(Clone, Debug)]
 pub struct Load {
     latency_us: f64,
     updated: Instant,
+    pace: Pace,
     /// Where it stands in the service's virtual time.
     pass: u64,
     /// Requests sent and not ended, by this worker.
@@ -55,6 +68,7 @@ impl Load {
         Self {
             latency_us: 0.0,
             updated: now,
+            pace: Pace::new(now),
             pass: virtual_time,
             in_flight: 0,
             shared,
@@ -97,8 +111,11 @@ impl Load {
     }
 
     /// A request has gone to it, after [`Load::enter`]. Advances its share and the service's virtual time.
-    pub fn sent(&mut self, weight: u32, virtual_time: &mut u64) {
+    pub fn sent(&mut self, now: Instant, weight: u32, virtual_time: &mut u64) {
         self.requests += 1;
+        if self.in_flight == 1 {
+            self.pace.begin(now);
+        }
         let pass = self.position(*virtual_time);
         *virtual_time = (*virtual_time).max(pass);
         self.pass = pass + (STRIDE / u64::from(weight.max(1))).max(1);
@@ -125,6 +142,7 @@ impl Load {
     }
 
     fn observe(&mut self, now: Instant, elapsed: Duration) {
+        self.pace.ended_one(now);
         let sample = elapsed.as_secs_f64() * 1e6;
         if sample >= self.latency_us {
             self.latency_us = sample;
@@ -157,6 +175,14 @@ impl Load {
     fn position(&self, virtual_time: u64) -> u64 {
         self.pass.max(virtual_time.saturating_sub(CATCH_UP))
     }
+}
+
+/// Whether a request goes where the one before it went, of which `unwritten` wait there for the end of this turn.
+#[must_use]
+pub fn goes_on((load, weight): Candidate<'_>, unwritten: usize) -> bool {
+    // A light one keeps its share request by request.
+    let run = load.pace.requests_in(RUN_TIME).min(RUN_MAX) * f64::from(weight) / 100.0;
+    unwritten > 0 && f64::from(u32::try_from(unwritten).unwrap_or(u32::MAX)) < run
 }
 
 /// One of the instances to choose from: its load and its weight.
@@ -226,117 +252,4 @@ fn draw<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Model {
-        loads: Vec<(Load, u32)>,
-        virtual_time: u64,
-        rng: fastrand::Rng,
-        now: Instant,
-    }
-
-    impl Model {
-        fn new(weights: &[u32]) -> Self {
-            let seed = std::env::var("BUS_SEED")
-                .ok()
-                .and_then(|seed| seed.parse().ok())
-                .unwrap_or_else(|| fastrand::u64(..));
-            println!("BUS_SEED={seed}");
-            let now = Instant::now();
-            let loads = weights.iter().map(|&weight| (Load::new(now, 0, None), weight)).collect();
-            Self { loads, virtual_time: 0, rng: fastrand::Rng::with_seed(seed), now }
-        }
-
-        fn send(&mut self) -> Option<usize> {
-            let loads = &self.loads;
-            let takes = |i: usize| (loads[i].1 > 0).then_some((&loads[i].0, loads[i].1));
-            let picked = pick(&mut self.rng, self.now, self.virtual_time, loads.len(), takes)?;
-            let (load, weight) = &mut self.loads[picked];
-            assert!(load.enter(0));
-            load.sent(*weight, &mut self.virtual_time);
-            Some(picked)
-        }
-
-        /// `rounds` batches of `batch` requests; instance i answers a batch after `latency(i)`.
-        fn run(
-            &mut self,
-            rounds: usize,
-            batch: usize,
-            latency: impl Fn(usize, &mut fastrand::Rng) -> Duration,
-        ) {
-            for _ in 0..rounds {
-                let sent: Vec<usize> = (0..batch).filter_map(|_| self.send()).collect();
-                self.now += Duration::from_millis(2);
-                for picked in sent {
-                    let elapsed = latency(picked, &mut self.rng);
-                    let now = self.now;
-                    self.loads[picked].0.replied(now, elapsed);
-                }
-            }
-        }
-
-        fn shares(&self) -> Vec<f64> {
-            let total: u64 = self.loads.iter().map(|(load, _)| load.requests).sum();
-            #[expect(clippy::cast_precision_loss, reason = "counts of a test")]
-            self.loads.iter().map(|(load, _)| load.requests as f64 / total as f64).collect()
-        }
-    }
-
-    #[test]
-    fn equal_instances_with_noisy_latencies_get_equal_shares() {
-        let mut model = Model::new(&[100; 3]);
-        model.run(3000, 40, |_, rng| Duration::from_micros(rng.u64(200..9_000)));
-        for share in model.shares() {
-            assert!((share - 1.0 / 3.0).abs() < 0.03, "{:?}", model.shares());
-        }
-    }
-
-    #[test]
-    fn weights_are_kept_and_weight_zero_gets_nothing() {
-        let mut model = Model::new(&[100, 10, 0, 50]);
-        model.run(3000, 40, |_, rng| Duration::from_micros(rng.u64(200..4_000)));
-        let shares = model.shares();
-        assert!((shares[1] - 10.0 / 160.0).abs() < 0.03 && shares[2] == 0.0, "{shares:?}");
-        assert!(shares[0] > shares[3] && shares[3] > shares[1], "{shares:?}");
-    }
-
-    #[test]
-    fn a_slow_instance_gets_clearly_less() {
-        let mut model = Model::new(&[100; 3]);
-        model.run(2000, 40, |i, _| Duration::from_millis(if i == 1 { 200 } else { 2 }));
-        assert!(model.shares()[1] < 0.1, "{:?}", model.shares());
-    }
-
-    #[test]
-    fn one_that_was_away_does_not_get_a_flood_when_it_returns() {
-        let mut model = Model::new(&[100, 0]);
-        model.run(1000, 40, |_, _| Duration::from_millis(1));
-        model.loads[1].1 = 100;
-        let before = model.loads[0].0.requests;
-        model.run(10, 40, |_, _| Duration::from_millis(1));
-        assert!(model.loads[0].0.requests - before > 150, "the first still gets near its half of 400");
-    }
-
-    #[test]
-    fn a_limit_holds_for_all_who_share_an_instance() {
-        let shared = Shared::default();
-        let mut loads = [(); 2].map(|()| Load::new(Instant::now(), 0, Some(Arc::clone(&shared))));
-        assert!(loads[0].enter(2) && loads[1].enter(2));
-        assert!(!loads[0].is_below(2) && !loads[0].enter(2) && !loads[1].enter(2));
-        loads[0].leave();
-        assert!(loads[1].is_below(2) && loads[1].enter(2));
-        assert_eq!((loads[0].in_flight, loads[1].in_flight), (0, 2));
-    }
-
-    #[test]
-    fn a_failure_is_forgotten_in_time() {
-        let mut model = Model::new(&[100, 100]);
-        let now = model.now;
-        assert!(model.loads[0].0.enter(0));
-        model.loads[0].0.failed(now, Duration::from_millis(1));
-        assert_eq!(model.send(), Some(1));
-        assert!(model.loads[0].0.latency(now) >= FAILURE_PENALTY);
-        assert!(model.loads[0].0.latency(now + DECAY * 8) < Duration::from_millis(5));
-    }
-}
+mod tests;

@@ -51,6 +51,8 @@ pub struct Service {
     pub peers: Vec<PipeId>,
     /// How far its shares have come, see [`crate::balancer`].
     pub virtual_time: u64,
+    /// Who got the last request: the next ones of the same turn may go there too.
+    pub last: Option<PipeId>,
 }
 
 /// The table of one worker.
@@ -214,7 +216,7 @@ impl Directory {
             return Some(index);
         }
         let index = if self.services.len() < SERVICES_MAX { self.services.len() } else { self.forget_one()? };
-        let service = Service { name: name.to_owned(), peers: Vec::new(), virtual_time: 0 };
+        let service = Service { name: name.to_owned(), peers: Vec::new(), virtual_time: 0, last: None };
         if index == self.services.len() {
             self.services.push(service);
         } else {

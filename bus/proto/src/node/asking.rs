@@ -86,7 +86,7 @@ impl Node {
         }
         let weight = to.hello.as_ref().map_or(1, |hello| hello.weight);
         if let Some((_, service)) = self.directory.entry_and_service(ask.route) {
-            to.load.sent(weight, &mut service.virtual_time);
+            to.load.sent(now, weight, &mut service.virtual_time);
         }
         sent
     }
@@ -101,10 +101,17 @@ impl Node {
                 let weight = pipe.hello.as_ref()?.weight;
                 (pipe.takes_requests() && pipe.has_room()).then_some((&pipe.load, weight))
             };
-            let picked =
-                balancer::pick(&mut self.rng, now, service.virtual_time, entry.peers.len(), candidate);
+            let running = service.last.and_then(|last| {
+                let unwritten = socket.pipe(last)?.out.messages();
+                let at = entry.peers.iter().position(|peer| *peer == last)?;
+                balancer::goes_on(candidate(at)?, unwritten).then_some(at)
+            });
+            let picked = running.or_else(|| {
+                balancer::pick(&mut self.rng, now, service.virtual_time, entry.peers.len(), candidate)
+            });
             let Some(picked) = picked else { return Err(self.why_nobody(route)) };
             let id = entry.peers[picked];
+            service.last = Some(id);
             let pipe = self.socket.pipe_mut(id).expect("only open pipes are candidates");
             let limit = pipe.limit();
             // Another worker may have taken the last place meanwhile; then this one is no candidate any more.
