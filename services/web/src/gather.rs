@@ -16,6 +16,7 @@ use service_host::bus::{self, Body, Bus, Call, Flags, Reply};
 use service_host::{Ask, Request};
 use smallvec::SmallVec;
 
+use crate::checked::Checked;
 use crate::failure::Failure;
 use crate::parts::{Claimed, PARTS, Part, SOURCES, Source};
 
@@ -41,11 +42,18 @@ pub(crate) enum Answer {
 /// The answers for a member's page, in the order of the table: up to the essential part when that has none.
 pub(crate) type Answers = SmallVec<[(&'static Part, Answer); PARTS]>;
 
+/// What a worker found out before and need not find out for every request.
+#[derive(Default)]
+pub(crate) struct Known {
+    claimed: Claimed,
+    checked: Checked,
+}
+
 /// Asks for every part of a member's page; `id` is percent-encoded.
-pub(crate) async fn gather(bus: &Bus, claimed: &Claimed, request: &Request, id: &str) -> Answers {
+pub(crate) async fn gather(bus: &Bus, known: &Known, request: &Request, id: &str) -> Answers {
     let asked_at = request.received();
     let deadline = answers_deadline(request, asked_at);
-    let claimed = claimed.look(bus);
+    let claimed = known.claimed.look(bus);
     let mut asked: SmallVec<[(&'static Source, Asked<'_>); SOURCES.len()]> = SOURCES
         .iter()
         .zip(claimed)
@@ -70,7 +78,7 @@ pub(crate) async fn gather(bus: &Bus, claimed: &Claimed, request: &Request, id: 
         match asked.answer() {
             None => (),
             Some(Answer::Given(text)) => {
-                let content = source.contents(&text).into_iter().map(given);
+                let content = known.checked.contents(source, &text).into_iter().map(given);
                 answers.extend(source.parts.iter().zip(content));
             }
             Some(other) => answers.extend(source.parts.iter().map(|part| (part, other.clone()))),

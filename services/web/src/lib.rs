@@ -6,6 +6,7 @@
 mod accept;
 mod args;
 mod assets;
+mod checked;
 mod conversation;
 mod failure;
 mod feed_page;

@@ -6,10 +6,10 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use serde_json::value::RawValue;
 use service_host::bus::Bus;
-use smallvec::SmallVec;
+
+use crate::checked::{Places, place};
 
 /// One question that a member's page asks, and the parts that its answer gives.
 #[derive(Debug)]
@@ -74,18 +74,25 @@ impl Source {
         }
     }
 
-    /// Each part's JSON in what the service answered, a slice of it; `None` when it is not there, or not JSON.
-    pub(crate) fn contents(&self, answer: &Bytes) -> SmallVec<[Option<Bytes>; PARTS]> {
-        let is_whole = |part: &Part| part.member.is_none();
-        if self.parts.iter().all(is_whole) {
-            let json = serde_json::from_slice::<&RawValue>(answer).is_ok();
-            return self.parts.iter().map(|_| json.then(|| answer.clone())).collect();
+    /// Where each part's JSON lies in what the service answered.
+    pub(crate) fn places(&self, answer: &[u8]) -> Places {
+        let mut places = Places::default();
+        if self.parts.iter().all(|part| part.member.is_none()) {
+            if serde_json::from_slice::<&RawValue>(answer).is_ok() {
+                places[..self.parts.len()].fill(place(0..answer.len()));
+            }
+            return places;
         }
         // The whole text is checked on the way to its members.
         let members: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(answer).unwrap_or_default();
-        let content =
-            |part: &Part| members.get(part.member?).map(|text| answer.slice_ref(text.get().as_bytes()));
-        self.parts.iter().map(content).collect()
+        for (found, part) in places.iter_mut().zip(self.parts) {
+            let text = part.member.and_then(|member| members.get(member));
+            *found = text.and_then(|text| {
+                let from = text.get().as_ptr().addr() - answer.as_ptr().addr();
+                place(from..from + text.get().len())
+            });
+        }
+        places
     }
 }
 
@@ -127,17 +134,17 @@ mod tests {
 
     #[test]
     fn parts_are_an_answer_or_members_of_one() {
-        let contents = |source: usize, answer: &'static str| {
-            let contents = SOURCES[source].contents(&Bytes::from_static(answer.as_bytes()));
-            contents.into_iter().map(|content| content.map(|text| text.to_vec())).collect::<Vec<_>>()
+        let places = |source: usize, answer: &str| {
+            let places = SOURCES[source].places(answer.as_bytes());
+            places.map(|place| place.map(|(from, to)| answer[from as usize..to as usize].to_owned()))
         };
-        let text = |text: &str| Some(text.as_bytes().to_vec());
-        assert_eq!(contents(0, "{\"a\": 1}"), [text("{\"a\": 1}")]);
-        assert_eq!(contents(0, "{\"a\": 1"), [None]);
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(places(0, "{\"a\": 1}"), [text("{\"a\": 1}"), None, None]);
+        assert_eq!(places(0, "{\"a\": 1"), [None, None, None]);
         let head = "{\"more\":false, \"unread\": 3,\"feed\":{\"entries\":[]}}";
-        assert_eq!(contents(1, head), [text("{\"entries\":[]}"), text("3")]);
-        assert_eq!(contents(1, "{\"unread\":3,"), [None, None]);
-        assert_eq!(contents(1, "{\"unread\":3}"), [None, text("3")]);
+        assert_eq!(places(1, head), [text("{\"entries\":[]}"), text("3"), None]);
+        assert_eq!(places(1, "{\"unread\":3,"), [None, None, None]);
+        assert_eq!(places(1, "{\"unread\":3}"), [None, text("3"), None]);
         assert_eq!(SOURCES[1].path("a%20b"), "/feeds/a%20b/head?limit=20");
     }
 }

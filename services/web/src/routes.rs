@@ -22,10 +22,9 @@ use crate::assets::{self, POLICY};
 use crate::conversation;
 use crate::failure::Failure;
 use crate::feed_page;
-use crate::gather::{Answer, ask, gather};
+use crate::gather::{Answer, Known, ask, gather};
 use crate::json;
 use crate::page::{self as pages, Entry};
-use crate::parts::Claimed;
 
 /// The unreserved characters (RFC 3986, section 2.3) stay as they are.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -42,12 +41,12 @@ const ACCEPT: Bytes = Bytes::from_static(b"accept");
 #[must_use]
 pub fn routes(bus: Bus) -> Router {
     let on = |bus: &Bus| bus.clone();
-    let (often, claimed) = (bus.clone(), Rc::<Claimed>::default());
+    let (often, known) = (bus.clone(), Rc::<Known>::default());
     let members = Router::new()
         .route("GET /members/{id}", move |request| {
-            let claimed = Rc::clone(&claimed);
+            let known = Rc::clone(&known);
             negotiated(often.clone(), request, async move |bus, request, media| {
-                member(bus, &claimed, request, media).await
+                member(bus, &known, request, media).await
             })
         })
         .route("GET /members", page(on(&bus), list))
@@ -88,9 +87,9 @@ async fn negotiated(
     answer.header("vary", ACCEPT)
 }
 
-async fn member(bus: &Bus, claimed: &Claimed, request: &Request, media: Media) -> Result<Response, Problem> {
+async fn member(bus: &Bus, known: &Known, request: &Request, media: Media) -> Result<Response, Problem> {
     let id = request.param("id")?;
-    let answers = gather(bus, claimed, request, request.raw_param("id")).await;
+    let answers = gather(bus, known, request, request.raw_param("id")).await;
     // The essential one comes first.
     match answers.first() {
         Some((_, Answer::Given(_))) => (),

@@ -1,0 +1,97 @@
+//! Answers that were found to be JSON: most are seen again before they change.
+//!
+//! Owns: the memory of what was checked. Invariant: what is remembered of a text is what checking it again would find; a
+//! text is known by the 128 bits of its hash and by its source.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::parts::{PARTS, Source};
+
+/// Texts that are remembered, in one worker.
+const SLOTS: usize = 4096;
+
+/// Where each part lies in an answer; `None` when it is not there, or not JSON.
+pub(crate) type Places = [Option<(u32, u32)>; PARTS];
+
+/// What was found in the texts of late.
+pub(crate) struct Checked {
+    slots: Box<[Cell<(u128, Places)>]>,
+}
+
+impl Default for Checked {
+    fn default() -> Self {
+        Self { slots: (0..SLOTS).map(|_| Cell::default()).collect() }
+    }
+}
+
+impl Checked {
+    /// Each part's JSON in what `source` answered, a slice of it.
+    pub(crate) fn contents(
+        &self,
+        source: &'static Source,
+        answer: &Bytes,
+    ) -> SmallVec<[Option<Bytes>; PARTS]> {
+        let places = self.places(source, answer);
+        let content =
+            |place: Option<(u32, u32)>| place.map(|(from, to)| answer.slice(from as usize..to as usize));
+        places.into_iter().take(source.parts.len()).map(content).collect()
+    }
+
+    fn places(&self, source: &'static Source, answer: &[u8]) -> Places {
+        // The address tells the sources apart. An empty slot has the hash 0, which no text has but by an accident.
+        let hash = xxh3_128(answer) ^ (std::ptr::from_ref(source).addr() as u128);
+        let slot = &self.slots[usize::try_from(hash % SLOTS as u128).expect("less than the slots")];
+        match slot.get() {
+            (known, places) if known == hash => places,
+            _ => {
+                let places = source.places(answer);
+                slot.set((hash, places));
+                places
+            }
+        }
+    }
+}
+
+/// A range as a slot keeps it.
+pub(crate) fn place(range: Range<usize>) -> Option<(u32, u32)> {
+    Some((u32::try_from(range.start).ok()?, u32::try_from(range.end).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parts::SOURCES;
+
+    #[test]
+    fn a_text_is_found_to_be_the_same_again_and_for_its_source_only() {
+        let checked = Checked::default();
+        let contents = |source: usize, answer: &'static str| {
+            let contents = checked.contents(&SOURCES[source], &Bytes::from_static(answer.as_bytes()));
+            contents.into_iter().map(|content| content.map(|text| text.to_vec())).collect::<Vec<_>>()
+        };
+        let text = |text: &str| Some(text.as_bytes().to_vec());
+        for _ in 0..3 {
+            assert_eq!(contents(0, "{\"unread\": 3}"), [text("{\"unread\": 3}")]);
+            assert_eq!(contents(1, "{\"unread\": 3}"), [None, text("3")]);
+            assert_eq!(contents(0, "{\"unread\": 3"), [None]);
+            assert_eq!(contents(0, ""), [None]);
+        }
+    }
+
+    #[test]
+    fn more_texts_than_there_are_slots_are_told_apart() {
+        let checked = Checked::default();
+        for round in 0..2 {
+            for n in 0..2 * SLOTS {
+                let answer = if n % 3 == 0 { format!("[{n}") } else { format!("[{n}]") };
+                let contents = checked.contents(&SOURCES[0], &Bytes::from(answer));
+                assert_eq!(contents[0].is_some(), n % 3 != 0, "{n} in round {round}");
+            }
+        }
+    }
+}
