@@ -268,8 +268,8 @@ impl RequestHead {
         head.field(":scheme", SCHEME);
         self.encode_headers(head);
         self.encode_forwarded(head, authority);
-        head.field(REQUEST_ID, self.id.as_str());
-        head.field(TRACEPARENT, self.trace.as_str());
+        head.field(REQUEST_ID, self.id.as_bytes());
+        head.field(TRACEPARENT, self.trace.as_bytes());
     }
 }
 
