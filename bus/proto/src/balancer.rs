@@ -34,7 +34,7 @@ const CATCH_UP: u64 = 64 * STRIDE / 100;
 
 /// Most unwritten requests behind which another goes to the same instance, and the time that the instance may take for
 /// all of them: what the last one waits longer than with another instance is noise, see [`LATENCY_FLOOR_US`].
-const RUN_MAX: f64 = 64.0;
+const RUN_MAX: u64 = 64;
 const RUN_TIME: Duration = Duration::from_millis(2);
 
 /// What is known of one instance's load, from this worker's point of view.
@@ -181,8 +181,7 @@ impl Load {
 #[must_use]
 pub fn goes_on((load, weight): Candidate<'_>, unwritten: usize) -> bool {
     // A light one keeps its share request by request.
-    let run = load.pace.requests_in(RUN_TIME).min(RUN_MAX) * f64::from(weight) / 100.0;
-    unwritten > 0 && f64::from(u32::try_from(unwritten).unwrap_or(u32::MAX)) < run
+    unwritten > 0 && unwritten as u64 * 100 < load.pace.requests_in(RUN_TIME).min(RUN_MAX) * u64::from(weight)
 }
 
 /// One of the instances to choose from: its load and its weight.

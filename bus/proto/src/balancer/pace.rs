@@ -6,20 +6,20 @@
 use std::time::{Duration, Instant};
 
 /// Requests after which what was measured before counts half.
-const REMEMBERED: f64 = 64.0;
+const REMEMBERED: u32 = 64;
 
 /// One instance's pace.
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
-    busy_us: f64,
-    ended: f64,
-    /// Up to when `busy_us` is counted.
+    busy_ns: u64,
+    ended: u32,
+    /// Up to when `busy_ns` is counted.
     counted: Instant,
 }
 
 impl Pace {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { busy_us: 0.0, ended: 0.0, counted: now }
+        Self { busy_ns: 0, ended: 0, counted: now }
     }
 
     /// It had no request in flight, and now it has one.
@@ -29,17 +29,19 @@ impl Pace {
 
     /// One of its requests has ended.
     pub(super) fn ended_one(&mut self, now: Instant) {
-        self.busy_us += now.saturating_duration_since(self.counted).as_secs_f64() * 1e6;
+        let busy = now.saturating_duration_since(self.counted).as_nanos();
+        self.busy_ns = self.busy_ns.saturating_add(u64::try_from(busy).unwrap_or(u64::MAX));
         self.counted = now;
-        self.ended += 1.0;
-        if self.ended >= 2.0 * REMEMBERED {
-            self.busy_us /= 2.0;
-            self.ended /= 2.0;
+        self.ended += 1;
+        if self.ended >= 2 * REMEMBERED {
+            self.busy_ns /= 2;
+            self.ended /= 2;
         }
     }
 
     /// How many requests it should get done in `time`; none before it got any done.
-    pub(super) fn requests_in(&self, time: Duration) -> f64 {
-        time.as_secs_f64() * 1e6 * self.ended / self.busy_us.max(1.0)
+    pub(super) fn requests_in(&self, time: Duration) -> u64 {
+        let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        time_ns.saturating_mul(self.ended.into()) / self.busy_ns.max(1)
     }
 }

@@ -101,7 +101,7 @@ impl Node {
                 let weight = pipe.hello.as_ref()?.weight;
                 (pipe.takes_requests() && pipe.has_room()).then_some((&pipe.load, weight))
             };
-            let running = service.last.and_then(|last| {
+            let running = service.last.filter(|_| entry.peers.len() > 1).and_then(|last| {
                 let unwritten = socket.pipe(last)?.out.messages();
                 let at = entry.peers.iter().position(|peer| *peer == last)?;
                 balancer::goes_on(candidate(at)?, unwritten).then_some(at)
