@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, config::RestartIntervalPolicy};
 
 use crate::{error::OpenError, limits};
 
@@ -87,6 +87,9 @@ fn open_engine(dir: &Path) -> Result<(Database, Keyspace), fjall::Error> {
         .worker_threads(ENGINE_THREADS)
         .manual_journal_persist(true)
         .open()?;
-    let keyspace = database.keyspace("keys", KeyspaceCreateOptions::default)?;
+    // Every fourth key of a block is whole (16 is usual): a search reads fewer keys that are kept as differences.
+    let options =
+        || KeyspaceCreateOptions::default().data_block_restart_interval_policy(RestartIntervalPolicy::all(4));
+    let keyspace = database.keyspace("keys", options)?;
     Ok((database, keyspace))
 }
