@@ -10,10 +10,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
-use super::{Connection, Phase, Stream, parse_error_status};
+use super::{Connection, Phase, Stream};
 use crate::rescue::{self, Reason, Refusal};
 
 /// Up to this many bytes the slices of a write are joined: a copy that stays in the cache costs less than what `writev`
@@ -215,4 +216,11 @@ impl AsyncWrite for Tap {
         ready!(tap.poll_own(context))?;
         Pin::new(&mut tap.stream).poll_shutdown(context)
     }
+}
+
+/// The status line that hyper writes for a request it cannot parse.
+fn parse_error_status(response: &[u8]) -> Option<StatusCode> {
+    let code = response.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    let status = StatusCode::from_bytes(code).ok()?;
+    (status.is_client_error() && response.ends_with(b"\r\n\r\n")).then_some(status)
 }
