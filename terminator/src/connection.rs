@@ -6,7 +6,9 @@
 //! those that overstay; no request sets a timer.
 
 mod framing;
+mod replay;
 mod serve;
+mod slot;
 mod stream;
 mod sweep;
 mod tap;
@@ -16,6 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::Waker;
 
+pub use replay::Replay;
 pub use stream::Stream;
 pub use sweep::{Connections, sweep};
 
@@ -99,12 +102,14 @@ pub struct Connection {
     unframed: Cell<Option<u64>>,
     /// A response's body is with hyper.
     body_open: Cell<bool>,
-    /// Part of a response may still be in hyper's buffer.
+    /// Part of what hyper wrote may still be in its buffer.
     unflushed: Cell<bool>,
     /// A response went out although request bytes were unread.
     unread: Cell<bool>,
-    /// hyper is not there: the connection waits for bytes without it.
+    /// hyper is not there: the connection waits without it, for bytes or for a reply.
     resting: Cell<bool>,
+    /// What a new hyper would have to know of the request under way.
+    replay: Cell<Replay>,
 }
 
 impl Connection {
@@ -125,6 +130,7 @@ impl Connection {
             unflushed: Cell::default(),
             unread: Cell::default(),
             resting: Cell::default(),
+            replay: Cell::default(),
         }
     }
 
@@ -143,6 +149,12 @@ impl Connection {
         self.enter(Phase::Service);
         self.ambiguous.get() == Some(head)
             || (self.unframed.get().is_some_and(|from| head >= from) && chunked())
+    }
+
+    /// What decides how the response to the request is written: its hyper may be sent away before.
+    #[inline]
+    pub fn remember(&self, replay: Replay) {
+        self.replay.set(replay);
     }
 
     /// A response is about to be handed to hyper.
@@ -186,6 +198,16 @@ impl Connection {
         !self.body_open.get()
             && !self.unflushed.get()
             && !matches!(self.phase.get(), Phase::Service | Phase::Body)
+    }
+
+    /// Whether hyper holds nothing but its buffers while it waits for another request.
+    fn is_idle(&self) -> bool {
+        self.settled() && self.phase.get() == Phase::Idle
+    }
+
+    /// Whether it does while a request waits for its reply: the request has been read whole, all before it is written.
+    fn is_waiting(&self) -> bool {
+        self.phase.get() == Phase::Service && !self.body_open.get() && !self.unflushed.get()
     }
 
     fn give(&self, order: Order) {

@@ -30,8 +30,8 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// send into a closing connection.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// A connection that is idle for so long gives its buffers back: longer than a client pauses within a page, so that
-/// one at work pays nothing for it.
+/// A connection that is idle for so long, or whose request waits for its reply for so long, gives its buffers back:
+/// longer than a client pauses within a page and than most routes may take, so that one at work pays nothing for it.
 pub const REST_AFTER: Duration = Duration::from_millis(500);
 
 /// From the end of the head to the end of the body.
