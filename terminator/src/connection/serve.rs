@@ -107,7 +107,7 @@ async fn work(connection: &Rc<Connection>, mut tap: Tap) -> (Turn, Tap) {
     }
 }
 
-/// Lets hyper serve until the end, or until it only holds its buffers.
+/// Lets hyper serve until the end, or until it only holds its buffers: for long, or after the answer for which it came.
 async fn with_hyper<F: Future<Output = Answered>>(
     connection: &Connection,
     tap: Tap,
@@ -121,6 +121,7 @@ async fn with_hyper<F: Future<Output = Answered>>(
         }
         slot.answer()
     });
+    let replayed = slot.is_answered();
     let http = connection.worker.http.serve_connection(TokioIo::new(tap), service);
     // On the heap, so that a request that waits does without.
     let mut http = Box::new(http);
@@ -133,7 +134,12 @@ async fn with_hyper<F: Future<Output = Answered>>(
             Some(Order::Rest) if connection.is_waiting() => return Poll::Ready(Turn::Wait),
             Some(Order::Rest) | None => {}
         }
-        Pin::new(&mut *http).poll(context).map(Turn::Ended)
+        let ended = Pin::new(&mut *http).poll(context).map(Turn::Ended);
+        if replayed && ended.is_pending() && connection.is_idle() {
+            // When all polls are answered at once, the next one's buffers are these, not further ones.
+            return Poll::Ready(Turn::Rest);
+        }
+        ended
     })
     .await;
     let parts = http.into_parts();
