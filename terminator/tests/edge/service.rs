@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 
 use bus::proto::{Header, Kind};
 use bus::{Envelope, Flags, HeadWriter, Hello};
@@ -41,8 +42,9 @@ impl Service {
 
     /// The next request; pings are answered on the way, what else comes is skipped.
     pub(crate) fn request(&mut self) -> Envelope {
+        let begun = Instant::now();
         loop {
-            let message = self.next();
+            let message = self.next(begun);
             let header = *message.header();
             match header.kind {
                 Kind::Request => return message,
@@ -56,15 +58,18 @@ impl Service {
 
     /// Waits for a message of this kind.
     pub(crate) fn until(&mut self, kind: Kind) -> Envelope {
+        let begun = Instant::now();
         loop {
-            let message = self.next();
+            let message = self.next(begun);
             if message.header().kind == kind {
                 return message;
             }
         }
     }
 
-    fn next(&mut self) -> Envelope {
+    /// The next message; for what is waited for since `begun`, pings alone are not enough.
+    fn next(&mut self, begun: Instant) -> Envelope {
+        assert!(begun.elapsed() < PATIENCE, "nothing but pings");
         let mut prefix = [0; 9];
         self.socket.read_exact(&mut prefix).unwrap();
         assert_eq!(prefix[0], 1);
