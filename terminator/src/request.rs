@@ -140,9 +140,8 @@ impl RequestHead {
         self.encoded = Some(encoded);
         written?;
         self.parts.headers.clear();
-        if self.connection.worker.access_log.is_none() {
-            self.parts.uri = Uri::default();
-        }
+        let path = self.connection.worker.access_log.as_ref().and(self.parts.uri.path_and_query());
+        self.parts.uri = path.map_or_else(Uri::default, copied);
         Ok(())
     }
 
@@ -279,6 +278,11 @@ impl RequestHead {
         head.field(REQUEST_ID, self.id.as_bytes());
         head.field(TRACEPARENT, self.trace.as_bytes());
     }
+}
+
+/// What the access log writes of a URI, in memory of its own.
+fn copied(path: &PathAndQuery) -> Uri {
+    PathAndQuery::try_from(path.as_str()).expect("it was parsed from the same text").into()
 }
 
 /// Methods that may be sent again (RFC 9110 section 9.2.2, less TRACE).
