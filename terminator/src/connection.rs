@@ -1,34 +1,30 @@
-//! One HTTP connection: its state, its task, its time-outs.
+//! One HTTP connection: its state and its time-outs.
 //!
-//! Owns: the phases of a connection and the task that lets hyper serve it. Does not: answer requests (`forward`).
+//! Owns: the phases of a connection, opening it and turning it away. Does not: let hyper serve it (`serve`), nor answer
+//! requests (`forward`).
 //! Invariant: a connection that waits for its client is always in a phase with a time-out, and one sweep per worker ends
 //! those that overstay; no request sets a timer.
 
 mod framing;
+mod replay;
+mod serve;
+mod slot;
 mod stream;
 mod sweep;
 mod tap;
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
-use http::StatusCode;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt;
-
+pub use replay::Replay;
 pub use stream::Stream;
 pub use sweep::{Connections, sweep};
 
-use crate::forward::forward;
 use crate::rescue::{self, Refusal};
 use crate::worker::Worker;
-use tap::Tap;
+use serve::serve;
 
 /// The other end.
 #[derive(Clone, Debug)]
@@ -106,12 +102,14 @@ pub struct Connection {
     unframed: Cell<Option<u64>>,
     /// A response's body is with hyper.
     body_open: Cell<bool>,
-    /// Part of a response may still be in hyper's buffer.
+    /// Part of what hyper wrote may still be in its buffer.
     unflushed: Cell<bool>,
     /// A response went out although request bytes were unread.
     unread: Cell<bool>,
-    /// hyper is not there: the connection waits for bytes without it.
+    /// hyper is not there: the connection waits without it, for bytes or for a reply.
     resting: Cell<bool>,
+    /// What a new hyper would have to know of the request under way.
+    replay: Cell<Replay>,
 }
 
 impl Connection {
@@ -132,6 +130,7 @@ impl Connection {
             unflushed: Cell::default(),
             unread: Cell::default(),
             resting: Cell::default(),
+            replay: Cell::default(),
         }
     }
 
@@ -150,6 +149,12 @@ impl Connection {
         self.enter(Phase::Service);
         self.ambiguous.get() == Some(head)
             || (self.unframed.get().is_some_and(|from| head >= from) && chunked())
+    }
+
+    /// What decides how the response to the request is written: its hyper may be sent away before.
+    #[inline]
+    pub fn remember(&self, replay: Replay) {
+        self.replay.set(replay);
     }
 
     /// A response is about to be handed to hyper.
@@ -193,6 +198,16 @@ impl Connection {
         !self.body_open.get()
             && !self.unflushed.get()
             && !matches!(self.phase.get(), Phase::Service | Phase::Body)
+    }
+
+    /// Whether hyper holds nothing but its buffers while it waits for another request.
+    fn is_idle(&self) -> bool {
+        self.settled() && self.phase.get() == Phase::Idle
+    }
+
+    /// Whether it does while a request waits for its reply: the request has been read whole, all before it is written.
+    fn is_waiting(&self) -> bool {
+        self.phase.get() == Phase::Service && !self.body_open.get() && !self.unflushed.get()
     }
 
     fn give(&self, order: Order) {
@@ -259,128 +274,4 @@ fn answer_bare(worker: &Worker, stream: &Stream, refusal: &Refusal) {
         worker.stats.bytes_out.add(written as u64);
         worker.stats.count_status(refusal.reason().status());
     }
-}
-
-/// How hyper's turn ended.
-enum Turn {
-    /// Between two requests, and none comes.
-    Rest,
-    Expired,
-    Ended(hyper::Result<()>),
-}
-
-/// Serves a connection: without hyper while no byte comes, since hyper keeps 16 KiB of buffers.
-async fn serve(connection: &Rc<Connection>, stream: Stream) {
-    let mut tap = Tap::new(stream, Rc::clone(connection));
-    let ended = loop {
-        match rest(connection, &tap).await {
-            None => {}
-            Some(Order::Drain | Order::Rest) => break Turn::Ended(Ok(())),
-            Some(Order::Expire) => break Turn::Expired,
-        }
-        let turn;
-        (turn, tap) = work(connection, tap).await;
-        if !matches!(turn, Turn::Rest) {
-            break turn;
-        }
-        connection.worker.stats.connections_rested.increment();
-        if connection.worker.draining() {
-            // The hyper that knew is gone.
-            connection.order.set(Some(Order::Drain));
-        }
-    };
-    let stream = tap.into_stream();
-    match ended {
-        Turn::Expired => expired(connection, &stream),
-        Turn::Ended(Ok(())) if connection.unread.get() => linger(connection, stream).await,
-        Turn::Ended(Err(error)) if error.is_parse() => linger(connection, stream).await,
-        Turn::Ended(Err(error)) => {
-            let (worker, client) = (connection.worker.id, &connection.peer.text);
-            tracing::debug!(worker, %client, %error, "connection ended");
-        }
-        Turn::Ended(Ok(())) | Turn::Rest => {}
-    }
-}
-
-/// Waits for a byte of the client; an order that ends the wait before.
-async fn rest(connection: &Connection, tap: &Tap) -> Option<Order> {
-    connection.resting.set(true);
-    let order = poll_fn(|context| {
-        connection.keep_waker(context.waker());
-        match connection.order.take().filter(|order| *order != Order::Rest) {
-            Some(order) => Poll::Ready(Some(order)),
-            None => tap.poll_readable(context).map(|()| None),
-        }
-    })
-    .await;
-    connection.resting.set(false);
-    order
-}
-
-/// Lets hyper serve until the end, or until the connection may rest.
-async fn work(connection: &Rc<Connection>, tap: Tap) -> (Turn, Tap) {
-    let of_requests = Rc::clone(connection);
-    let service = service_fn(move |request| forward(Rc::clone(&of_requests), request));
-    let http = connection.worker.http.serve_connection(TokioIo::new(tap), service);
-    // On the heap, so that a connection that rests does without.
-    let mut http = Box::new(http);
-    let turn = poll_fn(|context| {
-        connection.keep_waker(context.waker());
-        match connection.order.take() {
-            Some(Order::Drain) => Pin::new(&mut *http).graceful_shutdown(),
-            Some(Order::Expire) => return Poll::Ready(Turn::Expired),
-            Some(Order::Rest) if connection.settled() && connection.phase.get() == Phase::Idle => {
-                return Poll::Ready(Turn::Rest);
-            }
-            Some(Order::Rest) | None => {}
-        }
-        Pin::new(&mut *http).poll(context).map(Turn::Ended)
-    })
-    .await;
-    let parts = http.into_parts();
-    let mut tap = parts.io.into_inner();
-    tap.unread(parts.read_buf);
-    (turn, tap)
-}
-
-fn expired(connection: &Connection, stream: &Stream) {
-    let worker = &connection.worker;
-    worker.stats.connections_timed_out.increment();
-    if connection.phase.get() == Phase::Head {
-        answer_bare(worker, stream, &Refusal::HeadTimeout { limit: worker.config.limits.header_timeout });
-    }
-}
-
-/// Reads and throws away what the client still sends, so that closing does not reset the connection before the
-/// response has been read. The sweep ends it.
-async fn linger(connection: &Connection, mut stream: Stream) {
-    connection.enter(Phase::Linger);
-    let mut thrown_away = vec![0; 4096];
-    let mut read = poll_read_or_expire(connection, &mut stream, &mut thrown_away).await;
-    while matches!(read, Some(Ok(1..))) {
-        read = poll_read_or_expire(connection, &mut stream, &mut thrown_away).await;
-    }
-}
-
-async fn poll_read_or_expire(
-    connection: &Connection,
-    stream: &mut Stream,
-    buffer: &mut [u8],
-) -> Option<io::Result<usize>> {
-    let mut read = std::pin::pin!(stream.read(buffer));
-    poll_fn(|context| {
-        connection.keep_waker(context.waker());
-        match connection.order.take() {
-            Some(_) => Poll::Ready(None),
-            None => read.as_mut().poll(context).map(Some),
-        }
-    })
-    .await
-}
-
-/// The status line that hyper writes for a request it cannot parse.
-fn parse_error_status(response: &[u8]) -> Option<StatusCode> {
-    let code = response.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
-    let status = StatusCode::from_bytes(code).ok()?;
-    (status.is_client_error() && response.ends_with(b"\r\n\r\n")).then_some(status)
 }

@@ -36,6 +36,7 @@ pub fn forward(
     let (parts, incoming) = request.into_parts();
     let incoming = (!incoming.is_end_stream()).then_some(incoming);
     let mut head = RequestHead::new(parts, connection);
+    head.connection().remember(head.replay());
     let way = if ambiguous { Err(Refusal::Framing) } else { prepare(&mut head) };
     respond(exchange, head, incoming, way)
 }

@@ -25,7 +25,7 @@ pub use trace::RequestId;
 use trace::Traceparent;
 
 use crate::config::Forwarded;
-use crate::connection::Connection;
+use crate::connection::{Connection, Replay};
 use crate::rescue::Refusal;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -50,8 +50,7 @@ pub struct RequestHead {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Found {
-    /// `Connection` names further headers that end here.
-    named: bool,
+    connection: hop::Options,
     forwarded_for: bool,
     forwarded_proto: bool,
     forwarded_host: bool,
@@ -77,7 +76,7 @@ impl RequestHead {
         let mut traces = 0;
         for (name, value) in &parts.headers {
             if *name == header::CONNECTION {
-                found.named |= hop::names_more(value);
+                found.connection.add(value);
                 continue;
             }
             if *name == header::HOST {
@@ -96,7 +95,7 @@ impl RequestHead {
             }
         }
         if connection.worker.config.forwarded == Forwarded::Replace {
-            found = Found { named: found.named, host: found.host, ..Found::default() };
+            found = Found { connection: found.connection, host: found.host, ..Found::default() };
         }
         let random = [fastrand::u64(..), fastrand::u64(..)];
         let id = id.unwrap_or_else(|| RequestId::made(random));
@@ -141,9 +140,8 @@ impl RequestHead {
         self.encoded = Some(encoded);
         written?;
         self.parts.headers.clear();
-        if self.connection.worker.access_log.is_none() {
-            self.parts.uri = Uri::default();
-        }
+        let path = self.connection.worker.access_log.as_ref().and(self.parts.uri.path_and_query());
+        self.parts.uri = path.map_or_else(Uri::default, copied);
         Ok(())
     }
 
@@ -158,6 +156,15 @@ impl RequestHead {
             Host::Missing if self.parts.version < Version::HTTP_11 => Ok(()),
             Host::Missing | Host::Wrong => Err(Refusal::Host),
         }
+    }
+
+    /// What of it decides how its response is written.
+    #[inline]
+    #[must_use]
+    pub fn replay(&self) -> Replay {
+        let is_1_0 = self.parts.version < Version::HTTP_11;
+        let persists = self.found.connection.persists(is_1_0);
+        Replay { is_head: self.parts.method == Method::HEAD, is_1_0, persists }
     }
 
     /// The flags of its envelope.
@@ -187,7 +194,7 @@ impl RequestHead {
     fn encode_headers(&self, head: &mut HeadWriter<'_>) {
         let headers = &self.parts.headers;
         for (name, value) in headers {
-            if self.goes_on(name) && !(self.found.named && is_named_by(headers, name)) {
+            if self.goes_on(name) && !(self.found.connection.named && is_named_by(headers, name)) {
                 head.field(name.as_str(), value.as_bytes());
             }
         }
@@ -271,6 +278,11 @@ impl RequestHead {
         head.field(REQUEST_ID, self.id.as_bytes());
         head.field(TRACEPARENT, self.trace.as_bytes());
     }
+}
+
+/// What the access log writes of a URI, in memory of its own.
+fn copied(path: &PathAndQuery) -> Uri {
+    PathAndQuery::try_from(path.as_str()).expect("it was parsed from the same text").into()
 }
 
 /// Methods that may be sent again (RFC 9110 section 9.2.2, less TRACE).

@@ -1,10 +1,11 @@
 //! A client's socket, TCP or Unix.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connected socket.
@@ -36,6 +37,33 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(context).map(|_| ()),
             Self::Unix(stream) => stream.poll_read_ready(context).map(|_| ()),
+        }
+    }
+
+    /// Waits until the other side has ended, or an error. Bytes stay where they are; once there are any, nothing of what comes
+    /// behind them is noticed.
+    pub(super) fn poll_ended(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_readable(context));
+            match self.try_peek() {
+                Ok(0) => return Poll::Ready(Ok(())),
+                Ok(_) => return Poll::Pending,
+                // Was not readable after all: asked again, the driver wakes.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn try_peek(&self) -> io::Result<usize> {
+        let mut byte = [MaybeUninit::uninit()];
+        match self {
+            Self::Tcp(stream) => {
+                stream.try_io(Interest::READABLE, || socket2::SockRef::from(stream).peek(&mut byte))
+            }
+            Self::Unix(stream) => {
+                stream.try_io(Interest::READABLE, || socket2::SockRef::from(stream).peek(&mut byte))
+            }
         }
     }
 }

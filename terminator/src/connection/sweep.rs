@@ -118,9 +118,9 @@ fn is_late(phase: Phase, waited_ms: u64, limits: &Limits) -> bool {
     Duration::from_millis(waited_ms) >= limit
 }
 
-/// Whether hyper has waited long enough for another request.
+/// Whether hyper has waited long enough, for another request or for a reply.
 fn may_rest(phase: Phase, waited_ms: u64) -> bool {
-    phase == Phase::Idle && Duration::from_millis(waited_ms) >= REST_AFTER
+    matches!(phase, Phase::Idle | Phase::Service) && Duration::from_millis(waited_ms) >= REST_AFTER
 }
 
 fn end(connection: &Connection) {

@@ -10,10 +10,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
-use super::{Connection, Phase, Stream, parse_error_status};
+use super::{Connection, Phase, Replay, Stream};
 use crate::rescue::{self, Reason, Refusal};
 
 /// Up to this many bytes the slices of a write are joined: a copy that stays in the cache costs less than what `writev`
@@ -26,7 +27,7 @@ pub(super) struct Tap {
     stream: Stream,
     connection: Rc<Connection>,
     framing: Framing,
-    /// What hyper had read and not used when the connection went to rest.
+    /// What was read and hyper has not used: it was sent away, or is yet to come.
     unused: Bytes,
     /// What replaces hyper's own response, and how much of it has been written.
     own: Vec<u8>,
@@ -50,15 +51,24 @@ impl Tap {
     }
 
     /// Takes back what was read and is to be read again.
-    pub(super) fn unread(&mut self, bytes: Bytes) {
-        if bytes.is_empty() {
-            // Empty ones hold the whole buffer, too.
-            self.unused = Bytes::new();
-            return;
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        // A copy: even empty they hold the whole buffer.
+        self.unused = Bytes::copy_from_slice(bytes);
+        if !bytes.is_empty() && self.connection.phase.get() == Phase::Idle {
+            // Part of a head: from now on it has a head's time, and does not rest.
+            self.connection.enter(Phase::Head);
         }
-        // Part of a head: from now on it has a head's time, and does not rest.
-        self.connection.enter(Phase::Head);
-        self.unused = bytes;
+    }
+
+    /// Lets a new hyper read about the request that it is to answer, then what the client sent behind it.
+    pub(super) fn replay(&mut self, replay: Replay) {
+        self.unused = replay.before(&self.unused);
+    }
+
+    /// Waits for the client to leave. One that has sent something behind its request is not known to, as with hyper: the end
+    /// comes after it.
+    pub(super) fn poll_gone(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unused.is_empty() { self.stream.poll_ended(context) } else { Poll::Pending }
     }
 
     /// Waits until there is something to read, or its end.
@@ -116,24 +126,32 @@ impl Tap {
     fn poll_own(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.own_written < self.own.len() {
             let rest = &self.own[self.own_written..];
-            let written = ready!(Pin::new(&mut self.stream).poll_write(context, rest))?;
+            let written = Pin::new(&mut self.stream).poll_write(context, rest);
+            let written = ready!(self.wrote(written))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.wrote(written);
             self.own_written += written;
         }
         Poll::Ready(Ok(()))
     }
 
     #[inline]
-    fn wrote(&self, written: usize) {
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let connection = &self.connection;
-        connection.worker.stats.bytes_out.add(written as u64);
-        if connection.phase.get() == Phase::Response {
-            // The client takes something: its time starts anew.
-            connection.enter(Phase::Response);
+        match written {
+            Poll::Ready(Ok(written)) => {
+                connection.worker.stats.bytes_out.add(written as u64);
+                if connection.phase.get() == Phase::Response {
+                    // The client takes something: its time starts anew.
+                    connection.enter(Phase::Response);
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+            // Also what is no response's, `100 Continue`.
+            Poll::Pending => connection.unflushed.set(true),
         }
+        written
     }
 }
 
@@ -168,9 +186,8 @@ impl AsyncWrite for Tap {
         if tap.connection.settled() && tap.replace(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let written = ready!(Pin::new(&mut tap.stream).poll_write(context, bytes))?;
-        tap.wrote(written);
-        Poll::Ready(Ok(written))
+        let written = Pin::new(&mut tap.stream).poll_write(context, bytes);
+        tap.wrote(written)
     }
 
     #[inline]
@@ -189,12 +206,11 @@ impl AsyncWrite for Tap {
             let mut joined = tap.connection.worker.joined.borrow_mut();
             joined.clear();
             slices.iter().for_each(|slice| joined.extend_from_slice(slice));
-            ready!(Pin::new(&mut tap.stream).poll_write(context, &joined))?
+            Pin::new(&mut tap.stream).poll_write(context, &joined)
         } else {
-            ready!(Pin::new(&mut tap.stream).poll_write_vectored(context, slices))?
+            Pin::new(&mut tap.stream).poll_write_vectored(context, slices)
         };
-        tap.wrote(written);
-        Poll::Ready(Ok(written))
+        tap.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -215,4 +231,11 @@ impl AsyncWrite for Tap {
         ready!(tap.poll_own(context))?;
         Pin::new(&mut tap.stream).poll_shutdown(context)
     }
+}
+
+/// The status line that hyper writes for a request it cannot parse.
+fn parse_error_status(response: &[u8]) -> Option<StatusCode> {
+    let code = response.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    let status = StatusCode::from_bytes(code).ok()?;
+    (status.is_client_error() && response.ends_with(b"\r\n\r\n")).then_some(status)
 }

@@ -15,10 +15,33 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     }
 }
 
-/// Whether a `Connection` value names headers, and not only `close` or `keep-alive`.
-pub(super) fn names_more(value: &HeaderValue) -> bool {
-    tokens(value.as_bytes())
-        .any(|token| !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive"))
+/// What the `Connection` headers of a request say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Options {
+    pub(super) close: bool,
+    pub(super) keep_alive: bool,
+    /// Further headers that end here.
+    pub(super) named: bool,
+}
+
+impl Options {
+    /// Takes another of them.
+    pub(super) fn add(&mut self, value: &HeaderValue) {
+        for token in tokens(value.as_bytes()) {
+            if token.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else {
+                self.named = true;
+            }
+        }
+    }
+
+    /// Whether the client of a request of HTTP/1.0, or of a later one, wants the connection to stay (RFC 9112 section 9.3).
+    pub(super) fn persists(self, is_1_0: bool) -> bool {
+        !self.close && (self.keep_alive || !is_1_0)
+    }
 }
 
 /// Whether a `Connection` header names `name`.
@@ -49,10 +72,31 @@ mod tests {
         assert!(!is_named_by(&headers, &HeaderName::from_static("x-three")));
     }
 
+    fn options(values: &[&'static str]) -> Options {
+        let mut options = Options::default();
+        values.iter().for_each(|value| options.add(&HeaderValue::from_static(value)));
+        options
+    }
+
     #[test]
     fn close_and_keep_alive_name_nothing() {
-        assert!(!names_more(&HeaderValue::from_static("Keep-Alive, close")));
-        assert!(names_more(&HeaderValue::from_static("close, upgrade")));
+        assert!(!options(&["Keep-Alive, close"]).named);
+        assert!(options(&["close, upgrade"]).named);
+    }
+
+    #[test]
+    fn a_connection_stays_as_its_version_has_it_unless_a_header_says_otherwise() {
+        for (values, in_1_0, in_1_1) in [
+            (&[][..], false, true),
+            (&["upgrade"], false, true),
+            (&["x, Keep-Alive"], true, true),
+            (&["Close"], false, false),
+            (&["close", "keep-alive"], false, false),
+            (&["keep-alive", "x,close"], false, false),
+        ] {
+            let options = options(values);
+            assert_eq!((options.persists(true), options.persists(false)), (in_1_0, in_1_1), "{values:?}");
+        }
     }
 
     #[test]

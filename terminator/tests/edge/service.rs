@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 
 use bus::proto::{Header, Kind};
 use bus::{Envelope, Flags, HeadWriter, Hello};
@@ -12,6 +13,7 @@ use crate::PATIENCE;
 
 pub(crate) struct Service {
     socket: UnixStream,
+    answers_pings: bool,
 }
 
 impl Service {
@@ -27,19 +29,28 @@ impl Service {
         let mut hello = Hello::new(service, "1", "test");
         hello.limit = limit;
         hello.routes = routes.iter().map(|route| route.parse().unwrap()).collect();
-        let mut service = Self { socket };
+        let mut service = Self { socket, answers_pings: true };
         service.send(Header::new(Kind::Hello), |head| hello.encode(head), b"");
         service
     }
 
+    /// Leaves pings unanswered from now on. Before the first answer nobody takes that for the silence of the dead, as it would
+    /// be after it, when a test waits for something else.
+    pub(crate) fn ignore_pings(&mut self) {
+        self.answers_pings = false;
+    }
+
     /// The next request; pings are answered on the way, what else comes is skipped.
     pub(crate) fn request(&mut self) -> Envelope {
+        let begun = Instant::now();
         loop {
-            let message = self.next();
+            let message = self.next(begun);
             let header = *message.header();
             match header.kind {
                 Kind::Request => return message,
-                Kind::Ping => self.send(Header { kind: Kind::Pong, ..header }, |_| {}, b""),
+                Kind::Ping if self.answers_pings => {
+                    self.send(Header { kind: Kind::Pong, ..header }, |_| {}, b"")
+                }
                 _ => {}
             }
         }
@@ -47,15 +58,18 @@ impl Service {
 
     /// Waits for a message of this kind.
     pub(crate) fn until(&mut self, kind: Kind) -> Envelope {
+        let begun = Instant::now();
         loop {
-            let message = self.next();
+            let message = self.next(begun);
             if message.header().kind == kind {
                 return message;
             }
         }
     }
 
-    fn next(&mut self) -> Envelope {
+    /// The next message; for what is waited for since `begun`, pings alone are not enough.
+    fn next(&mut self, begun: Instant) -> Envelope {
+        assert!(begun.elapsed() < PATIENCE, "nothing but pings");
         let mut prefix = [0; 9];
         self.socket.read_exact(&mut prefix).unwrap();
         assert_eq!(prefix[0], 1);

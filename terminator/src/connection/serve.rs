@@ -1,0 +1,205 @@
+//! The task of one connection: with hyper while there is something to do, without it while nothing comes.
+//!
+//! Owns: the loop from the first byte to the last, and what is done when it ends. Does not: answer requests (`forward`),
+//! nor look at the clock (`sweep`). Invariant: an order of the sweep or of the drain is taken at the next poll, wherever the
+//! task waits.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
+
+use super::slot::{Answered, Slot};
+use super::tap::Tap;
+use super::{Connection, Order, Phase, Stream, answer_bare};
+use crate::forward::forward;
+use crate::rescue::Refusal;
+
+/// How a turn ended.
+enum Turn {
+    /// Between two requests, and none comes.
+    Rest,
+    /// A request waits for its reply, and none comes.
+    Wait,
+    Expired,
+    /// The client left while its request waited.
+    Gone(io::Result<()>),
+    Ended(hyper::Result<()>),
+}
+
+/// Serves a connection: without hyper while no byte comes, since hyper keeps 16 KiB of buffers.
+pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
+    let mut tap = Tap::new(stream, Rc::clone(connection));
+    let ended = loop {
+        match rest(connection, &tap).await {
+            None => {}
+            Some(Order::Drain | Order::Rest) => break Turn::Ended(Ok(())),
+            Some(Order::Expire) => break Turn::Expired,
+        }
+        let turn;
+        // On the heap, so that a connection that rests does without.
+        (turn, tap) = Box::pin(work(connection, tap)).await;
+        if !matches!(turn, Turn::Rest) {
+            break turn;
+        }
+        connection.worker.stats.connections_rested.increment();
+        if connection.worker.draining() {
+            // The hyper that knew is gone.
+            connection.order.set(Some(Order::Drain));
+        }
+    };
+    let stream = tap.into_stream();
+    let (worker, client) = (connection.worker.id, &connection.peer.text);
+    match ended {
+        Turn::Expired => expired(connection, &stream),
+        Turn::Ended(Ok(())) if connection.unread.get() => linger(connection, stream).await,
+        Turn::Ended(Err(error)) if error.is_parse() => linger(connection, stream).await,
+        Turn::Ended(Err(error)) => tracing::debug!(worker, %client, %error, "connection ended"),
+        Turn::Gone(read) => {
+            tracing::debug!(worker, %client, ?read, "connection ended while its request waited")
+        }
+        Turn::Ended(Ok(())) | Turn::Rest | Turn::Wait => {}
+    }
+}
+
+/// Waits for a byte of the client; an order that ends the wait before.
+async fn rest(connection: &Connection, tap: &Tap) -> Option<Order> {
+    connection.resting.set(true);
+    let order = poll_fn(|context| {
+        connection.keep_waker(context.waker());
+        match connection.order.take().filter(|order| *order != Order::Rest) {
+            Some(order) => Poll::Ready(Some(order)),
+            None => tap.poll_readable(context).map(|()| None),
+        }
+    })
+    .await;
+    connection.resting.set(false);
+    order
+}
+
+/// Serves until the end, or until the connection may rest; the request under way ends with it. A request that waits long
+/// for its reply does so without hyper.
+async fn work(connection: &Rc<Connection>, mut tap: Tap) -> (Turn, Tap) {
+    let place = pin!(None);
+    let slot = Slot::new(place);
+    let begin = |request| slot.begin(forward(Rc::clone(connection), request));
+    loop {
+        let turn;
+        (turn, tap) = with_hyper(connection, tap, &slot, begin).await;
+        if !matches!(turn, Turn::Wait) {
+            return (turn, tap);
+        }
+        connection.worker.stats.requests_rested.increment();
+        if let Err(gone) = wait(connection, &tap, &slot).await {
+            return (gone, tap);
+        }
+        let mut replay = connection.replay.get();
+        // The hyper that knew is gone.
+        replay.persists &= !connection.worker.draining();
+        tap.replay(replay);
+    }
+}
+
+/// Lets hyper serve until the end, or until it only holds its buffers: for long, or after the answer for which it came.
+async fn with_hyper<F: Future<Output = Answered>>(
+    connection: &Connection,
+    tap: Tap,
+    slot: &Slot<'_, F>,
+    begin: impl Fn(Request<Incoming>),
+) -> (Turn, Tap) {
+    let service = service_fn(|request| {
+        // One that is answered already is not this request, which only says so (`replay`).
+        if !slot.is_answered() {
+            begin(request);
+        }
+        slot.answer()
+    });
+    let replayed = slot.is_answered();
+    let http = connection.worker.http.serve_connection(TokioIo::new(tap), service);
+    // On the heap, so that a request that waits does without.
+    let mut http = Box::new(http);
+    let turn = poll_fn(|context| {
+        connection.keep_waker(context.waker());
+        match connection.order.take() {
+            Some(Order::Drain) => Pin::new(&mut *http).graceful_shutdown(),
+            Some(Order::Expire) => return Poll::Ready(Turn::Expired),
+            Some(Order::Rest) if connection.is_idle() => return Poll::Ready(Turn::Rest),
+            Some(Order::Rest) if connection.is_waiting() => return Poll::Ready(Turn::Wait),
+            Some(Order::Rest) | None => {}
+        }
+        let ended = Pin::new(&mut *http).poll(context).map(Turn::Ended);
+        if replayed && ended.is_pending() && connection.is_idle() {
+            // When all polls are answered at once, the next one's buffers are these, not further ones.
+            return Poll::Ready(Turn::Rest);
+        }
+        ended
+    })
+    .await;
+    let parts = http.into_parts();
+    let mut tap = parts.io.into_inner();
+    tap.unread(&parts.read_buf);
+    (turn, tap)
+}
+
+/// Waits until the slot keeps the answer; `Err` when the client leaves before.
+async fn wait<F: Future<Output = Answered>>(
+    connection: &Connection,
+    tap: &Tap,
+    slot: &Slot<'_, F>,
+) -> Result<(), Turn> {
+    connection.resting.set(true);
+    let waited = poll_fn(|context| {
+        connection.keep_waker(context.waker());
+        // A drain is known to the worker as well, and no time-out of a client is for this phase.
+        connection.order.take();
+        match tap.poll_gone(context) {
+            Poll::Ready(read) => Poll::Ready(Err(Turn::Gone(read))),
+            Poll::Pending => slot.poll_kept(context).map(Ok),
+        }
+    })
+    .await;
+    connection.resting.set(false);
+    waited
+}
+
+fn expired(connection: &Connection, stream: &Stream) {
+    let worker = &connection.worker;
+    worker.stats.connections_timed_out.increment();
+    if connection.phase.get() == Phase::Head {
+        answer_bare(worker, stream, &Refusal::HeadTimeout { limit: worker.config.limits.header_timeout });
+    }
+}
+
+/// Reads and throws away what the client still sends, so that closing does not reset the connection before the
+/// response has been read. The sweep ends it.
+async fn linger(connection: &Connection, mut stream: Stream) {
+    connection.enter(Phase::Linger);
+    let mut thrown_away = vec![0; 4096];
+    let mut read = poll_read_or_expire(connection, &mut stream, &mut thrown_away).await;
+    while matches!(read, Some(Ok(1..))) {
+        read = poll_read_or_expire(connection, &mut stream, &mut thrown_away).await;
+    }
+}
+
+async fn poll_read_or_expire(
+    connection: &Connection,
+    stream: &mut Stream,
+    buffer: &mut [u8],
+) -> Option<io::Result<usize>> {
+    let mut read = pin!(stream.read(buffer));
+    poll_fn(|context| {
+        connection.keep_waker(context.waker());
+        match connection.order.take() {
+            Some(_) => Poll::Ready(None),
+            None => read.as_mut().poll(context).map(Some),
+        }
+    })
+    .await
+}
