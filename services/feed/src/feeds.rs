@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use store::{Error, Position, RunOptions, Store, Transaction, limits::STAMP_BYTES};
 
+use crate::counts::Counts;
 use crate::entry::NewEntry;
 use crate::heads::{Heads, heads};
 use crate::keys::Keys;
@@ -23,6 +24,7 @@ pub struct Feeds {
     /// Followers up to which entries are copied.
     pub(crate) fan_out_limit: u32,
     pub(crate) heads: Arc<Heads>,
+    pub(crate) counts: Arc<Counts>,
 }
 
 /// Why a feed could not be changed.
@@ -66,7 +68,13 @@ impl Feeds {
     /// entries are kept in `cache_bytes` of memory.
     #[must_use]
     pub fn new(store: Store, fan_out_limit: u32, cache_bytes: u64) -> Self {
-        Self { store, keys: Keys::new(), fan_out_limit, heads: Arc::new(heads(cache_bytes)) }
+        Self {
+            store,
+            keys: Keys::new(),
+            fan_out_limit,
+            heads: Arc::new(heads(cache_bytes)),
+            counts: Arc::default(),
+        }
     }
 
     /// Posts an entry: once, however often it is called with the same id.

@@ -43,6 +43,7 @@ impl Feeds {
                 // With a check, here and below: what is posted meanwhile would be on the wrong side of the count.
                 let posted = number(transaction.get(&keys.posted(other)).await?.as_ref());
                 transaction.set_versionstamped_key(&keys.new_pull(owner, other), &Pull::opened(posted))?;
+                self.touch_pulls(transaction, owner)?;
             } else {
                 // Read without a check: follows of one owner at the same time must not wait for each other.
                 let known = transaction.snapshot().get(&keys.followers_count(other)).await?;
@@ -112,6 +113,7 @@ impl Feeds {
         while let Some(row) = followers.next().await? {
             let follower = self.keys.follower_named(&row.key);
             transaction.set_versionstamped_key(&self.keys.new_pull(&follower, other), &posted)?;
+            self.touch_pulls(transaction, &follower)?;
         }
         transaction.set(&self.keys.large(other), b"")
     }
@@ -128,6 +130,7 @@ impl Feeds {
                 let posted = number(transaction.get(&self.keys.posted(other)).await?.as_ref());
                 transaction.set_versionstamped_value(&pull.key, &pull.closed(posted))?;
             }
+            self.touch_pulls(transaction, owner)?;
         }
         Ok(())
     }

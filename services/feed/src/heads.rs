@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::{try_join, try_join_all};
+use futures_util::future::{try_join_all, try_join3};
 use quick_cache::{Weighter, sync::Cache};
 use store::{Error, Position, Snapshot};
 
@@ -44,8 +44,10 @@ pub(crate) struct Head {
 pub(crate) struct Sources {
     pub(crate) arrived: u64,
     posted: u64,
-    pub(crate) pulls: Vec<Pull>,
-    /// In the order of `pulls`; of one that ended, up to its end.
+    /// When `pulls` changed last.
+    changed: Position,
+    pub(crate) pulls: Arc<[Pull]>,
+    /// How many entries each of `pulls` has got, in their order; of one that ended, up to its end.
     pub(crate) pulled: Vec<u64>,
 }
 
@@ -64,15 +66,27 @@ impl Weighter<String, Arc<Head>> for Weight {
 impl Feeds {
     /// The sources of `owner`'s feed.
     pub(crate) async fn sources(&self, snapshot: Snapshot<'_>, owner: &str) -> Result<Sources, Error> {
-        let count = async |key: Vec<u8>| Ok::<_, Error>(number(snapshot.get(&key).await?.as_ref()));
-        let counts = try_join(count(self.keys.arrived(owner)), count(self.keys.posted(owner)));
-        let ((arrived, posted), pulls) = try_join(counts, self.pulls(snapshot, owner)).await?;
+        let version = snapshot.read_version().await?;
+        let (arrived, posted, changed) =
+            (self.keys.arrived(owner), self.keys.posted(owner), self.keys.pulls_changed(owner));
+        let rows = try_join3(snapshot.get(&arrived), snapshot.get(&posted), snapshot.get(&changed));
+        let (arrived, posted, changed) = rows.await?;
+        let changed = changed.and_then(|row| Position::from_prefix(&row)).unwrap_or(Position::FIRST);
+        let pulls = match self.heads.get(owner).filter(|head| head.sources.changed == changed) {
+            Some(head) => Arc::clone(&head.sources.pulls),
+            None if changed == Position::FIRST => Arc::default(),
+            None => self.pulls(snapshot, owner).await?.into(),
+        };
         let pulled = pulls.iter().map(async |pull| match pull.ended {
             Some(ended) => Ok(ended),
-            None => count(self.keys.posted(&pull.other)).await,
+            None => {
+                let key = || self.keys.posted(&pull.other);
+                self.counts.get(snapshot, version, &pull.other, key).await
+            }
         });
         let pulled = try_join_all(pulled).await?;
-        Ok(Sources { arrived, posted, pulls, pulled })
+        let (arrived, posted) = (number(arrived.as_ref()), number(posted.as_ref()));
+        Ok(Sources { arrived, posted, changed, pulls, pulled })
     }
 
     /// The first page of `owner`'s feed, whose sources are `sources` at the moment of `snapshot`.
@@ -132,7 +146,8 @@ impl Sources {
     /// Whether they are the same ones, whatever they got.
     fn are_those_of(&self, other: &Self) -> bool {
         let interval = |pull: &Pull| (pull.key.clone(), pull.until);
-        self.pulls.iter().map(interval).eq(other.pulls.iter().map(interval))
+        Arc::ptr_eq(&self.pulls, &other.pulls)
+            || self.pulls.iter().map(interval).eq(other.pulls.iter().map(interval))
     }
 
     /// Whether they got what `other` got.

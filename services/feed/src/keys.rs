@@ -12,6 +12,7 @@
 //! | `large, other` | nothing; entries of `other` are merged in when a feed is read |
 //! | `posted, other` | entries ever posted by `other` |
 //! | `pull, owner, other, since` | what of a large one's entries the owner has read, and where it stopped following (`pulls`) |
+//! | `pulled, owner` | position of the last change of `pull` rows of the owner |
 //! | `arrived, owner` | copies ever written into `line` |
 //! | `read, owner` | position up to which the owner has read, and how many of `arrived` that were |
 
@@ -30,6 +31,7 @@ pub(crate) struct Keys {
     large: Subspace,
     posted: Subspace,
     pull: Subspace,
+    pulled: Subspace,
     arrived: Subspace,
     read: Subspace,
 }
@@ -48,6 +50,7 @@ impl Keys {
             large: under("large"),
             posted: under("posted"),
             pull: under("pull"),
+            pulled: under("pulled"),
             arrived: under("arrived"),
             read: under("read"),
         }
@@ -141,10 +144,14 @@ impl Keys {
     }
 
     /// Whom a key of [`Keys::pulls_of`] names.
-    pub(crate) fn pulled(&self, key: &[u8]) -> String {
+    pub(crate) fn pulled_of(&self, key: &[u8]) -> String {
         let (_, other, _): (String, String, Versionstamp) =
             self.pull.unpack(key).expect("packed by `new_pull`");
         other
+    }
+
+    pub(crate) fn pulls_changed(&self, owner: &str) -> Vec<u8> {
+        self.pulled.pack(&(owner,))
     }
 
     pub(crate) fn arrived(&self, owner: &str) -> Vec<u8> {

@@ -8,6 +8,7 @@
 //! that goes on before a position never shows an entry twice and never misses one, whatever arrives meanwhile.
 
 mod args;
+mod counts;
 mod entry;
 mod failure;
 mod feeds;

@@ -1,11 +1,14 @@
 //! The intervals in which a member follows large owners, whose entries are merged in when the feed is read.
 //!
-//! Owns: the value of `pull` rows. Invariant: `begun` and `ended` are the counts of entries that the other had posted
+//! Owns: the value of `pull` rows, and the row that says when they changed. Invariant: whoever writes a `pull` row touches it; `begun` and `ended` are the counts of entries that the other had posted
 //! at a position, read so that no entry can come between; so entries are counted without reading them.
 
 use store::{Error, Position, Snapshot, Transaction, limits::STAMP_BYTES};
 
 use crate::feeds::{Feeds, number};
+
+/// A value that the commit replaces by its versionstamp.
+const STAMP_HERE: [u8; STAMP_BYTES + 4] = [0; STAMP_BYTES + 4];
 
 /// Bytes of a count.
 const COUNT_BYTES: usize = size_of::<u64>();
@@ -71,7 +74,7 @@ impl Feeds {
     /// The intervals of `owner`.
     pub(crate) async fn pulls(&self, snapshot: Snapshot<'_>, owner: &str) -> Result<Vec<Pull>, Error> {
         let rows = snapshot.range(self.keys.pulls_of(owner)).await?;
-        Ok(rows.iter().map(|row| Pull::of(self.keys.pulled(&row.key), row)).collect())
+        Ok(rows.iter().map(|row| Pull::of(self.keys.pulled_of(&row.key), row)).collect())
     }
 
     /// The intervals of `owner` with `other`.
@@ -94,8 +97,9 @@ impl Feeds {
     ) -> Result<(), Error> {
         // With a check: a row that ends meanwhile must not be written as one that goes on.
         let rows = transaction.range(self.keys.pulls_of(owner)).await?;
+        let mut changed = false;
         for row in rows {
-            let pull = Pull::of(self.keys.pulled(&row.key), &row);
+            let pull = Pull::of(self.keys.pulled_of(&row.key), &row);
             if position <= pull.since {
                 continue;
             }
@@ -107,8 +111,14 @@ impl Feeds {
             }
             if let Some(value) = pull.read_to(posted) {
                 transaction.set(&pull.key, &value)?;
+                changed = true;
             }
         }
-        Ok(())
+        if changed { self.touch_pulls(transaction, owner) } else { Ok(()) }
+    }
+
+    /// This transaction changes `pull` rows of `owner`: those who keep them have to read them again.
+    pub(crate) fn touch_pulls(&self, transaction: &Transaction, owner: &str) -> Result<(), Error> {
+        transaction.set_versionstamped_value(&self.keys.pulls_changed(owner), &STAMP_HERE)
     }
 }
