@@ -11,6 +11,7 @@ use crate::bus::Bus;
 use crate::crossing::Inboxes;
 use crate::endpoint::Endpoint;
 use crate::listener::Listener;
+use crate::scheduling::Scheduling;
 
 /// TCP keepalive: after `idle`, `count` probes `interval` apart, then the pipe is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Config {
     pub hello: Option<Hello>,
     /// Pass events on to the peers whose hello asks for their topic (the terminator does).
     pub relay_events: bool,
+    /// How the workers' threads are scheduled.
+    pub scheduling: Scheduling,
 }
 
 /// A bus that cannot be bound.

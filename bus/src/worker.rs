@@ -58,6 +58,7 @@ where
         let (report, outcome) = sync_channel(1);
         let build = build.clone();
         let run = move || {
+            seed.config.scheduling.apply();
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .event_interval(EVENT_INTERVAL)

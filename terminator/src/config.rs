@@ -144,6 +144,7 @@ impl Config {
             },
             hello: None,
             relay_events: true,
+            scheduling: settings.scheduling,
             ..bus::Config::default()
         };
         let statsd = settings.statsd.map(|target| Statsd {

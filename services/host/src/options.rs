@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bus::Endpoint;
+use bus::{Endpoint, Scheduling};
 use clap::Args;
 
 /// What [`crate::run`] needs to know of a service's clap struct.
@@ -39,6 +39,10 @@ pub struct Options {
     /// Worker threads, each with its own pipes.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
+
+    /// How worker threads are scheduled: batch (they wait for their turn, and find more to do), or inherit.
+    #[arg(long, value_name = "POLICY", default_value_t = Scheduling::Batch)]
+    pub scheduling: Scheduling,
 
     /// Requests that this instance works on at once, shared out among its workers; said in the hello. 0 = no limit.
     #[arg(long, value_name = "N", default_value_t = 8192)]

@@ -104,6 +104,7 @@ fn start<A: Settings>(
         listen: options.bus_listen.clone(),
         dial: options.bus_dial.clone(),
         hello: Some(hello),
+        scheduling: options.scheduling,
         ..bus::Config::default()
     };
     let seeds = bus::bind(&config, workers).context("the service's bus")?;

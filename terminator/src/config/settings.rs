@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bus::Endpoint;
+use bus::{Endpoint, Scheduling};
 use clap::{Parser, ValueEnum};
 
 use crate::limits;
@@ -42,6 +42,9 @@ pub struct Settings {
     /// Worker threads, each with its own listeners and pipes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = workers)]
     pub workers: usize,
+    /// How worker threads are scheduled: batch (they wait for their turn, and find more to do), or inherit
+    #[arg(long, value_name = "POLICY", default_value_t = Scheduling::Batch)]
+    pub scheduling: Scheduling,
     /// How long a request may take before 504
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub deadline: Duration,
