@@ -21,7 +21,9 @@ pub enum Scheduling {
 impl Scheduling {
     /// Applies to the current thread. A kernel, or a sandbox, that refuses costs speed only.
     pub(crate) fn apply(self) {
-        if let (Self::Batch, Err(error)) = (self, batch()) {
+        if self == Self::Batch
+            && let Err(error) = batch()
+        {
             tracing::debug!(%error, "the thread keeps its scheduling policy");
         }
     }
