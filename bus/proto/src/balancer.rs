@@ -181,7 +181,8 @@ impl Load {
 #[must_use]
 pub fn goes_on((load, weight): Candidate<'_>, unwritten: usize) -> bool {
     // A light one keeps its share request by request.
-    unwritten > 0 && unwritten as u64 * 100 < load.pace.requests_in(RUN_TIME).min(RUN_MAX) * u64::from(weight)
+    unwritten > 0
+        && unwritten as u64 * 100 < load.pace.requests_in(RUN_TIME).min(RUN_MAX) * u64::from(weight.min(100))
 }
 
 /// One of the instances to choose from: its load and its weight.

@@ -107,7 +107,13 @@ impl Feeds {
         if let Some(head) = known
             && head.sources.have_got(&sources)
         {
-            return Ok(Page::of(&head.entries, limit));
+            let page = Page::of(&head.entries, limit);
+            if head.sources.changed != sources.changed {
+                // The intervals are others, of the same others: marked as read, most often.
+                let head = Head { version, sources, wanted: head.wanted, entries: head.entries.clone() };
+                self.heads.insert(owner.to_owned(), Arc::new(head));
+            }
+            return Ok(page);
         }
         let before = known.map(|head| &head.sources);
         let since = known.map_or(Position::FIRST, |head| Position::newest_at(head.version));

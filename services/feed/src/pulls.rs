@@ -6,9 +6,13 @@
 use store::{Error, Position, Snapshot, Transaction, limits::STAMP_BYTES};
 
 use crate::feeds::{Feeds, number};
+use crate::unread::UNREAD_MAX;
 
 /// A value that the commit replaces by its versionstamp.
 const STAMP_HERE: [u8; STAMP_BYTES + 4] = [0; STAMP_BYTES + 4];
+
+/// Entries that are read when a mark is set at an old position: bounds the time that it holds its worker.
+const READ_MAX: u64 = 10 * UNREAD_MAX;
 
 /// Bytes of a count.
 const COUNT_BYTES: usize = size_of::<u64>();
@@ -97,19 +101,30 @@ impl Feeds {
     ) -> Result<(), Error> {
         // With a check: a row that ends meanwhile must not be written as one that goes on.
         let rows = transaction.range(self.keys.pulls_of(owner)).await?;
-        let mut changed = false;
+        let (mut changed, mut left) = (false, READ_MAX);
         for row in rows {
             let pull = Pull::of(self.keys.pulled_of(&row.key), &row);
-            if position <= pull.since {
+            if position <= pull.since || pull.ended.is_some_and(|ended| ended <= pull.begun) {
                 continue;
             }
             let snapshot = transaction.snapshot();
-            let mut posted = number(snapshot.get(&self.keys.posted(&pull.other)).await?.as_ref());
-            let mut newer = snapshot.rows(self.keys.own_between(&pull.other, position, Position::LAST));
+            let mut read = match pull.ended {
+                Some(ended) => ended,
+                None => number(snapshot.get(&self.keys.posted(&pull.other)).await?.as_ref()),
+            };
+            // Counted from the end, where there is nothing when all is read; one more than the number that is told.
+            let unread = read.saturating_sub(pull.begun).min(UNREAD_MAX + 1);
+            let newer = self.keys.own_between(&pull.other, position, pull.until);
+            let mut newer = snapshot.rows(newer.limit(usize::try_from(unread).unwrap_or(usize::MAX)));
             while newer.next().await?.is_some() {
-                posted = posted.saturating_sub(1);
+                read -= 1;
+                left -= 1;
+                if left == 0 {
+                    // What stays as it is is counted as unread, which is more than is told anyway.
+                    return if changed { self.touch_pulls(transaction, owner) } else { Ok(()) };
+                }
             }
-            if let Some(value) = pull.read_to(posted) {
+            if let Some(value) = pull.read_to(read) {
                 transaction.set(&pull.key, &value)?;
                 changed = true;
             }

@@ -224,11 +224,17 @@ fn unread_entries_are_counted_to_a_thousand() {
         for fan_out_limit in [0, 10] {
             let (feeds, _dir) = open(fan_out_limit, CACHE_BYTES);
             feeds.follow("reader", "a", &options()).await.unwrap();
+            let mut first = None;
             for n in 0..1001 {
-                post(&feeds, "a", &format!("{n}")).await;
+                let position = post(&feeds, "a", &format!("{n}")).await;
+                first.get_or_insert(position);
             }
             let unread = feeds.unread("reader", &options()).await.unwrap();
             assert_eq!((unread.count, unread.more, unread.read), (1000, true, None));
+            let first = first.unwrap();
+            feeds.mark_read("reader", Some(first), &options()).await.unwrap();
+            let unread = feeds.unread("reader", &options()).await.unwrap();
+            assert_eq!((unread.count, unread.more, unread.read), (1000, false, Some(first)));
         }
     });
 }

@@ -1,14 +1,14 @@
 //! Answers that were found to be JSON: most are seen again before they change.
 //!
 //! Owns: the memory of what was checked. Invariant: what is remembered of a text is what checking it again would find; a
-//! text is known by the 128 bits of its hash and by its source.
+//! text is known by its length, its source and 128 bits of a hash whose seed nobody outside knows.
 
 use std::cell::Cell;
 use std::ops::Range;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::parts::{PARTS, Source};
 
@@ -20,12 +20,13 @@ pub(crate) type Places = [Option<(u32, u32)>; PARTS];
 
 /// What was found in the texts of late.
 pub(crate) struct Checked {
-    slots: Box<[Cell<(u128, Places)>]>,
+    slots: Box<[Cell<(u128, usize, Places)>]>,
+    seed: u64,
 }
 
 impl Default for Checked {
     fn default() -> Self {
-        Self { slots: (0..SLOTS).map(|_| Cell::default()).collect() }
+        Self { slots: (0..SLOTS).map(|_| Cell::default()).collect(), seed: fastrand::u64(..) }
     }
 }
 
@@ -43,14 +44,14 @@ impl Checked {
     }
 
     fn places(&self, source: &'static Source, answer: &[u8]) -> Places {
-        // The address tells the sources apart. An empty slot has the hash 0, which no text has but by an accident.
-        let hash = xxh3_128(answer) ^ (std::ptr::from_ref(source).addr() as u128);
+        // The address tells the sources apart.
+        let hash = xxh3_128_with_seed(answer, self.seed) ^ (std::ptr::from_ref(source).addr() as u128);
         let slot = &self.slots[usize::try_from(hash % SLOTS as u128).expect("less than the slots")];
         match slot.get() {
-            (known, places) if known == hash => places,
+            (known, len, places) if known == hash && len == answer.len() => places,
             _ => {
                 let places = source.places(answer);
-                slot.set((hash, places));
+                slot.set((hash, answer.len(), places));
                 places
             }
         }

@@ -59,7 +59,6 @@ pub(crate) async fn gather(bus: &Bus, known: &Known, request: &Request, id: &str
         .zip(claimed)
         .filter(|(source, claimed)| source.essential || *claimed)
         .map(|(source, _)| (source, Asked::new(bus, request, source.path(id), asked_at, deadline)))
-        .filter(|(source, asked)| source.essential || !asked.is_unclaimed())
         .collect();
     poll_fn(|cx| {
         let mut waiting = false;
@@ -179,10 +178,6 @@ impl<'a> Asked<'a> {
             };
             *self = next;
         }
-    }
-
-    fn is_unclaimed(&self) -> bool {
-        matches!(self, Self::Answered(Answer::Failed(Failure::Unclaimed)))
     }
 
     fn is_given(&self) -> bool {

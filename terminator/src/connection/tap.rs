@@ -2,7 +2,7 @@
 //!
 //! Owns: counting bytes, telling the phases apart that hyper does not report, finding requests with two lengths
 //! (`framing`), and putting a problem in the place of the bare response that hyper writes for a head it cannot parse.
-//! Invariant: bytes pass unchanged, but for that one response.
+//! Invariant: bytes pass unchanged and in their order, but for that one response and the head that a new hyper is given (`replay`).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -50,11 +50,11 @@ impl Tap {
         self.stream
     }
 
-    /// Takes back what was read and is to be read again.
+    /// Takes back what a hyper read and did not use: it is read again, before what that hyper had not come to.
     pub(super) fn unread(&mut self, bytes: &[u8]) {
         // A copy: even empty they hold the whole buffer.
-        self.unused = Bytes::copy_from_slice(bytes);
-        if !bytes.is_empty() && self.connection.phase.get() == Phase::Idle {
+        self.unused = [bytes, &self.unused].concat().into();
+        if !self.unused.is_empty() && self.connection.phase.get() == Phase::Idle {
             // Part of a head: from now on it has a head's time, and does not rest.
             self.connection.enter(Phase::Head);
         }

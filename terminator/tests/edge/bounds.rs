@@ -127,6 +127,7 @@ fn a_client_that_takes_nothing_is_closed() {
     for _ in 0..20 {
         client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
     }
+    terminator.until("/stats", |stats| stats["connections_open"] == 1);
     for _ in 0..20 {
         if terminator.ask("/stats")["connections_open"] == 0 {
             break;

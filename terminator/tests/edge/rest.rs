@@ -56,6 +56,37 @@ fn a_connection_that_rested_is_served_as_before() {
     }
 }
 
+/// More than one hyper reads at once lies behind requests that rest one after the other: nothing of it is lost, whichever
+/// hyper had come how far.
+#[test]
+fn what_is_pipelined_behind_requests_that_rest_is_all_served() {
+    const REQUESTS: usize = 900;
+    const RESTING: [usize; 3] = [300, 301, 302];
+    let terminator = Terminator::start(&["--deadline", "1h"]);
+    let mut service = service(&terminator, &["GET /a"]);
+    let mut client = terminator.client();
+    let mut all = String::new();
+    for number in 0..REQUESTS {
+        let path = if RESTING.contains(&number) { "/a" } else { "/b" };
+        all += &format!("GET {path} HTTP/1.1\r\nhost: a\r\nx-request-id: n{number}\r\n\r\n");
+    }
+    assert!(all.len() > 32 * 1024);
+    client.send(&all);
+    let mut rested = 0;
+    for number in 0..REQUESTS {
+        if RESTING.contains(&number) {
+            let request = service.request();
+            rested += 1;
+            until_rested(&terminator, rested);
+            service.reply(&request, 200, &[], b"");
+        }
+        let answer = client.answer();
+        let expected = if RESTING.contains(&number) { 200 } else { 404 };
+        let id = format!("n{number}");
+        assert_eq!((answer.status, answer.header("x-request-id")), (expected, Some(&id[..])));
+    }
+}
+
 #[test]
 fn connections_that_rest_end_with_the_drain() {
     let mut terminator = Terminator::start(&[]);

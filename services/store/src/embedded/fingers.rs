@@ -12,7 +12,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::view::View;
+use super::{merge::Bounds, view::View};
 use crate::{error::Error, range::KeyValue};
 
 /// Ranges that are remembered at once; another one may take their place.
@@ -36,24 +36,37 @@ impl Default for Fingers {
     }
 }
 
+/// All rows, if they are not many more than `bounds` wants.
+fn few(
+    rows: impl Iterator<Item = Result<KeyValue, Error>>,
+    bounds: Bounds,
+) -> Option<Vec<Result<KeyValue, Error>>> {
+    let (mut few, mut bytes) = (Vec::new(), 0);
+    for row in rows {
+        bytes += row.as_ref().map_or(0, |row| row.key.len() + row.value.len());
+        if few.len() >= bounds.rows_max.saturating_add(ROWS_MORE) || bytes > 2 * bounds.bytes_max {
+            return None;
+        }
+        few.push(row);
+    }
+    Some(few)
+}
+
 impl Fingers {
-    /// The rows of `view` from before `end` back to `begin`, which must be before it. `rows_max` are wanted.
+    /// The rows of `view` from before `end` back to `begin`, which must be before it. As many as `bounds` are wanted.
     pub(crate) fn scan<'v>(
         &self,
         view: &'v View,
         (begin, end): (&'v [u8], &'v [u8]),
         written_after: Option<u64>,
-        rows_max: usize,
+        bounds: Bounds,
     ) -> impl Iterator<Item = Result<KeyValue, Error>> + use<'v> {
         let (mut near, mut rest_end) = (Vec::new(), Cow::Borrowed(end));
-        if let Some(finger) = self.known(begin, end, rows_max) {
-            let enough = rows_max.saturating_add(ROWS_MORE);
-            near.extend(view.scan(&finger, end, written_after).take(enough));
-            if near.len() < enough {
-                rest_end = Cow::Owned(finger);
-            } else {
-                near.clear();
-            }
+        if let Some(finger) = self.known(begin, end, bounds.rows_max)
+            && let Some(rows) = few(view.scan(&finger, end, written_after), bounds)
+        {
+            near = rows;
+            rest_end = Cow::Owned(finger);
         }
         let rest = move || {
             let rows = (begin < &rest_end[..]).then(|| view.scan(begin, &rest_end, written_after).rev());

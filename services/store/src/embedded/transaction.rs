@@ -113,7 +113,7 @@ impl EmbeddedTransaction {
         let writes = &attempt.writes;
         let scanned = if reverse {
             let fingers = &self.shared.fingers;
-            let base = fingers.scan(&view, (begin, end), written_after, bounds.rows_max);
+            let base = fingers.scan(&view, (begin, end), written_after, bounds);
             let scanned = merge::scan(base, writes.keys(begin, end).rev(), writes, true, bounds)?;
             let last = scanned.rows.last().filter(|_| scanned.bounded).map_or(begin, |row| &row.key);
             fingers.remember(end, bounds.rows_max, last);
