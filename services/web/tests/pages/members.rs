@@ -102,6 +102,25 @@ fn an_essential_part_that_is_late_is_a_504_before_the_asker_gives_up() {
     });
 }
 
+/// A feed of an earlier version: it must not look as if there were no feed.
+#[test]
+fn a_part_that_its_service_does_not_offer_is_named() {
+    run(async {
+        let web = start().await;
+        let _profile = web.join_profile(|request| ada(&request)).await;
+        let _feed = web.join("feed", "GET /feeds/{id}", |_| now(200, "{}")).await;
+        let mut page = web.peer.get("/members/1").await;
+        while !page.text().contains("feed") {
+            page = web.peer.get("/members/1").await;
+        }
+        let missing =
+            |part: &str| serde_json::json!({"service": "feed", "part": part, "reason": "no-instance"});
+        let named = serde_json::json!([missing("feed"), missing("unread")]);
+        assert_eq!((page.status, &page.json()["missing"]), (200, &named));
+        assert_eq!(page.header("cache-control"), Some("no-store"));
+    });
+}
+
 #[test]
 fn optional_parts_that_are_answered_are_on_the_page() {
     run(async {
