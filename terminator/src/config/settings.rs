@@ -42,8 +42,8 @@ pub struct Settings {
     /// Worker threads, each with its own listeners and pipes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = workers)]
     pub workers: usize,
-    /// How worker threads are scheduled: batch (they wait for their turn, and find more to do), or inherit
-    #[arg(long, value_name = "POLICY", default_value_t = Scheduling::Batch)]
+    /// How worker threads are scheduled: inherit, or batch (they wait for their turn and find more to do: less CPU a request, longer tails when all cores are busy)
+    #[arg(long, value_name = "POLICY", default_value_t = Scheduling::Inherit)]
     pub scheduling: Scheduling,
     /// How long a request may take before 504
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
