@@ -17,3 +17,17 @@ pub async fn requested() {
         _ = interrupt.recv() => {}
     }
 }
+
+/// Runs `work`, which shows nothing before its end, until then or until it is asked to stop.
+///
+/// # Errors
+/// Those of `work`.
+pub async fn ends(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::select! {
+        done = work => done,
+        () = requested() => {
+            println!("stopped before there was a figure");
+            Ok(())
+        }
+    }
+}

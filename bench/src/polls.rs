@@ -77,15 +77,7 @@ struct Outcome {
 /// A role cannot be started, or refuses a poll.
 pub fn main(options: &Options) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        tokio::select! {
-            done = run(options) => done,
-            () = interrupt::requested() => {
-                println!("stopped before there was a figure");
-                Ok(())
-            }
-        }
-    })
+    runtime.block_on(interrupt::ends(run(options)))
 }
 
 async fn run(options: &Options) -> Result<()> {

@@ -29,8 +29,8 @@ const FAILURE_PENALTY: Duration = Duration::from_secs(1);
 const TIE: f64 = 2.0;
 /// The stride of weight 1.
 const STRIDE: u64 = 1 << 20;
-/// An instance that was away does not catch up on more than this many requests of weight 100.
-const CATCH_UP: u64 = 64 * STRIDE / 100;
+/// An instance that was away does not catch up on more than one run of weight 100.
+const CATCH_UP: u64 = RUN_MAX * STRIDE / 100;
 
 /// Most unwritten requests behind which another goes to the same instance, and the time that the instance may take for
 /// all of them: what the last one waits longer than with another instance is noise, see [`LATENCY_FLOOR_US`].

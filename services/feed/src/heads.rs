@@ -32,7 +32,6 @@ pub(crate) fn heads(bytes: u64) -> Heads {
 
 /// The newest entries of a feed as of a version.
 pub(crate) struct Head {
-    version: u64,
     sources: Sources,
     /// How many entries there are at most.
     wanted: usize,
@@ -42,6 +41,7 @@ pub(crate) struct Head {
 
 /// Where a feed's entries come from, and how many each source had ever got at one moment.
 pub(crate) struct Sources {
+    version: u64,
     pub(crate) arrived: u64,
     posted: u64,
     /// When `pulls` changed last.
@@ -64,15 +64,20 @@ impl Weighter<String, Arc<Head>> for Weight {
 }
 
 impl Feeds {
-    /// The sources of `owner`'s feed.
-    pub(crate) async fn sources(&self, snapshot: Snapshot<'_>, owner: &str) -> Result<Sources, Error> {
+    /// The sources of `owner`'s feed, whose head is `kept`.
+    pub(crate) async fn sources(
+        &self,
+        snapshot: Snapshot<'_>,
+        owner: &str,
+        kept: Option<&Head>,
+    ) -> Result<Sources, Error> {
         let version = snapshot.read_version().await?;
         let (arrived, posted, changed) =
             (self.keys.arrived(owner), self.keys.posted(owner), self.keys.pulls_changed(owner));
         let rows = try_join3(snapshot.get(&arrived), snapshot.get(&posted), snapshot.get(&changed));
         let (arrived, posted, changed) = rows.await?;
         let changed = changed.and_then(|row| Position::from_prefix(&row)).unwrap_or(Position::FIRST);
-        let pulls = match self.heads.get(owner).filter(|head| head.sources.changed == changed) {
+        let pulls = match kept.filter(|head| head.sources.changed == changed) {
             Some(head) => Arc::clone(&head.sources.pulls),
             None if changed == Position::FIRST => Arc::default(),
             None => self.pulls(snapshot, owner).await?.into(),
@@ -86,37 +91,36 @@ impl Feeds {
         });
         let pulled = try_join_all(pulled).await?;
         let (arrived, posted) = (number(arrived.as_ref()), number(posted.as_ref()));
-        Ok(Sources { arrived, posted, changed, pulls, pulled })
+        Ok(Sources { version, arrived, posted, changed, pulls, pulled })
     }
 
-    /// The first page of `owner`'s feed, whose sources are `sources` at the moment of `snapshot`.
+    /// The first page of `owner`'s feed, whose sources are `sources` at the moment of `snapshot` and whose head is `kept`.
     pub(crate) async fn newest(
         &self,
         snapshot: Snapshot<'_>,
         owner: &str,
         sources: Sources,
+        kept: Option<&Head>,
         limit: usize,
     ) -> Result<Page, Error> {
-        let version = snapshot.read_version().await?;
         // One more tells whether there are others.
         let wanted = limit + 1;
-        let kept = self.heads.get(owner);
-        let known = kept.as_deref().filter(|head| {
-            head.version <= version && head.wanted >= wanted && head.sources.are_those_of(&sources)
-        });
+        let is_older = |head: &&Head| head.sources.version <= sources.version;
+        let known =
+            kept.filter(is_older).filter(|head| head.wanted >= wanted && head.sources.are_those_of(&sources));
         if let Some(head) = known
             && head.sources.have_got(&sources)
         {
             let page = Page::of(&head.entries, limit);
             if head.sources.changed != sources.changed {
                 // The intervals are others, of the same others: marked as read, most often.
-                let head = Head { version, sources, wanted: head.wanted, entries: head.entries.clone() };
+                let head = Head { sources, wanted: head.wanted, entries: head.entries.clone() };
                 self.heads.insert(owner.to_owned(), Arc::new(head));
             }
             return Ok(page);
         }
         let before = known.map(|head| &head.sources);
-        let since = known.map_or(Position::FIRST, |head| Position::newest_at(head.version));
+        let since = known.map_or(Position::FIRST, |head| Position::newest_at(head.sources.version));
         let mut newest = match known {
             Some(head) => Newest::with(head.wanted, &head.entries),
             None => Newest::with(wanted, &[]),
@@ -137,12 +141,12 @@ impl Feeds {
         }
         let (wanted, mut entries) = newest.into_entries();
         let page = Page::of(&entries, limit);
-        if kept.is_none_or(|head| head.version <= version) {
+        if kept.is_none_or(|head| is_older(&head)) {
             // What is kept must not keep the store's blocks.
             for entry in entries.iter_mut().take_while(|entry| entry.position > since) {
                 entry.entry = Bytes::copy_from_slice(&entry.entry);
             }
-            self.heads.insert(owner.to_owned(), Arc::new(Head { version, sources, wanted, entries }));
+            self.heads.insert(owner.to_owned(), Arc::new(Head { sources, wanted, entries }));
         }
         Ok(page)
     }

@@ -49,8 +49,9 @@ impl Feeds {
         let work = async |snapshot: Snapshot<'_>| match before {
             Some(before) => self.older(snapshot, owner, before, limit).await,
             None => {
-                let sources = self.sources(snapshot, owner).await?;
-                self.newest(snapshot, owner, sources, limit).await
+                let kept = self.heads.get(owner);
+                let sources = self.sources(snapshot, owner, kept.as_deref()).await?;
+                self.newest(snapshot, owner, sources, kept.as_deref(), limit).await
             }
         };
         self.store.read(options, work).await
@@ -67,9 +68,10 @@ impl Feeds {
         options: &RunOptions,
     ) -> Result<(Page, Unread), Error> {
         let work = async |snapshot: Snapshot<'_>| {
-            let sources = self.sources(snapshot, owner).await?;
+            let kept = self.heads.get(owner);
+            let sources = self.sources(snapshot, owner, kept.as_deref()).await?;
             let unread = self.unread_of(snapshot, owner, &sources).await?;
-            Ok::<_, Error>((self.newest(snapshot, owner, sources, limit).await?, unread))
+            Ok::<_, Error>((self.newest(snapshot, owner, sources, kept.as_deref(), limit).await?, unread))
         };
         self.store.read(options, work).await
     }

@@ -64,9 +64,8 @@ impl Pull {
 
     /// The value when entries up to the `posted`-th are read; `None` when nothing changes.
     fn read_to(&self, posted: u64) -> Option<Vec<u8>> {
-        let read = self.ended.unwrap_or(posted).min(posted);
         let ended = self.ended.map(|ended| [&ended.to_le_bytes()[..], self.until.as_bytes()].concat());
-        (read > self.begun).then(|| [&read.to_le_bytes()[..], &ended.unwrap_or_default()].concat())
+        (posted > self.begun).then(|| [&posted.to_le_bytes()[..], &ended.unwrap_or_default()].concat())
     }
 }
 

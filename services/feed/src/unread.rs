@@ -36,7 +36,8 @@ impl Feeds {
     /// The store's.
     pub async fn unread(&self, owner: &str, options: &RunOptions) -> Result<Unread, Error> {
         let work = async |snapshot: Snapshot<'_>| {
-            let sources = self.sources(snapshot, owner).await?;
+            let kept = self.heads.get(owner);
+            let sources = self.sources(snapshot, owner, kept.as_deref()).await?;
             self.unread_of(snapshot, owner, &sources).await
         };
         self.store.read(options, work).await

@@ -40,7 +40,8 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
 
-    /// How worker threads are scheduled: inherit, or batch (they wait for their turn and find more to do: less CPU a request, longer tails when all cores are busy).
+    /// How worker threads are scheduled: inherit, or batch (they wait for their turn and find more to do: less CPU a
+    /// request, longer tails when all cores are busy).
     #[arg(long, value_name = "POLICY", default_value_t = Scheduling::Inherit)]
     pub scheduling: Scheduling,
 

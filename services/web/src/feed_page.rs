@@ -25,9 +25,10 @@ struct Feed {
     next: Option<String>,
 }
 
-/// What `GET /feeds/{owner}/unread` answers.
+/// What `GET /feeds/{owner}/head` answers.
 #[derive(Deserialize)]
-struct Unread {
+struct Head {
+    feed: Feed,
     unread: u64,
     more: bool,
 }
@@ -36,21 +37,28 @@ struct Unread {
 pub(crate) async fn show(bus: &Bus, request: &Request, media: Media) -> Result<Response, Problem> {
     let id = request.raw_param("id");
     let before = request.query("before");
-    let page = before.as_ref().map(|before| format!("&before={}", segment(before))).unwrap_or_default();
-    let text = given(ask(bus, request, format!("/feeds/{id}?limit={ENTRIES}{page}")).await)?;
+    let is_newest = before.is_none();
+    let page = before.map(|before| format!("&before={}", segment(&before))).unwrap_or_default();
+    let text = |path: String| async move { given(ask(bus, request, path).await) };
+    let feed = format!("/feeds/{id}?limit={ENTRIES}{page}");
     let response = match media {
-        Media::Json => Response::raw_json(text),
+        Media::Json => Response::raw_json(text(feed).await?),
         Media::Html => {
-            let feed: Feed = serde_json::from_slice(&text).map_err(|_| Failure::NotJson.problem("feed"))?;
-            let unread = ask(bus, request, format!("/feeds/{id}/unread")).await;
-            let unread = unread_text(unread);
+            let not_json = |_| Failure::NotJson.problem("feed");
+            let (feed, unread) = if is_newest {
+                let head = text(format!("/feeds/{id}/head?limit={ENTRIES}")).await?;
+                let head: Head = serde_json::from_slice(&head).map_err(not_json)?;
+                (head.feed, Some(format!("{}{}", head.unread, if head.more { "+" } else { "" })))
+            } else {
+                (serde_json::from_slice(&text(feed).await?).map_err(not_json)?, None)
+            };
             let name = request.param("id")?;
             html(items::feed(&FeedView {
                 id: &name,
                 href: &format!("/members/{id}"),
                 entries: &feed.entries,
                 next: feed.next.as_deref(),
-                is_newest: before.is_none(),
+                is_newest,
                 unread: unread.as_deref(),
                 new_id: &new_id(),
             }))
@@ -111,13 +119,6 @@ fn given(answer: Answer) -> Result<Bytes, Problem> {
         Answer::Absent => Err(Failure::Unclaimed.problem("feed")),
         Answer::Failed(failure) => Err(failure.problem("feed")),
     }
-}
-
-/// `3`, or `1000+`; nothing when the counter cannot be had, which is no reason not to show the feed.
-fn unread_text(answer: Answer) -> Option<String> {
-    let Answer::Given(text) = answer else { return None };
-    let Unread { unread, more } = serde_json::from_slice(&text).ok()?;
-    Some(format!("{unread}{}", if more { "+" } else { "" }))
 }
 
 /// The entries of a feed that is a part of a member's page; `None` when it is of another shape.

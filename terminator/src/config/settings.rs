@@ -42,7 +42,8 @@ pub struct Settings {
     /// Worker threads, each with its own listeners and pipes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = workers)]
     pub workers: usize,
-    /// How worker threads are scheduled: inherit, or batch (they wait for their turn and find more to do: less CPU a request, longer tails when all cores are busy)
+    /// How worker threads are scheduled: inherit, or batch (they wait for their turn and find more to do: less CPU a
+    /// request, longer tails when all cores are busy)
     #[arg(long, value_name = "POLICY", default_value_t = Scheduling::Inherit)]
     pub scheduling: Scheduling,
     /// How long a request may take before 504

@@ -102,7 +102,7 @@ impl Node {
                 (pipe.takes_requests() && pipe.has_room()).then_some((&pipe.load, weight))
             };
             let running = service.last.filter(|_| entry.peers.len() > 1).and_then(|last| {
-                let unwritten = socket.pipe(last)?.out.messages();
+                let unwritten = Some(socket.pipe(last)?.out.messages()).filter(|messages| *messages > 0)?;
                 let at = entry.peers.iter().position(|peer| *peer == last)?;
                 balancer::goes_on(candidate(at)?, unwritten).then_some(at)
             });

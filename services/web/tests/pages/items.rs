@@ -20,7 +20,10 @@ fn a_feed_is_a_page_with_forms() {
             let body = String::from_utf8_lossy(request.envelope.body_bytes()).into_owned();
             asking.borrow_mut().push(format!("{} {} {body}", request.method(), request.path()));
             match (request.method(), request.path()) {
-                ("GET", "/feeds/a%20b/unread") => now(200, r#"{"unread":1000,"more":true,"read":null}"#),
+                ("GET", "/feeds/a%20b/head?limit=20") => {
+                    let feed = format!(r#"{{"entries":[{ENTRY}],"next":"0a"}}"#);
+                    now(200, &format!(r#"{{"feed":{feed},"unread":1000,"more":true,"read":null}}"#))
+                }
                 ("GET", _) => now(200, &format!(r#"{{"entries":[{ENTRY}],"next":"0a"}}"#)),
                 ("POST", _) if body.contains("long") => {
                     now(422, r#"{"detail":"`text` is too long","field":"text","limit":2000}"#)
