@@ -1,7 +1,7 @@
 //! Many writers with random conditions, checked by a model that knows only names and positions.
 //!
-//! `EVENTS_APPENDS` (default 4 000) is how many appends there are, `EVENTS_SEED` what they are; threads still interleave
-//! as they please. Full size: `EVENTS_APPENDS=100000 cargo nextest run --release -p events --test model`.
+//! `MODEL_APPENDS` (default 4 000) is how many appends there are, `MODEL_SEED` what they are; threads still interleave
+//! as they please. Full size: `MODEL_APPENDS=100000 cargo nextest run --release -p events --test model`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "a seed is printed, and the rates that were found")]
@@ -38,8 +38,8 @@ fn run<T>(work: impl Future<Output = T>) -> T {
 
 #[test]
 fn accepted_appends_are_there_once_in_one_order_and_rejected_ones_truly_conflict() {
-    let seed = from_environment("EVENTS_SEED", fastrand::u64(..));
-    let appends = from_environment("EVENTS_APPENDS", 4_000);
+    let seed = from_environment("MODEL_SEED", fastrand::u64(..));
+    let appends = from_environment("MODEL_APPENDS", 4_000);
     let dir = tempfile::tempdir().unwrap();
     let address = format!("embedded:{}/store", dir.path().display()).parse().unwrap();
     let events = EventStore::new(Store::open(&address).unwrap());
