@@ -128,14 +128,15 @@ fn a_client_that_takes_nothing_is_closed() {
         client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
     }
     terminator.until("/stats", |stats| stats["connections_open"] == 1);
-    for _ in 0..20 {
+    for responses in 1..=20 {
         if terminator.ask("/stats")["connections_open"] == 0 {
             break;
         }
         let request = service.request();
         service.reply(&request, 200, &[], &body);
         let progressed = |stats: &serde_json::Value| {
-            stats["connections_open"] == 0 || stats["outstanding"] == 1 || stats["responses"] == 20
+            let next = stats["outstanding"] == 1 || responses == 20;
+            stats["connections_open"] == 0 || (stats["responses"] == responses && next)
         };
         terminator.until("/stats", progressed);
     }

@@ -61,11 +61,19 @@ impl Pair {
         peers.iter().find(|peer| peer["instance"] == "first")?[figure].as_u64()
     }
 
-    /// Waits until the first, which has been stopped, has requests in hand.
+    /// Waits until the first, which has been told to stop, has requests in hand that it will not answer: between two looks
+    /// every worker has read what was there, and no reply was.
     fn wait_in_flight(&self) {
-        until("the stopped instance has requests in hand", || match self.of_first("in_flight") {
-            Some(1..) => Ok(()),
-            seen => Err(format!("{seen:?}")),
+        let mut before = None;
+        until("the stopped instance has requests in hand", || {
+            let (in_flight, replies) = (self.of_first("in_flight"), self.of_first("replies"));
+            let stopped = before == Some(replies);
+            before = Some(replies);
+            if stopped && in_flight > Some(0) {
+                Ok(())
+            } else {
+                Err(format!("{in_flight:?} in flight, {replies:?} replies"))
+            }
         });
     }
 }
