@@ -28,6 +28,9 @@ pub enum EncodeError {
     },
 }
 
+/// Names up to this length are written together with the field's lengths.
+const JOINED_LEN_MAX: usize = 28;
+
 /// Appends fields to a buffer. The first field that does not fit its lengths is remembered, and
 /// [`HeadWriter::finish`] reports it, so that callers write straight through.
 #[derive(Debug)]
@@ -53,8 +56,17 @@ impl<'a> HeadWriter<'a> {
             return;
         };
         self.out.reserve(4 + name.len() + value.len());
-        self.out.put_u32(u32::from(name_len) << 16 | u32::from(value_len));
-        self.out.put_slice(name);
+        let lens = (u32::from(name_len) << 16 | u32::from(value_len)).to_be_bytes();
+        // A name that is known here is joined with the lengths before the program runs.
+        let mut first = [0; 4 + JOINED_LEN_MAX];
+        if let Some(room) = first.get_mut(4..4 + name.len()) {
+            room.copy_from_slice(name);
+            first[..4].copy_from_slice(&lens);
+            self.out.put_slice(&first[..4 + name.len()]);
+        } else {
+            self.out.put_slice(&lens);
+            self.out.put_slice(name);
+        }
         self.out.put_slice(value);
     }
 
