@@ -2,7 +2,8 @@
 //!
 //! Owns: the directory, its lock, and the parts that make transactions of an engine that has none: `view` (what
 //! reads see), `transaction` (what one attempt did), `committer` (one thread that orders, checks and writes
-//! them, many with one `fdatasync`), `resolver` (who conflicts), `fingers` (where reversed scans begin), `watches`. The engine is fjall, used for
+//! them, many with one `fdatasync`), `resolver` (who conflicts), `fingers` (where reversed scans begin), `rows` (what is
+//! read again and again), `watches`. The engine is fjall, used for
 //! batches and snapshots only; docs/adr/0003 has the reasons.
 //!
 //! Invariant: only the committer writes, and only it publishes views; so a view never shows half a group of
@@ -16,6 +17,7 @@ mod mutation;
 mod queue;
 mod recent;
 mod resolver;
+mod rows;
 mod run;
 mod transaction;
 mod view;
@@ -35,6 +37,7 @@ use self::{
     fingers::Fingers,
     queue::CommitQueue,
     recent::Recent,
+    rows::Rows,
     transaction::EmbeddedTransaction,
     view::{View, Views},
     watches::Watches,
@@ -58,6 +61,7 @@ struct Shared {
     queue: Arc<CommitQueue>,
     watches: Arc<Watches>,
     fingers: Fingers,
+    rows: Arc<Rows>,
     /// Joined on drop; `None` once it was.
     committer: Option<JoinHandle<()>>,
     /// Dropped last: unlocks the directory.
@@ -73,12 +77,14 @@ impl Embedded {
         let views = Arc::new(Views::new(first));
         let queue = Arc::new(CommitQueue::default());
         let watches = Arc::new(Watches::default());
+        let rows = Arc::<Rows>::default();
         let committer = Committer::new(
             &directory,
             address.durability,
             Arc::clone(&views),
             Arc::clone(&queue),
             Arc::clone(&watches),
+            Arc::clone(&rows),
         );
         let committer = thread::Builder::new()
             .name("store-committer".to_owned())
@@ -89,6 +95,7 @@ impl Embedded {
             queue,
             watches,
             fingers: Fingers::default(),
+            rows,
             committer: Some(committer),
             _directory: directory,
         };
@@ -102,7 +109,7 @@ impl Backend for Embedded {
     }
 
     fn get<'a>(&'a self, key: &'a [u8]) -> Answer<'a, Option<Bytes>> {
-        self.shared.views.newest().get(key).into()
+        self.shared.rows.get(&self.shared.views.newest(), key).into()
     }
 }
 

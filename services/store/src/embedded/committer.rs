@@ -22,6 +22,7 @@ use super::{
     mutation::{Mutation, add, stamped},
     queue::{Arrived, CommitQueue, CommitRequest, ReadRange},
     resolver::Resolver,
+    rows::Rows,
     run::Run,
     view::{View, Views},
     watches::Watches,
@@ -46,6 +47,7 @@ pub(crate) struct Committer {
     views: Arc<Views>,
     queue: Arc<CommitQueue>,
     watches: Arc<Watches>,
+    rows: Arc<Rows>,
     resolver: Resolver,
     version: u64,
     /// Why nothing can be written any more.
@@ -56,6 +58,7 @@ pub(crate) struct Committer {
 struct Group {
     version: u64,
     view: Arc<View>,
+    rows: Arc<Rows>,
     written: BTreeMap<Bytes, Option<Bytes>>,
     accepted: Vec<(oneshot::Sender<Result<Stamp, Error>>, Stamp)>,
 }
@@ -67,6 +70,7 @@ impl Committer {
         views: Arc<Views>,
         queue: Arc<CommitQueue>,
         watches: Arc<Watches>,
+        rows: Arc<Rows>,
     ) -> Self {
         Self {
             database: directory.database.clone(),
@@ -78,6 +82,7 @@ impl Committer {
             views,
             queue,
             watches,
+            rows,
             resolver: Resolver::new(directory.version),
             version: directory.version,
             failed: None,
@@ -106,6 +111,7 @@ impl Committer {
         let mut group = Group {
             version: self.version + 1,
             view: self.views.newest(),
+            rows: Arc::clone(&self.rows),
             written: BTreeMap::new(),
             accepted: Vec::new(),
         };
@@ -142,6 +148,7 @@ impl Committer {
         let batch = WriteBatch::with_capacity(self.database.clone(), group.written.len() + 1);
         let mut batch = batch.durability(Some(self.persist));
         for (key, value) in group.written {
+            self.rows.wrote(group.version, &key, value.as_deref());
             match value {
                 Some(value) => batch.insert(&self.keyspace, key, value),
                 None => batch.remove(&self.keyspace, key),
@@ -223,7 +230,7 @@ impl Group {
     fn value(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
         match self.written.get(key) {
             Some(value) => Ok(value.clone()),
-            None => self.view.get(key),
+            None => self.rows.get(&self.view, key),
         }
     }
 

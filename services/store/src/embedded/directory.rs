@@ -6,7 +6,9 @@
 use std::{
     fs::{self, File, TryLockError},
     io,
+    panic::resume_unwind,
     path::Path,
+    thread,
 };
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, config::RestartIntervalPolicy};
@@ -22,6 +24,10 @@ const CACHE_BYTES: u64 = 128 * 1024 * 1024;
 /// Threads that flush and compact: few, because the workers need the cores, but not two: fjall keeps its first one for
 /// flushes, and while the second compacts the first spins on the compactions that wait.
 const ENGINE_THREADS: usize = 3;
+
+/// What is added to their nice value: about a fifteenth of the weight of a worker (sched(7)): they go on when all cores are
+/// busy, and take what is left otherwise.
+const ENGINE_NICE: i32 = 12;
 
 /// An engine that is open, and the lock that makes it ours.
 pub(crate) struct Directory {
@@ -81,7 +87,22 @@ fn remove(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// Opens the engine. Its threads are as nice as the one that starts them, which is therefore one of its own: a flush takes a
+/// core for most of a second, and requests that came meanwhile would wait behind it.
 fn open_engine(dir: &Path) -> Result<(Database, Keyspace), fjall::Error> {
+    let opened = thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            if let Err(error) = rustix::process::nice(ENGINE_NICE) {
+                tracing::debug!(%error, "the engine's threads keep their priority");
+            }
+            open_engine_here(dir)
+        });
+        opening.join()
+    });
+    opened.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+fn open_engine_here(dir: &Path) -> Result<(Database, Keyspace), fjall::Error> {
     let database = Database::builder(dir)
         .cache_size(CACHE_BYTES)
         .worker_threads(ENGINE_THREADS)

@@ -89,7 +89,7 @@ impl EmbeddedTransaction {
         if reads == Reads::Conflicting {
             attempt.depends_on(ReadRange::Key(Bytes::copy_from_slice(key)))?;
         }
-        let value = view.get(key)?;
+        let value = self.shared.rows.get(&view, key)?;
         Ok(match written {
             Some(written) => written.over(value),
             None => value,

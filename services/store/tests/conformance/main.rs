@@ -172,5 +172,6 @@ conformance! {
     watches: a_watch_fires_on_a_change, a_watch_sees_a_change_before_it_was_entered,
         a_watch_does_not_fire_for_the_same_value, a_watch_of_a_cleared_range_fires,
         a_watch_of_a_failed_transaction_ends, watches_are_bounded;
-    serializable: random_transactions_replay_in_commit_order, counters_add_up_over_threads;
+    serializable: random_transactions_replay_in_commit_order, counters_add_up_over_threads,
+        keys_that_are_read_again_and_again_are_those_of_one_commit;
 }

@@ -183,6 +183,51 @@ pub(crate) async fn random_transactions_replay_in_commit_order(place: &Place) {
     assert_eq!(pairs(rows.await.unwrap()), model.into_iter().collect::<Vec<_>>());
 }
 
+/// Every commit changes all keys; one of them is there after every other commit only. Whoever reads them, each again and again,
+/// finds one commit's, and none older than the last one that it has seen.
+pub(crate) async fn keys_that_are_read_again_and_again_are_those_of_one_commit(place: &Place) {
+    const COMMITS: u64 = 200;
+    let store = place.store.clone();
+    let keys = ["set", "added", "sometimes"].map(|name| place.key(name));
+    on_threads(async move |thread| {
+        let [set, added, sometimes] = &keys;
+        let write = async |number: u64| {
+            let commit = store.run(&PATIENT, async |tx| {
+                tx.set(set, &number.to_le_bytes())?;
+                tx.add(added, &1u64.to_le_bytes())?;
+                if number.is_multiple_of(2) { tx.set(sometimes, b"") } else { tx.clear(sometimes) }
+            });
+            commit.await.unwrap();
+        };
+        let read = async || {
+            let moment = store.read(&PATIENT, async |snapshot| {
+                let first = number(snapshot.get(set).await?);
+                for _ in 0..3 {
+                    assert_eq!(number(snapshot.get(added).await?), first);
+                    let is_there = first > 0 && first.is_multiple_of(2);
+                    assert_eq!(snapshot.get(sometimes).await?.is_some(), is_there, "{first}");
+                    assert_eq!(number(snapshot.get(set).await?), first);
+                }
+                Ok::<_, Error>(first)
+            });
+            moment.await.unwrap()
+        };
+        if thread == 0 {
+            for number in 1..=COMMITS {
+                write(number).await;
+                assert!(read().await >= number, "an acknowledged commit is seen");
+            }
+        } else {
+            let mut last = 0;
+            while last < COMMITS {
+                let seen = read().await;
+                assert!(seen >= last, "{seen} after {last}");
+                last = seen;
+            }
+        }
+    });
+}
+
 pub(crate) async fn counters_add_up_over_threads(place: &Place) {
     let (store, read, added) = (place.store.clone(), place.key("read"), place.key("added"));
     let (read_key, added_key) = (read.clone(), added.clone());
