@@ -14,13 +14,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_queue::ArrayQueue;
-use http::{Method, Response, Uri};
+use http::Method;
 use serde::Serialize;
 
 use crate::config;
 use crate::limits::ACCESS_LOG_LINES;
-use crate::request::{RequestHead, RequestId};
-use crate::response::Body;
+use crate::request::RequestId;
+use crate::response::Answer;
 
 /// How often the writer looks whether there is something to write.
 const WRITE_INTERVAL: Duration = Duration::from_millis(50);
@@ -53,7 +53,7 @@ pub struct Entry {
     worker: usize,
     client: Option<IpAddr>,
     method: Method,
-    uri: Uri,
+    target: Box<str>,
     status: u16,
     body_bytes: Option<usize>,
     elapsed: Duration,
@@ -64,22 +64,16 @@ pub struct Entry {
 impl Entry {
     /// What is known when the response is handed over.
     #[must_use]
-    pub fn new(
-        request: &RequestHead,
-        route: Option<&Arc<str>>,
-        response: &Response<Body>,
-        elapsed: Duration,
-        worker: usize,
-    ) -> Self {
-        let parts = request.parts();
+    pub fn new(answer: &Answer, route: Option<&Arc<str>>, elapsed: Duration, worker: usize) -> Self {
+        let request = answer.request();
         Self {
             at: SystemTime::now(),
             worker,
             client: request.connection().peer.ip,
-            method: parts.method.clone(),
-            uri: parts.uri.clone(),
-            status: response.status().as_u16(),
-            body_bytes: response.body().known_len(),
+            method: request.method().clone(),
+            target: request.target().into(),
+            status: answer.status().as_u16(),
+            body_bytes: answer.body_len(),
             elapsed,
             route: route.cloned(),
             id: request.id().clone(),
@@ -205,7 +199,7 @@ impl<'a> Line<'a> {
             worker: entry.worker,
             client: entry.client,
             method: entry.method.as_str(),
-            path: entry.uri.path_and_query().map_or("/", |path| path.as_str()),
+            path: &entry.target,
             status: entry.status,
             body_bytes: entry.body_bytes,
             duration_us: u64::try_from(entry.elapsed.as_micros()).unwrap_or(u64::MAX),
@@ -225,7 +219,7 @@ mod tests {
             worker: 1,
             client: Some([127, 0, 0, 1].into()),
             method: Method::GET,
-            uri: path.parse().unwrap(),
+            target: path.into(),
             status: 200,
             body_bytes: Some(3),
             elapsed: Duration::from_micros(250),

@@ -6,6 +6,7 @@
 //! those that overstay; no request sets a timer.
 
 mod framing;
+mod plain;
 mod replay;
 mod serve;
 mod slot;
@@ -18,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::Waker;
 
+pub use plain::Buffers;
 pub use replay::Replay;
 pub use stream::Stream;
 pub use sweep::{Connections, sweep};
@@ -100,6 +102,8 @@ pub struct Connection {
     ambiguous: Cell<Option<u64>>,
     /// From this head on the framing could not be followed; hyper will refuse it too.
     unframed: Cell<Option<u64>>,
+    /// What was read ends where a request ends.
+    between: Cell<bool>,
     /// A response's body is with hyper.
     body_open: Cell<bool>,
     /// Part of what hyper wrote may still be in its buffer.
@@ -126,6 +130,7 @@ impl Connection {
             heads: Cell::default(),
             ambiguous: Cell::default(),
             unframed: Cell::default(),
+            between: Cell::default(),
             body_open: Cell::default(),
             unflushed: Cell::default(),
             unread: Cell::default(),

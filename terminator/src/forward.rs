@@ -4,106 +4,117 @@
 //! how any step works. Invariant: whatever happens there is one response, or a client that left, counted.
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Instant;
 
-use bus::Options;
-use http::{Method, Request, Response, header};
-use http_body::Body as _;
+use bus::{Options, Reply};
+use bytes::Bytes;
+use http::{Method, StatusCode};
 use hyper::body::Incoming;
 
 use crate::access_log::Entry;
 use crate::connection::Connection;
 use crate::limit::Permit;
-use crate::request::{self, RequestHead};
+use crate::request::{self, Fields, RequestHead, StartLine};
 use crate::rescue::{self, Refusal};
-use crate::response::{self, Body};
+use crate::response::{self, Answer};
 use crate::route::Line;
 
-/// Takes one request to its response. What needs no waiting is done in the call itself: hyper reads on as soon as it
-/// returns, into the same memory when nothing holds the request's head any more.
-///
-/// **Cancel safety**: dropped when the client leaves; the permit and the bus's slot are given back.
-pub fn forward(
-    connection: Rc<Connection>,
-    request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<Body>, Infallible>> {
-    let started = Instant::now();
-    let chunked = || request.headers().contains_key(header::TRANSFER_ENCODING);
-    let ambiguous = connection.begin_request(chunked);
-    let exchange = Exchange::begin(Rc::clone(&connection), started);
-    let (parts, incoming) = request.into_parts();
-    let incoming = (!incoming.is_end_stream()).then_some(incoming);
-    let mut head = RequestHead::new(parts, connection);
-    head.connection().remember(head.replay());
-    let way = if ambiguous { Err(Refusal::Framing) } else { prepare(&mut head) };
-    respond(exchange, head, incoming, way)
+/// A request that has begun: what needs no waiting is done.
+#[derive(Debug)]
+pub struct Begun {
+    exchange: Exchange,
+    head: RequestHead,
+    way: Result<Way, Refusal>,
 }
 
 /// What a request needs to be asked.
+#[derive(Debug)]
 struct Way {
     route: bus::Route,
     line: Rc<Line>,
-    /// Held until the response is there.
+    /// Held until the answer is there.
     _permit: Permit,
 }
 
-/// The steps that may refuse and need no waiting.
-fn prepare(head: &mut RequestHead) -> Result<Way, Refusal> {
-    head.check_host()?;
-    let worker = &head.connection().worker;
-    let permit = worker.permits.take()?;
-    if head.parts().method == Method::CONNECT {
-        return Err(rescue::connect_refused());
-    }
-    let (route, line) = worker.routes.find(&worker.bus, &head.parts().method, head.route_path())?;
-    head.encode()?;
-    Ok(Way { route, line, _permit: permit })
+/// Begins a request. Nothing of what was read is held afterwards: the next head is read into the same memory.
+pub fn begin(connection: &Rc<Connection>, line: &StartLine<'_>, fields: &impl Fields) -> Begun {
+    let started = Instant::now();
+    let chunked = || fields.called("transfer-encoding").next().is_some();
+    let ambiguous = connection.begin_request(chunked);
+    let exchange = Exchange::begin(Rc::clone(connection), started);
+    let mut head = RequestHead::new(line, fields, Rc::clone(connection));
+    connection.remember(head.replay());
+    let way = if ambiguous { Err(Refusal::Framing) } else { prepare(&mut head, line, fields) };
+    Begun { exchange, head, way }
 }
 
-async fn respond(
-    exchange: Exchange,
-    mut head: RequestHead,
-    mut incoming: Option<Incoming>,
-    way: Result<Way, Refusal>,
-) -> Result<Response<Body>, Infallible> {
-    let (outcome, line) = match way {
-        Ok(way) => (ask(&mut head, &mut incoming, exchange.started, &way).await, Some(way.line)),
-        Err(refusal) => (Err(refusal), None),
-    };
-    let response = match outcome {
-        Ok(response) => response,
-        Err(refusal) => {
-            if incoming.is_some() {
-                head.connection().leave_unread();
+/// The steps that may refuse.
+fn prepare(head: &mut RequestHead, line: &StartLine<'_>, fields: &impl Fields) -> Result<Way, Refusal> {
+    head.check_host()?;
+    let worker = Rc::clone(&head.connection().worker);
+    let permit = worker.permits.take()?;
+    if *line.method == Method::CONNECT {
+        return Err(rescue::connect_refused());
+    }
+    let (route, known) = worker.routes.find(&worker.bus, line.method, line.path)?;
+    head.encode(line, fields)?;
+    Ok(Way { route, line: known, _permit: permit })
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub enum Sent {
+    /// None.
+    Nothing,
+    /// All of it.
+    Whole(Bytes),
+    /// To be read.
+    Coming(Incoming),
+}
+
+/// Takes a request that has begun, and has `body`, to its answer.
+///
+/// **Cancel safety**: dropped when the client leaves; the permit and the bus's slot are given back.
+#[expect(clippy::manual_async_fn, reason = "it would keep what it is given twice")]
+pub fn finish(begun: Begun, mut body: Sent) -> impl Future<Output = Answer> {
+    async move {
+        let (outcome, line) = match &begun.way {
+            Ok(way) => (ask(&begun, &mut body, way).await, Some(Rc::clone(&way.line))),
+            Err(refusal) => (Err(refusal.clone()), None),
+        };
+        let Begun { exchange, head, .. } = begun;
+        let answer = match outcome {
+            Ok((status, reply)) => Answer::reply(head, status, reply),
+            Err(refusal) => {
+                if matches!(body, Sent::Coming(_)) {
+                    head.connection().leave_unread();
+                }
+                head.connection().worker.stats.reject(refusal.reason());
+                Answer::refusal(head, &refusal)
             }
-            head.connection().worker.stats.reject(refusal.reason());
-            response::from_refusal(&mut head, &refusal)
-        }
-    };
-    exchange.end(&head, line.as_deref(), &response);
-    Ok(response)
+        };
+        exchange.end(&answer, line.as_deref());
+        answer
+    }
 }
 
 /// The steps that wait: for the client's body, then for the service.
-async fn ask(
-    head: &mut RequestHead,
-    incoming: &mut Option<Incoming>,
-    started: Instant,
-    way: &Way,
-) -> Result<Response<Body>, Refusal> {
-    let (body, asked) = match incoming.take() {
-        None => (bus::Body::new(), started),
+async fn ask(begun: &Begun, body: &mut Sent, way: &Way) -> Result<(StatusCode, Reply), Refusal> {
+    let head = &begun.head;
+    let (body, asked) = match std::mem::replace(body, Sent::Nothing) {
+        Sent::Nothing => (bus::Body::new(), begun.exchange.started),
+        Sent::Whole(bytes) => (bus::Body::from_iter([bytes]), begun.exchange.started),
         // The time that the client takes to send its body has a limit of its own; the deadline is the service's.
-        Some(incoming) => (request::collect(incoming, head.connection()).await?, Instant::now()),
+        Sent::Coming(incoming) => (request::collect(incoming, head.connection()).await?, Instant::now()),
     };
     let options = Options { asked, deadline: asked + way.line.deadline, flags: head.flags() };
-    let reply = head.connection().worker.bus.request(way.route, &*head, body, options).await?;
-    response::from_reply(head, reply)
+    let reply = head.connection().worker.bus.request(way.route, head, body, options).await?;
+    Ok((response::status_of(&reply)?, reply))
 }
 
 /// One request on its way; counts a client that left when it is dropped before its end.
+#[derive(Debug)]
 struct Exchange {
     connection: Rc<Connection>,
     started: Instant,
@@ -116,16 +127,16 @@ impl Exchange {
         Self { connection, started, ended: Cell::new(false) }
     }
 
-    fn end(self, head: &RequestHead, line: Option<&Line>, response: &Response<Body>) {
+    fn end(self, answer: &Answer, line: Option<&Line>) {
         let elapsed = self.started.elapsed();
         let worker = &self.connection.worker;
-        worker.stats.responded(response.status(), elapsed);
+        worker.stats.responded(answer.status(), elapsed);
         if let Some(line) = line {
             line.record(elapsed);
         }
         if let Some(log) = &worker.access_log {
             let pattern = line.map(|line| &line.pattern);
-            log.write(Entry::new(head, pattern, response, elapsed, worker.id));
+            log.write(Entry::new(answer, pattern, elapsed, worker.id));
         }
         self.connection.begin_response();
         self.ended.set(true);

@@ -1,11 +1,12 @@
 //! HTTP -> envelope: the head of a request as the bus sends it.
 //!
 //! Owns: which headers go on, what is added (`x-forwarded-*`, `x-request-id`, `traceparent`). Does not: allocate per
-//! field; they are written once, out of hyper's buffer (`encoded`). Invariant: what is sent is the same for every
-//! instance a request is sent to.
+//! field, nor hold the memory that the head was read into; fields are written once (`encoded`). Invariant: what is sent is the
+//! same for every instance a request is sent to.
 
 mod body;
 mod encoded;
+mod fields;
 mod hop;
 mod host;
 mod trace;
@@ -13,13 +14,12 @@ mod trace;
 use std::rc::Rc;
 
 use bus::{Flags, Head, HeadWriter, RequestError};
-use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+use http::Method;
 
 pub use body::collect;
 use encoded::Encoded;
 pub use encoded::Heads;
+pub use fields::{Fields, StartLine};
 pub use hop::{is_hop_by_hop, is_named_by};
 pub use trace::RequestId;
 use trace::Traceparent;
@@ -28,19 +28,24 @@ use crate::config::Forwarded;
 use crate::connection::{Connection, Replay};
 use crate::rescue::Refusal;
 
-const FORWARDED_FOR: &str = "x-forwarded-for";
-const FORWARDED_PROTO: &str = "x-forwarded-proto";
-const FORWARDED_HOST: &str = "x-forwarded-host";
-const REQUEST_ID: &str = "x-request-id";
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
+const FORWARDED_FOR: &[u8] = b"x-forwarded-for";
+const FORWARDED_PROTO: &[u8] = b"x-forwarded-proto";
+const FORWARDED_HOST: &[u8] = b"x-forwarded-host";
+/// The header that carries a request's id both ways.
+pub const REQUEST_ID: &str = "x-request-id";
+const ID: &[u8] = REQUEST_ID.as_bytes();
+const TRACEPARENT: &[u8] = b"traceparent";
+const TRACESTATE: &[u8] = b"tracestate";
 const SCHEME: &str = "http";
 
-/// A request's head, read once, ready to be written as an envelope's.
+/// A request's head, read once, as others need to know it; it holds nothing that was read.
 #[derive(Debug)]
 pub struct RequestHead {
-    parts: Parts,
-    encoded: Option<Encoded>,
+    method: Method,
+    is_1_0: bool,
+    /// For the access log alone.
+    target: Option<Box<str>>,
+    encoded: Encoded,
     connection: Rc<Connection>,
     id: RequestId,
     trace: Traceparent,
@@ -70,22 +75,18 @@ enum Host {
 impl RequestHead {
     /// Looks at the headers once; makes an id and a trace where the client sent none that may be kept.
     #[must_use]
-    pub fn new(parts: Parts, connection: Rc<Connection>) -> Self {
+    pub fn new(line: &StartLine<'_>, fields: &impl Fields, connection: Rc<Connection>) -> Self {
         let mut found = Found::default();
         let (mut id, mut trace) = (None, None);
         let mut traces = 0;
-        for (name, value) in &parts.headers {
-            if *name == header::CONNECTION {
-                found.connection.add(value);
-                continue;
-            }
-            if *name == header::HOST {
-                let valid = matches!(found.host, Host::Missing) && host::is_valid(value.as_bytes());
-                found.host = if valid { Host::Valid } else { Host::Wrong };
-                continue;
-            }
-            match name.as_str() {
-                REQUEST_ID => id = RequestId::kept(value),
+        for (name, value) in fields.each() {
+            match name {
+                b"connection" => found.connection.add(value),
+                b"host" => {
+                    let valid = matches!(found.host, Host::Missing) && host::is_valid(value);
+                    found.host = if valid { Host::Valid } else { Host::Wrong };
+                }
+                ID => id = RequestId::kept(value),
                 // More than one: whom to believe? (W3C Trace Context section 3.2.)
                 TRACEPARENT => (trace, traces) = (Traceparent::kept(value), traces + 1),
                 FORWARDED_FOR => found.forwarded_for = true,
@@ -94,14 +95,27 @@ impl RequestHead {
                 _ => {}
             }
         }
-        if connection.worker.config.forwarded == Forwarded::Replace {
+        let worker = &connection.worker;
+        if worker.config.forwarded == Forwarded::Replace {
             found = Found { connection: found.connection, host: found.host, ..Found::default() };
         }
         let random = [fastrand::u64(..), fastrand::u64(..)];
         let id = id.unwrap_or_else(|| RequestId::made(random));
         let trace =
             trace.filter(|_| traces == 1).unwrap_or_else(|| Traceparent::made(random, fastrand::u64(..)));
-        Self { parts, encoded: None, connection, id, trace, found }
+        let mut encoded = worker.heads.take();
+        encoded.begin(line.path);
+        let target = worker.access_log.as_ref().map(|_| line.target.into());
+        Self {
+            method: line.method.clone(),
+            is_1_0: line.is_1_0,
+            target,
+            encoded,
+            connection,
+            id,
+            trace,
+            found,
+        }
     }
 
     /// The request's id, kept or made.
@@ -110,10 +124,16 @@ impl RequestHead {
         &self.id
     }
 
-    /// The request's line and headers, as hyper read them.
+    /// The method.
     #[must_use]
-    pub fn parts(&self) -> &Parts {
-        &self.parts
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Path and query, when there is an access log to write them.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        self.target.as_deref().unwrap_or_default()
     }
 
     /// Whose request it is.
@@ -122,27 +142,21 @@ impl RequestHead {
         &self.connection
     }
 
-    /// The path without the query, as routes match it.
+    /// The path without the query.
     #[must_use]
-    pub fn route_path(&self) -> &str {
-        self.encoded.as_ref().map_or_else(|| self.parts.uri.path(), Encoded::path)
+    pub fn path(&self) -> &str {
+        self.encoded.path()
     }
 
-    /// Writes it as the envelope has it, and lets the memory go that hyper read it into: hyper reads the next bytes
-    /// into the same, rather than into 8 KiB more. What is known of the request afterwards is what others need.
+    /// Writes it, the one that was made of `line` and `fields`, as the envelope has it.
     ///
     /// # Errors
     /// A field that is too long for the wire.
-    pub fn encode(&mut self) -> Result<(), RequestError> {
-        let worker = &self.connection.worker;
-        let mut encoded = worker.heads.take();
-        let written = encoded.write(self.route_path(), |head| self.write(head));
-        self.encoded = Some(encoded);
-        written?;
-        self.parts.headers.clear();
-        let path = self.connection.worker.access_log.as_ref().and(self.parts.uri.path_and_query());
-        self.parts.uri = path.map_or_else(Uri::default, copied);
-        Ok(())
+    pub fn encode(&mut self, line: &StartLine<'_>, fields: &impl Fields) -> Result<(), RequestError> {
+        let mut encoded = std::mem::take(&mut self.encoded);
+        let written = encoded.write(|head| self.write(line, fields, head));
+        self.encoded = encoded;
+        written
     }
 
     /// Checks that it names its host as its version has to (RFC 9112 section 3.2).
@@ -153,7 +167,7 @@ impl RequestHead {
     pub fn check_host(&self) -> Result<(), Refusal> {
         match self.found.host {
             Host::Valid => Ok(()),
-            Host::Missing if self.parts.version < Version::HTTP_11 => Ok(()),
+            Host::Missing if self.is_1_0 => Ok(()),
             Host::Missing | Host::Wrong => Err(Refusal::Host),
         }
     }
@@ -162,65 +176,58 @@ impl RequestHead {
     #[inline]
     #[must_use]
     pub fn replay(&self) -> Replay {
-        let is_1_0 = self.parts.version < Version::HTTP_11;
-        let persists = self.found.connection.persists(is_1_0);
-        Replay { is_head: self.parts.method == Method::HEAD, is_1_0, persists }
+        let persists = self.found.connection.persists(self.is_1_0);
+        Replay { is_head: self.method == Method::HEAD, is_1_0: self.is_1_0, persists }
     }
 
     /// The flags of its envelope.
     #[must_use]
     pub fn flags(&self) -> Flags {
-        let idempotent = if is_idempotent(&self.parts.method) { Flags::IDEMPOTENT } else { Flags::NONE };
+        let idempotent = if is_idempotent(&self.method) { Flags::IDEMPOTENT } else { Flags::NONE };
         let sampled = if self.trace.sampled() { Flags::SAMPLED } else { Flags::NONE };
         idempotent.union(sampled)
     }
 
-    /// The emptied header map, for the response: its memory serves again.
-    #[must_use]
-    pub fn take_headers(&mut self) -> HeaderMap {
-        let mut headers = std::mem::take(&mut self.parts.headers);
-        headers.clear();
-        headers
-    }
-
-    fn authority(&self) -> &[u8] {
-        match self.parts.uri.authority() {
-            // The request line wins over Host (RFC 9112 section 3.2.2).
-            Some(authority) => authority.as_str().as_bytes(),
-            None => self.parts.headers.get(header::HOST).map_or(b"", HeaderValue::as_bytes),
+    fn write(&self, line: &StartLine<'_>, fields: &impl Fields, head: &mut HeadWriter<'_>) {
+        let host = || fields.called("host").next().unwrap_or_default();
+        let authority = line.authority.map_or_else(host, str::as_bytes);
+        head.field(":method", line.method.as_str());
+        head.field(":path", line.target);
+        if !authority.is_empty() {
+            head.field(":authority", authority);
         }
-    }
-
-    fn encode_headers(&self, head: &mut HeadWriter<'_>) {
-        let headers = &self.parts.headers;
-        for (name, value) in headers {
-            if self.goes_on(name) && !(self.found.connection.named && is_named_by(headers, name)) {
-                head.field(name.as_str(), value.as_bytes());
+        head.field(":scheme", SCHEME);
+        for (name, value) in fields.each() {
+            if self.goes_on(name)
+                && !(self.found.connection.named && is_named_by(fields.called("connection"), name))
+            {
+                head.field(name, value);
             }
         }
+        self.write_forwarded(fields, head, authority);
+        head.field(ID, self.id.as_bytes());
+        head.field(TRACEPARENT, self.trace.as_bytes());
     }
 
     /// Whether the header is written as it came.
     #[inline]
-    fn goes_on(&self, name: &HeaderName) -> bool {
-        // Host has become `:authority`; Expect has been answered here.
-        if is_hop_by_hop(name) || *name == header::HOST || *name == header::EXPECT {
-            return false;
-        }
-        match name.as_str() {
-            FORWARDED_FOR | REQUEST_ID | TRACEPARENT => false,
+    fn goes_on(&self, name: &[u8]) -> bool {
+        match name {
+            // Host has become `:authority`; Expect has been answered here.
+            b"host" | b"expect" => false,
+            FORWARDED_FOR | ID | TRACEPARENT => false,
             FORWARDED_PROTO => self.found.forwarded_proto,
             FORWARDED_HOST => self.found.forwarded_host,
             // It belongs to the traceparent that it came with.
             TRACESTATE => self.trace.is_kept(),
-            _ => true,
+            _ => !is_hop_by_hop(name),
         }
     }
 
-    fn encode_forwarded(&self, head: &mut HeadWriter<'_>, authority: &[u8]) {
+    fn write_forwarded(&self, fields: &impl Fields, head: &mut HeadWriter<'_>, authority: &[u8]) {
         let client = self.connection.peer.text.as_bytes();
         if self.found.forwarded_for {
-            self.encode_forwarded_for(head, client);
+            write_forwarded_for(fields, head, client);
         } else if !client.is_empty() {
             head.field(FORWARDED_FOR, client);
         }
@@ -231,58 +238,32 @@ impl RequestHead {
             head.field(FORWARDED_HOST, authority);
         }
     }
-
-    /// The addresses that came, and the client's behind them, as one field.
-    #[cold]
-    fn encode_forwarded_for(&self, head: &mut HeadWriter<'_>, client: &[u8]) {
-        let came = self.parts.headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
-        let mut pieces: Vec<&[u8]> = Vec::new();
-        for piece in came.chain(std::iter::once(client)).filter(|piece| !piece.is_empty()) {
-            if !pieces.is_empty() {
-                pieces.push(b", ");
-            }
-            pieces.push(piece);
-        }
-        head.field_pieces(FORWARDED_FOR, &pieces);
-    }
 }
 
 impl Drop for RequestHead {
     fn drop(&mut self) {
-        if let Some(encoded) = self.encoded.take() {
-            self.connection.worker.heads.give_back(encoded);
-        }
+        self.connection.worker.heads.give_back(std::mem::take(&mut self.encoded));
     }
 }
 
 impl Head for &RequestHead {
     fn encode(&self, head: &mut HeadWriter<'_>) {
-        match &self.encoded {
-            Some(encoded) => head.encoded(encoded.fields()),
-            None => self.write(head),
-        }
+        head.encoded(self.encoded.fields());
     }
 }
 
-impl RequestHead {
-    fn write(&self, head: &mut HeadWriter<'_>) {
-        let authority = self.authority();
-        head.field(":method", self.parts.method.as_str());
-        head.field(":path", self.parts.uri.path_and_query().map_or("/", PathAndQuery::as_str));
-        if !authority.is_empty() {
-            head.field(":authority", authority);
+/// The addresses that came, and the client's behind them, as one field.
+#[cold]
+fn write_forwarded_for(fields: &impl Fields, head: &mut HeadWriter<'_>, client: &[u8]) {
+    let came = fields.called("x-forwarded-for");
+    let mut pieces: Vec<&[u8]> = Vec::new();
+    for piece in came.chain(std::iter::once(client)).filter(|piece| !piece.is_empty()) {
+        if !pieces.is_empty() {
+            pieces.push(b", ");
         }
-        head.field(":scheme", SCHEME);
-        self.encode_headers(head);
-        self.encode_forwarded(head, authority);
-        head.field(REQUEST_ID, self.id.as_bytes());
-        head.field(TRACEPARENT, self.trace.as_bytes());
+        pieces.push(piece);
     }
-}
-
-/// What the access log writes of a URI, in memory of its own.
-fn copied(path: &PathAndQuery) -> Uri {
-    PathAndQuery::try_from(path.as_str()).expect("it was parsed from the same text").into()
+    head.field_pieces("x-forwarded-for", &pieces);
 }
 
 /// Methods that may be sent again (RFC 9110 section 9.2.2, less TRACE).

@@ -61,6 +61,8 @@ pub struct Stats {
     pub connections_rested: Counter,
     /// Times that a connection gave its buffers back while its request waited for the reply.
     pub requests_rested: Counter,
+    /// Requests that were read without hyper.
+    pub requests_plain: Counter,
     /// Connections over the limit.
     pub connections_refused: Counter,
     /// Connections closed by a time-out of ours.
@@ -90,6 +92,7 @@ impl Default for Stats {
             connections_open: Counter::default(),
             connections_rested: Counter::default(),
             requests_rested: Counter::default(),
+            requests_plain: Counter::default(),
             connections_refused: Counter::default(),
             connections_timed_out: Counter::default(),
             accept_failed: Counter::default(),
@@ -143,6 +146,7 @@ impl Stats {
                 ("accept_failed", self.accept_failed.value()),
                 ("connections_rested", self.connections_rested.value()),
                 ("requests_rested", self.requests_rested.value()),
+                ("requests_plain", self.requests_plain.value()),
                 ("bytes_in", self.bytes_in.value()),
                 ("bytes_out", self.bytes_out.value()),
                 ("reply_fields_dropped", self.reply_fields_dropped.value()),

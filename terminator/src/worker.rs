@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 
 use crate::access_log::AccessLog;
 use crate::config::Config;
-use crate::connection::Connections;
+use crate::connection::{Buffers, Connections};
 use crate::limit::Permits;
 use crate::limits;
 use crate::listen::Listener;
@@ -46,6 +46,8 @@ pub struct Worker {
     pub access_log: Option<AccessLog>,
     /// Memory for heads under way.
     pub heads: Heads,
+    /// Memory of the plain road.
+    pub plain: Buffers,
     /// Where a small response is joined; empty between two writes.
     pub joined: RefCell<Vec<u8>>,
     draining: Cell<bool>,
@@ -91,6 +93,7 @@ impl Worker {
             access_log,
             config,
             heads: Heads::default(),
+            plain: Buffers::default(),
             joined: RefCell::default(),
             draining: Cell::new(false),
             accepting: RefCell::default(),

@@ -93,6 +93,18 @@ impl Framing {
         self.start_line_bytes
     }
 
+    /// Whether the next byte begins a head.
+    #[inline]
+    pub(super) fn is_between(&self) -> bool {
+        self.at == At::Start && self.line_len == 0
+    }
+
+    /// A whole request passed that was not followed.
+    #[inline]
+    pub(super) fn pass_request(&mut self) {
+        self.heads += 1;
+    }
+
     /// Whether a head has begun and not ended.
     pub(super) fn is_in_head(&self) -> bool {
         self.at == At::Headers || (self.at == At::Start && self.line_len > 0)

@@ -11,25 +11,31 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use http::Request;
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 
-use super::slot::{Answered, Slot};
+use super::plain::{End, plain};
+use super::slot::Slot;
 use super::tap::Tap;
 use super::{Connection, Order, Phase, Stream, answer_bare};
-use crate::forward::forward;
+use crate::forward::{self, Begun, Sent};
+use crate::request::StartLine;
 use crate::rescue::Refusal;
+use crate::response::Answer;
 
 /// How a turn ended.
 enum Turn {
+    /// hyper has nothing left to do.
+    Idle,
     /// Between two requests, and none comes.
     Rest,
     /// A request waits for its reply, and none comes.
     Wait,
     Expired,
-    /// The client left while its request waited.
+    /// The client left while its request waited, or its socket failed.
     Gone(io::Result<()>),
     Ended(hyper::Result<()>),
 }
@@ -62,10 +68,10 @@ pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
         Turn::Ended(Ok(())) if connection.unread.get() => linger(connection, stream).await,
         Turn::Ended(Err(error)) if error.is_parse() => linger(connection, stream).await,
         Turn::Ended(Err(error)) => tracing::debug!(worker, %client, %error, "connection ended"),
-        Turn::Gone(read) => {
-            tracing::debug!(worker, %client, ?read, "connection ended while its request waited")
+        Turn::Gone(outcome) => {
+            tracing::debug!(worker, %client, ?outcome, "connection ended by its client")
         }
-        Turn::Ended(Ok(())) | Turn::Rest | Turn::Wait => {}
+        Turn::Ended(Ok(())) | Turn::Idle | Turn::Rest | Turn::Wait => {}
     }
 }
 
@@ -89,16 +95,27 @@ async fn rest(connection: &Connection, tap: &Tap) -> Option<Order> {
 async fn work(connection: &Rc<Connection>, mut tap: Tap) -> (Turn, Tap) {
     let place = pin!(None);
     let slot = Slot::new(place);
-    let begin = |request| slot.begin(forward(Rc::clone(connection), request));
+    let begin = |begun, body| slot.begin(forward::finish(begun, body));
     loop {
-        let turn;
-        (turn, tap) = with_hyper(connection, tap, &slot, begin).await;
-        if !matches!(turn, Turn::Wait) {
-            return (turn, tap);
-        }
-        connection.worker.stats.requests_rested.increment();
-        if let Err(gone) = wait(connection, &tap, &slot).await {
-            return (gone, tap);
+        match plain(connection, &mut tap, &slot, begin).await {
+            End::Other => {
+                let turn;
+                (turn, tap) = with_hyper(connection, tap, &slot, begin).await;
+                match turn {
+                    Turn::Idle => continue,
+                    Turn::Wait => {}
+                    _ => return (turn, tap),
+                }
+                connection.worker.stats.requests_rested.increment();
+                if let Err(gone) = wait(connection, &tap, &slot).await {
+                    return (gone, tap);
+                }
+            }
+            End::Parts => {}
+            End::Rest => return (Turn::Rest, tap),
+            End::Expired => return (Turn::Expired, tap),
+            End::Closed => return (Turn::Ended(Ok(())), tap),
+            End::Gone(outcome) => return (Turn::Gone(outcome), tap),
         }
         let mut replay = connection.replay.get();
         // The hyper that knew is gone.
@@ -107,21 +124,24 @@ async fn work(connection: &Rc<Connection>, mut tap: Tap) -> (Turn, Tap) {
     }
 }
 
-/// Lets hyper serve until the end, or until it only holds its buffers: for long, or after the answer for which it came.
-async fn with_hyper<F: Future<Output = Answered>>(
-    connection: &Connection,
+/// Lets hyper serve until the end, or until it only holds its buffers: between two requests at once, behind half a head or
+/// with a request that waits after a while.
+async fn with_hyper<F: Future<Output = Answer>>(
+    connection: &Rc<Connection>,
     tap: Tap,
     slot: &Slot<'_, F>,
-    begin: impl Fn(Request<Incoming>),
+    begin: impl Fn(Begun, Sent),
 ) -> (Turn, Tap) {
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         // One that is answered already is not this request, which only says so (`replay`).
         if !slot.is_answered() {
-            begin(request);
+            let (parts, incoming) = request.into_parts();
+            let begun = forward::begin(connection, &StartLine::from(&parts), &parts.headers);
+            slot.use_again(parts.headers);
+            begin(begun, if incoming.is_end_stream() { Sent::Nothing } else { Sent::Coming(incoming) });
         }
-        slot.answer()
+        slot.response()
     });
-    let replayed = slot.is_answered();
     let http = connection.worker.http.serve_connection(TokioIo::new(tap), service);
     // On the heap, so that a request that waits does without.
     let mut http = Box::new(http);
@@ -135,9 +155,10 @@ async fn with_hyper<F: Future<Output = Answered>>(
             Some(Order::Rest) | None => {}
         }
         let ended = Pin::new(&mut *http).poll(context).map(Turn::Ended);
-        if replayed && ended.is_pending() && connection.is_idle() {
-            // When all polls are answered at once, the next one's buffers are these, not further ones.
-            return Poll::Ready(Turn::Rest);
+        if ended.is_pending() && connection.is_idle() && connection.between.get() {
+            // The next request may be a plain one; and when many are answered at once that rested, the next one's buffers are
+            // these, not further ones.
+            return Poll::Ready(Turn::Idle);
         }
         ended
     })
@@ -149,7 +170,7 @@ async fn with_hyper<F: Future<Output = Answered>>(
 }
 
 /// Waits until the slot keeps the answer; `Err` when the client leaves before.
-async fn wait<F: Future<Output = Answered>>(
+async fn wait<F: Future<Output = Answer>>(
     connection: &Connection,
     tap: &Tap,
     slot: &Slot<'_, F>,

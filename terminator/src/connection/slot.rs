@@ -9,30 +9,35 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::Response;
+use http::{HeaderMap, Response};
 
-use crate::response::Body;
-
-/// What answers a request.
-pub(super) type Answered = Result<Response<Body>, Infallible>;
+use crate::response::{Answer, Body};
 
 /// Where a connection's request is answered by a future `F`.
 pub(super) struct Slot<'a, F> {
     under_way: RefCell<Pin<&'a mut Option<F>>>,
     /// Came while hyper was away.
-    kept: RefCell<Option<Answered>>,
+    kept: RefCell<Option<Answer>>,
+    /// Empty; the memory of the request's headers, for the response's.
+    headers: RefCell<HeaderMap>,
 }
 
-impl<'a, F: Future<Output = Answered>> Slot<'a, F> {
+impl<'a, F: Future<Output = Answer>> Slot<'a, F> {
     /// Empty; `place` is where requests will be.
     pub(super) fn new(place: Pin<&'a mut Option<F>>) -> Self {
-        Self { under_way: RefCell::new(place), kept: RefCell::new(None) }
+        Self { under_way: RefCell::new(place), kept: RefCell::new(None), headers: RefCell::default() }
     }
 
     /// Takes a request in.
     #[inline]
     pub(super) fn begin(&self, request: F) {
         self.under_way.borrow_mut().set(Some(request));
+    }
+
+    /// Takes the request's headers over, which are not needed any more.
+    pub(super) fn use_again(&self, mut headers: HeaderMap) {
+        headers.clear();
+        *self.headers.borrow_mut() = headers;
     }
 
     /// Whether an answer is kept that hyper has not taken.
@@ -43,19 +48,25 @@ impl<'a, F: Future<Output = Answered>> Slot<'a, F> {
 
     /// The answer, for hyper to wait for.
     #[inline]
-    pub(super) fn answer(&self) -> Answer<'_, 'a, F> {
-        Answer(self)
+    pub(super) fn response(&self) -> ForHyper<'_, 'a, F> {
+        ForHyper(self)
     }
 
     /// Waits for the answer in hyper's place, and keeps it for hyper.
     pub(super) fn poll_kept(&self, context: &mut Context<'_>) -> Poll<()> {
-        let answered = ready!(self.poll(context));
-        *self.kept.borrow_mut() = Some(answered);
+        let answer = ready!(self.poll(context));
+        self.keep(answer);
         Poll::Ready(())
     }
 
+    /// Keeps an answer for hyper.
+    pub(super) fn keep(&self, answer: Answer) {
+        *self.kept.borrow_mut() = Some(answer);
+    }
+
+    /// Asks the request under way.
     #[inline]
-    fn poll(&self, context: &mut Context<'_>) -> Poll<Answered> {
+    pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<Answer> {
         let mut under_way = self.under_way.borrow_mut();
         let request = under_way.as_mut().as_pin_mut().expect("who waits has begun a request");
         let polled = request.poll(context);
@@ -67,18 +78,19 @@ impl<'a, F: Future<Output = Answered>> Slot<'a, F> {
 }
 
 /// What hyper holds of a request. Dropping it leaves the request under way.
-pub(super) struct Answer<'s, 'a, F>(&'s Slot<'a, F>);
+pub(super) struct ForHyper<'s, 'a, F>(&'s Slot<'a, F>);
 
-impl<F: Future<Output = Answered>> Future for Answer<'_, '_, F> {
-    type Output = Answered;
+impl<F: Future<Output = Answer>> Future for ForHyper<'_, '_, F> {
+    type Output = Result<Response<Body>, Infallible>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self(slot) = *self;
-        if slot.is_answered() {
-            let kept = slot.kept.borrow_mut().take();
-            return Poll::Ready(kept.expect("it was looked at"));
-        }
-        slot.poll(context)
+        let kept = slot.kept.borrow_mut().take();
+        let answer = match kept {
+            Some(kept) => kept,
+            None => ready!(slot.poll(context)),
+        };
+        Poll::Ready(Ok(answer.into_response(slot.headers.take())))
     }
 }

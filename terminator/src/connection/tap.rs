@@ -5,13 +5,13 @@
 //! Invariant: bytes pass unchanged and in their order, but for that one response and the head that a new hyper is given (`replay`).
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
 use super::{Connection, Phase, Replay, Stream};
@@ -76,6 +76,54 @@ impl Tap {
         if self.unused.is_empty() { self.stream.poll_readable(context) } else { Poll::Ready(()) }
     }
 
+    /// Whether the next byte that is read begins a head.
+    #[inline]
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.unused.is_empty() && self.framing.is_between()
+    }
+
+    /// Reads without a look at what comes: [`Tap::pass_request`] or [`Tap::unread_unseen`] follows.
+    #[inline]
+    pub(super) fn poll_read_unseen(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        pin!(self.stream.read_buf(buffer)).poll(context)
+    }
+
+    /// What was read unseen was one whole request.
+    #[inline]
+    pub(super) fn pass_request(&mut self, len: usize) {
+        let stats = &self.connection.worker.stats;
+        stats.bytes_in.add(len as u64);
+        stats.requests_plain.increment();
+        self.framing.pass_request();
+    }
+
+    /// What was read unseen is for hyper to read.
+    pub(super) fn unread_unseen(&mut self, bytes: &[u8]) {
+        self.seen(bytes);
+        // A copy: it would hold the whole buffer.
+        self.unused = Bytes::copy_from_slice(bytes);
+    }
+
+    /// Writes of both what the socket takes.
+    #[inline]
+    pub(super) fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        head: &[u8],
+        body: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.stream);
+        let written = match (head, body) {
+            (one, []) | ([], one) => stream.poll_write(context, one),
+            _ => stream.poll_write_vectored(context, &[IoSlice::new(head), IoSlice::new(body)]),
+        };
+        self.wrote(written)
+    }
+
     /// Looks at what a read brought.
     #[inline]
     fn seen(&mut self, bytes: &[u8]) {
@@ -85,6 +133,7 @@ impl Tap {
             connection.enter(Phase::Head);
         }
         self.framing.follow(bytes);
+        connection.between.set(self.framing.is_between());
         if self.framing.needs_attention() {
             connection.ambiguous.set(self.framing.ambiguous());
             connection.unframed.set(self.framing.lost());

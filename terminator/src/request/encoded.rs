@@ -23,16 +23,16 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
-    /// Writes `path`, and the fields that `write` does.
-    pub(super) fn write(
-        &mut self,
-        path: &str,
-        write: impl FnOnce(&mut HeadWriter<'_>),
-    ) -> Result<(), RequestError> {
+    /// Writes `path`; nothing of what was written before stays.
+    pub(super) fn begin(&mut self, path: &str) {
         self.bytes.clear();
         self.bytes.reserve(FIRST_BYTES);
         self.bytes.extend_from_slice(path.as_bytes());
         self.path_len = path.len();
+    }
+
+    /// Writes the fields that `write` does.
+    pub(super) fn write(&mut self, write: impl FnOnce(&mut HeadWriter<'_>)) -> Result<(), RequestError> {
         let mut head = HeadWriter::new(&mut self.bytes);
         write(&mut head);
         head.finish()?;
@@ -77,11 +77,13 @@ mod tests {
     fn memory_is_used_again_and_holds_nothing_of_the_last_request() {
         let heads = Heads::default();
         let mut first = heads.take();
-        first.write("/a/long/path", |head| head.field("x", "secret")).unwrap();
+        first.begin("/a/long/path");
+        first.write(|head| head.field("x", "secret")).unwrap();
         let place = first.bytes.as_ptr();
         heads.give_back(first);
         let mut second = heads.take();
-        second.write("/b", |head| head.field("y", "1")).unwrap();
+        second.begin("/b");
+        second.write(|head| head.field("y", "1")).unwrap();
         assert_eq!(
             (second.path(), second.fields(), second.bytes.as_ptr()),
             ("/b", &b"\0\x01\0\x01y1"[..], place)
@@ -92,7 +94,8 @@ mod tests {
     fn a_buffer_that_grew_is_not_kept() {
         let heads = Heads::default();
         let mut large = heads.take();
-        large.write("/", |head| head.field("x", vec![b'x'; KEPT_BYTES])).unwrap();
+        large.begin("/");
+        large.write(|head| head.field("x", vec![b'x'; KEPT_BYTES])).unwrap();
         heads.give_back(large);
         assert!(heads.spare.borrow().is_empty());
     }

@@ -1,18 +1,20 @@
 //! Hop-by-hop headers: those that end at the next hop (RFC 9110 section 7.6.1).
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-
 /// Whether a header never goes on, in either direction: those that section 7.6.1 lists, and `trailer`, since trailers
 /// are not sent on.
 #[inline]
 #[must_use]
-pub fn is_hop_by_hop(name: &HeaderName) -> bool {
-    match *name {
-        header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE | header::TE | header::TRAILER => {
-            true
-        }
-        _ => matches!(name.as_str(), "keep-alive" | "proxy-connection"),
-    }
+pub fn is_hop_by_hop(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"connection"
+            | b"keep-alive"
+            | b"proxy-connection"
+            | b"te"
+            | b"trailer"
+            | b"transfer-encoding"
+            | b"upgrade"
+    )
 }
 
 /// What the `Connection` headers of a request say.
@@ -26,8 +28,8 @@ pub(super) struct Options {
 
 impl Options {
     /// Takes another of them.
-    pub(super) fn add(&mut self, value: &HeaderValue) {
-        for token in tokens(value.as_bytes()) {
+    pub(super) fn add(&mut self, value: &[u8]) {
+        for token in tokens(value) {
             if token.eq_ignore_ascii_case(b"close") {
                 self.close = true;
             } else if token.eq_ignore_ascii_case(b"keep-alive") {
@@ -44,14 +46,10 @@ impl Options {
     }
 }
 
-/// Whether a `Connection` header names `name`.
+/// Whether one of the `Connection` headers names `name`.
 #[must_use]
-pub fn is_named_by(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| tokens(value.as_bytes()))
-        .any(|token| token.eq_ignore_ascii_case(name.as_str().as_bytes()))
+pub fn is_named_by<'a>(mut connection: impl Iterator<Item = &'a [u8]>, name: &[u8]) -> bool {
+    connection.any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case(name)))
 }
 
 fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -64,17 +62,15 @@ mod tests {
 
     #[test]
     fn connection_names_headers_in_any_case_and_over_several_lines() {
-        let mut headers = HeaderMap::new();
-        headers.append(header::CONNECTION, HeaderValue::from_static("close, X-One ,"));
-        headers.append(header::CONNECTION, HeaderValue::from_static("x-two"));
-        assert!(is_named_by(&headers, &HeaderName::from_static("x-one")));
-        assert!(is_named_by(&headers, &HeaderName::from_static("x-two")));
-        assert!(!is_named_by(&headers, &HeaderName::from_static("x-three")));
+        let values = [&b"close, X-One ,"[..], b"x-two"];
+        for (name, named) in [("x-one", true), ("x-two", true), ("x-three", false)] {
+            assert_eq!(is_named_by(values.into_iter(), name.as_bytes()), named, "{name}");
+        }
     }
 
     fn options(values: &[&'static str]) -> Options {
         let mut options = Options::default();
-        values.iter().for_each(|value| options.add(&HeaderValue::from_static(value)));
+        values.iter().for_each(|value| options.add(value.as_bytes()));
         options
     }
 
@@ -111,7 +107,7 @@ mod tests {
             ("authorization", false),
             ("x-keep-alive", false),
         ] {
-            assert_eq!(is_hop_by_hop(&HeaderName::from_static(name)), ends, "{name}");
+            assert_eq!(is_hop_by_hop(name.as_bytes()), ends, "{name}");
         }
     }
 }

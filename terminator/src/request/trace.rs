@@ -12,7 +12,7 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 #[derive(Clone, Debug)]
 pub enum RequestId {
     /// The client's.
-    Kept(HeaderValue),
+    Kept(Box<str>),
     /// Ours.
     Made([u8; 32]),
 }
@@ -20,12 +20,10 @@ pub enum RequestId {
 impl RequestId {
     /// The client's, when it is short and harmless in logs, URLs and JSON.
     #[must_use]
-    pub fn kept(value: &HeaderValue) -> Option<Self> {
+    pub fn kept(value: &[u8]) -> Option<Self> {
         let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~+/=:@".contains(byte);
-        let bytes = value.as_bytes();
-        let kept = (1..=REQUEST_ID_BYTES).contains(&bytes.len()) && bytes.iter().all(sane);
-        // A copy: a slice would hold the memory that the request was read into.
-        kept.then(|| HeaderValue::from_bytes(bytes).ok().map(Self::Kept)).flatten()
+        let kept = (1..=REQUEST_ID_BYTES).contains(&value.len()) && value.iter().all(sane);
+        kept.then(|| std::str::from_utf8(value).ok().map(|text| Self::Kept(text.into()))).flatten()
     }
 
     /// One of our own from 128 random bits.
@@ -40,17 +38,14 @@ impl RequestId {
     /// The id as a response's header: every client can name its request to those who read the logs.
     #[must_use]
     pub fn to_value(&self) -> HeaderValue {
-        match self {
-            Self::Kept(value) => value.clone(),
-            Self::Made(text) => HeaderValue::from_bytes(text).expect("hexadecimal digits"),
-        }
+        HeaderValue::from_bytes(self.as_bytes()).expect("harmless ASCII, kept or made")
     }
 
     /// The id; ASCII.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::Kept(value) => value.as_bytes(),
+            Self::Kept(text) => text.as_bytes(),
             Self::Made(text) => text,
         }
     }
@@ -76,8 +71,8 @@ pub(super) struct Traceparent {
 impl Traceparent {
     /// The client's, when it is valid: `00-TRACE-PARENT-FLAGS`, lower case, neither id zero. A later version is read
     /// as 00, as the standard asks, when more follows behind a dash.
-    pub(super) fn kept(value: &HeaderValue) -> Option<Self> {
-        let (first, rest) = value.as_bytes().split_first_chunk::<TRACEPARENT_BYTES>()?;
+    pub(super) fn kept(value: &[u8]) -> Option<Self> {
+        let (first, rest) = value.split_first_chunk::<TRACEPARENT_BYTES>()?;
         let hex = |bytes: &[u8]| bytes.iter().all(|byte| HEX.contains(byte));
         let (version, trace, parent) = (&first[..2], &first[3..35], &first[36..52]);
         let dashes = first[2] == b'-' && first[35] == b'-' && first[52] == b'-';
@@ -149,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_valid_traceparent_is_kept_with_its_flag() {
-        let kept = Traceparent::kept(&HeaderValue::from_static(VALID)).unwrap();
+        let kept = Traceparent::kept(VALID.as_bytes()).unwrap();
         assert_eq!(kept.as_bytes(), VALID.as_bytes());
         assert!(kept.sampled() && kept.is_kept());
     }
@@ -167,18 +162,17 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
             "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01more",
         ] {
-            assert!(Traceparent::kept(&HeaderValue::from_static(text)).is_none(), "{text}");
+            assert!(Traceparent::kept(text.as_bytes()).is_none(), "{text}");
         }
         let later = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more";
-        assert_eq!(Traceparent::kept(&HeaderValue::from_static(later)).unwrap().as_bytes(), VALID.as_bytes());
+        assert_eq!(Traceparent::kept(later.as_bytes()).unwrap().as_bytes(), VALID.as_bytes());
     }
 
     #[test]
     fn a_made_traceparent_would_be_kept_by_the_next() {
         for random in [0, 1, u64::MAX] {
             let made = Traceparent::made([random, random], random);
-            let value = HeaderValue::from_bytes(made.as_bytes()).unwrap();
-            let kept = Traceparent::kept(&value).unwrap();
+            let kept = Traceparent::kept(made.as_bytes()).unwrap();
             assert!(!kept.sampled());
             assert_eq!(kept.as_bytes(), made.as_bytes());
         }
@@ -188,9 +182,9 @@ mod tests {
     fn ids_that_could_harm_a_log_are_not_kept() {
         let long = "a".repeat(REQUEST_ID_BYTES + 1);
         for text in ["", "a b", "a\"b", "<script>", &long] {
-            assert!(RequestId::kept(&HeaderValue::from_str(text).unwrap()).is_none(), "{text}");
+            assert!(RequestId::kept(text.as_bytes()).is_none(), "{text}");
         }
-        assert_eq!(RequestId::kept(&HeaderValue::from_static("Ab-1_/=")).unwrap().as_str(), "Ab-1_/=");
+        assert_eq!(RequestId::kept(b"Ab-1_/=").unwrap().as_str(), "Ab-1_/=");
         assert_eq!(RequestId::made([1, 0xab]).as_str(), "000000000000000100000000000000ab");
     }
 }

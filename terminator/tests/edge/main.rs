@@ -11,6 +11,7 @@ mod bounds;
 mod client;
 mod http;
 mod life;
+mod plain;
 mod rest;
 mod service;
 mod statuses;

@@ -6,7 +6,8 @@ use crate::client::Client;
 use crate::service::Service;
 use crate::terminator::Terminator;
 
-const GET: &str = "GET /a HTTP/1.1\r\nhost: a\r\n\r\n";
+/// The empty line before it leaves it to hyper.
+const GET: &str = "\r\nGET /a HTTP/1.1\r\nhost: a\r\n\r\n";
 
 /// Once the one worker knows of it.
 fn begin_drain(terminator: &mut Terminator) {
@@ -125,7 +126,7 @@ fn a_request_that_rested_is_answered_and_counted_once() {
     let mut terminator = Terminator::start(&[&flags[..], &log].concat());
     let mut service = service(&terminator, &["GET /a", "POST /a"]);
     let get = GET.replace("host", "x-request-id: get\r\nhost");
-    let post = "POST /a HTTP/1.1\r\nhost: a\r\nx-request-id: post\r\ncontent-length: 4\r\n\r\nbody";
+    let post = "\r\nPOST /a HTTP/1.1\r\nhost: a\r\nx-request-id: post\r\ncontent-length: 4\r\n\r\nbody";
     let mut clients: Vec<_> = terminator.http.iter().map(|address| Client::connect(address)).collect();
     for (text, name, body) in [(get.as_str(), "get", &b""[..]), (post, "post", b"body")] {
         let requests: Vec<_> = clients
@@ -175,7 +176,7 @@ fn the_response_after_a_rest_is_as_the_request_wanted_it() {
     ];
     let waiting = cases.map(|(line, header, ..)| {
         let mut client = terminator.client();
-        client.send(format!("{line}\r\nhost: a\r\n{header}\r\n"));
+        client.send(format!("\r\n{line}\r\nhost: a\r\n{header}\r\n"));
         (client, service.request())
     });
     until_rested(&terminator, 6);
@@ -258,7 +259,7 @@ fn a_request_that_rests_outlives_its_service_as_one_that_does_not() {
     let terminator = Terminator::start(&["--deadline", "1h"]);
     let mut service = service(&terminator, &["POST /a"]);
     let mut client = terminator.client();
-    let post = "POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
+    let post = "\r\nPOST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
     rested(&terminator, &mut service, &mut client, post);
     drop(service);
     client.answer().problem(502, "lost");
