@@ -205,9 +205,10 @@ impl Connection {
             && !matches!(self.phase.get(), Phase::Service | Phase::Body)
     }
 
-    /// Whether hyper holds nothing but its buffers while it waits for another request.
+    /// Whether hyper holds nothing but its buffers while it waits for another request. One that still has to throw a body away
+    /// has its bytes: a reader after it would take them for a request.
     fn is_idle(&self) -> bool {
-        self.settled() && self.phase.get() == Phase::Idle
+        self.settled() && self.phase.get() == Phase::Idle && !self.unread.get()
     }
 
     /// Whether it does while a request waits for its reply: the request has been read whole, all before it is written.

@@ -136,6 +136,10 @@ fn poll_response<F: Future<Output = Answer>>(
     slot: &Slot<'_, F>,
     context: &mut Context<'_>,
 ) -> Poll<Result<Response, End>> {
+    connection.keep_waker(context.waker());
+    // A drain is known to the worker as well, and no time-out of a client is for this phase. Taken before the answer: what is left
+    // of it may be for another to write.
+    connection.order.take();
     if let Poll::Ready(answer) = slot.poll(context) {
         let response = response(connection, &answer);
         return Poll::Ready(response.ok_or_else(|| {
@@ -143,9 +147,6 @@ fn poll_response<F: Future<Output = Answer>>(
             End::Parts
         }));
     }
-    connection.keep_waker(context.waker());
-    // A drain is known to the worker as well, and no time-out of a client is for this phase.
-    connection.order.take();
     tap.poll_gone(context).map(|left| Err(End::Gone(left)))
 }
 
@@ -153,13 +154,12 @@ fn poll_response<F: Future<Output = Answer>>(
 fn response(connection: &Connection, answer: &Answer) -> Option<Response> {
     let mut body = answer.whole_body()?;
     let worker = &connection.worker;
-    let closes = worker.draining();
     let mut head = worker.plain.written.take();
-    {
+    let closes = {
         let mut date = worker.plain.date.borrow_mut();
         let date = date.at(worker.connections.now_ms());
-        codec::write(answer, body.len(), closes, date, &mut head);
-    }
+        codec::write(answer, body.len(), worker.draining(), date, &mut head)
+    };
     if !codec::has_body(answer.status()) {
         body.clear();
     }
@@ -181,7 +181,8 @@ async fn write(connection: &Connection, tap: &mut Tap, response: Response) -> Re
     }
     outcome?;
     connection.flushed();
-    if closes { Err(End::Closed) } else { Ok(()) }
+    // A drain may have begun while the client took its time.
+    if closes || connection.worker.draining() { Err(End::Closed) } else { Ok(()) }
 }
 
 async fn write_all(

@@ -99,6 +99,7 @@ impl Tap {
         stats.bytes_in.add(len as u64);
         stats.requests_plain.increment();
         self.framing.pass_request();
+        self.connection.between.set(true);
     }
 
     /// What was read unseen is for hyper to read.

@@ -297,3 +297,26 @@ fn a_plain_request_under_way_is_the_last_of_its_connection_in_a_drain() {
     let (status, log) = terminator.end_of();
     assert_eq!(status.code(), Some(0), "{log}");
 }
+
+/// A body that nobody reads stays a body when hyper is sent away behind the response.
+#[test]
+fn an_unread_body_is_never_taken_for_a_request() {
+    let terminator = Terminator::start(&[]);
+    let inner = "GET /smuggled HTTP/1.1\r\nhost: a\r\nx-request-id: smuggled\r\n\r\n";
+    let chunk = format!("{:x}\r\n{inner}\r\n0\r\n\r\n", inner.len());
+    let sized = format!("content-length: {}\r\n\r\n{inner}", inner.len());
+    let expected = format!("expect: 100-continue\r\n{sized}");
+    let in_two = format!("transfer-encoding: chunked\r\n\r\n1\r\nx\r\n{chunk}");
+    for body in [sized, expected, in_two, format!("transfer-encoding: chunked\r\n\r\n{chunk}")] {
+        for before in ["", "\r\n"] {
+            let mut client = terminator.client();
+            client
+                .send(format!("{before}POST /nowhere HTTP/1.1\r\nhost: a\r\nx-request-id: outer\r\n{body}"));
+            assert_eq!(client.answer().header("x-request-id"), Some("outer"));
+            client.try_send("GET /next HTTP/1.1\r\nhost: a\r\nx-request-id: next\r\n\r\n");
+            if !client.is_closed() {
+                assert_eq!(client.answer().header("x-request-id"), Some("next"), "{before:?} {body:?}");
+            }
+        }
+    }
+}

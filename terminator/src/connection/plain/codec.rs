@@ -177,8 +177,14 @@ pub(super) fn has_body(status: StatusCode) -> bool {
     !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// Writes the head of `answer` into `out`.
-pub(super) fn write(answer: &Answer, body_len: usize, closes: bool, date: &str, out: &mut Vec<u8>) {
+/// Writes the head of `answer` into `out`. Whether it says that the connection closes: because it has to, or of itself.
+pub(super) fn write(
+    answer: &Answer,
+    body_len: usize,
+    has_to_close: bool,
+    date: &str,
+    out: &mut Vec<u8>,
+) -> bool {
     let status = answer.status();
     if status == StatusCode::OK {
         put(out, &[b"HTTP/1.1 200 OK\r\n"]);
@@ -186,12 +192,14 @@ pub(super) fn write(answer: &Answer, body_len: usize, closes: bool, date: &str, 
         let reason = status.canonical_reason().unwrap_or("<none>");
         put(out, &[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
     }
-    let mut dated = false;
+    let (mut dated, mut closes) = (false, false);
     answer.each_header(|name, value| {
         dated |= name == b"date";
+        // No other one comes this far: a reply's are dropped.
+        closes |= name == b"connection";
         put(out, &[name, b": ", value, b"\r\n"]);
     });
-    if closes {
+    if has_to_close && !closes {
         put(out, &[b"connection: close\r\n"]);
     }
     if has_body(status) {
@@ -201,6 +209,7 @@ pub(super) fn write(answer: &Answer, body_len: usize, closes: bool, date: &str, 
         put(out, &[b"date: ", date.as_bytes(), b"\r\n"]);
     }
     put(out, &[b"\r\n"]);
+    has_to_close || closes
 }
 
 #[inline]
