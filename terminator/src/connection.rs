@@ -96,7 +96,7 @@ pub struct Connection {
     waker: RefCell<Option<Waker>>,
     /// The body's time is up; its request answers 408.
     body_expired: Cell<bool>,
-    /// Heads that hyper has handed over.
+    /// Heads that have been handed over, by hyper or the plain road.
     heads: Cell<u64>,
     /// The head, counted as `heads` does, that has both lengths.
     ambiguous: Cell<Option<u64>>,

@@ -21,6 +21,7 @@ use encoded::Encoded;
 pub use encoded::Heads;
 pub use fields::{Fields, StartLine};
 pub use hop::{is_hop_by_hop, is_named_by};
+pub use host::bytes_of;
 pub use trace::RequestId;
 use trace::Traceparent;
 

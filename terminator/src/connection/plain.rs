@@ -4,7 +4,7 @@
 //! the common methods in HTTP/1.1 whose body, if any, came with the head; every other, and one that came in pieces or with
 //! another behind it, is left to hyper with every byte of it.
 //! Invariant: what hyper would refuse gets no answer here, and what is answered here hyper would have answered with the same
-//! bytes.
+//! status, body and headers.
 
 mod codec;
 
@@ -17,7 +17,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::slot::Slot;
-use super::tap::Tap;
+use super::tap::{JOIN_LEN_MAX, Tap};
 use super::{Connection, Order};
 use crate::forward::{self, Begun, Sent};
 use crate::response::Answer;
@@ -29,9 +29,6 @@ const READ_BYTES: usize = 8 << 10;
 
 /// A response's memory that grew above this is not kept.
 const KEPT_BYTES: usize = 16 << 10;
-
-/// Up to this many bytes of a response are joined for one `send`, which costs less than `writev` of two slices.
-const JOIN_LEN_MAX: usize = 2048;
 
 /// Memory that the connections of a worker share: none holds it from one turn of the loop to the next, but for a response that
 /// its client does not take.

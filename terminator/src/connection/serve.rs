@@ -1,4 +1,5 @@
-//! The task of one connection: with hyper while there is something to do, without it while nothing comes.
+//! The task of one connection: what is plain it serves itself (`plain`), for everything else it has hyper as long as that
+//! has something to do.
 //!
 //! Owns: the loop from the first byte to the last, and what is done when it ends. Does not: answer requests (`forward`),
 //! nor look at the clock (`sweep`). Invariant: an order of the sweep or of the drain is taken at the next poll, wherever the
@@ -40,7 +41,7 @@ enum Turn {
     Ended(hyper::Result<()>),
 }
 
-/// Serves a connection: without hyper while no byte comes, since hyper keeps 16 KiB of buffers.
+/// Serves a connection; while no byte comes it keeps nothing but the socket and what is known of it.
 pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
     let mut tap = Tap::new(stream, Rc::clone(connection));
     let ended = loop {

@@ -19,7 +19,7 @@ use crate::rescue::{self, Reason, Refusal};
 
 /// Up to this many bytes the slices of a write are joined: a copy that stays in the cache costs less than what `writev`
 /// does more than `send`.
-const JOIN_LEN_MAX: usize = 2048;
+pub(super) const JOIN_LEN_MAX: usize = 2048;
 
 /// A client's socket, watched.
 #[derive(Debug)]

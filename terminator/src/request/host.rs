@@ -4,24 +4,20 @@
 
 use std::net::Ipv6Addr;
 
-/// Bytes of a name that stand for themselves: `unreserved` and `sub-delims`.
-const NAME: [bool; 256] = {
+/// Letters and digits, `unreserved` and `sub-delims` (RFC 3986 sections 2.2 and 2.3): bytes of a name that stand for themselves.
+const NAME: [bool; 256] =
+    bytes_of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=");
+
+/// A table that is true for the bytes of `allowed`.
+pub const fn bytes_of(allowed: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < table.len() {
-        #[allow(clippy::cast_possible_truncation)] // It is below 256.
-        let is_alphanumeric = (byte as u8).is_ascii_alphanumeric();
-        table[byte] = is_alphanumeric;
-        byte += 1;
-    }
-    let others = b"-._~!$&'()*+,;=";
     let mut at = 0;
-    while at < others.len() {
-        table[others[at] as usize] = true;
+    while at < allowed.len() {
+        table[allowed[at] as usize] = true;
         at += 1;
     }
     table
-};
+}
 
 /// Whether `value` is a host with or without a port. An empty name is one: that of a target without an authority.
 #[inline]

@@ -41,9 +41,8 @@ impl Body {
         body
     }
 
-    /// Bytes of the body where they are known.
-    #[must_use]
-    pub fn known_len(&self) -> Option<usize> {
+    /// Bytes that are left, where that is known.
+    fn known_len(&self) -> Option<usize> {
         self.parts.is_none().then(|| self.next.as_ref().map_or(0, Bytes::len))
     }
 }

@@ -11,23 +11,15 @@ use smallvec::SmallVec;
 
 use crate::config::Limits;
 use crate::limits::HEADER_COUNT;
-use crate::request::{Fields, StartLine};
+use crate::request::{Fields, StartLine, bytes_of};
 use crate::response::Answer;
 
 /// Fields that need no memory of their own: a browser sends some twenty.
 const FIELDS: usize = 32;
 
 /// Bytes of a target that mean what they say to everybody: those of a path and a query (RFC 3986 section 3.3).
-const TARGET: [bool; 256] = {
-    let mut table = [false; 256];
-    let allowed = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@%/?";
-    let mut at = 0;
-    while at < allowed.len() {
-        table[allowed[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
+const TARGET: [bool; 256] =
+    bytes_of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@%/?");
 
 /// The fields of a plain request; their names are in lower case by now.
 #[derive(Debug)]
