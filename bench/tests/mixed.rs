@@ -70,6 +70,9 @@ fn every_request_is_answered_and_every_message_told_by_the_roles_themselves() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("| terminator |"), "{output:?}");
 }
 
+/// So many that what they take shows beside the memory that the roles give back meanwhile.
+const POLLS: u64 = 1_000;
+
 #[test]
 fn one_message_wakes_every_poll_of_its_conversation() {
     if !roles_are_there() {
@@ -77,7 +80,9 @@ fn one_message_wakes_every_poll_of_its_conversation() {
     }
     let runs = tempfile::tempdir().unwrap();
     let mut command = Command::new(BENCH);
-    command.args(["polls", "--no-build", "--no-install", "--count=100", "--runs"]).arg(runs.path());
+    command
+        .args(["polls", "--no-build", "--no-install", "--count", &POLLS.to_string(), "--runs"])
+        .arg(runs.path());
     let output = command.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let run = std::fs::read_dir(runs.path()).unwrap().next().unwrap().unwrap().path();
@@ -85,7 +90,7 @@ fn one_message_wakes_every_poll_of_its_conversation() {
     let count = |field: &str| kept["polls"][field].as_u64().unwrap();
     assert_eq!(
         (count("woken"), count("told"), count("failed"), count("unanswered")),
-        (100, 100, 0, 0),
+        (POLLS, POLLS, 0, 0),
         "{kept}"
     );
     assert!(kept["bytes_per_poll"].as_f64().unwrap() > 0.0, "{kept}");
