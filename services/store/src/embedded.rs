@@ -3,7 +3,7 @@
 //! Owns: the directory, its lock, and the parts that make transactions of an engine that has none: `view` (what
 //! reads see), `transaction` (what one attempt did), `committer` (one thread that orders, checks and writes
 //! them, many with one `fdatasync`), `resolver` (who conflicts), `fingers` (where reversed scans begin), `rows` (what is
-//! read again and again), `watches`. The engine is fjall, used for
+//! read again and again), `memtables` (which the engine is done with), `watches`. The engine is fjall, used for
 //! batches and snapshots only; docs/adr/0003 has the reasons.
 //!
 //! Invariant: only the committer writes, and only it publishes views; so a view never shows half a group of
@@ -12,6 +12,7 @@
 mod committer;
 mod directory;
 mod fingers;
+mod memtables;
 mod merge;
 mod mutation;
 mod queue;

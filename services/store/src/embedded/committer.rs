@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::{
     directory::{Directory, VERSION_KEY},
+    memtables::Memtables,
     mutation::{Mutation, add, stamped},
     queue::{Arrived, CommitQueue, CommitRequest, ReadRange},
     resolver::Resolver,
@@ -48,6 +49,7 @@ pub(crate) struct Committer {
     queue: Arc<CommitQueue>,
     watches: Arc<Watches>,
     rows: Arc<Rows>,
+    memtables: Memtables,
     resolver: Resolver,
     version: u64,
     /// Why nothing can be written any more.
@@ -83,6 +85,7 @@ impl Committer {
             queue,
             watches,
             rows,
+            memtables: Memtables::new(&directory.keyspace),
             resolver: Resolver::new(directory.version),
             version: directory.version,
             failed: None,
@@ -100,6 +103,7 @@ impl Committer {
                 Arrived::Closed => break,
             }
             self.resolver.forget(Instant::now());
+            self.memtables.renew();
         }
     }
 

@@ -25,8 +25,8 @@ const CACHE_BYTES: u64 = 128 * 1024 * 1024;
 /// flushes, and while the second compacts the first spins on the compactions that wait.
 const ENGINE_THREADS: usize = 3;
 
-/// What is added to their nice value: about a fifteenth of the weight of a worker (sched(7)): they go on when all cores are
-/// busy, and take what is left otherwise.
+/// What is added to the nice value of the engine's threads: about a fifteenth of the weight of a worker (sched(7)): they go
+/// on when all cores are busy, and take what is left otherwise.
 const ENGINE_NICE: i32 = 12;
 
 /// An engine that is open, and the lock that makes it ours.
@@ -92,14 +92,19 @@ fn remove(dir: &Path) -> io::Result<()> {
 fn open_engine(dir: &Path) -> Result<(Database, Keyspace), fjall::Error> {
     let opened = thread::scope(|scope| {
         let opening = scope.spawn(|| {
-            if let Err(error) = rustix::process::nice(ENGINE_NICE) {
-                tracing::debug!(%error, "the engine's threads keep their priority");
-            }
+            go_behind_workers();
             open_engine_here(dir)
         });
         opening.join()
     });
     opened.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Lets the current thread, and those that it starts, have what the workers leave.
+pub(crate) fn go_behind_workers() {
+    if let Err(error) = rustix::process::nice(ENGINE_NICE) {
+        tracing::debug!(%error, "a thread of the engine keeps its priority");
+    }
 }
 
 fn open_engine_here(dir: &Path) -> Result<(Database, Keyspace), fjall::Error> {
