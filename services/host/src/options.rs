@@ -23,7 +23,7 @@ pub trait Settings: clap::Parser + Clone + Send + Sync + 'static {
 /// The flags that every service has; flatten them into the service's own struct.
 ///
 /// Rationale for defaults: one worker serves some 100 000 requests a second, more than a terminator's worker
-/// passes on; `limit` is the bus's own queue length, so that it only bites when handlers wait; what waits behind
+/// passes on; `scheduling` as docs/adr/0016 has measured it; `limit` is the bus's own queue length, so that it only bites when handlers wait; what waits behind
 /// the limit is a second's work at most for handlers of a millisecond.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Service")]
@@ -40,9 +40,9 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
 
-    /// How worker threads are scheduled: inherit, or batch (they wait for their turn and find more to do: less CPU a
-    /// request, longer tails when all cores are busy).
-    #[arg(long, value_name = "POLICY", default_value_t = Scheduling::Inherit)]
+    /// How worker threads are scheduled: batch (they wait for their turn, and find more to do: less CPU a request), or
+    /// inherit.
+    #[arg(long, value_name = "POLICY", default_value_t = Scheduling::Batch)]
     pub scheduling: Scheduling,
 
     /// Requests that this instance works on at once, shared out among its workers; said in the hello. 0 = no limit.
