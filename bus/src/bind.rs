@@ -48,6 +48,8 @@ pub struct Config {
     pub relay_events: bool,
     /// How the workers' threads are scheduled.
     pub scheduling: Scheduling,
+    /// How long a worker with a few requests outstanding looks at its sockets before it sleeps; zero: not at all.
+    pub busy_poll: Duration,
 }
 
 /// A bus that cannot be bound.

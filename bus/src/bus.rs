@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 use tracing::{debug, info, warn};
 
 use crate::bind::{Config, Seed};
+use crate::busy_poll::{self, BusyPoll, Traffic};
 use crate::call::Call;
 use crate::crossing::{self, Crossing, Inboxes, Remotes};
 use crate::dialer;
@@ -44,6 +45,7 @@ pub(crate) struct Inner {
     pub(crate) node: RefCell<Node>,
     pub(crate) config: Config,
     pub(crate) timer: Timer,
+    pub(crate) busy_poll: BusyPoll,
     pub(crate) serving: Serving,
     pub(crate) inboxes: Arc<Inboxes>,
     pub(crate) worker: u8,
@@ -79,6 +81,7 @@ impl Bus {
             node: RefCell::new(node),
             config: seed.config,
             timer: Timer::new(now),
+            busy_poll: BusyPoll::default(),
             serving: Serving::default(),
             inboxes: seed.inboxes,
             worker: seed.worker,
@@ -88,6 +91,9 @@ impl Bus {
         });
         spawn_local(timer::run(Rc::clone(&inner)));
         spawn_local(waiting::run(Rc::clone(&inner)));
+        if !inner.config.busy_poll.is_zero() {
+            spawn_local(busy_poll::run(Rc::clone(&inner), inner.config.busy_poll));
+        }
         if seed.workers > 1 {
             spawn_local(crossing::receive(Rc::clone(&inner)));
         }
@@ -245,6 +251,12 @@ impl Inner {
             }
         }
         is_hello
+    }
+
+    /// How far requests and replies have come.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let node = self.node.borrow();
+        Traffic { sent: node.counters.requests_sent, outstanding: node.pending.len() }
     }
 
     /// Hands an event to this worker's subscribers.

@@ -42,6 +42,7 @@ impl<H: Head + Unpin> Call<H> {
         let sent = node.request(now, ask, |head| self.head.encode(head), &self.body);
         let id = sent.map_err(|refused| self.refusal(node, refused))?;
         self.inner.flush_due(node);
+        self.inner.busy_poll.sent(node.pending.len());
         self.attempts += 1;
         self.inner.timer.arm(deadline);
         Ok(id)

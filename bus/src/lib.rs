@@ -10,6 +10,7 @@ pub mod message;
 pub mod worker;
 
 mod bus;
+mod busy_poll;
 mod call;
 mod crossing;
 mod dialer;

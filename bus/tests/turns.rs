@@ -10,15 +10,17 @@ use std::time::{Duration, Instant};
 
 use bus::worker;
 use bus::{
-    Body, Bus, Config, Flags, Head, HeadWriter, Hello, Incoming, Limits, Options, Response, Serve, Serving,
-    bind,
+    Body, Bus, Config, Flags, Head, HeadWriter, Hello, Incoming, Limits, Options, RequestError, Response,
+    Serve, Serving, bind,
 };
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Of each speaker: many times what a subscriber may leave waiting.
 const EVENTS: usize = 20_000;
+/// More than any test asks for.
+const ANSWERS: usize = 2_000;
 
 struct Get(&'static str);
 
@@ -107,27 +109,36 @@ impl Serve for Gated {
     }
 }
 
-#[tokio::test]
-async fn more_handlers_woken_at_once_than_a_queue_takes_are_all_answered() {
-    const WAITING: usize = 1000;
-    let listen = Config { listen: vec!["tcp://127.0.0.1:0".parse().unwrap()], ..Config::default() };
-    let seeds = bind(&listen, 1).unwrap();
-    let listening = seeds[0].listening()[0].clone();
-    let asker = worker::start("asker", seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap();
-    let mut hello = Hello::new("gate", "1", "1");
-    hello.routes = ["GET /wait", "GET /go"].map(|route| route.parse().unwrap()).into();
-    let limits = Limits { queue_messages_max: 16, ..Limits::default() };
-    let dial = Config { dial: vec![listening], hello: Some(hello), limits, ..Config::default() };
-    let service = worker::start("service", bind(&dial, 1).unwrap(), |_, bus: Bus| {
-        bus.serve(Rc::new(Gated(Rc::new(Notify::new()))));
-        Ok(bus)
-    })
-    .unwrap();
-    until(&asker, |bus| bus.routes().first().is_some_and(|route| route.instances == 1)).await;
-    let (answer, mut answers) = tokio::sync::mpsc::channel(WAITING + 1);
-    let ask = |path: &'static str, count: usize| {
-        let answer = answer.clone();
-        asker.ask(move |bus: &Bus| {
+/// An asker and a service whose handlers wait, joined.
+struct Gate {
+    asker: worker::Workers<Bus>,
+    service: worker::Workers<Bus>,
+    answers: mpsc::Receiver<Result<u16, RequestError>>,
+    answer: mpsc::Sender<Result<u16, RequestError>>,
+}
+
+impl Gate {
+    async fn open(asker: Config, limits: Limits) -> Self {
+        let listen = Config { listen: vec!["tcp://127.0.0.1:0".parse().unwrap()], ..asker };
+        let seeds = bind(&listen, 1).unwrap();
+        let listening = seeds[0].listening()[0].clone();
+        let asker = worker::start("asker", seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap();
+        let mut hello = Hello::new("gate", "1", "1");
+        hello.routes = ["GET /wait", "GET /go"].map(|route| route.parse().unwrap()).into();
+        let dial = Config { dial: vec![listening], hello: Some(hello), limits, ..Config::default() };
+        let service = worker::start("service", bind(&dial, 1).unwrap(), |_, bus: Bus| {
+            bus.serve(Rc::new(Gated(Rc::new(Notify::new()))));
+            Ok(bus)
+        })
+        .unwrap();
+        until(&asker, |bus| bus.routes().first().is_some_and(|route| route.instances == 1)).await;
+        let (answer, answers) = mpsc::channel(ANSWERS);
+        Self { asker, service, answers, answer }
+    }
+
+    async fn ask(&self, path: &'static str, count: usize) {
+        let answer = self.answer.clone();
+        let ask = move |bus: &Bus| {
             for _ in 0..count {
                 let (bus, answer) = (bus.clone(), answer.clone());
                 tokio::task::spawn_local(async move {
@@ -138,14 +149,68 @@ async fn more_handlers_woken_at_once_than_a_queue_takes_are_all_answered() {
                     answer.send(reply.map(|reply| reply.status)).await.expect("somebody waits for it");
                 });
             }
-        })
-    };
-    ask("/wait", WAITING).await;
-    until(&service, |bus| bus.in_service() == WAITING).await;
-    ask("/go", 1).await;
-    for _ in 0..=WAITING {
-        assert_eq!(answers.recv().await, Some(Ok(200)));
+        };
+        self.asker.ask(ask).await;
     }
+
+    /// Asks for `count` answers that wait, and waits until all of them do.
+    async fn wait(&self, count: usize, in_all: usize) {
+        self.ask("/wait", count).await;
+        until(&self.service, move |bus| bus.in_service() == in_all).await;
+    }
+
+    async fn busy_polls(&self) -> u64 {
+        let count = |bus: &Bus| bus.counters().iter().find(|(name, _)| *name == "bus.polls.busy").unwrap().1;
+        self.asker.ask(count).await[0]
+    }
+}
+
+#[tokio::test]
+async fn more_handlers_woken_at_once_than_a_queue_takes_are_all_answered() {
+    const WAITING: usize = 1000;
+    let limits = Limits { queue_messages_max: 16, ..Limits::default() };
+    let mut gate = Gate::open(Config::default(), limits).await;
+    gate.wait(WAITING, WAITING).await;
+    gate.ask("/go", 1).await;
+    for _ in 0..=WAITING {
+        assert_eq!(gate.answers.recv().await, Some(Ok(200)));
+    }
+}
+
+#[tokio::test]
+async fn an_asker_waits_awake_for_a_few_replies_and_not_for_ever() {
+    let busy_poll = Duration::from_millis(20);
+    let mut gate = Gate::open(Config { busy_poll, ..Config::default() }, Limits::default()).await;
+    gate.wait(3, 3).await;
+    assert_eq!(gate.busy_polls().await, 0, "three do not keep it awake");
+    gate.wait(1, 4).await;
+    let mut before = 0;
+    loop {
+        let polls = gate.busy_polls().await;
+        if polls > 0 && polls == before {
+            break;
+        }
+        before = polls;
+        tokio::time::sleep(busy_poll).await;
+    }
+    gate.wait(30, 34).await;
+    gate.ask("/go", 1).await;
+    for _ in 0..35 {
+        assert_eq!(gate.answers.recv().await, Some(Ok(200)));
+    }
+    let counters = gate.asker.ask(Bus::counters).await.remove(0);
+    assert!(counters.contains(&("bus.replies.received", 35)), "{counters:?}");
+}
+
+#[tokio::test]
+async fn an_asker_sleeps_unless_it_is_told_to_stay_awake() {
+    let mut gate = Gate::open(Config::default(), Limits::default()).await;
+    gate.wait(10, 10).await;
+    gate.ask("/go", 1).await;
+    for _ in 0..11 {
+        assert_eq!(gate.answers.recv().await, Some(Ok(200)));
+    }
+    assert_eq!(gate.busy_polls().await, 0);
 }
 
 async fn until(workers: &worker::Workers<Bus>, done: impl Fn(&Bus) -> bool + Clone + Send + 'static) {

@@ -145,6 +145,7 @@ impl Config {
             hello: None,
             relay_events: true,
             scheduling: settings.scheduling,
+            busy_poll: settings.busy_poll,
             ..bus::Config::default()
         };
         let statsd = settings.statsd.map(|target| Statsd {

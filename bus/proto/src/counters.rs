@@ -59,6 +59,7 @@ counters! {
     control_dropped "bus.control.dropped" "Pings, pongs, cancels and drains not sent: the out-queue was full."
     hellos_slowed "bus.hellos.slowed" "Times a pipe was read no further for a while: its peer says hello too often."
     peers_silent "bus.peers.silent" "Times a peer that answers pings fell silent."
+    busy_polls "bus.polls.busy" "Looks at the sockets instead of a sleep, while a few requests were outstanding."
     crossed "bus.workers.crossed" "Messages passed to another worker of this process."
     crossed_dropped "bus.workers.dropped" "Messages another worker had no room for."
 }
