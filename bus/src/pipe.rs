@@ -21,7 +21,8 @@ use tracing::{debug, info, warn};
 use crate::bus::{Inner, Other};
 use crate::transport::Transport;
 
-/// The read buffer starts small, for guests that say little, and grows while reads fill it.
+/// The read buffer starts small, for guests that say little, and grows while reads fill it; a message whose length is known
+/// gets its whole room at once, or what has come of it would be copied whenever the buffer grows.
 const READ_LEN_MIN: usize = 4 << 10;
 const READ_LEN_MAX: usize = 256 << 10;
 
@@ -152,7 +153,7 @@ impl Pipe<'_> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let wanted = self.read_len.max(self.decoder.missing(&self.buffer).min(READ_LEN_MAX));
+        let wanted = self.read_len.max(self.decoder.missing(&self.buffer));
         if self.buffer.capacity() - self.buffer.len() < wanted / 2 {
             self.buffer.reserve(wanted);
         }

@@ -1,6 +1,6 @@
 //! A connected stream of any transport, read and written without a copy of ours.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io::{self, IoSlice, Write};
 use std::net::IpAddr;
@@ -26,6 +26,10 @@ use crate::inproc;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Slices of one vectored write; Linux takes 1024, more than some dozens bring nothing.
 const SLICES: usize = 64;
+/// So many bytes that wait are bodies: a Unix socket whose buffer they have filled gets another.
+const MANY_BYTES: usize = 256 << 10;
+/// The buffer then, as far as `net.core.wmem_max` goes: a body of 1 MiB is written with one turn of each side and not with five.
+const SEND_BUFFER_LEN: usize = 1 << 20;
 
 /// A connected stream: who reads it owns it, who writes may share it.
 pub(crate) struct Transport {
@@ -50,6 +54,8 @@ pub(crate) struct UnixWriter {
     stream: UnixStream,
     /// While the other end reads too slowly: asks to be told when it has read.
     full: RefCell<Option<pipe::Sender>>,
+    /// Its buffer in the system is of the length that bodies want.
+    is_wide: Cell<bool>,
 }
 
 impl Transport {
@@ -87,7 +93,7 @@ impl Transport {
     pub(crate) fn unix(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let reader = pipe::Receiver::from_owned_fd_unchecked(stream.try_clone()?.into())?;
-        let writer = UnixWriter { stream, full: RefCell::default() };
+        let writer = UnixWriter { stream, full: RefCell::default(), is_wide: Cell::default() };
         Ok(Self { reader: Reader::Unix(reader), writer: Rc::new(Writer::Unix(writer)) })
     }
 
@@ -115,12 +121,26 @@ impl Transport {
     }
 }
 
+impl UnixWriter {
+    /// Gives it the longer buffer, once, if the bytes that wait are worth it. True when it was given.
+    fn widen(&self, waiting: usize) -> bool {
+        waiting >= MANY_BYTES
+            && !self.is_wide.replace(true)
+            && SockRef::from(&self.stream).set_send_buffer_size(SEND_BUFFER_LEN).is_ok()
+    }
+}
+
 impl Writer {
     /// Writes what waits in `out`, all of it unless the system takes no more now.
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>, out: &mut OutQueue) -> Poll<io::Result<()>> {
         while let Err(error) = self.try_flush(out) {
             if error.kind() != io::ErrorKind::WouldBlock {
                 return Poll::Ready(Err(error));
+            }
+            if let Self::Unix(writer) = self
+                && writer.widen(out.bytes())
+            {
+                continue;
             }
             ready!(self.poll_ready(cx))?;
         }

@@ -79,35 +79,38 @@ async fn until_instances(asker: &Workers<Bus>, instances: usize) {
 
 type Answer = Result<(u16, usize), RequestError>;
 
-/// Asks from every worker at once; each one's status and length of the body, its parts included.
+/// Asks `each` times from every worker at once; each one's status and length of the body, its parts included.
 async fn ask_all(
     asker: &Workers<Bus>,
+    each: usize,
     path: &'static str,
     body: &'static [u8],
     patience: Duration,
 ) -> Vec<Answer> {
     let (answer, mut answers) = tokio::sync::mpsc::channel(8);
     let asked = asker.ask(move |bus| {
-        let (bus, answer) = (bus.clone(), answer.clone());
-        tokio::task::spawn_local(async move {
-            let route = bus.route("GET", path).unwrap();
-            let asked = Instant::now();
-            let options = Options { asked, deadline: asked + patience, flags: Flags::IDEMPOTENT };
-            let body: Body = std::iter::once(Bytes::from_static(body)).collect();
-            let reply = bus.request(route, Get(path), body, options).await;
-            answer.send(whole(reply).await).await.expect("somebody waits for it");
-        });
+        for _ in 0..each {
+            let (bus, answer) = (bus.clone(), answer.clone());
+            tokio::task::spawn_local(async move {
+                let route = bus.route("GET", path).unwrap();
+                let asked = Instant::now();
+                let options = Options { asked, deadline: asked + patience, flags: Flags::IDEMPOTENT };
+                let body: Body = std::iter::once(Bytes::from_static(body)).collect();
+                let reply = bus.request(route, Get(path), body, options).await;
+                answer.send(whole(reply).await).await.expect("somebody waits for it");
+            });
+        }
     });
-    let workers = asked.await.len();
+    let all = asked.await.len() * each;
     let mut received = Vec::new();
-    while received.len() < workers {
+    while received.len() < all {
         received.push(answers.recv().await.expect("an answer"));
     }
     received
 }
 
 async fn ask(asker: &Workers<Bus>, path: &'static str, body: &'static [u8], patience: Duration) -> Answer {
-    ask_all(asker, path, body, patience).await.remove(0)
+    ask_all(asker, 1, path, body, patience).await.remove(0)
 }
 
 async fn whole(reply: Result<bus::Reply, RequestError>) -> Answer {
@@ -149,6 +152,28 @@ async fn every_transport_carries_requests_large_replies_and_waits() {
 }
 
 #[tokio::test]
+async fn dozens_of_bodies_of_the_longest_kind_at_once_all_arrive() {
+    const BODIES: usize = 40;
+    static BODY: [u8; 1_000_000] = [7; 1_000_000];
+    let dir = tempfile::tempdir().unwrap();
+    for place in [format!("ipc://{}", dir.path().join("bodies").display()), "tcp://127.0.0.1:0".to_owned()] {
+        let listen = Config { listen: vec![place.parse().unwrap()], ..Config::default() };
+        let (asker, listening) = asker(&listen, 1);
+        let dial = Config { dial: vec![listening], hello: Some(hello("1")), ..Config::default() };
+        let service = service(dial, 1);
+        until_instances(&asker, 1).await;
+        let answers = ask_all(&asker, BODIES, "/echo", &BODY, PATIENCE).await;
+        assert_eq!(answers, vec![Ok((200, BODY.len())); BODIES], "{place}");
+        let dropped = service.ask(|bus| counter(bus, "bus.replies.dropped")).await;
+        assert_eq!(dropped, [0], "{place}");
+    }
+}
+
+fn counter(bus: &Bus, name: &str) -> u64 {
+    bus.counters().into_iter().find(|(known, _)| *known == name).unwrap().1
+}
+
+#[tokio::test]
 async fn a_service_that_listens_is_dialled_and_dialled_again() {
     let dir = tempfile::tempdir().unwrap();
     let path: Endpoint = format!("ipc://{}/service.sock", dir.path().display()).parse().unwrap();
@@ -176,7 +201,7 @@ async fn a_peer_that_dialled_in_once_serves_every_worker() {
     until_instances(&asker, 1).await;
     for path in ["/echo", "/big", "/wait"] {
         for _ in 0..3 {
-            let answers = ask_all(&asker, path, b"x", PATIENCE).await;
+            let answers = ask_all(&asker, 1, path, b"x", PATIENCE).await;
             assert!(answers.len() == 3 && answers.iter().all(Result::is_ok), "{path}: {answers:?}");
         }
     }
