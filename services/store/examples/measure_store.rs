@@ -1,6 +1,6 @@
 //! Measures the embedded store the way a worker uses it: on one thread, on a tokio `current_thread` runtime.
 //!
-//! `cargo run --release -p store --example measure -- DIR [ROWS]` prints one line a measurement. DIR decides which
+//! `cargo run --release -p store --example measure_store -- DIR [ROWS]` prints one line a measurement. DIR decides which
 //! disk is measured; what is in it afterwards can be deleted. ROWS (default 100 000, of 200 bytes each) decides
 //! whether reads find their row in memory: above some 250 000 most are in files. The figures in docs/adr/0003 come from here.
 

@@ -1,6 +1,6 @@
 //! What posting and reading cost by followers and by large owners followed: the numbers of docs/adr/0007-feed-fan-out.md.
 //!
-//! `cargo run --release -p feed --example measure -- DIR`
+//! `cargo run --release -p feed --example measure_feed -- DIR`
 
 #![allow(clippy::print_stdout, reason = "prints a table")]
 
