@@ -58,7 +58,7 @@ impl BusyPoll {
     }
 }
 
-/// Looks at the sockets for `patience` after every request that was sent and every reply that came.
+/// Looks at the sockets for `patience` after a request that was sent, and after what else is sent and replied meanwhile.
 pub(crate) async fn run(inner: Rc<Inner>, patience: Duration) {
     loop {
         inner.busy_poll.until_sent().await;

@@ -21,10 +21,13 @@ use tracing::{debug, info, warn};
 use crate::bus::{Inner, Other};
 use crate::transport::Transport;
 
-/// The read buffer starts small, for guests that say little, and grows while reads fill it; a message whose length is known
-/// gets its whole room at once, or what has come of it would be copied whenever the buffer grows.
+/// The read buffer starts small, for guests that say little, and grows while reads fill it.
 const READ_LEN_MIN: usize = 4 << 10;
 const READ_LEN_MAX: usize = 256 << 10;
+
+/// When so much of a message has come, the rest gets its room at once: what is there would be copied whenever the buffer
+/// grows. Not before, since who claims a length need not send it.
+const EARNEST: usize = 64 << 10;
 
 /// Reads before the other tasks of the worker get their turn.
 const READS_PER_TURN: usize = 8;
@@ -153,7 +156,8 @@ impl Pipe<'_> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let wanted = self.read_len.max(self.decoder.missing(&self.buffer));
+        let most = if self.buffer.len() < EARNEST { READ_LEN_MAX } else { usize::MAX };
+        let wanted = self.read_len.max(self.decoder.missing(&self.buffer).min(most));
         if self.buffer.capacity() - self.buffer.len() < wanted / 2 {
             self.buffer.reserve(wanted);
         }

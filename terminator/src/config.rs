@@ -110,6 +110,13 @@ pub enum ConfigError {
         /// What would fit.
         max: usize,
     },
+    /// A worker that would hardly ever sleep.
+    #[error(
+        "--busy-poll {}: a worker would keep a core busy that long for nothing; give {} or less, or 0s for none",
+        humantime::format_duration(*.0),
+        humantime::format_duration(limits::BUSY_POLL_MAX)
+    )]
+    BusyPoll(Duration),
     /// A time that is zero.
     #[error("--{flag} 0s would end everything at once; give a time above zero")]
     Zero {
@@ -132,6 +139,13 @@ impl Config {
                 return Err(ConfigError::Zero { flag });
             }
         }
+        let busy_poll = settings.busy_poll.unwrap_or(match settings.workers {
+            1 => limits::BUSY_POLL,
+            _ => Duration::ZERO,
+        });
+        if busy_poll > limits::BUSY_POLL_MAX {
+            return Err(ConfigError::BusyPoll(busy_poll));
+        }
         let limits = Limits::new(&settings.limits)?;
         let bus = bus::Config {
             listen: settings.bus_listen,
@@ -145,7 +159,7 @@ impl Config {
             hello: None,
             relay_events: true,
             scheduling: settings.scheduling,
-            busy_poll: settings.busy_poll,
+            busy_poll,
             ..bus::Config::default()
         };
         let statsd = settings.statsd.map(|target| Statsd {
@@ -281,6 +295,10 @@ mod tests {
             (&["--deadline", "soon"], "250ms"),
             (&["--deadline", "0s"], "--deadline"),
             (&["--idle-timeout", "0s"], "--idle-timeout"),
+            (
+                &["--busy-poll", "1h"],
+                "--busy-poll 1h: a worker would keep a core busy that long for nothing; give 10ms or less",
+            ),
             (&["--route-deadline", "GET /a"], "GET /members/{id}=250ms"),
             (&["--header-limit", "100"], "8192 to 65535"),
             (&["--body-limit", "1048576"], "--message-limit 1048576"),

@@ -8,8 +8,8 @@ pub const MESSAGE_LEN_MAX: usize = 1 << 20;
 /// Messages that may wait in one pipe's out-queue. nng's own ceiling; 256 busy clients need some hundreds.
 pub const QUEUE_MESSAGES_MAX: usize = 8192;
 
-/// Bytes that may wait in one pipe's out-queue: a peer that stops reading costs at most this much memory. 64 bodies of the
-/// longest kind: the replies to some dozens of clients, all served with one read, must fit.
+/// Bytes that may wait in one pipe's out-queue: a peer that stops reading costs at most this much memory. The
+/// longest replies to some dozens of clients, all served with one read, must fit.
 pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 
 /// Outstanding requests of one worker. Bounds the pending table; above it a request is refused at once.

@@ -24,7 +24,7 @@ use crate::parts::{Claimed, PARTS, Part, SOURCES, Source};
 const TIME_DEFAULT: Duration = Duration::from_secs(1);
 
 /// Most time kept back for writing the answer and its way to the terminator.
-const RESERVE_MAX: Duration = Duration::from_millis(10);
+const RESERVE_MAX: Duration = Duration::from_millis(25);
 
 /// Longest answer of a service that comes in several messages, in bytes: the page has to fit into one.
 const ANSWER_BYTES_MAX: usize = 768 * 1024;
@@ -128,7 +128,7 @@ pub(crate) async fn send(
     }
 }
 
-/// When the services' answers have to be here: a fifth of the time left, at most 10 ms, before the asker gives up.
+/// When the services' answers have to be here: a fifth of the time left, at most 25 ms, before the asker gives up.
 fn answers_deadline(request: &Request, now: Instant) -> Instant {
     let left = request.remaining(now).unwrap_or(TIME_DEFAULT);
     now + (left - RESERVE_MAX.min(left / 5))

@@ -154,7 +154,7 @@ fn a_stopped_instance_costs_nobody_more_than_the_deadline_with_two_workers() {
 
 #[test]
 fn an_answer_after_the_deadline_is_ignored_and_counted() {
-    let terminator = Terminator::start(&["--deadline", "300ms"]);
+    let terminator = Terminator::start(&["--deadline", "1s"]);
     let instance = Instance::dial(["late", "a"], &["GET /late/{n}"], [100, 0], Treat::Hold, &[&terminator]);
     terminator.wait_peers("late", 1);
     let tally = Load::start(terminator.http, 4, 4, |number| format!("/late/{number}")).finish();

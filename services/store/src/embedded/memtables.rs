@@ -1,8 +1,8 @@
 //! The engine's memtables, freed where nobody waits.
 //!
 //! The engine lets go of a memtable, once it is in a file, while it holds the lock that every read takes; to free some
-//! hundred thousand keys takes a tenth of a second. Invariant: what the engine lets go of is held here too, and freed by
-//! a thread of its own when nobody else has it. docs/adr/0015 has the numbers.
+//! hundred thousand keys takes a tenth of a second. So what the engine lets go of is held here too, and freed by a thread
+//! of its own when nobody else has it. docs/adr/0015 has the numbers.
 
 use std::{any::Any, mem, sync::Arc, thread};
 
@@ -13,7 +13,8 @@ use super::directory;
 /// Of no type, since the engine does not export it.
 type Memtable = Arc<dyn Any + Send + Sync>;
 
-/// A hold on each memtable that the engine or a reader has, but for those that were full when the store was opened.
+/// A hold on the memtables that the engine or a reader has. Not on those that were full when the store was opened, nor on one
+/// that a single group of commits has filled: the engine frees these.
 pub(crate) struct Memtables {
     keyspace: Keyspace,
     active: Memtable,
