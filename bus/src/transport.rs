@@ -28,7 +28,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const SLICES: usize = 64;
 /// So many bytes that wait are bodies: a Unix socket whose buffer they have filled gets another.
 const MANY_BYTES: usize = 256 << 10;
-/// The buffer then, as far as `net.core.wmem_max` goes (Linux doubles it, socket(7)): a body of 1 MiB is written with one turn of each side and not with five.
+/// The buffer then, as far as `net.core.wmem_max` goes (Linux doubles it, socket(7)): a body of 1 MiB is written with one turn
+/// of each side and not with five.
 const SEND_BUFFER_LEN: usize = 1 << 20;
 
 /// A connected stream: who reads it owns it, who writes may share it.

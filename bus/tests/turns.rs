@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const EVENTS: usize = 20_000;
 /// More than any test asks for.
 const ANSWERS: usize = 2_000;
+/// So many times in a row somebody who is asked how often it looked says the same: it has stopped.
+const QUESTIONS: usize = 100;
 
 struct Get(&'static str);
 
@@ -184,14 +186,12 @@ async fn an_asker_waits_awake_for_a_few_replies_and_not_for_ever() {
     gate.wait(3, 3).await;
     assert_eq!(gate.busy_polls().await, 0, "three do not keep it awake");
     gate.wait(1, 4).await;
-    let mut before = 0;
-    loop {
+    // A worker that is awake looks once for each of these questions at least.
+    let (mut seen, mut unchanged) = (0, 0);
+    while seen == 0 || unchanged < QUESTIONS {
         let polls = gate.busy_polls().await;
-        if polls > 0 && polls == before {
-            break;
-        }
-        before = polls;
-        tokio::time::sleep(busy_poll).await;
+        unchanged = if polls == seen { unchanged + 1 } else { 0 };
+        seen = polls;
     }
     gate.wait(30, 34).await;
     gate.ask("/go", 1).await;

@@ -139,12 +139,8 @@ impl Config {
                 return Err(ConfigError::Zero { flag });
             }
         }
-        let busy_poll = settings.busy_poll.unwrap_or(match settings.workers {
-            1 => limits::BUSY_POLL,
-            _ => Duration::ZERO,
-        });
-        if busy_poll > limits::BUSY_POLL_MAX {
-            return Err(ConfigError::BusyPoll(busy_poll));
+        if settings.busy_poll > limits::BUSY_POLL_MAX {
+            return Err(ConfigError::BusyPoll(settings.busy_poll));
         }
         let limits = Limits::new(&settings.limits)?;
         let bus = bus::Config {
@@ -159,7 +155,7 @@ impl Config {
             hello: None,
             relay_events: true,
             scheduling: settings.scheduling,
-            busy_poll,
+            busy_poll: settings.busy_poll,
             ..bus::Config::default()
         };
         let statsd = settings.statsd.map(|target| Statsd {

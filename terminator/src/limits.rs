@@ -89,11 +89,7 @@ pub const ACCESS_LOG_LINES: usize = 16_384;
 /// Workers: the bus names one in 8 bits of a request's id.
 pub const WORKERS: usize = 256;
 
-/// How long one worker that has a few requests on the bus looks at its sockets before it sleeps: longer than a service takes
-/// for a read, by docs/adr/0017.
-pub const BUSY_POLL: Duration = Duration::from_micros(200);
-
-/// More of it would gain nothing.
+/// The most that a worker may look at its sockets before it sleeps (docs/adr/0017): a service that takes longer is worth a sleep.
 pub const BUSY_POLL_MAX: Duration = Duration::from_millis(10);
 
 /// What a client is told to wait after a 503.

@@ -46,10 +46,9 @@ pub struct Settings {
     /// request, longer tails when all cores are busy)
     #[arg(long, value_name = "POLICY", default_value_t = Scheduling::Inherit)]
     pub scheduling: Scheduling,
-    /// How long a worker with 4 to 24 requests on the bus looks at its sockets before it sleeps; 0s: not at all [default:
-    /// 200us with one worker, 0s with more]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub busy_poll: Option<Duration>,
+    /// How long a worker with 4 to 24 requests on the bus looks at its sockets before it sleeps; 0s: not at all
+    #[arg(long, value_name = "TIME", default_value = "200us", value_parser = duration)]
+    pub busy_poll: Duration,
     /// How long a request may take before 504
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub deadline: Duration,

@@ -290,12 +290,7 @@ fn a_plain_request_under_way_is_the_last_of_its_connection_in_a_drain() {
     assert_eq!(plain(&terminator), 2);
     terminator.signal("TERM");
     assert!(idle.is_closed());
-    service.reply(&request, 200, &[], b"finished");
-    let answer = client.answer();
-    assert_eq!((answer.text(), answer.header("connection")), ("finished", Some("close")));
-    assert!(client.is_closed());
-    let (status, log) = terminator.end_of();
-    assert_eq!(status.code(), Some(0), "{log}");
+    terminator.ends_with(&mut service, &request, &mut client);
 }
 
 /// A body that nobody reads stays a body when hyper is sent away behind the response.

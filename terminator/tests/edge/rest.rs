@@ -289,12 +289,7 @@ fn a_request_that_rests_finishes_after_sigterm() {
     let mut client = terminator.client();
     let request = rested(&terminator, &mut service, &mut client, GET);
     begin_drain(&mut terminator);
-    service.reply(&request, 200, &[], b"finished");
-    let answer = client.answer();
-    assert_eq!((answer.text(), answer.header("connection")), ("finished", Some("close")));
-    assert!(client.is_closed());
-    let (status, log) = terminator.end_of();
-    assert_eq!(status.code(), Some(0), "{log}");
+    terminator.ends_with(&mut service, &request, &mut client);
 }
 
 /// Its hyper knew of the drain, and is sent away after it.
@@ -307,12 +302,7 @@ fn a_request_that_rests_during_the_drain_is_the_last_of_its_connection() {
     let request = service.request();
     begin_drain(&mut terminator);
     terminator.until("/stats", |stats| stats["requests_rested"] == 1);
-    service.reply(&request, 200, &[], b"finished");
-    let answer = client.answer();
-    assert_eq!((answer.text(), answer.header("connection")), ("finished", Some("close")));
-    assert!(client.is_closed());
-    let (status, log) = terminator.end_of();
-    assert_eq!(status.code(), Some(0), "{log}");
+    terminator.ends_with(&mut service, &request, &mut client);
 }
 
 #[test]

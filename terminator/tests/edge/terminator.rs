@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
+use bus::Envelope;
 use tempfile::TempDir;
 
 use crate::PATIENCE;
@@ -126,6 +127,16 @@ impl Terminator {
             line.clear();
         }
         panic!("it ended and never said {what:?}");
+    }
+
+    /// Replies to the request that a drain waits for: it is answered, its connection closed, and the terminator ends well.
+    pub(crate) fn ends_with(&mut self, service: &mut Service, request: &Envelope, client: &mut Client) {
+        service.reply(request, 200, &[], b"finished");
+        let answer = client.answer();
+        assert_eq!((answer.text(), answer.header("connection")), ("finished", Some("close")));
+        assert!(client.is_closed());
+        let (status, log) = self.end_of();
+        assert_eq!(status.code(), Some(0), "{log}");
     }
 
     /// Waits for its end; the rest of the log.
