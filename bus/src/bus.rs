@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bus_proto::node::NodeConfig;
 use bus_proto::{Hello, Input, Node, PipeId, Route};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::task::spawn_local;
 use tracing::{debug, info, warn};
 
@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) timer: Timer,
     pub(crate) busy_poll: BusyPoll,
+    /// What the pipes read into, in turn (`pipe`).
+    pub(crate) read_buffer: RefCell<BytesMut>,
     pub(crate) serving: Serving,
     pub(crate) inboxes: Arc<Inboxes>,
     pub(crate) worker: u8,
@@ -82,6 +84,7 @@ impl Bus {
             config: seed.config,
             timer: Timer::new(now),
             busy_poll: BusyPoll::default(),
+            read_buffer: RefCell::default(),
             serving: Serving::default(),
             inboxes: seed.inboxes,
             worker: seed.worker,

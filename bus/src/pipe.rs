@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -21,13 +22,15 @@ use tracing::{debug, info, warn};
 use crate::bus::{Inner, Other};
 use crate::transport::Transport;
 
-/// The read buffer starts small, for guests that say little, and grows while reads fill it.
-const READ_LEN_MIN: usize = 4 << 10;
-const READ_LEN_MAX: usize = 256 << 10;
+/// What one read takes at most: more than most batches, and little enough to stay in a processor's cache.
+const READ_LEN: usize = 64 << 10;
+
+/// A message that is longer gets memory of its own, and is read right into it.
+const LONG: usize = READ_LEN / 2;
 
 /// When so much of a message has come, the rest gets its room at once: what is there would be copied whenever the buffer
 /// grows. Not before, since who claims a length need not send it.
-const EARNEST: usize = 64 << 10;
+const EARNEST: usize = LONG;
 
 /// Reads before the other tasks of the worker get their turn.
 const READS_PER_TURN: usize = 8;
@@ -52,8 +55,7 @@ pub(crate) async fn run(inner: &Rc<Inner>, transport: Transport, from: String, d
         id,
         transport,
         decoder,
-        buffer: BytesMut::new(),
-        read_len: READ_LEN_MIN,
+        partial: BytesMut::new(),
         opening: Some(Box::pin(tokio::time::sleep(OPENING_TIMEOUT))),
         paid_until: Instant::now(),
         pause: None,
@@ -102,8 +104,8 @@ struct Pipe<'a> {
     id: PipeId,
     transport: Transport,
     decoder: Decoder,
-    buffer: BytesMut,
-    read_len: usize,
+    /// What was read and is no whole message yet, or waits for its turn.
+    partial: BytesMut,
     /// Until the peer's opening has come.
     opening: Option<Pin<Box<Sleep>>>,
     /// When what its hellos cost is paid off.
@@ -149,36 +151,80 @@ impl Pipe<'_> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
-        } else if !std::mem::take(&mut self.left_over) {
+        } else if !mem::take(&mut self.left_over) {
             return self.poll_read(cx);
         }
-        Poll::Ready(self.dispatch().map_err(Failure::Sp))
+        let mut buffer = mem::take(&mut self.partial);
+        let dispatched = self.dispatch(&mut buffer);
+        self.keep(buffer);
+        Poll::Ready(dispatched.map_err(Failure::Sp))
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let most = if self.buffer.len() < EARNEST { READ_LEN_MAX } else { usize::MAX };
-        let wanted = self.read_len.max(self.decoder.missing(&self.buffer).min(most));
-        if self.buffer.capacity() - self.buffer.len() < wanted / 2 {
-            self.buffer.reserve(wanted);
-        }
-        let room = self.buffer.capacity() - self.buffer.len();
-        match ready!(self.transport.poll_read(cx, &mut self.buffer)) {
-            Ok(0) if self.buffer.is_empty() && self.decoder.is_open() => Poll::Ready(Err(Failure::Ended)),
-            Ok(0) => Poll::Ready(Err(Failure::Truncated)),
-            Ok(read) => {
-                if read == room {
-                    self.read_len = (self.read_len * 2).min(READ_LEN_MAX);
-                }
-                Poll::Ready(self.dispatch().map_err(Failure::Sp))
-            }
-            Err(error) => Poll::Ready(Err(Failure::Io(error))),
+        let missing = self.decoder.missing(&self.partial);
+        if self.partial.len() + missing > LONG {
+            self.poll_read_long(cx, missing)
+        } else {
+            self.poll_read_shared(cx)
         }
     }
 
-    fn dispatch(&mut self) -> Result<(), SpError> {
+    /// Reads into the memory that all pipes of the worker share: whoever has its turn finds it in the cache, and who has nothing
+    /// to say holds none.
+    fn poll_read_shared(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let mut buffer = self.inner.read_buffer.take();
+        // Messages that are still in use keep what they lie in; mostly none are, and it is used from its beginning.
+        if !buffer.try_reclaim(READ_LEN) && buffer.capacity() < self.partial.len() + READ_LEN / 2 {
+            buffer = BytesMut::with_capacity(READ_LEN);
+        }
+        buffer.extend_from_slice(&self.partial);
+        let read = self.transport.poll_read(cx, &mut buffer);
+        let outcome = read.map(|read| {
+            self.partial = BytesMut::new();
+            self.dispatch_read(read, &mut buffer)
+        });
+        if self.left_over {
+            self.partial = buffer;
+            return outcome;
+        }
+        if outcome.is_ready() {
+            self.partial.extend_from_slice(&buffer);
+        }
+        buffer.clear();
+        self.inner.read_buffer.replace(buffer);
+        outcome
+    }
+
+    /// Reads on where the message lies that is coming.
+    fn poll_read_long(&mut self, cx: &mut Context<'_>, missing: usize) -> Poll<Result<(), Failure>> {
+        let most = if self.partial.len() < EARNEST { READ_LEN } else { usize::MAX };
+        self.partial.reserve(missing.clamp(1, most));
+        let mut buffer = mem::take(&mut self.partial);
+        let read = self.transport.poll_read(cx, &mut buffer);
+        let outcome = read.map(|read| self.dispatch_read(read, &mut buffer));
+        self.keep(buffer);
+        outcome
+    }
+
+    /// Keeps what is left of `buffer`, and not the memory of the messages that it held.
+    fn keep(&mut self, buffer: BytesMut) {
+        let is_long = self.left_over || buffer.len() + self.decoder.missing(&buffer) > LONG;
+        self.partial = if is_long { buffer } else { BytesMut::from(&buffer[..]) };
+    }
+
+    fn dispatch_read(&mut self, read: io::Result<usize>, buffer: &mut BytesMut) -> Result<(), Failure> {
+        match read {
+            Ok(0) if buffer.is_empty() && self.decoder.is_open() => Err(Failure::Ended),
+            Ok(0) => Err(Failure::Truncated),
+            Ok(_) => self.dispatch(buffer).map_err(Failure::Sp),
+            Err(error) => Err(Failure::Io(error)),
+        }
+    }
+
+    fn dispatch(&mut self, buffer: &mut BytesMut) -> Result<(), SpError> {
         let now = Instant::now();
         while self.pause.is_none()
-            && let Some(message) = self.decoder.decode(&mut self.buffer)?
+            && let Some(message) = self.decoder.decode(buffer)?
         {
             let len = message.len();
             if self.inner.handle_message(now, self.id, message) {

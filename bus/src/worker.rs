@@ -9,11 +9,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
 
 use crate::bind::Seed;
 use crate::bus::Bus;
@@ -22,11 +20,6 @@ use crate::bus::Bus;
 const JOBS: usize = 64;
 /// Tasks run between two looks at the sockets. More of them share a write, fewer see new bytes sooner.
 const EVENT_INTERVAL: u32 = 61;
-
-/// How often memory is looked for that may be given back.
-const LOOK_FOR_MEMORY: Duration = Duration::from_secs(1);
-/// Larger than what shares pages with others. Never written, so it costs no page.
-const BLOCK_OF_ITS_OWN: usize = 4 << 20;
 
 type Last = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -89,23 +82,11 @@ async fn work<S>(
         Err(error) => return drop(report.send(Err(error))),
     };
     drop(report.send(Ok(())));
-    tokio::task::spawn_local(give_memory_back());
     while let Some(job) = inbox.recv().await {
         match job {
             Job::Ask(question) => question(&state),
             Job::Stop(last) => return last(state).await,
         }
-    }
-}
-
-/// Has the allocator look for memory to give back. mimalloc does so when a block of its own pages is freed, a second
-/// after the memory was last used: a worker that idles after a burst would never free one.
-async fn give_memory_back() {
-    let mut ticks = tokio::time::interval(LOOK_FOR_MEMORY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        drop(std::hint::black_box(Vec::<u8>::with_capacity(BLOCK_OF_ITS_OWN)));
     }
 }
 

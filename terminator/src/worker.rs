@@ -102,6 +102,7 @@ impl Worker {
             let task = tokio::task::spawn_local(listener.accept(Rc::clone(&worker)));
             worker.accepting.borrow_mut().push(task.abort_handle());
         }
+        tokio::task::spawn_local(memory::give_back());
         tokio::task::spawn_local(crate::connection::sweep(Rc::downgrade(&worker)));
         worker
     }

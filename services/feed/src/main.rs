@@ -10,7 +10,7 @@ use store::{OpenError, Store};
 
 /// Faster under load than the C library's, and gives memory back (docs/adr/0008).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: memory::Allocator = memory::Allocator;
 
 fn main() -> ExitCode {
     let args = settings::load::<Args>();

@@ -118,6 +118,7 @@ fn start<A: Settings>(
     let upstreams = Arc::new(Mutex::new(upstreams));
     let args = Arc::new(args);
     let started = worker::start(&name, seeds, move |number, bus| {
+        tokio::task::spawn_local(memory::give_back());
         let seed = upstreams.lock().ok().and_then(|mut seeds| seeds.pop());
         let upstream = seed.map(Seed::start);
         let args = Arc::clone(&args);

@@ -9,7 +9,7 @@
 
 /// The service's own.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: memory::Allocator = memory::Allocator;
 
 mod load;
 mod ours;

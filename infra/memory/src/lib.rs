@@ -1,0 +1,31 @@
+//! The roles' allocator, and when it gives memory back (docs/adr/0008).
+//!
+//! Owns: which allocator, how it is built, and its one call. Invariant: a role that idles after a burst is as small as before it,
+//! whichever of its threads worked.
+
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+
+/// For `#[global_allocator]`.
+pub use mimalloc::MiMalloc as Allocator;
+
+/// How often memory is looked for that may be given back.
+const LOOK_FOR_MEMORY: Duration = Duration::from_secs(1);
+
+/// Gives back what this thread has freed, once a second, for as long as it is polled: every thread that allocates much needs its
+/// own. mimalloc does so itself only where more is allocated: one that idles would keep what a burst took.
+pub async fn give_back() {
+    let mut ticks = tokio::time::interval(LOOK_FOR_MEMORY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        collect();
+    }
+}
+
+#[allow(unsafe_code, reason = "the crate mimalloc has no safe form of this call")]
+fn collect() {
+    // SAFETY: takes no pointers, asks nothing of its caller, and may be called at any time (mimalloc.h).
+    unsafe { libmimalloc_sys::mi_collect(true) };
+}
