@@ -4,8 +4,8 @@
 
 use std::rc::Rc;
 
-use anyhow::{Context, Result};
-use bus::{Config, Hello, Incoming, Limits, Pattern, Response, Serve, Serving};
+use anyhow::Result;
+use bus::{Config, Hello, Incoming, Limits, Pattern, Response, Scheduling, Serve, Serving};
 use bytes::Bytes;
 use clap::Args;
 
@@ -43,10 +43,19 @@ pub(super) async fn run(options: &Options) -> Result<()> {
         .chain((1..options.routes).map(|number| format!("GET /bench-{number}/{{id}}/part")));
     hello.routes = routes.map(|route| route.parse::<Pattern>()).collect::<Result<_, _>>()?;
     let limits = Limits { message_len_max: options.message_limit, ..Limits::default() };
-    let config = Config { dial: vec![options.dial.clone()], hello: Some(hello), limits, ..Config::default() };
-    let seed = bus::bind(&config, 1)?.pop().context("one worker has one seed")?;
-    let bus = seed.start();
-    bus.serve(Rc::new(Fixed(Bytes::from(vec![b'x'; options.reply]))));
+    let config = Config {
+        dial: vec![options.dial.clone()],
+        hello: Some(hello),
+        limits,
+        // As every service of ours.
+        scheduling: Scheduling::Batch,
+        ..Config::default()
+    };
+    let reply = options.reply;
+    let _workers = bus::worker::start("service", bus::bind(&config, 1)?, move |_, bus| {
+        bus.serve(Rc::new(Fixed(Bytes::from(vec![b'x'; reply]))));
+        Ok(bus)
+    })?;
     std::future::pending::<()>().await;
     Ok(())
 }
