@@ -36,7 +36,7 @@ const BODY_LEN: usize = 900_000;
 /// How long memory may take to come back.
 const SETTLE: Duration = Duration::from_secs(10);
 /// Memory that does not fall for so long has settled: a connection rests after 0.6 s, the allocator keeps its pages for a second and looks
-/// once a second (docs/adr/0008).
+/// once a second (docs/adr/0018).
 const STEADY: Duration = Duration::from_secs(3);
 /// Connections opened at once.
 const OPENING: usize = 64;

@@ -1,4 +1,4 @@
-//! The roles' allocator, and when it gives memory back (docs/adr/0008).
+//! The roles' allocator, and when it gives memory back (docs/adr/0008, 0018).
 //!
 //! Owns: which allocator, how it is built, and its one call. Invariant: a role that idles after a burst is as small as before it,
 //! whichever of its threads worked.
