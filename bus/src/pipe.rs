@@ -161,6 +161,9 @@ impl Pipe<'_> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        if self.partial.is_empty() {
+            return self.poll_read_shared(cx);
+        }
         let missing = self.decoder.missing(&self.partial);
         if self.partial.len() + missing > LONG {
             self.poll_read_long(cx, missing)
@@ -172,27 +175,31 @@ impl Pipe<'_> {
     /// Reads into the memory that all pipes of the worker share: whoever has its turn finds it in the cache, and who has nothing
     /// to say holds none.
     fn poll_read_shared(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let mut buffer = self.inner.read_buffer.take();
-        // Messages that are still in use keep what they lie in; mostly none are, and it is used from its beginning.
-        if !buffer.try_reclaim(READ_LEN) && buffer.capacity() < self.partial.len() + READ_LEN / 2 {
-            buffer = BytesMut::with_capacity(READ_LEN);
+        let inner = self.inner;
+        let mut buffer = inner.read_buffer.borrow_mut();
+        // Used again from its beginning, unless a message that lies in it is still in use: then as long as half of it is left.
+        let used = READ_LEN - buffer.capacity().min(READ_LEN) + self.partial.len();
+        if used > READ_LEN / 4 && !buffer.try_reclaim(READ_LEN) && used > READ_LEN / 2 {
+            *buffer = BytesMut::with_capacity(READ_LEN);
         }
-        buffer.extend_from_slice(&self.partial);
-        let read = self.transport.poll_read(cx, &mut buffer);
-        let outcome = read.map(|read| {
+        if !self.partial.is_empty() {
+            buffer.extend_from_slice(&self.partial);
+        }
+        let Poll::Ready(read) = self.transport.poll_read(cx, &mut buffer) else {
+            buffer.clear();
+            return Poll::Pending;
+        };
+        if !self.partial.is_empty() {
             self.partial = BytesMut::new();
-            self.dispatch_read(read, &mut buffer)
-        });
+        }
+        let outcome = self.dispatch_read(read, &mut buffer);
         if self.left_over {
-            self.partial = buffer;
-            return outcome;
+            self.partial = mem::take(&mut *buffer);
+        } else if !buffer.is_empty() {
+            self.partial = BytesMut::from(&buffer[..]);
+            buffer.clear();
         }
-        if outcome.is_ready() {
-            self.partial.extend_from_slice(&buffer);
-        }
-        buffer.clear();
-        self.inner.read_buffer.replace(buffer);
-        outcome
+        Poll::Ready(outcome)
     }
 
     /// Reads on where the message lies that is coming.
