@@ -93,7 +93,8 @@ pub enum RequestError {
     Draining,
 }
 
-/// A request that came in, checked whole; everything is a slice of the buffer that the bus read.
+/// A request that came in, checked whole; everything is a slice of the buffer that the bus read, with other messages. Who keeps one for
+/// long copies what it needs.
 #[derive(Clone, Debug)]
 pub struct Incoming {
     /// Fields and body.

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bus_proto::limits::{HELLO_BYTE_COST, HELLO_COST, HELLO_DEBT_MAX, OPENING_TIMEOUT};
+use bus_proto::limits::{HELLO_BYTE_COST, HELLO_COST, HELLO_DEBT_MAX, OPENING_TIMEOUT, SHARED_LEN_MAX};
 use bus_proto::sp::Decoder;
 use bus_proto::{PipeId, SpError};
 use bytes::BytesMut;
@@ -25,8 +25,11 @@ use crate::transport::Transport;
 /// What one read takes at most: more than most batches, and little enough to stay in a processor's cache.
 const READ_LEN: usize = 64 << 10;
 
-/// A message that is longer gets memory of its own, and is read right into it.
-const LONG: usize = READ_LEN / 2;
+/// A message that is longer gets memory of its own, into which the rest of it is read.
+const LONG: usize = SHARED_LEN_MAX;
+
+/// So does one of which so much has come: it would be copied with every piece of it that comes.
+const PIECE: usize = 4 << 10;
 
 /// When so much of a message has come, the rest gets its room at once: what is there would be copied whenever the buffer
 /// grows. Not before, since who claims a length need not send it.
@@ -161,15 +164,19 @@ impl Pipe<'_> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        if self.partial.is_empty() {
-            return self.poll_read_shared(cx);
+        match self.missing_of_long(&self.partial) {
+            None => self.poll_read_shared(cx),
+            Some(missing) => self.poll_read_long(cx, missing),
         }
-        let missing = self.decoder.missing(&self.partial);
-        if self.partial.len() + missing > LONG {
-            self.poll_read_long(cx, missing)
-        } else {
-            self.poll_read_shared(cx)
+    }
+
+    /// What is missing of the message at the front of `buffer`, if it is one to be read where it lies.
+    fn missing_of_long(&self, buffer: &BytesMut) -> Option<usize> {
+        if buffer.is_empty() {
+            return None;
         }
+        let missing = self.decoder.missing(buffer);
+        (missing > 0 && (buffer.len() > PIECE || buffer.len() + missing > LONG)).then_some(missing)
     }
 
     /// Reads into the memory that all pipes of the worker share: whoever has its turn finds it in the cache, and who has nothing
@@ -205,7 +212,7 @@ impl Pipe<'_> {
     /// Reads on where the message lies that is coming.
     fn poll_read_long(&mut self, cx: &mut Context<'_>, missing: usize) -> Poll<Result<(), Failure>> {
         let most = if self.partial.len() < EARNEST { READ_LEN } else { usize::MAX };
-        self.partial.reserve(missing.clamp(1, most));
+        self.partial.reserve(missing.min(most));
         let mut buffer = mem::take(&mut self.partial);
         let read = self.transport.poll_read(cx, &mut buffer);
         let outcome = read.map(|read| self.dispatch_read(read, &mut buffer));
@@ -215,8 +222,8 @@ impl Pipe<'_> {
 
     /// Keeps what is left of `buffer`, and not the memory of the messages that it held.
     fn keep(&mut self, buffer: BytesMut) {
-        let is_long = self.left_over || buffer.len() + self.decoder.missing(&buffer) > LONG;
-        self.partial = if is_long { buffer } else { BytesMut::from(&buffer[..]) };
+        let stays = self.left_over || self.missing_of_long(&buffer).is_some();
+        self.partial = if stays { buffer } else { BytesMut::from(&buffer[..]) };
     }
 
     fn dispatch_read(&mut self, read: io::Result<usize>, buffer: &mut BytesMut) -> Result<(), Failure> {

@@ -7,6 +7,8 @@ mod encode;
 
 use bytes::Bytes;
 
+use crate::limits::SHARED_LEN_MAX;
+
 pub use encode::{EncodeError, HeadWriter};
 
 /// The first byte of every envelope of version 1.
@@ -277,6 +279,13 @@ impl Envelope {
     #[must_use]
     pub fn body(&self) -> Bytes {
         self.message.slice(self.body_at..)
+    }
+
+    /// The body for somebody who may keep it for long: one that lies among other messages is copied, and keeps itself only.
+    #[must_use]
+    pub fn body_to_keep(&self) -> Bytes {
+        let body = self.body_bytes();
+        if body.len() > SHARED_LEN_MAX { self.body() } else { Bytes::copy_from_slice(body) }
     }
 
     /// The body, borrowed.

@@ -36,8 +36,12 @@ pub const HELLO_VALUE_LEN_MAX: usize = 1024;
 /// Bytes of reply parts (`more`) buffered for a client that reads slowly. The bus has no flow control per reply.
 pub const PARTS_BYTES_MAX: usize = 4 << 20;
 
-/// What a buffered part counts for beside its body: its header in the read buffer, and its place in the queue.
+/// What a buffered part counts for beside its body: its place in the queue, and what memory of its own costs.
 pub const PART_COST: usize = 64;
+
+/// Messages up to this many bytes are read into one buffer with others, whoever sent them; a slice of one that is kept for long
+/// keeps all of that buffer ([`Envelope::body_to_keep`](crate::Envelope::body_to_keep)). Longer ones have memory of their own.
+pub const SHARED_LEN_MAX: usize = 32 << 10;
 
 /// Bodies up to this many bytes are copied next to their head in the out-queue rather than queued as a
 /// slice of their own: below it the copy is cheaper than one more `iovec` and one more reference count.

@@ -153,3 +153,18 @@ fn a_guests_event_without_an_id_comes_to_rest() {
         assert_eq!(ring.delivered, [0, nth]);
     }
 }
+
+/// A short event was read together with other messages.
+#[test]
+fn a_subscriber_that_does_not_read_keeps_events_but_not_what_was_read_with_them() {
+    for (len, keeps) in [(10, false), (1100, false), (30_000, false), (40_000, true)] {
+        let (mut hub, pipes, now) = node(true, &[Some(&["a"]), Some(&["a"])]);
+        let correlation = Correlation { origin: Origin(7), request: RequestId(1) };
+        let header = Header { correlation, ..Header::new(Kind::Event) };
+        let sent = message(&header, |head| head.field(":topic", "a"), &vec![7; len]);
+        let read = Bytes::from([&sent[..], &[0; 1000]].concat());
+        drop(hub.handle_message(now, pipes[0], read.slice(..sent.len())));
+        assert_eq!(read.is_unique(), !keeps, "a body of {len} bytes");
+        assert_eq!(*written(&mut hub, pipes[1])[0].message(), sent);
+    }
+}

@@ -147,3 +147,20 @@ fn a_head_too_long_for_any_message_becomes_a_500() {
         assert_eq!(status, if len == 164 { 200 } else { 500 }, "a value of {len} bytes");
     }
 }
+
+/// A short part was read together with other messages.
+#[test]
+fn parts_that_wait_do_not_keep_what_was_read_with_them() {
+    for (len, keeps) in [(1, false), (30_000, false), (40_000, true)] {
+        let (mut node, pipe, id, now) = asked();
+        node.handle_message(now, pipe, reply(1, id, true, b"first"));
+        first(&mut node, id);
+        let body = vec![7; len];
+        let sent = reply(1, id, true, &body);
+        let read = Bytes::from([&sent[..], &[0; 1000]].concat());
+        node.handle_message(now, pipe, read.slice(..sent.len()));
+        assert_eq!(read.is_unique(), !keeps, "a body of {len} bytes");
+        let part = node.poll_part(id, &Flag::raised().waker());
+        assert_eq!(part, Poll::Ready(Some(Ok(Bytes::from(body)))));
+    }
+}

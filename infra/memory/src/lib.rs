@@ -1,7 +1,7 @@
 //! The roles' allocator, and when it gives memory back (docs/adr/0008, 0018).
 //!
-//! Owns: which allocator, how it is built, and its one call. Invariant: a role that idles after a burst is as small as before it,
-//! whichever of its threads worked.
+//! Owns: which allocator, how it is built, and its one call. Invariant: a role whose workers idle after a burst is as small as
+//! before it.
 
 use std::time::Duration;
 

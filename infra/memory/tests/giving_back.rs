@@ -53,12 +53,3 @@ async fn a_thread_that_idles_gives_back_what_a_burst_took() {
     .unwrap_or_else(|_| panic!("{before} before, {with} with the burst, {} after it", resident()));
     drop(kept);
 }
-
-#[test]
-fn huge_pages_are_not_asked_for() {
-    let block = vec![1_u8; 64 << 20];
-    let maps = fs::read_to_string("/proc/self/smaps_rollup").unwrap();
-    let huge = maps.lines().find(|line| line.starts_with("AnonHugePages:")).unwrap();
-    assert_eq!(huge.split_whitespace().nth(1), Some("0"), "{huge}");
-    drop(block);
-}

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{Input, Node};
 use crate::envelope::{Correlation, EncodeError, Envelope, Flags, HEADER_LEN, HeadWriter, Header, Kind};
 use crate::hello::Hello;
+use crate::limits::COPY_LEN_MAX;
 use crate::outqueue::PushError;
 use crate::pending::Pending;
 use crate::socket::{Pipe, PipeId};
@@ -103,7 +104,10 @@ impl Node {
                 to != from && pipe.hello.as_ref().is_some_and(|hello| wants_topic(hello, topic))
             };
             let head = |head: &mut HeadWriter<'_>| head.encoded(envelope.head_bytes());
-            let (taken, dropped) = self.socket.send_all(wants, &header, head, &[envelope.body()]);
+            // Subscribers that do not read keep it; a short one is copied by each queue anyway.
+            let is_short = envelope.body_bytes().len() <= COPY_LEN_MAX;
+            let body = if is_short { envelope.body() } else { envelope.body_to_keep() };
+            let (taken, dropped) = self.socket.send_all(wants, &header, head, &[body]);
             self.counters.events_published += taken as u64;
             self.counters.events_dropped += dropped as u64;
         }

@@ -250,7 +250,7 @@ impl Node {
     fn handle_part(&mut self, now: Instant, id: RequestId, envelope: &Envelope, more: bool) {
         let Some(slot) = self.pending.find(id) else { return };
         let State::Streaming(parts) = &mut slot.state else { return };
-        let body = envelope.body();
+        let body = envelope.body_to_keep();
         if !body.is_empty() {
             parts.bytes += body.len() + PART_COST;
             parts.waiting.push_back(body);
