@@ -34,7 +34,7 @@ const CATCH_UP: u64 = RUN_MAX * STRIDE / 100;
 
 /// Most unwritten requests behind which another goes to the same instance, and the time that the instance may take for
 /// all of them: what the last one waits longer than with another instance is noise, see [`LATENCY_FLOOR_US`].
-const RUN_MAX: u64 = 128;
+const RUN_MAX: u64 = 64;
 const RUN_TIME: Duration = Duration::from_millis(2);
 
 /// What is known of one instance's load, from this worker's point of view.

@@ -83,8 +83,7 @@ fn one_that_was_away_does_not_get_a_flood_when_it_returns() {
     model.loads[1].1 = 100;
     let before = model.loads[0].0.requests;
     model.run(10, 40, |_, _| Duration::from_millis(1));
-    let first = model.loads[0].0.requests - before;
-    assert!(first > 130, "{first}: the other catches up on one run, the rest of the 400 is shared");
+    assert!(model.loads[0].0.requests - before > 150, "the first still gets near its half of 400");
 }
 
 /// Sends `turns` turns of `batch` requests to the instances of `model`, each of which answers one after the other,
@@ -124,8 +123,8 @@ fn turns(model: &mut Model, turns: usize, batch: usize, each: Duration) -> usize
 #[test]
 fn fast_instances_get_runs_and_their_shares() {
     let mut model = Model::new(&[100, 100, 50, 100]);
-    let longest = turns(&mut model, 3000, 300, Duration::from_micros(10));
-    assert!((100..=150).contains(&longest), "{longest}");
+    let longest = turns(&mut model, 3000, 100, Duration::from_micros(10));
+    assert!((30..=70).contains(&longest), "{longest}");
     let shares = model.shares();
     assert!((shares[2] - 1.0 / 7.0).abs() < 0.03 && (shares[0] - 2.0 / 7.0).abs() < 0.03, "{shares:?}");
 }
