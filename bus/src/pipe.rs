@@ -25,15 +25,12 @@ use crate::transport::Transport;
 /// What one read takes at most: more than most batches, and little enough to stay in a processor's cache.
 const READ_LEN: usize = 64 << 10;
 
-/// A message that is longer gets memory of its own, into which the rest of it is read.
+/// A message that is longer gets memory of its own, into which the rest of it is read: room for all of it when so much has come, since
+/// what is there would be copied whenever the buffer grows. Not before: who claims a length need not send it.
 const LONG: usize = SHARED_LEN_MAX;
 
 /// So does one of which so much has come: it would be copied with every piece of it that comes.
 const PIECE: usize = 4 << 10;
-
-/// When so much of a message has come, the rest gets its room at once: what is there would be copied whenever the buffer
-/// grows. Not before, since who claims a length need not send it.
-const EARNEST: usize = LONG;
 
 /// Reads before the other tasks of the worker get their turn.
 const READS_PER_TURN: usize = 8;
@@ -211,7 +208,7 @@ impl Pipe<'_> {
 
     /// Reads on where the message lies that is coming.
     fn poll_read_long(&mut self, cx: &mut Context<'_>, missing: usize) -> Poll<Result<(), Failure>> {
-        let most = if self.partial.len() < EARNEST { READ_LEN } else { usize::MAX };
+        let most = if self.partial.len() < LONG { READ_LEN } else { usize::MAX };
         self.partial.reserve(missing.min(most));
         let mut buffer = mem::take(&mut self.partial);
         let read = self.transport.poll_read(cx, &mut buffer);

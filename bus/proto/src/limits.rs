@@ -40,7 +40,7 @@ pub const PARTS_BYTES_MAX: usize = 4 << 20;
 pub const PART_COST: usize = 64;
 
 /// Messages up to this many bytes are read into one buffer with others, whoever sent them; a slice of one that is kept for long
-/// keeps all of that buffer ([`Envelope::body_to_keep`](crate::Envelope::body_to_keep)). Longer ones have memory of their own.
+/// keeps all of that buffer ([`Envelope::body_to_keep`](crate::Envelope::body_to_keep)). A longer one keeps twice its length at most.
 pub const SHARED_LEN_MAX: usize = 32 << 10;
 
 /// Bodies up to this many bytes are copied next to their head in the out-queue rather than queued as a
