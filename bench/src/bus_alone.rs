@@ -23,8 +23,8 @@ use crate::machine::Machine;
 
 const EXAMPLES: &str = "\
 Examples:
-  bench bus                                          every size and transport
-  bench bus --sizes 200 --transports tcp             the promised figure
+  bench bus                                                      every size and transport
+  bench bus --sizes 200 --transports tcp --patterns one-way      the promised figures
   bench bus --only ours,raw --rounds 1 --seconds 1
 
 one-way: events published on one side, counted on the other. ask: requests and their replies, 256 under way (nng: 16, its
@@ -48,6 +48,9 @@ pub struct Options {
     /// Whose
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Whose::Ours, Whose::Nng, Whose::Raw])]
     pub only: Vec<Whose>,
+    /// Patterns
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Pattern::OneWay, Pattern::Ask])]
+    pub patterns: Vec<Pattern>,
     /// Seconds of each measurement
     #[arg(long, value_name = "S", default_value_t = 2)]
     pub seconds: u64,
@@ -142,8 +145,9 @@ async fn measure(options: &Options, ground: &Ground, rows: &RefCell<Vec<Row>>) -
     for round in 1..=options.rounds {
         for &transport in &options.transports {
             for &size in &options.sizes {
-                for (&whose, pattern) in
-                    whose.iter().flat_map(|whose| [(whose, Pattern::OneWay), (whose, Pattern::Ask)])
+                for (&whose, &pattern) in whose
+                    .iter()
+                    .flat_map(|whose| options.patterns.iter().map(move |pattern| (whose, pattern)))
                 {
                     let pair = Pair { transport, pattern, size, cores, seconds: options.seconds };
                     let measured = match whose {
