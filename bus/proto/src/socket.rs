@@ -206,13 +206,9 @@ impl Socket {
         head: impl FnOnce(&mut HeadWriter<'_>),
         body: &[Bytes],
     ) -> Option<Result<u64, PushError>> {
-        let pipe = self.pipe_mut(id)?;
-        let pushed = pipe.out.push(header, head, body);
-        pipe.wake_writer();
-        if pipe.out.messages().is_multiple_of(BATCH_MESSAGES) && pipe.remote.is_none() {
-            self.due = Some(id);
-        }
-        Some(pushed)
+        let (generation, pipe) = self.pipes.get_mut(id.index as usize)?;
+        let pipe = pipe.as_mut().filter(|_| *generation == id.generation)?;
+        Some(pipe.send(id, &mut self.due, header, head, body))
     }
 
     /// A pipe whose batch is full: worth a write now, before the writer's turn comes. Said once a batch.
@@ -230,13 +226,12 @@ impl Socket {
         body: &[Bytes],
     ) -> (usize, usize) {
         let (mut taken, mut dropped) = (0, 0);
-        let targets: Vec<PipeId> =
-            self.pipes().filter(|(id, pipe)| wants(*id, pipe)).map(|(id, _)| id).collect();
-        for id in targets {
-            match self.send_to(id, header, &head, body) {
-                Some(Ok(_)) => taken += 1,
-                Some(Err(_)) => dropped += 1,
-                None => {}
+        for (index, (generation, pipe)) in (0..).zip(&mut self.pipes) {
+            let id = PipeId { index, generation: *generation };
+            let Some(pipe) = pipe.as_mut().filter(|pipe| wants(id, pipe)) else { continue };
+            match pipe.send(id, &mut self.due, header, &head, body) {
+                Ok(_) => taken += 1,
+                Err(_) => dropped += 1,
             }
         }
         (taken, dropped)
@@ -244,6 +239,23 @@ impl Socket {
 }
 
 impl Pipe {
+    #[inline]
+    fn send(
+        &mut self,
+        id: PipeId,
+        due: &mut Option<PipeId>,
+        header: &Header,
+        head: impl FnOnce(&mut HeadWriter<'_>),
+        body: &[Bytes],
+    ) -> Result<u64, PushError> {
+        let pushed = self.out.push(header, head, body);
+        self.wake_writer();
+        if self.out.messages().is_multiple_of(BATCH_MESSAGES) && self.remote.is_none() {
+            *due = Some(id);
+        }
+        pushed
+    }
+
     /// The writer waits for the next message.
     pub fn await_message(&mut self, waker: &Waker) {
         match &mut self.waker {
