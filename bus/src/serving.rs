@@ -66,7 +66,7 @@ impl Inner {
             return;
         }
         self.node.borrow_mut().counters.served += 1;
-        let header = *envelope.header();
+        let header = envelope.header();
         match handler.serve(Incoming { envelope, received, deadline }) {
             message::Serving::Now(response) => self.answer(pipe, &header, response),
             message::Serving::Later(answer) => self.start(pipe, header, answer),

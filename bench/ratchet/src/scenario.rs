@@ -154,7 +154,7 @@ impl Pair {
         while let Some(message) = decoder.decode(&mut self.buffer).expect("is SP") {
             if let Input::Serve { envelope, .. } = node.handle_message(now, *pipe, message) {
                 let reply = |head: &mut HeadWriter<'_>| head.field("content-type", "application/json");
-                node.reply(*pipe, envelope.header(), 200, reply, Bytes::from_static(&BODY));
+                node.reply(*pipe, &envelope.header(), 200, reply, Bytes::from_static(&BODY));
             }
         }
     }

@@ -15,6 +15,8 @@ pub use encode::{EncodeError, HeadWriter};
 pub const VERSION: u8 = 0xB1;
 /// Bytes of the fixed header.
 pub const HEADER_LEN: usize = 32;
+/// Why reading an [`Envelope`] cannot fail.
+const CHECKED: &str = "an envelope was checked when it was decoded";
 
 /// What a message is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -175,7 +177,12 @@ impl Header {
             return Err(DecodeError::Version(bytes[0]));
         }
         let kind = Kind::from_byte(bytes[1]).ok_or(DecodeError::Kind(bytes[1]))?;
-        let header = Self {
+        Ok((Self::of_kind(kind, bytes), head_len(bytes)))
+    }
+
+    #[inline]
+    fn of_kind(kind: Kind, bytes: &[u8; HEADER_LEN]) -> Self {
+        Self {
             kind,
             flags: Flags(u16::from_be_bytes([bytes[2], bytes[3]])),
             ttl_us: u32_at(bytes, 4),
@@ -184,9 +191,13 @@ impl Header {
                 request: RequestId(u64_at(bytes, 16)),
             },
             status: u16::from_be_bytes([bytes[24], bytes[25]]),
-        };
-        Ok((header, u32_at(bytes, 28)))
+        }
     }
+}
+
+#[inline]
+fn head_len(bytes: &[u8; HEADER_LEN]) -> u32 {
+    u32_at(bytes, 28)
 }
 
 #[inline]
@@ -224,11 +235,10 @@ pub enum DecodeError {
     Field(usize),
 }
 
-/// A message that has been checked whole: the header, and a head whose fields all lie inside it.
+/// A message that has been checked whole: the header, and a head whose fields all lie inside it. It is moved from hand to hand, so
+/// it is no larger than the message's [`Bytes`]: what is asked of the header is read where it lies.
 #[derive(Clone, Debug)]
 pub struct Envelope {
-    header: Header,
-    body_at: usize,
     message: Bytes,
 }
 
@@ -238,34 +248,46 @@ impl Envelope {
     /// # Errors
     /// Any [`DecodeError`].
     pub fn decode(message: Bytes) -> Result<Self, DecodeError> {
-        let (header, head_len) = Header::from_bytes(&message)?;
+        let (_, head_len) = Header::from_bytes(&message)?;
         let available = message.len() - HEADER_LEN;
         let body_at = match usize::try_from(head_len) {
             Ok(len) if len <= available => HEADER_LEN + len,
             _ => return Err(DecodeError::HeadLength { head_len, available }),
         };
         check_fields(&message[HEADER_LEN..body_at])?;
-        Ok(Self { header, body_at, message })
+        Ok(Self { message })
     }
 
     /// The fixed header.
     #[inline]
     #[must_use]
-    pub const fn header(&self) -> &Header {
-        &self.header
+    pub fn header(&self) -> Header {
+        let bytes = self.header_bytes();
+        Header::of_kind(Kind::from_byte(bytes[1]).expect(CHECKED), bytes)
+    }
+
+    #[inline]
+    fn header_bytes(&self) -> &[u8; HEADER_LEN] {
+        self.message.first_chunk().expect(CHECKED)
+    }
+
+    /// Where the body begins.
+    #[inline]
+    fn body_at(&self) -> usize {
+        HEADER_LEN + head_len(self.header_bytes()) as usize
     }
 
     /// The head's fields in order.
     #[inline]
     #[must_use]
     pub fn fields(&self) -> Fields<'_> {
-        Fields { head: &self.message[HEADER_LEN..self.body_at] }
+        Fields { head: &self.message[HEADER_LEN..self.body_at()] }
     }
 
     /// The head as it was encoded.
     #[must_use]
     pub fn head_bytes(&self) -> &[u8] {
-        &self.message[HEADER_LEN..self.body_at]
+        &self.message[HEADER_LEN..self.body_at()]
     }
 
     /// The first field called `name` (lower case).
@@ -278,7 +300,7 @@ impl Envelope {
     #[inline]
     #[must_use]
     pub fn body(&self) -> Bytes {
-        self.message.slice(self.body_at..)
+        self.message.slice(self.body_at()..)
     }
 
     /// The body for somebody who may keep it for long: one that lies among other messages is copied, and keeps itself only.
@@ -292,7 +314,7 @@ impl Envelope {
     #[inline]
     #[must_use]
     pub fn body_bytes(&self) -> &[u8] {
-        &self.message[self.body_at..]
+        &self.message[self.body_at()..]
     }
 
     /// A field's value (a slice that [`Envelope::fields`] gave) as owned bytes that share this message's buffer.

@@ -193,8 +193,8 @@ impl Node {
                 }
                 Input::Drain
             }
-            Kind::Ping => self.handle_ping(pipe, envelope.header()),
-            Kind::Pong => self.handle_pong(pipe, envelope.header()),
+            Kind::Ping => self.handle_ping(pipe, &envelope.header()),
+            Kind::Pong => self.handle_pong(pipe, &envelope.header()),
         }
     }
 

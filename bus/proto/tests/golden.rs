@@ -48,7 +48,7 @@ fn check(title: &str, header: Header, fields: &[(&str, &str)], body: &'static [u
     let bytes = example(title);
     assert_eq!(encode(&header, fields, body), bytes, "{title}");
     let read = Envelope::decode(Bytes::from(bytes)).expect("an example is an envelope");
-    assert_eq!(*read.header(), header, "{title}");
+    assert_eq!(read.header(), header, "{title}");
     let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
     assert_eq!(read.fields().collect::<Vec<_>>(), fields, "{title}");
     assert_eq!(read.body_bytes(), body, "{title}");
@@ -212,7 +212,7 @@ fn unknown_flags_and_reserved_bytes_are_ignored_when_read() {
     let flags = read.header().flags;
     assert!(flags.contains(Flags::IDEMPOTENT));
     assert!(![Flags::SHADOW, Flags::MORE, Flags::SAMPLED].iter().any(|flag| flags.contains(*flag)));
-    assert_eq!(Header { flags: Flags::IDEMPOTENT, ..*read.header() }, request());
+    assert_eq!(Header { flags: Flags::IDEMPOTENT, ..read.header() }, request());
     let reply = read.header().reply(200).to_bytes(0);
     assert_eq!((&reply[2..4], &reply[26..28]), (&[0, 0][..], &[0, 0][..]), "nor are they sent on");
 }

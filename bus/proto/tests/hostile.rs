@@ -148,7 +148,7 @@ fn mutated_messages_are_counted_and_touch_nobodys_request() {
             undecodable += u64::from(Envelope::decode(bytes.clone()).is_err());
             let input = victim.node.handle_message(victim.now, hostile, bytes);
             if let Input::Serve { envelope, .. } = input {
-                victim.node.reply(hostile, envelope.header(), 200, |_| {}, envelope.body());
+                victim.node.reply(hostile, &envelope.header(), 200, |_| {}, envelope.body());
             }
             assert_eq!(rejected(&victim.node.counters), undecodable);
             for (_, pipe) in victim.node.socket.pipes() {

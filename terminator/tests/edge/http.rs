@@ -327,7 +327,7 @@ fn a_reply_with_a_foreign_origin_is_nobodys() {
     let mut client = terminator.client();
     client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
     let request = service.request();
-    let mut foreign = Header { status: 200, ..*request.header() };
+    let mut foreign = Header { status: 200, ..request.header() };
     foreign.kind = Kind::Reply;
     foreign.correlation.origin.0 ^= 1;
     service.send(foreign, |_: &mut HeadWriter<'_>| {}, b"not yours");

@@ -45,7 +45,7 @@ impl Service {
         let begun = Instant::now();
         loop {
             let message = self.next(begun);
-            let header = *message.header();
+            let header = message.header();
             match header.kind {
                 Kind::Request => return message,
                 Kind::Ping if self.answers_pings => {

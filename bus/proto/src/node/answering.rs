@@ -99,7 +99,7 @@ impl Node {
         if self.config.relay_events {
             // An id of zeroes is none: whoever relays it names it, or copies that meet again would not be known.
             let id = if id == Correlation::default() { self.next_correlation() } else { id };
-            let header = Header { correlation: id, ..*envelope.header() };
+            let header = Header { correlation: id, ..envelope.header() };
             let wants = |to: PipeId, pipe: &Pipe| {
                 to != from && pipe.hello.as_ref().is_some_and(|hello| wants_topic(hello, topic))
             };

@@ -84,7 +84,7 @@ impl Service {
                 }
                 let work = if rng.u8(..) < 20 { 300_000 } else { 8_000 };
                 let due = now + Duration::from_micros(rng.u64(0..work));
-                self.jobs.push(Job { due, pipe, request: *envelope.header(), wanted });
+                self.jobs.push(Job { due, pipe, request: envelope.header(), wanted });
             }
             Input::Cancelled(id) if rng.bool() => self.cancel(pipe, id),
             _ => {}
