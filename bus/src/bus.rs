@@ -240,7 +240,7 @@ impl Inner {
             Input::Cancelled(correlation) => self.cancel_serving(pipe, correlation),
             Input::Event(envelope) => {
                 self.share(pipe, || Crossing::Event(envelope.message().clone()));
-                self.deliver(&envelope);
+                self.deliver(envelope);
             }
             Input::Forward { worker, message } => self.forward(pipe, worker, message),
             Input::Hello { conflicts } => {
@@ -263,7 +263,8 @@ impl Inner {
     }
 
     /// Hands an event to this worker's subscribers.
-    pub(crate) fn deliver(&self, envelope: &bus_proto::Envelope) {
+    #[inline]
+    pub(crate) fn deliver(&self, envelope: bus_proto::Envelope) {
         let dropped = self.subscriptions.borrow_mut().deliver(envelope);
         if dropped > 0 {
             self.node.borrow_mut().counters.events_dropped += dropped;
@@ -271,6 +272,7 @@ impl Inner {
     }
 
     /// Whether a subscriber ought to have its turn before more is read.
+    #[inline]
     pub(crate) fn subscribers_are_behind(&self) -> bool {
         self.subscriptions.borrow_mut().are_behind()
     }

@@ -161,7 +161,7 @@ impl Inner {
             }
             Crossing::Event(message) => {
                 if let Ok(envelope) = Envelope::decode(message) {
-                    self.deliver(&envelope);
+                    self.deliver(envelope);
                 }
             }
             Crossing::Write { pipe, chunks, messages } => self.write(from, pipe, &chunks, messages),

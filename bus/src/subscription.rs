@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 
 use bus_proto::Envelope;
+use foldhash::fast::RandomState;
 
 use crate::message::Event;
 
@@ -54,7 +55,10 @@ struct Topic {
 /// Who wants which topic, on one worker.
 #[derive(Default)]
 pub(crate) struct Subscriptions {
-    by_topic: HashMap<String, Topic>,
+    topics: Vec<Topic>,
+    by_name: HashMap<Box<[u8]>, usize, RandomState>,
+    /// The topic of the event before: the next one often has it too.
+    last: usize,
     /// A subscriber has many events to take.
     behind: bool,
 }
@@ -63,42 +67,77 @@ impl Subscriptions {
     /// A new subscriber of `topic`; true when it is the first.
     pub(crate) fn add(&mut self, topic: &str) -> (Subscription, bool) {
         let queue = Rc::default();
-        let known = self.by_topic.entry(topic.to_owned());
-        let known = known.or_insert_with(|| Topic { name: topic.into(), queues: Vec::new() });
-        let is_first = known.queues.is_empty();
-        known.queues.push(Rc::downgrade(&queue));
+        let at = *self.by_name.entry(topic.as_bytes().into()).or_insert_with(|| {
+            self.topics.push(Topic { name: topic.into(), queues: Vec::new() });
+            self.topics.len() - 1
+        });
+        let queues = &mut self.topics[at].queues;
+        let is_first = queues.is_empty();
+        queues.push(Rc::downgrade(&queue));
         (Subscription { queue }, is_first)
     }
 
     /// Whether a subscriber ought to have its turn before more is read; said once.
+    #[inline]
     pub(crate) fn are_behind(&mut self) -> bool {
         std::mem::take(&mut self.behind)
     }
 
     /// Hands an event to its subscribers; how many events were dropped for it.
-    pub(crate) fn deliver(&mut self, envelope: &Envelope) -> u64 {
-        let topic = envelope.field(":topic").and_then(|topic| std::str::from_utf8(topic).ok());
-        let Some(Topic { name, queues }) = topic.and_then(|topic| self.by_topic.get_mut(topic)) else {
-            return 0;
+    #[inline]
+    pub(crate) fn deliver(&mut self, envelope: Envelope) -> u64 {
+        let Some(at) = envelope.field(":topic").and_then(|topic| self.find(topic)) else { return 0 };
+        self.last = at;
+        let Topic { name, queues } = &mut self.topics[at];
+        let (mut dropped, mut gone) = (0, false);
+        let mut give = |queue: &Weak<RefCell<Queue>>, envelope| match queue.upgrade() {
+            Some(queue) => {
+                let given = queue.borrow_mut().give(Event { topic: Rc::clone(name), envelope });
+                dropped += u64::from(given.dropped);
+                self.behind |= given.behind;
+            }
+            None => gone = true,
         };
-        let behind = &mut self.behind;
-        let mut dropped = 0;
-        queues.retain(|queue| {
-            let Some(queue) = queue.upgrade() else { return false };
-            let mut queue = queue.borrow_mut();
-            if queue.events.len() == WAITING_MAX {
-                queue.events.pop_front();
-                dropped += 1;
-            } else {
-                let len = queue.events.len() + 1;
-                *behind |= len >= WAITING_MANY && len.is_multiple_of(WAIT_EVERY);
-            }
-            queue.events.push_back(Event { topic: Rc::clone(name), envelope: envelope.clone() });
-            if let Some(waker) = queue.waker.take() {
-                waker.wake();
-            }
-            true
-        });
+        if let Some((last, others)) = queues.split_last() {
+            others.iter().for_each(|queue| give(queue, envelope.clone()));
+            give(last, envelope);
+        }
+        if gone {
+            queues.retain(|queue| queue.strong_count() > 0);
+        }
         dropped
+    }
+
+    #[inline]
+    fn find(&self, topic: &[u8]) -> Option<usize> {
+        let is_last = self.topics.get(self.last).is_some_and(|last| last.name.as_bytes() == topic);
+        if is_last { Some(self.last) } else { self.by_name.get(topic).copied() }
+    }
+}
+
+/// What became of an event.
+struct Given {
+    /// Another one was dropped for it.
+    dropped: bool,
+    /// The subscriber ought to have its turn.
+    behind: bool,
+}
+
+impl Queue {
+    #[inline]
+    fn give(&mut self, event: Event) -> Given {
+        let dropped = self.events.len() == WAITING_MAX;
+        let mut behind = false;
+        if dropped {
+            self.events.pop_front();
+        } else {
+            let len = self.events.len() + 1;
+            behind = len >= WAITING_MANY && len.is_multiple_of(WAIT_EVERY);
+        }
+        self.events.push_back(event);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        Given { dropped, behind }
     }
 }
