@@ -67,7 +67,8 @@ impl<H: Head + Unpin> Call<H> {
 
     fn reply(&self, id: RequestId, envelope: Envelope) -> Reply {
         let more = envelope.header().flags.contains(Flags::MORE);
-        let parts = more.then(|| Parts { inner: Rc::clone(&self.inner), id, service: self.service() });
+        let stream = || Box::new(Stream { inner: Rc::clone(&self.inner), id, service: self.service() });
+        let parts = more.then(|| Parts(stream()));
         Reply { status: envelope.header().status, envelope, parts }
     }
 }
@@ -113,7 +114,10 @@ impl<H> Drop for Call<H> {
 }
 
 /// The further parts of a reply, in order. Dropping it cancels what has not come.
-pub struct Parts {
+pub struct Parts(Box<Stream>);
+
+/// On the heap: few replies have parts, and every one has the room for them.
+struct Stream {
     inner: Rc<Inner>,
     id: RequestId,
     service: String,
@@ -126,12 +130,13 @@ impl Parts {
     /// [`RequestError::Deadline`] when the next part does not come in time, [`RequestError::Lost`] when the
     /// instance goes away, [`RequestError::SlowClient`] when parts come faster than they are taken.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RequestError>>> {
-        let part = ready!(self.inner.node.borrow_mut().poll_part(self.id, cx.waker()));
+        let Stream { inner, id, service } = &*self.0;
+        let part = ready!(inner.node.borrow_mut().poll_part(*id, cx.waker()));
         Poll::Ready(part.map(|part| {
             part.map_err(|end| match end {
-                PartsEnd::Deadline => RequestError::Deadline { service: self.service.clone() },
+                PartsEnd::Deadline => RequestError::Deadline { service: service.clone() },
                 PartsEnd::Overflow => RequestError::SlowClient { limit: limits::PARTS_BYTES_MAX },
-                PartsEnd::Lost | PartsEnd::Complete => RequestError::Lost { service: self.service.clone() },
+                PartsEnd::Lost | PartsEnd::Complete => RequestError::Lost { service: service.clone() },
             })
         }))
     }
@@ -139,11 +144,11 @@ impl Parts {
 
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Parts").field("id", &self.0.id).finish_non_exhaustive()
     }
 }
 
-impl Drop for Parts {
+impl Drop for Stream {
     fn drop(&mut self) {
         self.inner.node.borrow_mut().close_request(self.id);
     }

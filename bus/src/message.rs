@@ -18,8 +18,9 @@ pub trait Head {
     fn encode(&self, head: &mut HeadWriter<'_>);
 }
 
-/// A body as the chunks it was read in; never joined, never copied but for small ones.
-pub type Body = SmallVec<[Bytes; 2]>;
+/// A body as the chunks it was read in; never joined, never copied but for small ones. Room for one: most have none or one, and all
+/// requests under way hold it.
+pub type Body = SmallVec<[Bytes; 1]>;
 
 /// How a request is sent.
 #[derive(Clone, Copy, Debug)]

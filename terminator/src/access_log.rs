@@ -19,7 +19,6 @@ use serde::Serialize;
 
 use crate::config;
 use crate::limits::ACCESS_LOG_LINES;
-use crate::request::RequestId;
 use crate::response::Answer;
 
 /// How often the writer looks whether there is something to write.
@@ -58,7 +57,7 @@ pub struct Entry {
     body_bytes: Option<usize>,
     elapsed: Duration,
     route: Option<Arc<str>>,
-    id: RequestId,
+    id: Box<str>,
 }
 
 impl Entry {
@@ -76,7 +75,7 @@ impl Entry {
             body_bytes: answer.body_len(),
             elapsed,
             route: route.cloned(),
-            id: request.id().clone(),
+            id: request.id().into(),
         }
     }
 }
@@ -204,7 +203,7 @@ impl<'a> Line<'a> {
             body_bytes: entry.body_bytes,
             duration_us: u64::try_from(entry.elapsed.as_micros()).unwrap_or(u64::MAX),
             route: entry.route.as_deref(),
-            request_id: entry.id.as_str(),
+            request_id: &entry.id,
         }
     }
 }
@@ -224,7 +223,7 @@ mod tests {
             body_bytes: Some(3),
             elapsed: Duration::from_micros(250),
             route: Some("GET /a/{id}".into()),
-            id: RequestId::made([0, 1]),
+            id: "1".into(),
         }
     }
 

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use crate::access_log::Entry;
 use crate::connection::Connection;
 use crate::limit::Permit;
-use crate::request::{self, Fields, RequestHead, StartLine};
+use crate::request::{self, Fields, Names, RequestHead, StartLine};
 use crate::rescue::{self, Refusal};
 use crate::response::{self, Answer};
 use crate::route::Line;
@@ -43,14 +43,19 @@ pub fn begin(connection: &Rc<Connection>, line: &StartLine<'_>, fields: &impl Fi
     let chunked = || fields.called("transfer-encoding").next().is_some();
     let ambiguous = connection.begin_request(chunked);
     let exchange = Exchange::begin(Rc::clone(connection), started);
-    let mut head = RequestHead::new(line, fields, Rc::clone(connection));
+    let (mut head, names) = RequestHead::new(line, fields, Rc::clone(connection));
     connection.remember(head.replay());
-    let way = if ambiguous { Err(Refusal::Framing) } else { prepare(&mut head, line, fields) };
+    let way = if ambiguous { Err(Refusal::Framing) } else { prepare(&mut head, line, fields, &names) };
     Begun { exchange, head, way }
 }
 
 /// The steps that may refuse.
-fn prepare(head: &mut RequestHead, line: &StartLine<'_>, fields: &impl Fields) -> Result<Way, Refusal> {
+fn prepare(
+    head: &mut RequestHead,
+    line: &StartLine<'_>,
+    fields: &impl Fields,
+    names: &Names<'_>,
+) -> Result<Way, Refusal> {
     head.check_host()?;
     let worker = Rc::clone(&head.connection().worker);
     let permit = worker.permits.take()?;
@@ -58,7 +63,7 @@ fn prepare(head: &mut RequestHead, line: &StartLine<'_>, fields: &impl Fields) -
         return Err(rescue::connect_refused());
     }
     let (route, known) = worker.routes.find(&worker.bus, line.method, line.path)?;
-    head.encode(line, fields)?;
+    head.encode(line, fields, names)?;
     Ok(Way { route, line: known, _permit: permit })
 }
 
@@ -106,7 +111,11 @@ async fn ask(begun: &Begun, body: &mut Sent, way: &Way) -> Result<(StatusCode, R
         Sent::Nothing => (bus::Body::new(), begun.exchange.started),
         Sent::Whole(bytes) => (bus::Body::from_iter([bytes]), begun.exchange.started),
         // The time that the client takes to send its body has a limit of its own; the deadline is the service's.
-        Sent::Coming(incoming) => (request::collect(incoming, head.connection()).await?, Instant::now()),
+        Sent::Coming(incoming) => {
+            // On the heap: few bodies come in pieces, and every request has the room for what waits for one.
+            let body = Box::pin(request::collect(incoming, head.connection())).await?;
+            (body, Instant::now())
+        }
     };
     let options = Options { asked, deadline: asked + way.line.deadline, flags: head.flags() };
     let reply = head.connection().worker.bus.request(way.route, head, body, options).await?;

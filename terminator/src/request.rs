@@ -14,7 +14,7 @@ mod trace;
 use std::rc::Rc;
 
 use bus::{Flags, Head, HeadWriter, RequestError};
-use http::Method;
+use http::{HeaderValue, Method};
 
 pub use body::collect;
 use encoded::Encoded;
@@ -22,8 +22,7 @@ pub use encoded::Heads;
 pub use fields::{Fields, StartLine};
 pub use hop::{is_hop_by_hop, is_named_by};
 pub use host::bytes_of;
-pub use trace::RequestId;
-use trace::Traceparent;
+use trace::{RequestId, Traceparent};
 
 use crate::config::Forwarded;
 use crate::connection::{Connection, Replay};
@@ -48,10 +47,16 @@ pub struct RequestHead {
     target: Option<Box<str>>,
     encoded: Encoded,
     connection: Rc<Connection>,
-    id: RequestId,
-    trace: Traceparent,
+    flags: Flags,
     /// What the one look at the headers found.
     found: Found,
+}
+
+/// How a request is told from others; only its head says so, once it is encoded.
+#[derive(Debug)]
+pub struct Names<'a> {
+    id: RequestId<'a>,
+    trace: Traceparent,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,7 +81,11 @@ enum Host {
 impl RequestHead {
     /// Looks at the headers once; makes an id and a trace where the client sent none that may be kept.
     #[must_use]
-    pub fn new(line: &StartLine<'_>, fields: &impl Fields, connection: Rc<Connection>) -> Self {
+    pub fn new<'a>(
+        line: &StartLine<'_>,
+        fields: &'a impl Fields,
+        connection: Rc<Connection>,
+    ) -> (Self, Names<'a>) {
         let mut found = Found::default();
         let (mut id, mut trace) = (None, None);
         let mut traces = 0;
@@ -105,24 +114,38 @@ impl RequestHead {
         let trace =
             trace.filter(|_| traces == 1).unwrap_or_else(|| Traceparent::made(random, fastrand::u64(..)));
         let mut encoded = worker.heads.take();
-        encoded.begin(line.path);
+        encoded.begin(id.as_bytes(), line.path);
         let target = worker.access_log.as_ref().map(|_| line.target.into());
-        Self {
+        let idempotent = if is_idempotent(line.method) { Flags::IDEMPOTENT } else { Flags::NONE };
+        let sampled = if trace.sampled() { Flags::SAMPLED } else { Flags::NONE };
+        let head = Self {
             method: line.method.clone(),
             is_1_0: line.is_1_0,
             target,
             encoded,
             connection,
-            id,
-            trace,
+            flags: idempotent.union(sampled),
             found,
-        }
+        };
+        (head, Names { id, trace })
     }
 
     /// The request's id, kept or made.
     #[must_use]
-    pub fn id(&self) -> &RequestId {
-        &self.id
+    pub fn id(&self) -> &str {
+        std::str::from_utf8(self.id_bytes()).expect("harmless ASCII, kept or made")
+    }
+
+    /// The same.
+    #[must_use]
+    pub fn id_bytes(&self) -> &[u8] {
+        self.encoded.id()
+    }
+
+    /// The id as a response's header: every client can name its request to those who read the logs.
+    #[must_use]
+    pub fn id_value(&self) -> HeaderValue {
+        HeaderValue::from_bytes(self.id_bytes()).expect("harmless ASCII, kept or made")
     }
 
     /// The method.
@@ -149,13 +172,18 @@ impl RequestHead {
         self.encoded.path()
     }
 
-    /// Writes it, the one that was made of `line` and `fields`, as the envelope has it.
+    /// Writes it, the one that was made of `line` and `fields` with `names`, as the envelope has it.
     ///
     /// # Errors
     /// A field that is too long for the wire.
-    pub fn encode(&mut self, line: &StartLine<'_>, fields: &impl Fields) -> Result<(), RequestError> {
+    pub fn encode(
+        &mut self,
+        line: &StartLine<'_>,
+        fields: &impl Fields,
+        names: &Names<'_>,
+    ) -> Result<(), RequestError> {
         let mut encoded = std::mem::take(&mut self.encoded);
-        let written = encoded.write(|head| self.write(line, fields, head));
+        let written = encoded.write(|head| self.write(line, fields, names, head));
         self.encoded = encoded;
         written
     }
@@ -184,12 +212,16 @@ impl RequestHead {
     /// The flags of its envelope.
     #[must_use]
     pub fn flags(&self) -> Flags {
-        let idempotent = if is_idempotent(&self.method) { Flags::IDEMPOTENT } else { Flags::NONE };
-        let sampled = if self.trace.sampled() { Flags::SAMPLED } else { Flags::NONE };
-        idempotent.union(sampled)
+        self.flags
     }
 
-    fn write(&self, line: &StartLine<'_>, fields: &impl Fields, head: &mut HeadWriter<'_>) {
+    fn write(
+        &self,
+        line: &StartLine<'_>,
+        fields: &impl Fields,
+        names: &Names<'_>,
+        head: &mut HeadWriter<'_>,
+    ) {
         let host = || fields.called("host").next().unwrap_or_default();
         let authority = line.authority.map_or_else(host, str::as_bytes);
         head.field(":method", line.method.as_str());
@@ -199,20 +231,20 @@ impl RequestHead {
         }
         head.field(":scheme", SCHEME);
         for (name, value) in fields.each() {
-            if self.goes_on(name)
+            if self.goes_on(name, names)
                 && !(self.found.connection.named && is_named_by(fields.called("connection"), name))
             {
                 head.field(name, value);
             }
         }
         self.write_forwarded(fields, head, authority);
-        head.field(ID, self.id.as_bytes());
-        head.field(TRACEPARENT, self.trace.as_bytes());
+        head.field(ID, names.id.as_bytes());
+        head.field(TRACEPARENT, names.trace.as_bytes());
     }
 
     /// Whether the header is written as it came.
     #[inline]
-    fn goes_on(&self, name: &[u8]) -> bool {
+    fn goes_on(&self, name: &[u8], names: &Names<'_>) -> bool {
         match name {
             // Host has become `:authority`; Expect has been answered here.
             b"host" | b"expect" => false,
@@ -220,7 +252,7 @@ impl RequestHead {
             FORWARDED_PROTO => self.found.forwarded_proto,
             FORWARDED_HOST => self.found.forwarded_host,
             // It belongs to the traceparent that it came with.
-            TRACESTATE => self.trace.is_kept(),
+            TRACESTATE => names.trace.is_kept(),
             _ => !is_hop_by_hop(name),
         }
     }

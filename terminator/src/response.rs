@@ -51,7 +51,7 @@ impl Answer {
     #[must_use]
     pub fn refusal(request: RequestHead, refusal: &Refusal) -> Self {
         let mut problem = refusal.problem();
-        problem.request_id = request.id().as_str();
+        problem.request_id = request.id();
         problem.instance = request.path();
         let (status, body) = (problem.status, problem.to_json());
         let mut headers = Box::new(HeaderMap::new());
@@ -103,7 +103,7 @@ impl Answer {
             }
             Source::Refusal { headers, .. } => headers.each().for_each(|(name, value)| take(name, value)),
         }
-        take(REQUEST_ID.as_bytes(), self.request.id().as_bytes());
+        take(REQUEST_ID.as_bytes(), self.request.id_bytes());
     }
 
     /// As hyper takes it. `headers`, which are empty, are memory to use.
@@ -141,7 +141,7 @@ impl Answer {
                 }
             }
         };
-        headers.insert(HeaderName::from_static(REQUEST_ID), self.request.id().to_value());
+        headers.insert(HeaderName::from_static(REQUEST_ID), self.request.id_value());
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         *response.headers_mut() = headers;

@@ -35,8 +35,6 @@ pub struct Slot {
     bucket: Option<u16>,
     /// When the asker gives up.
     pub deadline: Instant,
-    /// The time between parts that is granted to a reply of several.
-    pub patience: Duration,
     /// When it was sent.
     pub sent_at: Instant,
     /// Where it was sent.
@@ -112,7 +110,6 @@ impl Pending {
         };
         let slot = &mut self.slots[index as usize];
         slot.deadline = deadline;
-        slot.patience = deadline.saturating_duration_since(now);
         slot.sent_at = now;
         slot.pipe = pipe;
         slot.end = u64::MAX;
@@ -152,7 +149,9 @@ impl Pending {
         let Some(index) = self.index(id) else { return };
         self.unlink(index);
         let slot = &mut self.slots[index as usize];
-        slot.deadline = now + slot.patience;
+        if let State::Streaming(parts) = &slot.state {
+            slot.deadline = now + parts.patience;
+        }
         self.link(index);
     }
 
@@ -171,8 +170,7 @@ impl Pending {
     #[must_use]
     pub fn waiting_on(&self, pipe: PipeId) -> Vec<RequestId> {
         let waits = |slot: &Slot| {
-            slot.pipe == pipe
-                && matches!(slot.state, State::Waiting | State::Streaming(Parts { ended: None, .. }))
+            slot.pipe == pipe && (matches!(slot.state, State::Waiting) || slot.state.is_streaming())
         };
         let found = self.slots.iter().zip(0..).filter(|(slot, _)| waits(slot));
         found.map(|(slot, index)| self.id(index, slot.generation)).collect()
@@ -218,7 +216,6 @@ impl Pending {
             next: NIL,
             bucket: None,
             deadline: now,
-            patience: Duration::ZERO,
             sent_at: now,
             pipe,
             end: u64::MAX,

@@ -17,18 +17,21 @@ const FIRST_BYTES: usize = 512;
 /// A head, encoded.
 #[derive(Debug, Default)]
 pub(super) struct Encoded {
-    /// The path, for those who ask for it, then the fields.
+    /// The request's id and the path, for those who ask for them, then the fields.
     bytes: BytesMut,
-    path_len: usize,
+    id_len: u32,
+    fields_at: u32,
 }
 
 impl Encoded {
-    /// Writes `path`; nothing of what was written before stays.
-    pub(super) fn begin(&mut self, path: &str) {
+    /// Writes `id` and `path`; nothing of what was written before stays.
+    pub(super) fn begin(&mut self, id: &[u8], path: &str) {
         self.bytes.clear();
         self.bytes.reserve(FIRST_BYTES);
+        self.bytes.extend_from_slice(id);
         self.bytes.extend_from_slice(path.as_bytes());
-        self.path_len = path.len();
+        let short = |len| u32::try_from(len).expect("a head is not longer than its limit, which fits u32");
+        (self.id_len, self.fields_at) = (short(id.len()), short(id.len() + path.len()));
     }
 
     /// Writes the fields that `write` does.
@@ -41,12 +44,18 @@ impl Encoded {
 
     /// The fields.
     pub(super) fn fields(&self) -> &[u8] {
-        &self.bytes[self.path_len..]
+        &self.bytes[self.fields_at as usize..]
+    }
+
+    /// The request's id; ASCII.
+    pub(super) fn id(&self) -> &[u8] {
+        &self.bytes[..self.id_len as usize]
     }
 
     /// The path.
     pub(super) fn path(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.path_len]).expect("it was written as a str")
+        let path = &self.bytes[self.id_len as usize..self.fields_at as usize];
+        std::str::from_utf8(path).expect("it was written as a str")
     }
 }
 
@@ -77,16 +86,16 @@ mod tests {
     fn memory_is_used_again_and_holds_nothing_of_the_last_request() {
         let heads = Heads::default();
         let mut first = heads.take();
-        first.begin("/a/long/path");
+        first.begin(b"the-first", "/a/long/path");
         first.write(|head| head.field("x", "secret")).unwrap();
         let place = first.bytes.as_ptr();
         heads.give_back(first);
         let mut second = heads.take();
-        second.begin("/b");
+        second.begin(b"2", "/b");
         second.write(|head| head.field("y", "1")).unwrap();
         assert_eq!(
-            (second.path(), second.fields(), second.bytes.as_ptr()),
-            ("/b", &b"\0\x01\0\x01y1"[..], place)
+            (second.id(), second.path(), second.fields(), second.bytes.as_ptr()),
+            (&b"2"[..], "/b", &b"\0\x01\0\x01y1"[..], place)
         );
     }
 
@@ -94,7 +103,7 @@ mod tests {
     fn a_buffer_that_grew_is_not_kept() {
         let heads = Heads::default();
         let mut large = heads.take();
-        large.begin("/");
+        large.begin(b"1", "/");
         large.write(|head| head.field("x", vec![b'x'; KEPT_BYTES])).unwrap();
         heads.give_back(large);
         assert!(heads.spare.borrow().is_empty());

@@ -2,59 +2,41 @@
 //!
 //! A made request id is the made trace's id too, so that log lines and traces find each other.
 
-use http::HeaderValue;
-
 use crate::limits::REQUEST_ID_BYTES;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// The id of a request: 32 hexadecimal digits when made here.
-#[derive(Clone, Debug)]
-pub enum RequestId {
+#[derive(Debug)]
+pub(super) enum RequestId<'a> {
     /// The client's.
-    Kept(Box<str>),
+    Kept(&'a [u8]),
     /// Ours.
     Made([u8; 32]),
 }
 
-impl RequestId {
+impl<'a> RequestId<'a> {
     /// The client's, when it is short and harmless in logs, URLs and JSON.
-    #[must_use]
-    pub fn kept(value: &[u8]) -> Option<Self> {
+    pub(super) fn kept(value: &'a [u8]) -> Option<Self> {
         let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~+/=:@".contains(byte);
         let kept = (1..=REQUEST_ID_BYTES).contains(&value.len()) && value.iter().all(sane);
-        kept.then(|| std::str::from_utf8(value).ok().map(|text| Self::Kept(text.into()))).flatten()
+        kept.then_some(Self::Kept(value))
     }
 
     /// One of our own from 128 random bits.
-    #[must_use]
-    pub fn made(random: [u64; 2]) -> Self {
+    pub(super) fn made(random: [u64; 2]) -> Self {
         let mut text = [0; 32];
         write_hex(&mut text[..16], random[0]);
         write_hex(&mut text[16..], random[1]);
         Self::Made(text)
     }
 
-    /// The id as a response's header: every client can name its request to those who read the logs.
-    #[must_use]
-    pub fn to_value(&self) -> HeaderValue {
-        HeaderValue::from_bytes(self.as_bytes()).expect("harmless ASCII, kept or made")
-    }
-
     /// The id; ASCII.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::Kept(text) => text.as_bytes(),
+            Self::Kept(text) => text,
             Self::Made(text) => text,
         }
-    }
-
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(self.as_bytes())
-            .expect("a kept id was checked to be ASCII, a made one is hexadecimal")
     }
 }
 
@@ -62,7 +44,7 @@ impl RequestId {
 const TRACEPARENT_BYTES: usize = 55;
 
 /// A traceparent of version 00.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Traceparent {
     text: [u8; TRACEPARENT_BYTES],
     kept: bool,
@@ -184,7 +166,7 @@ mod tests {
         for text in ["", "a b", "a\"b", "<script>", &long] {
             assert!(RequestId::kept(text.as_bytes()).is_none(), "{text}");
         }
-        assert_eq!(RequestId::kept(b"Ab-1_/=").unwrap().as_str(), "Ab-1_/=");
-        assert_eq!(RequestId::made([1, 0xab]).as_str(), "000000000000000100000000000000ab");
+        assert_eq!(RequestId::kept(b"Ab-1_/=").unwrap().as_bytes(), b"Ab-1_/=");
+        assert_eq!(RequestId::made([1, 0xab]).as_bytes(), b"000000000000000100000000000000ab");
     }
 }

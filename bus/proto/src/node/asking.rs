@@ -197,7 +197,7 @@ impl Node {
     pub fn close_request(&mut self, id: RequestId) {
         let Some(slot) = self.pending.find(id) else { return };
         let (pipe, is_waiting) = (slot.pipe, matches!(slot.state, State::Waiting));
-        if is_waiting || matches!(slot.state, State::Streaming(Parts { ended: None, .. })) {
+        if is_waiting || slot.state.is_streaming() {
             self.counters.requests_cancelled += 1;
             self.cancel(pipe, id);
         }
@@ -234,14 +234,16 @@ impl Node {
                 }
                 self.counters.replies_received += 1;
                 if more {
-                    slot.state = State::Streaming(Parts { first: Some(envelope), ..Parts::default() });
+                    let patience = slot.deadline.saturating_duration_since(slot.sent_at);
+                    let parts = Parts { first: Some(envelope), patience, ..Parts::default() };
+                    slot.state = State::Streaming(Box::new(parts));
                     wake(&mut slot.waker);
                     self.pending.renew(id, now);
                 } else {
                     self.pending.end(id, Outcome::Reply(envelope));
                 }
             }
-            State::Streaming(Parts { ended: None, .. }) => self.handle_part(now, id, &envelope, more),
+            state if state.is_streaming() => self.handle_part(now, id, &envelope, more),
             _ => self.counters.reply_late += 1,
         }
         Input::Done

@@ -1,6 +1,7 @@
 //! How far a request has come, and how it ended.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -29,8 +30,16 @@ pub enum State {
     Waiting,
     /// Ended; the asker has not looked yet.
     Ended(Outcome),
-    /// The first part has come, further ones follow.
-    Streaming(Parts),
+    /// The first part has come, further ones follow. On the heap: few replies have parts, and every slot the room for them.
+    Streaming(Box<Parts>),
+}
+
+impl State {
+    /// Whether parts have come, and further ones are to come.
+    #[must_use]
+    pub fn is_streaming(&self) -> bool {
+        matches!(self, Self::Streaming(parts) if parts.ended.is_none())
+    }
 }
 
 /// The parts of a reply that wait for the asker.
@@ -44,6 +53,8 @@ pub struct Parts {
     pub bytes: usize,
     /// How it ended, once it has.
     pub ended: Option<PartsEnd>,
+    /// The time that each part is granted: what the request was given at first.
+    pub patience: Duration,
 }
 
 /// How a reply of several parts ended.
