@@ -57,6 +57,17 @@ pub(crate) struct Inner {
     others: RefCell<HashMap<PipeId, Other>>,
 }
 
+/// What is to be done behind a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handled {
+    /// Nothing.
+    Done,
+    /// It was a hello, which costs its peer.
+    Hello,
+    /// A subscriber ought to have its turn before more is read.
+    Full,
+}
+
 /// The other end of a pipe.
 pub(crate) struct Other {
     pub(crate) from: String,
@@ -155,8 +166,8 @@ impl Bus {
     }
 
     /// Publishes an event to every peer that may want it; the number of pipes it was queued on.
-    pub fn publish(&self, topic: &str, fields: &[(&str, &str)], body: Bytes) -> usize {
-        self.inner.node.borrow_mut().publish(topic, fields, &body)
+    pub fn publish(&self, topic: &str, fields: &[(&str, &str)], body: &Bytes) -> usize {
+        self.inner.node.borrow_mut().publish(topic, fields, body)
     }
 
     /// Events of `topic`; the hello's topics are kept in step, so a bus without a hello gets none.
@@ -229,31 +240,36 @@ impl Bus {
 }
 
 impl Inner {
-    /// Takes one message of a pipe, of this worker or standing for another's. True when it was a hello.
-    pub(crate) fn handle_message(self: &Rc<Self>, now: Instant, pipe: PipeId, message: Bytes) -> bool {
+    /// Takes one message of a pipe, of this worker or standing for another's.
+    pub(crate) fn handle_message(self: &Rc<Self>, now: Instant, pipe: PipeId, message: Bytes) -> Handled {
         let shared = (self.inboxes.len() > 1).then(|| message.clone());
         let input = self.node.borrow_mut().handle_message(now, pipe, message);
-        let is_hello = matches!(input, Input::Hello { .. } | Input::HelloRefused(_));
         match input {
             Input::Done => {}
             Input::Serve { envelope, deadline } => self.serve(now, pipe, envelope, deadline),
             Input::Cancelled(correlation) => self.cancel_serving(pipe, correlation),
             Input::Event(envelope) => {
                 self.share(pipe, || Crossing::Event(envelope.message().clone()));
-                self.deliver(envelope);
+                if self.deliver(envelope) {
+                    return Handled::Full;
+                }
             }
             Input::Forward { worker, message } => self.forward(pipe, worker, message),
             Input::Hello { conflicts } => {
                 self.log_hello(pipe, &conflicts);
                 self.share_message(pipe, shared);
+                return Handled::Hello;
             }
-            Input::HelloRefused(error) => warn!(peer = %self.describe(pipe), %error, "hello refused"),
+            Input::HelloRefused(error) => {
+                warn!(peer = %self.describe(pipe), %error, "hello refused");
+                return Handled::Hello;
+            }
             Input::Drain => {
                 info!(peer = %self.describe(pipe), "peer drains");
                 self.share_message(pipe, shared);
             }
         }
-        is_hello
+        Handled::Done
     }
 
     /// How far requests and replies have come.
@@ -262,19 +278,14 @@ impl Inner {
         Traffic { sent: node.counters.requests_sent, outstanding: node.pending.len() }
     }
 
-    /// Hands an event to this worker's subscribers.
+    /// Hands an event to this worker's subscribers. True when one of them ought to have its turn before more is read.
     #[inline]
-    pub(crate) fn deliver(&self, envelope: bus_proto::Envelope) {
-        let dropped = self.subscriptions.borrow_mut().deliver(envelope);
-        if dropped > 0 {
-            self.node.borrow_mut().counters.events_dropped += dropped;
+    pub(crate) fn deliver(&self, envelope: bus_proto::Envelope) -> bool {
+        let delivered = self.subscriptions.borrow_mut().deliver(envelope);
+        if delivered.dropped > 0 {
+            self.node.borrow_mut().counters.events_dropped += delivered.dropped;
         }
-    }
-
-    /// Whether a subscriber ought to have its turn before more is read.
-    #[inline]
-    pub(crate) fn subscribers_are_behind(&self) -> bool {
-        self.subscriptions.borrow_mut().are_behind()
+        delivered.behind
     }
 
     pub(crate) fn pipe_opened(&self, pipe: PipeId, other: Other) {

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use tokio::sync::Notify;
 
-use crate::bus::Inner;
+use crate::bus::{Handled, Inner};
 
 /// Messages that wait for one worker.
 const INBOX_LEN: usize = 8192;
@@ -88,10 +88,7 @@ pub(crate) async fn receive(inner: Rc<Inner>) {
         let arrived = inbox.arrived.notified();
         // Bounded by what was there: a flood from one worker does not starve this one's connections.
         for _ in 0..inbox.letters.len() {
-            if let Some(letter) = inbox.letters.pop() {
-                inner.open_letter(letter);
-            }
-            if inner.subscribers_are_behind() {
+            if inbox.letters.pop().is_some_and(|letter| inner.open_letter(letter) == Handled::Full) {
                 break;
             }
         }
@@ -146,12 +143,12 @@ impl Inner {
         Some(Connection { remote: Remote { worker: self.worker, pipe }, framing: own.out.framing(), shared })
     }
 
-    fn open_letter(self: &Rc<Self>, Letter { from, content }: Letter) {
+    fn open_letter(self: &Rc<Self>, Letter { from, content }: Letter) -> Handled {
         let now = Instant::now();
         match content {
             Crossing::Message { origin, message } => {
                 let pipe = self.stand_in(now, origin);
-                self.handle_message(now, pipe, message);
+                return self.handle_message(now, pipe, message);
             }
             Crossing::Closed => {
                 let pipe = self.remotes.borrow_mut().remove(&from);
@@ -160,12 +157,13 @@ impl Inner {
                 }
             }
             Crossing::Event(message) => {
-                if let Ok(envelope) = Envelope::decode(message) {
-                    self.deliver(envelope);
+                if Envelope::decode(message).is_ok_and(|envelope| self.deliver(envelope)) {
+                    return Handled::Full;
                 }
             }
             Crossing::Write { pipe, chunks, messages } => self.write(from, pipe, &chunks, messages),
         }
+        Handled::Done
     }
 
     /// Puts what another worker encoded into the out-queue of a connection of this one.

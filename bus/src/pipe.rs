@@ -19,7 +19,7 @@ use bytes::BytesMut;
 use tokio::time::Sleep;
 use tracing::{debug, info, warn};
 
-use crate::bus::{Inner, Other};
+use crate::bus::{Handled, Inner, Other};
 use crate::transport::Transport;
 
 /// What one read takes at most: more than most batches, and little enough to stay in a processor's cache.
@@ -238,12 +238,13 @@ impl Pipe<'_> {
             && let Some(message) = self.decoder.decode(buffer)?
         {
             let len = message.len();
-            if self.inner.handle_message(now, self.id, message) {
-                self.charge_hello(now, len);
-            }
-            if self.inner.subscribers_are_behind() {
-                self.left_over = true;
-                break;
+            match self.inner.handle_message(now, self.id, message) {
+                Handled::Done => {}
+                Handled::Hello => self.charge_hello(now, len),
+                Handled::Full => {
+                    self.left_over = true;
+                    break;
+                }
             }
         }
         if self.opening.is_some() && self.decoder.is_open() {

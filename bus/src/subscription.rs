@@ -59,8 +59,15 @@ pub(crate) struct Subscriptions {
     by_name: HashMap<Box<[u8]>, usize, RandomState>,
     /// The topic of the event before: the next one often has it too.
     last: usize,
-    /// A subscriber has many events to take.
-    behind: bool,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Delivered {
+    /// Events that were dropped for it.
+    pub(crate) dropped: u64,
+    /// A subscriber has many to take, and ought to have its turn before more is read.
+    pub(crate) behind: bool,
 }
 
 impl Subscriptions {
@@ -77,24 +84,18 @@ impl Subscriptions {
         (Subscription { queue }, is_first)
     }
 
-    /// Whether a subscriber ought to have its turn before more is read; said once.
+    /// Hands an event to its subscribers.
     #[inline]
-    pub(crate) fn are_behind(&mut self) -> bool {
-        std::mem::take(&mut self.behind)
-    }
-
-    /// Hands an event to its subscribers; how many events were dropped for it.
-    #[inline]
-    pub(crate) fn deliver(&mut self, envelope: Envelope) -> u64 {
-        let Some(at) = envelope.field(":topic").and_then(|topic| self.find(topic)) else { return 0 };
+    pub(crate) fn deliver(&mut self, envelope: Envelope) -> Delivered {
+        let mut delivered = Delivered::default();
+        let Some(at) = envelope.field(":topic").and_then(|topic| self.find(topic)) else { return delivered };
         self.last = at;
         let Topic { name, queues } = &mut self.topics[at];
-        let (mut dropped, mut gone) = (0, false);
+        let mut gone = false;
         let mut give = |queue: &Weak<RefCell<Queue>>, envelope| match queue.upgrade() {
             Some(queue) => {
-                let given = queue.borrow_mut().give(Event { topic: Rc::clone(name), envelope });
-                dropped += u64::from(given.dropped);
-                self.behind |= given.behind;
+                let event = Event { topic: Rc::clone(name), envelope };
+                queue.borrow_mut().give(event, &mut delivered);
             }
             None => gone = true,
         };
@@ -105,7 +106,7 @@ impl Subscriptions {
         if gone {
             queues.retain(|queue| queue.strong_count() > 0);
         }
-        dropped
+        delivered
     }
 
     #[inline]
@@ -115,29 +116,19 @@ impl Subscriptions {
     }
 }
 
-/// What became of an event.
-struct Given {
-    /// Another one was dropped for it.
-    dropped: bool,
-    /// The subscriber ought to have its turn.
-    behind: bool,
-}
-
 impl Queue {
     #[inline]
-    fn give(&mut self, event: Event) -> Given {
-        let dropped = self.events.len() == WAITING_MAX;
-        let mut behind = false;
-        if dropped {
+    fn give(&mut self, event: Event, delivered: &mut Delivered) {
+        let len = self.events.len() + 1;
+        if len > WAITING_MAX {
             self.events.pop_front();
+            delivered.dropped += 1;
         } else {
-            let len = self.events.len() + 1;
-            behind = len >= WAITING_MANY && len.is_multiple_of(WAIT_EVERY);
+            delivered.behind |= len >= WAITING_MANY && len.is_multiple_of(WAIT_EVERY);
         }
         self.events.push_back(event);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
-        Given { dropped, behind }
     }
 }

@@ -255,7 +255,7 @@ async fn burst(workers: usize, speakers: usize) -> Vec<u64> {
                 tokio::task::spawn_local(async move {
                     for at in 0..EVENTS {
                         // Nobody is there yet, or the queue is full.
-                        while bus.publish("burst", &[], Bytes::from(at.to_string())) == 0 {
+                        while bus.publish("burst", &[], &Bytes::from(at.to_string())) == 0 {
                             tokio::task::yield_now().await;
                         }
                     }

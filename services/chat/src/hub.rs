@@ -164,7 +164,7 @@ impl Hub {
     }
 
     fn publish(&self, fields: &[(&str, &str)]) {
-        self.bus.publish(TOPIC, fields, Bytes::new());
+        self.bus.publish(TOPIC, fields, &Bytes::new());
     }
 
     async fn sweep(&self) {

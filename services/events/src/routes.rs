@@ -226,7 +226,7 @@ impl Site {
         tokio::task::spawn_local(async move {
             tokio::time::sleep(ANNOUNCE_EVERY).await;
             if let Some(position) = site.announced.take() {
-                site.bus.publish(TOPIC, &[("position", &position.to_string())], Bytes::new());
+                site.bus.publish(TOPIC, &[("position", &position.to_string())], &Bytes::new());
             }
         });
     }

@@ -130,9 +130,9 @@ mod tests {
                 |peer: &bus::PeerInfo| peer.hello.as_ref().is_some_and(|hello| !hello.topics.is_empty());
             speaker.until(|bus| bus.peers().iter().any(knows)).await;
             let context = context(&speaker);
-            assert_eq!(context.bus().publish("weather", &[], Bytes::from_static(b"rain")), 0);
+            assert_eq!(context.bus().publish("weather", &[], &Bytes::from_static(b"rain")), 0);
             for word in ["one", "two"] {
-                assert_eq!(context.bus().publish("news", &[], Bytes::from_static(word.as_bytes())), 1);
+                assert_eq!(context.bus().publish("news", &[], &Bytes::from_static(word.as_bytes())), 1);
             }
             listener.until(|_| heard.borrow().len() == 2).await;
             assert_eq!(*heard.borrow(), ["one", "two"]);
