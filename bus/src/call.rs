@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bus_proto::node::Ask;
 use bus_proto::pending::{Outcome, PartsEnd};
-use bus_proto::{Envelope, Flags, Node, Refused, RequestId, Route, limits, retry};
+use bus_proto::{Envelope, Flags, Header, Node, Refused, RequestId, Route, limits, retry};
 use bytes::Bytes;
 
 use crate::bus::Inner;
@@ -66,10 +66,10 @@ impl<H: Head + Unpin> Call<H> {
     }
 
     fn reply(&self, id: RequestId, envelope: Envelope) -> Reply {
-        let more = envelope.header().flags.contains(Flags::MORE);
-        let stream = || Box::new(Stream { inner: Rc::clone(&self.inner), id, service: self.service() });
-        let parts = more.then(|| Parts(stream()));
-        Reply { status: envelope.header().status, envelope, parts }
+        let Header { status, flags, .. } = envelope.header();
+        let stream = || Stream { inner: Rc::clone(&self.inner), id, service: self.service() };
+        let parts = flags.contains(Flags::MORE).then(|| Parts(Box::new(stream())));
+        Reply { status, envelope, parts }
     }
 }
 

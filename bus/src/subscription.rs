@@ -79,6 +79,7 @@ impl Subscriptions {
             self.topics.len() - 1
         });
         let queues = &mut self.topics[at].queues;
+        queues.retain(is_alive);
         let is_first = queues.is_empty();
         queues.push(Rc::downgrade(&queue));
         (Subscription { queue }, is_first)
@@ -104,7 +105,7 @@ impl Subscriptions {
             give(last, envelope);
         }
         if gone {
-            queues.retain(|queue| queue.strong_count() > 0);
+            queues.retain(is_alive);
         }
         delivered
     }
@@ -114,6 +115,10 @@ impl Subscriptions {
         let is_last = self.topics.get(self.last).is_some_and(|last| last.name.as_bytes() == topic);
         if is_last { Some(self.last) } else { self.by_name.get(topic).copied() }
     }
+}
+
+fn is_alive(queue: &Weak<RefCell<Queue>>) -> bool {
+    queue.strong_count() > 0
 }
 
 impl Queue {
@@ -130,5 +135,68 @@ impl Queue {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bus_proto::{HeadWriter, Header, envelope::Kind};
+    use bytes::{Bytes, BytesMut};
+
+    use super::*;
+
+    fn event(topic: &[u8], body: &str) -> Envelope {
+        let mut head = BytesMut::new();
+        let mut writer = HeadWriter::new(&mut head);
+        writer.field(":topic", topic);
+        let len = u32::try_from(writer.finish().unwrap()).unwrap();
+        let message = [&Header::new(Kind::Event).to_bytes(len)[..], &head, body.as_bytes()].concat();
+        Envelope::decode(Bytes::from(message)).unwrap()
+    }
+
+    fn bodies(subscription: &Subscription) -> Vec<String> {
+        let queue = subscription.queue.borrow();
+        queue.events.iter().map(|event| String::from_utf8_lossy(event.envelope.body_bytes()).into()).collect()
+    }
+
+    #[test]
+    fn each_subscriber_of_a_topic_gets_its_events_and_one_that_left_is_forgotten() {
+        let mut all = Subscriptions::default();
+        all.deliver(event(b"a", "nobody"));
+        let ((first, is_first), (second, is_second)) = (all.add("a"), all.add("a"));
+        assert!(is_first && !is_second);
+        let (last, _) = all.add("a");
+        let (other, _) = all.add("b");
+        for (topic, body) in
+            [(&b"a"[..], "1"), (b"b", "2"), (b"none", "3"), (b"\xff", "4"), (b"", "5"), (b"a", "6")]
+        {
+            all.deliver(event(topic, body));
+        }
+        for subscription in [&first, &second, &last] {
+            assert_eq!(bodies(subscription), ["1", "6"]);
+        }
+        assert_eq!(bodies(&other), ["2"]);
+        drop((last, first));
+        all.deliver(event(b"a", "7"));
+        assert_eq!(bodies(&second), ["1", "6", "7"]);
+        assert_eq!(all.topics[0].queues.len(), 1);
+        drop(second);
+        (0..100).for_each(|_| drop(all.add("a")));
+        assert!(all.add("a").1 && all.topics[0].queues.len() == 1, "who came and went is not kept");
+    }
+
+    #[test]
+    fn of_a_slow_subscriber_the_oldest_events_are_dropped() {
+        let mut all = Subscriptions::default();
+        let ((slow, _), (fast, _)) = (all.add("a"), all.add("a"));
+        let (mut dropped, mut behind) = (0, 0);
+        for at in 0..WAITING_MAX + 10 {
+            let delivered = all.deliver(event(b"a", &at.to_string()));
+            fast.queue.borrow_mut().events.pop_front();
+            dropped += delivered.dropped;
+            behind += usize::from(delivered.behind);
+        }
+        assert_eq!((dropped, bodies(&slow)[0].as_str(), bodies(&fast).len()), (10, "10", 0));
+        assert_eq!(behind, (WAITING_MAX - WAITING_MANY) / WAIT_EVERY + 1);
     }
 }

@@ -52,7 +52,7 @@ pub struct RequestHead {
     found: Found,
 }
 
-/// How a request is told from others; only its head says so, once it is encoded.
+/// How a request is told from others: needed until its head is encoded, which keeps the id.
 #[derive(Debug)]
 pub struct Names<'a> {
     id: RequestId<'a>,

@@ -258,7 +258,7 @@ impl Envelope {
         Ok(Self { message })
     }
 
-    /// The fixed header.
+    /// The fixed header, read at each call: ask once where more than one of its fields is wanted.
     #[inline]
     #[must_use]
     pub fn header(&self) -> Header {

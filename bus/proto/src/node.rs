@@ -107,7 +107,7 @@ impl Node {
             directory: Directory::new(now),
             pending: Pending::new(config.worker, config.limits.pending_max, now),
             counters: Counters::default(),
-            recent: Recent::default(),
+            recent: Recent::new(config.seed),
             sequence: 0,
             liveness_at: now,
             draining: false,
@@ -174,16 +174,17 @@ impl Node {
                 return Input::Done;
             }
         };
-        match envelope.header().kind {
+        let header = envelope.header();
+        match header.kind {
             Kind::Reply => self.handle_reply(now, pipe, envelope),
             Kind::Request => {
-                let ttl = envelope.header().ttl_us;
+                let ttl = header.ttl_us;
                 let deadline = (ttl > 0).then(|| now + std::time::Duration::from_micros(ttl.into()));
                 Input::Serve { envelope, deadline }
             }
             Kind::Cancel => {
                 self.counters.cancels_received += 1;
-                Input::Cancelled(envelope.header().correlation)
+                Input::Cancelled(header.correlation)
             }
             Kind::Event => self.handle_event(pipe, envelope),
             Kind::Hello => self.handle_hello(now, pipe, &envelope),
@@ -193,8 +194,8 @@ impl Node {
                 }
                 Input::Drain
             }
-            Kind::Ping => self.handle_ping(pipe, &envelope.header()),
-            Kind::Pong => self.handle_pong(pipe, &envelope.header()),
+            Kind::Ping => self.handle_ping(pipe, &header),
+            Kind::Pong => self.handle_pong(pipe, &header),
         }
     }
 

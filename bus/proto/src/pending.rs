@@ -144,14 +144,12 @@ impl Pending {
         }
     }
 
-    /// Gives the deadline of a reply in parts another turn of patience.
-    pub fn renew(&mut self, id: RequestId, now: Instant) {
+    /// Another deadline: that of the next part.
+    pub fn renew(&mut self, id: RequestId, deadline: Instant) {
         let Some(index) = self.index(id) else { return };
         self.unlink(index);
         let slot = &mut self.slots[index as usize];
-        if let State::Streaming(parts) = &slot.state {
-            slot.deadline = now + parts.patience;
-        }
+        slot.deadline = deadline;
         self.link(index);
     }
 
@@ -169,9 +167,7 @@ impl Pending {
     /// The ids that wait on `pipe`. Linear in the table: pipes close rarely.
     #[must_use]
     pub fn waiting_on(&self, pipe: PipeId) -> Vec<RequestId> {
-        let waits = |slot: &Slot| {
-            slot.pipe == pipe && (matches!(slot.state, State::Waiting) || slot.state.is_streaming())
-        };
+        let waits = |slot: &Slot| slot.pipe == pipe && slot.state.is_outstanding();
         let found = self.slots.iter().zip(0..).filter(|(slot, _)| waits(slot));
         found.map(|(slot, index)| self.id(index, slot.generation)).collect()
     }

@@ -2,119 +2,137 @@
 //!
 //! Only a copy that comes by *another* pipe is one: a sender that numbers its events carelessly loses none of them. Nor
 //! do senders that do not number them at all: the contract asks for no id on an event.
+//! Invariant: the last [`REMEMBERED`] ids are known, whatever they are. Were one forgotten before, nodes that relay to each other in a ring
+//! would pass it round for ever.
 
-use crate::envelope::{Correlation, Origin, RequestId};
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+
+use crate::envelope::Correlation;
 use crate::socket::PipeId;
 
-/// Ids that fall together and are remembered all the same; of more the oldest is forgotten.
-const WAYS: usize = 4;
-const SETS_LOG2: u32 = 11;
+/// Events remembered. Copies of one event arrive within milliseconds of each other; this is more than a busy bus brings meanwhile.
+const REMEMBERED: usize = 8192;
+/// Chains that they are in: twice as many, so that most are empty or of one.
+const CHAINS: usize = 2 * REMEMBERED;
 
-/// The last 8192 correlation ids of events, about: ids fall into sets, and a set remembers its last [`WAYS`]. Consecutive ids of
-/// one sender fall into all sets in turn. Copies of one event arrive within milliseconds of each other.
-#[derive(Debug, Default)]
+/// The last [`REMEMBERED`] correlation ids of events, in a ring whose places are chained by hash. Ids are numbered as they come; a number that
+/// is too old ends its chain, so that nothing is ever taken out of one.
+#[derive(Debug)]
 pub struct Recent {
-    /// Empty until the first event.
-    sets: Vec<Set>,
+    hash: FixedState,
+    /// The number of the next id.
+    next: u64,
+    /// By number; empty until the first event.
+    ring: Vec<Seen>,
+    /// The newest number of each chain.
+    chains: Vec<u64>,
 }
 
 #[derive(Clone, Debug)]
-struct Set {
-    ids: [Correlation; WAYS],
-    /// Who brought them.
-    pipes: [PipeId; WAYS],
-    /// The oldest one.
-    next: usize,
-}
-
-/// What no event is remembered by: it is no id.
-const NONE: Correlation = Correlation { origin: Origin(0), request: RequestId(0) };
-
-impl Set {
-    const EMPTY: Self =
-        Self { ids: [NONE; WAYS], pipes: [PipeId { index: 0, generation: 0 }; WAYS], next: 0 };
+struct Seen {
+    id: Correlation,
+    /// Who brought it.
+    pipe: PipeId,
+    /// The one before it in its chain.
+    older: u64,
 }
 
 impl Recent {
+    /// Nothing was seen; `seed` keeps senders from aiming at one chain.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        // Number 0, where empty chains end, is too old from the beginning.
+        let next = REMEMBERED as u64 + 1;
+        Self { hash: FixedState::with_seed(seed), next, ring: Vec::new(), chains: Vec::new() }
+    }
+
     /// Remembers `id`; false when it came by another pipe before.
     #[inline]
     pub fn is_new(&mut self, id: Correlation, pipe: PipeId) -> bool {
-        if id == NONE {
+        if id == Correlation::default() {
             return true;
         }
-        if self.sets.is_empty() {
-            self.sets = vec![Set::EMPTY; 1 << SETS_LOG2];
+        if self.ring.is_empty() {
+            let nothing = Seen { id: Correlation::default(), pipe, older: 0 };
+            (self.ring, self.chains) = (vec![nothing; REMEMBERED], vec![0; CHAINS]);
         }
-        let set = &mut self.sets[place(id)];
-        if let Some(known) = set.ids.iter().position(|known| *known == id) {
-            return set.pipes[known] == pipe;
+        let chain = self.chain(id);
+        let newest = self.chains[chain];
+        let mut number = newest;
+        while self.next - number <= REMEMBERED as u64 {
+            let seen = &self.ring[place(number)];
+            if seen.id == id {
+                return seen.pipe == pipe;
+            }
+            number = seen.older;
         }
-        set.ids[set.next] = id;
-        set.pipes[set.next] = pipe;
-        set.next = (set.next + 1) % WAYS;
+        self.ring[place(self.next)] = Seen { id, pipe, older: newest };
+        self.chains[chain] = self.next;
+        self.next += 1;
         true
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower bits are what is wanted")]
+    fn chain(&self, id: Correlation) -> usize {
+        self.hash.hash_one(id) as usize % CHAINS
     }
 }
 
-/// The set of `id`. Every 2048 consecutive ids fall into all sets, one next to the other; ids in larger steps are folded.
 #[inline]
-const fn place(id: Correlation) -> usize {
-    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-    let (request, mut folded) = (id.request.0, id.origin.0.wrapping_mul(GOLDEN) >> (u64::BITS - SETS_LOG2));
-    let mut shift = 0;
-    while shift < u64::BITS {
-        folded ^= request >> shift;
-        shift += SETS_LOG2;
-    }
-    (folded & ((1 << SETS_LOG2) - 1)) as usize
+#[expect(clippy::cast_possible_truncation, reason = "the lower bits are what is wanted")]
+const fn place(number: u64) -> usize {
+    number as usize % REMEMBERED
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::envelope::{Origin, RequestId};
 
     const HERE: PipeId = PipeId { index: 0, generation: 0 };
     const THERE: PipeId = PipeId { index: 1, generation: 0 };
-    const REMEMBERED: u64 = (WAYS << SETS_LOG2) as u64;
 
-    #[test]
-    fn an_event_is_taken_by_the_way_it_came_first_and_is_forgotten_one_day() {
-        for step in [1, 2, 1 << 11, 1 << 40] {
-            let mut recent = Recent::default();
-            let id = |n| Correlation { origin: Origin(1), request: RequestId(n * step + 1) };
-            for n in 0..3 * REMEMBERED {
-                assert!(recent.is_new(id(n), HERE));
-                assert!(!recent.is_new(id(n), THERE));
-                assert!(recent.is_new(id(n), HERE), "the same pipe does not copy");
-                if let Some(before) = n.checked_sub(REMEMBERED / 2) {
-                    assert!(!recent.is_new(id(before), THERE), "{n} in steps of {step}");
-                }
-            }
-            assert!(recent.is_new(id(0), THERE), "forgotten by now");
-        }
+    /// Ids of senders that count in steps which a table of sets, or of folded numbers, would not like; and ids at random.
+    fn numberings(seed: u64) -> Vec<Vec<u64>> {
+        const STEPS: [u64; 10] =
+            [1, 2, 3, 2047, 2049, 1 << 13, 1 << 22 | 1, 1 << 33 | 1, 1 << 40, 1 << 56 | 1 << 28];
+        let len = 3 * REMEMBERED as u64;
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let counted = STEPS.iter().map(|step| (1..=len).map(|n| n.wrapping_mul(*step)).collect());
+        counted.chain(std::iter::once((0..len).map(|_| rng.u64(1..)).collect())).collect()
     }
 
     #[test]
-    fn ids_at_random_are_remembered_for_some_hundreds_of_events() {
+    fn an_event_is_taken_by_the_way_it_came_first_until_8192_others_have_come() {
         let seed = std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
         println!("SEED={seed}");
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let ids: Vec<_> = (0..50_000)
-            .map(|_| Correlation { origin: Origin(rng.u64(1..4)), request: RequestId(rng.u64(..)) })
-            .collect();
-        let mut recent = Recent::default();
-        let mut forgotten = 0;
-        for (at, id) in ids.iter().enumerate() {
-            assert!(recent.is_new(*id, HERE));
-            forgotten += usize::from(at >= 256 && recent.is_new(ids[at - 256], THERE));
+        for numbers in numberings(seed) {
+            let name = format!("{:?}...", &numbers[..2]);
+            let mut recent = Recent::new(seed);
+            let ids: Vec<_> = (0..3)
+                .cycle()
+                .zip(numbers)
+                .map(|(origin, n)| Correlation { origin: Origin(origin), request: RequestId(n) })
+                .collect();
+            for (at, id) in ids.iter().enumerate() {
+                assert!(recent.is_new(*id, HERE), "{name}: {at}");
+                assert!(!recent.is_new(*id, THERE), "{name}: {at}");
+                assert!(recent.is_new(*id, HERE), "{name}: the same pipe does not copy");
+                if let Some(before) = (at + 1).checked_sub(REMEMBERED) {
+                    assert!(!recent.is_new(ids[before], THERE), "{name}: {before} at {at}");
+                }
+            }
+            assert!(recent.is_new(ids[0], THERE), "{name}: forgotten by now");
+            assert_eq!((recent.ring.len(), recent.chains.len()), (REMEMBERED, CHAINS));
         }
-        // Four others of 256 in one set of 2048: one in 100 000.
-        assert!(forgotten < 20, "{forgotten} of {} were forgotten", ids.len());
     }
 
     #[test]
     fn events_without_an_id_are_never_taken_for_copies() {
-        let mut recent = Recent::default();
+        let mut recent = Recent::new(1);
         assert!(recent.is_new(Correlation::default(), HERE));
         assert!(recent.is_new(Correlation::default(), THERE), "another guest's event");
     }

@@ -166,8 +166,7 @@ impl Socket {
     /// The same, to change it.
     #[inline]
     pub fn pipe_mut(&mut self, id: PipeId) -> Option<&mut Pipe> {
-        let (generation, pipe) = self.pipes.get_mut(id.index as usize)?;
-        pipe.as_mut().filter(|_| *generation == id.generation)
+        open(&mut self.pipes, id)
     }
 
     /// Every open pipe.
@@ -206,8 +205,7 @@ impl Socket {
         head: impl FnOnce(&mut HeadWriter<'_>),
         body: &[Bytes],
     ) -> Option<Result<u64, PushError>> {
-        let (generation, pipe) = self.pipes.get_mut(id.index as usize)?;
-        let pipe = pipe.as_mut().filter(|_| *generation == id.generation)?;
+        let pipe = open(&mut self.pipes, id)?;
         Some(pipe.send(id, &mut self.due, header, head, body))
     }
 
@@ -236,6 +234,12 @@ impl Socket {
         }
         (taken, dropped)
     }
+}
+
+#[inline]
+fn open(pipes: &mut [(u32, Option<Pipe>)], id: PipeId) -> Option<&mut Pipe> {
+    let (generation, pipe) = pipes.get_mut(id.index as usize)?;
+    pipe.as_mut().filter(|_| *generation == id.generation)
 }
 
 impl Pipe {

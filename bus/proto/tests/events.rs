@@ -116,10 +116,10 @@ impl Ring {
         Self { hubs, pipes, delivered: [0, 0] }
     }
 
-    /// Moves events until there are none; the bound is far more than two hubs can need.
-    fn settle(&mut self, now: Instant) {
+    /// Moves events until there are none; `most` is far more than two hubs can need.
+    fn settle(&mut self, now: Instant, most: usize) {
         let mut moving = VecDeque::new();
-        for _ in 0..100 {
+        for _ in 0..most {
             for (at, way) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
                 let events = written(&mut self.hubs[at], self.pipes[at][way]);
                 moving.extend(events.into_iter().map(|event| (1 - at, way, event.message().clone())));
@@ -138,7 +138,7 @@ fn an_event_of_a_hub_does_not_come_back_to_it() {
     let now = epoch();
     let mut ring = Ring::new(now);
     ring.hubs[0].publish("a", &[], &Bytes::new());
-    ring.settle(now);
+    ring.settle(now, 100);
     assert_eq!(ring.delivered, [0, 1]);
 }
 
@@ -149,8 +149,27 @@ fn a_guests_event_without_an_id_comes_to_rest() {
     let guest = ring.hubs[0].open_pipe(now, Framing::Tcp);
     for nth in 1..=2 {
         assert!(matches!(ring.hubs[0].handle_message(now, guest, event(0, 0, "a")), Input::Event(_)));
-        ring.settle(now);
+        ring.settle(now, 100);
         assert_eq!(ring.delivered, [0, nth]);
+    }
+}
+
+#[test]
+fn many_events_of_a_guest_come_to_rest_however_it_numbers_them() {
+    const EVENTS: u64 = 4000;
+    let now = epoch();
+    let mut rng = fastrand::Rng::with_seed(7);
+    let random = (0..EVENTS).map(|_| rng.u64(1..)).collect();
+    let steps = [1, 2049, 1 << 33 | 1].map(|step| (1..=EVENTS).map(|n| n * step).collect());
+    for ids in steps.into_iter().chain(std::iter::once::<Vec<u64>>(random)) {
+        let mut ring = Ring::new(now);
+        let guest = ring.hubs[0].open_pipe(now, Framing::Tcp);
+        for id in &ids {
+            let input = ring.hubs[0].handle_message(now, guest, event(99, *id, "a"));
+            assert!(matches!(input, Input::Event(_)));
+        }
+        ring.settle(now, 10 * ids.len());
+        assert_eq!(ring.delivered, [0, ids.len()], "{:?}...", &ids[..2]);
     }
 }
 

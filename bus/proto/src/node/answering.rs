@@ -91,7 +91,8 @@ impl Node {
             self.counters.rejected_topic += 1;
             return Input::Done;
         };
-        let id = envelope.header().correlation;
+        let header = envelope.header();
+        let id = header.correlation;
         if self.is_own(id) || !self.recent.is_new(id, from) {
             self.counters.events_duplicate += 1;
             return Input::Done;
@@ -99,7 +100,7 @@ impl Node {
         if self.config.relay_events {
             // An id of zeroes is none: whoever relays it names it, or copies that meet again would not be known.
             let id = if id == Correlation::default() { self.next_correlation() } else { id };
-            let header = Header { correlation: id, ..envelope.header() };
+            let header = Header { correlation: id, ..header };
             let wants = |to: PipeId, pipe: &Pipe| {
                 to != from && pipe.hello.as_ref().is_some_and(|hello| wants_topic(hello, topic))
             };

@@ -197,7 +197,7 @@ impl Node {
     pub fn close_request(&mut self, id: RequestId) {
         let Some(slot) = self.pending.find(id) else { return };
         let (pipe, is_waiting) = (slot.pipe, matches!(slot.state, State::Waiting));
-        if is_waiting || slot.state.is_streaming() {
+        if slot.state.is_outstanding() {
             self.counters.requests_cancelled += 1;
             self.cancel(pipe, id);
         }
@@ -208,7 +208,7 @@ impl Node {
     }
 
     pub(super) fn handle_reply(&mut self, now: Instant, pipe: PipeId, envelope: Envelope) -> Input {
-        let Correlation { origin, request: id } = envelope.header().correlation;
+        let Header { correlation: Correlation { origin, request: id }, flags, .. } = envelope.header();
         if origin != self.config.origin {
             self.counters.reply_foreign += 1;
             return Input::Done;
@@ -225,7 +225,7 @@ impl Node {
             self.counters.reply_wrong_pipe += 1;
             return Input::Done;
         }
-        let more = envelope.header().flags.contains(Flags::MORE);
+        let more = flags.contains(Flags::MORE);
         match &slot.state {
             State::Waiting => {
                 let elapsed = now.saturating_duration_since(slot.sent_at);
@@ -238,7 +238,7 @@ impl Node {
                     let parts = Parts { first: Some(envelope), patience, ..Parts::default() };
                     slot.state = State::Streaming(Box::new(parts));
                     wake(&mut slot.waker);
-                    self.pending.renew(id, now);
+                    self.pending.renew(id, now + patience);
                 } else {
                     self.pending.end(id, Outcome::Reply(envelope));
                 }
@@ -262,10 +262,10 @@ impl Node {
         } else if !more {
             parts.ended = Some(PartsEnd::Complete);
         }
-        let (ended, pipe) = (parts.ended, slot.pipe);
+        let (ended, patience, pipe) = (parts.ended, parts.patience, slot.pipe);
         wake(&mut slot.waker);
         match ended {
-            None => self.pending.renew(id, now),
+            None => self.pending.renew(id, now + patience),
             Some(end) => {
                 self.pending.disarm(id);
                 if end == PartsEnd::Overflow {

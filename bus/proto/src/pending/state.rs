@@ -40,6 +40,12 @@ impl State {
     pub fn is_streaming(&self) -> bool {
         matches!(self, Self::Streaming(parts) if parts.ended.is_none())
     }
+
+    /// Whether something of the reply is to come.
+    #[must_use]
+    pub fn is_outstanding(&self) -> bool {
+        matches!(self, Self::Waiting) || self.is_streaming()
+    }
 }
 
 /// The parts of a reply that wait for the asker.
