@@ -134,13 +134,19 @@ impl Run<'_> {
 
     async fn growth(&self) -> Result<()> {
         let [mut few, mut many] = [Vec::new(), Vec::new()];
+        let [mut few_bare, mut many_bare] = [Vec::new(), Vec::new()];
         let [mut one_instance, mut instances] = [Vec::new(), Vec::new()];
         let [mut one_route, mut routes] = [Vec::new(), Vec::new()];
         for _ in 0..self.options.rounds {
-            let stack = System::StackTwo.start(self.ground).await?;
-            few.push(self.cpu_us(&stack, 256).await?);
-            many.push(self.cpu_us(&stack, 4096).await?);
-            stack.stop().await;
+            // Bare hyper beside it: what the kernel's sockets and the caches take of it.
+            for (system, few, many) in
+                [(System::Bare, &mut few_bare, &mut many_bare), (System::StackTwo, &mut few, &mut many)]
+            {
+                let running = system.start(self.ground).await?;
+                few.push(self.cpu_us(&running, 256).await?);
+                many.push(self.cpu_us(&running, 4096).await?);
+                running.stop().await;
+            }
             for (count, costs) in [(1, &mut one_instance), (16, &mut instances)] {
                 let running = systems::services(self.ground, count, &[], &[]).await?;
                 costs.push(self.cpu_us(&running, 256).await?);
@@ -154,6 +160,7 @@ impl Run<'_> {
         }
         for (name, before, after) in [
             ("growth_connections", few, many),
+            ("growth_connections_bare", few_bare, many_bare),
             ("growth_instances", one_instance, instances),
             ("growth_routes", one_route, routes),
         ] {
