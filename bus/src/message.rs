@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::time::Instant;
 
 use bus_proto::{Envelope, Flags, HeadWriter};
@@ -182,8 +181,15 @@ pub enum Serving {
 /// A published message.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Its topic.
-    pub topic: Rc<str>,
-    /// Free fields (and `:topic`) and body.
+    /// `:topic`, free fields, and body.
     pub envelope: Envelope,
+}
+
+impl Event {
+    /// Its topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        let topic = self.envelope.field(":topic");
+        topic.and_then(|topic| std::str::from_utf8(topic).ok()).unwrap_or_default()
+    }
 }

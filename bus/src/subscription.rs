@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use bus_proto::Envelope;
@@ -21,7 +21,7 @@ const WAIT_EVERY: usize = 64;
 
 /// Events of one topic.
 pub struct Subscription {
-    queue: Rc<RefCell<Queue>>,
+    queue: Shared,
 }
 
 #[derive(Default)]
@@ -47,10 +47,20 @@ impl Subscription {
     }
 }
 
-struct Topic {
-    name: Rc<str>,
-    queues: Vec<Weak<RefCell<Queue>>>,
+impl Drop for Subscription {
+    /// The queue itself goes when the next event finds it without a subscriber; what it holds need not wait for that.
+    fn drop(&mut self) {
+        self.queue.borrow_mut().events = VecDeque::new();
+    }
 }
+
+struct Topic {
+    name: Box<[u8]>,
+    queues: Vec<Shared>,
+}
+
+/// A queue, of which the subscriber has the other end.
+type Shared = Rc<RefCell<Queue>>;
 
 /// Who wants which topic, on one worker.
 #[derive(Default)]
@@ -73,15 +83,15 @@ pub(crate) struct Delivered {
 impl Subscriptions {
     /// A new subscriber of `topic`; true when it is the first.
     pub(crate) fn add(&mut self, topic: &str) -> (Subscription, bool) {
-        let queue = Rc::default();
+        let queue = Shared::default();
         let at = *self.by_name.entry(topic.as_bytes().into()).or_insert_with(|| {
-            self.topics.push(Topic { name: topic.into(), queues: Vec::new() });
+            self.topics.push(Topic { name: topic.as_bytes().into(), queues: Vec::new() });
             self.topics.len() - 1
         });
         let queues = &mut self.topics[at].queues;
-        queues.retain(is_alive);
+        queues.retain(is_wanted);
         let is_first = queues.is_empty();
-        queues.push(Rc::downgrade(&queue));
+        queues.push(Rc::clone(&queue));
         (Subscription { queue }, is_first)
     }
 
@@ -91,34 +101,35 @@ impl Subscriptions {
         let mut delivered = Delivered::default();
         let Some(at) = envelope.field(":topic").and_then(|topic| self.find(topic)) else { return delivered };
         self.last = at;
-        let Topic { name, queues } = &mut self.topics[at];
+        let queues = &mut self.topics[at].queues;
         let mut gone = false;
-        let mut give = |queue: &Weak<RefCell<Queue>>, envelope| match queue.upgrade() {
-            Some(queue) => {
-                let event = Event { topic: Rc::clone(name), envelope };
-                queue.borrow_mut().give(event, &mut delivered);
+        let mut give = |queue: &Shared, envelope| {
+            if is_wanted(queue) {
+                queue.borrow_mut().give(Event { envelope }, &mut delivered);
+            } else {
+                gone = true;
             }
-            None => gone = true,
         };
         if let Some((last, others)) = queues.split_last() {
             others.iter().for_each(|queue| give(queue, envelope.clone()));
             give(last, envelope);
         }
         if gone {
-            queues.retain(is_alive);
+            queues.retain(is_wanted);
         }
         delivered
     }
 
     #[inline]
     fn find(&self, topic: &[u8]) -> Option<usize> {
-        let is_last = self.topics.get(self.last).is_some_and(|last| last.name.as_bytes() == topic);
+        let is_last = self.topics.get(self.last).is_some_and(|last| *last.name == *topic);
         if is_last { Some(self.last) } else { self.by_name.get(topic).copied() }
     }
 }
 
-fn is_alive(queue: &Weak<RefCell<Queue>>) -> bool {
-    queue.strong_count() > 0
+/// Whether its subscriber is still there.
+fn is_wanted(queue: &Shared) -> bool {
+    Rc::strong_count(queue) > 1
 }
 
 impl Queue {
