@@ -2,7 +2,7 @@
 //!
 //! Only a copy that comes by *another* pipe is one: a sender that numbers its events carelessly loses none of them. Nor
 //! do senders that do not number them at all: the contract asks for no id on an event.
-//! Invariant: the last [`REMEMBERED`] ids are known, whatever they are. Were one forgotten before, nodes that relay to each other in a ring
+//! Invariant: the last 8192 ids are known, whatever they are. Were one forgotten before, nodes that relay to each other in a ring
 //! would pass it round for ever.
 
 use std::hash::BuildHasher;
@@ -17,7 +17,7 @@ const REMEMBERED: usize = 8192;
 /// Chains that they are in: twice as many, so that most are empty or of one.
 const CHAINS: usize = 2 * REMEMBERED;
 
-/// The last [`REMEMBERED`] correlation ids of events, in a ring whose places are chained by hash. Ids are numbered as they come; a number that
+/// The last 8192 correlation ids of events, in a ring whose places are chained by hash. Ids are numbered as they come; a number that
 /// is too old ends its chain, so that nothing is ever taken out of one.
 #[derive(Debug)]
 pub struct Recent {
