@@ -27,6 +27,7 @@ pub use sweep::{Connections, sweep};
 use crate::rescue::{self, Refusal};
 use crate::worker::Worker;
 use serve::serve;
+use tap::Tap;
 
 /// The other end.
 #[derive(Clone, Debug)]
@@ -246,10 +247,9 @@ pub fn open(worker: &Rc<Worker>, stream: Stream, peer: Peer) {
     let connection = Rc::new(Connection::new(Rc::clone(worker), peer));
     let place = worker.connections.add(&connection);
     worker.stats.connections_open.increment();
-    tokio::task::spawn_local(async move {
-        let open = Open { connection, place };
-        serve(&open.connection, stream).await;
-    });
+    let mut tap = Tap::new(stream, Rc::clone(&connection));
+    let open = Open { connection, place };
+    tokio::task::spawn_local(async move { serve(&open.connection, &mut tap).await });
 }
 
 /// Counts a connection as long as it is open, whichever way it ends.

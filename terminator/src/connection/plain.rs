@@ -11,6 +11,7 @@ mod codec;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -71,7 +72,7 @@ pub(super) async fn plain<F: Future<Output = Answer>>(
         let answered = poll_fn(|context| poll_response(connection, tap, slot, context)).await;
         connection.resting.set(false);
         let written = match answered {
-            Ok(response) => write(connection, tap, response).await,
+            Ok(mut response) => poll_fn(|context| poll_write(connection, tap, &mut response, context)).await,
             Err(end) => Err(end),
         };
         if let Err(end) = written {
@@ -122,6 +123,7 @@ fn poll_request(
 /// What is written for a request, its head joined with a small body.
 struct Response {
     head: Vec<u8>,
+    head_written: usize,
     body: Bytes,
     /// It is the connection's last.
     closes: bool,
@@ -165,45 +167,49 @@ fn response(connection: &Connection, answer: &Answer) -> Option<Response> {
         body.clear();
     }
     connection.end_response_body();
-    Some(Response { head, body, closes })
+    Some(Response { head, head_written: 0, body, closes })
 }
 
 /// Writes a response whole; `Err` when the connection ends with it.
-async fn write(connection: &Connection, tap: &mut Tap, response: Response) -> Result<(), End> {
-    let Response { mut head, body, closes } = response;
-    let outcome = write_all(connection, tap, &head, body).await;
-    if head.capacity() <= KEPT_BYTES {
+fn poll_write(
+    connection: &Connection,
+    tap: &mut Tap,
+    response: &mut Response,
+    context: &mut Context<'_>,
+) -> Poll<Result<(), End>> {
+    let outcome = ready!(poll_write_all(connection, tap, response, context));
+    if response.head.capacity() <= KEPT_BYTES {
+        let mut head = mem::take(&mut response.head);
         head.clear();
         connection.worker.plain.written.replace(head);
     }
     outcome?;
     connection.flushed();
     // A drain may have begun while the client took its time.
-    if closes || connection.worker.draining() { Err(End::Closed) } else { Ok(()) }
+    let closes = response.closes || connection.worker.draining();
+    Poll::Ready(if closes { Err(End::Closed) } else { Ok(()) })
 }
 
-async fn write_all(
+fn poll_write_all(
     connection: &Connection,
     tap: &mut Tap,
-    mut head: &[u8],
-    mut body: Bytes,
-) -> Result<(), End> {
-    poll_fn(|context| {
-        while !head.is_empty() || !body.is_empty() {
-            let Poll::Ready(written) = tap.poll_send(context, head, &body) else {
-                connection.keep_waker(context.waker());
-                // A drain is known to the worker, and one that writes does not rest.
-                return match connection.order.take() {
-                    Some(Order::Expire) => Poll::Ready(Err(End::Expired)),
-                    _ => Poll::Pending,
-                };
+    response: &mut Response,
+    context: &mut Context<'_>,
+) -> Poll<Result<(), End>> {
+    let Response { head, head_written, body, .. } = response;
+    while *head_written < head.len() || !body.is_empty() {
+        let Poll::Ready(written) = tap.poll_send(context, &head[*head_written..], body) else {
+            connection.keep_waker(context.waker());
+            // A drain is known to the worker, and one that writes does not rest.
+            return match connection.order.take() {
+                Some(Order::Expire) => Poll::Ready(Err(End::Expired)),
+                _ => Poll::Pending,
             };
-            let written = written.map_err(|error| End::Gone(Err(error)))?;
-            let of_head = written.min(head.len());
-            head = &head[of_head..];
-            body.advance(written - of_head);
-        }
-        Poll::Ready(Ok(()))
-    })
-    .await
+        };
+        let written = written.map_err(|error| End::Gone(Err(error)))?;
+        let of_head = written.min(head.len() - *head_written);
+        *head_written += of_head;
+        body.advance(written - of_head);
+    }
+    Poll::Ready(Ok(()))
 }

@@ -42,17 +42,15 @@ enum Turn {
 }
 
 /// Serves a connection; while no byte comes it keeps nothing but the socket and what is known of it.
-pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
-    let mut tap = Tap::new(stream, Rc::clone(connection));
+pub(super) async fn serve(connection: &Rc<Connection>, tap: &mut Tap) {
     let ended = loop {
-        match rest(connection, &tap).await {
+        match rest(connection, tap).await {
             None => {}
             Some(Order::Drain | Order::Rest) => break Turn::Ended(Ok(())),
             Some(Order::Expire) => break Turn::Expired,
         }
-        let turn;
         // On the heap, so that a connection that rests does without.
-        (turn, tap) = Box::pin(work(connection, tap)).await;
+        let turn = Box::pin(work(connection, tap)).await;
         if !matches!(turn, Turn::Rest) {
             break turn;
         }
@@ -62,12 +60,12 @@ pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
             connection.order.set(Some(Order::Drain));
         }
     };
-    let stream = tap.into_stream();
+    let stream = tap.stream();
     let (worker, client) = (connection.worker.id, &connection.peer.text);
     match ended {
-        Turn::Expired => expired(connection, &stream),
-        Turn::Ended(Ok(())) if connection.unread.get() => linger(connection, stream).await,
-        Turn::Ended(Err(error)) if error.is_parse() => linger(connection, stream).await,
+        Turn::Expired => expired(connection, stream),
+        Turn::Ended(Ok(())) if connection.unread.get() => Box::pin(linger(connection, stream)).await,
+        Turn::Ended(Err(error)) if error.is_parse() => Box::pin(linger(connection, stream)).await,
         Turn::Ended(Err(error)) => tracing::debug!(worker, %client, %error, "connection ended"),
         Turn::Gone(outcome) => {
             tracing::debug!(worker, %client, ?outcome, "connection ended by its client")
@@ -93,30 +91,28 @@ async fn rest(connection: &Connection, tap: &Tap) -> Option<Order> {
 
 /// Serves until the end, or until the connection may rest; the request under way ends with it. A request that waits long
 /// for its reply does so without hyper.
-async fn work(connection: &Rc<Connection>, mut tap: Tap) -> (Turn, Tap) {
+async fn work(connection: &Rc<Connection>, tap: &mut Tap) -> Turn {
     let place = pin!(None);
     let slot = Slot::new(place);
     let begin = |begun, body| slot.begin(forward::finish(begun, body));
     loop {
-        match plain(connection, &mut tap, &slot, begin).await {
+        match plain(connection, tap, &slot, begin).await {
             End::Other => {
-                let turn;
-                (turn, tap) = with_hyper(connection, tap, &slot, begin).await;
-                match turn {
+                match with_hyper(connection, tap, &slot, begin).await {
                     Turn::Idle => continue,
                     Turn::Wait => {}
-                    _ => return (turn, tap),
+                    turn => return turn,
                 }
                 connection.worker.stats.requests_rested.increment();
-                if let Err(gone) = wait(connection, &tap, &slot).await {
-                    return (gone, tap);
+                if let Err(gone) = wait(connection, tap, &slot).await {
+                    return gone;
                 }
             }
             End::Parts => {}
-            End::Rest => return (Turn::Rest, tap),
-            End::Expired => return (Turn::Expired, tap),
-            End::Closed => return (Turn::Ended(Ok(())), tap),
-            End::Gone(outcome) => return (Turn::Gone(outcome), tap),
+            End::Rest => return Turn::Rest,
+            End::Expired => return Turn::Expired,
+            End::Closed => return Turn::Ended(Ok(())),
+            End::Gone(outcome) => return Turn::Gone(outcome),
         }
         let mut replay = connection.replay.get();
         // The hyper that knew is gone.
@@ -129,10 +125,10 @@ async fn work(connection: &Rc<Connection>, mut tap: Tap) -> (Turn, Tap) {
 /// with a request that waits after a while.
 async fn with_hyper<F: Future<Output = Answer>>(
     connection: &Rc<Connection>,
-    tap: Tap,
+    tap: &mut Tap,
     slot: &Slot<'_, F>,
     begin: impl Fn(Begun, Sent),
-) -> (Turn, Tap) {
+) -> Turn {
     let service = service_fn(|request: Request<Incoming>| {
         // One that is answered already is not this request, which only says so (`replay`).
         if !slot.is_answered() {
@@ -143,7 +139,7 @@ async fn with_hyper<F: Future<Output = Answer>>(
         }
         slot.response()
     });
-    let http = connection.worker.http.serve_connection(TokioIo::new(tap), service);
+    let http = connection.worker.http.serve_connection(TokioIo::new(&mut *tap), service);
     // On the heap, so that a request that waits does without.
     let mut http = Box::new(http);
     let turn = poll_fn(|context| {
@@ -164,10 +160,9 @@ async fn with_hyper<F: Future<Output = Answer>>(
         ended
     })
     .await;
-    let parts = http.into_parts();
-    let mut tap = parts.io.into_inner();
-    tap.unread(&parts.read_buf);
-    (turn, tap)
+    let unused = http.into_parts().read_buf;
+    tap.unread(&unused);
+    turn
 }
 
 /// Waits until the slot keeps the answer; `Err` when the client leaves before.
@@ -201,12 +196,12 @@ fn expired(connection: &Connection, stream: &Stream) {
 
 /// Reads and throws away what the client still sends, so that closing does not reset the connection before the
 /// response has been read. The sweep ends it.
-async fn linger(connection: &Connection, mut stream: Stream) {
+async fn linger(connection: &Connection, stream: &mut Stream) {
     connection.enter(Phase::Linger);
     let mut thrown_away = vec![0; 4096];
-    let mut read = poll_read_or_expire(connection, &mut stream, &mut thrown_away).await;
+    let mut read = poll_read_or_expire(connection, stream, &mut thrown_away).await;
     while matches!(read, Some(Ok(1..))) {
-        read = poll_read_or_expire(connection, &mut stream, &mut thrown_away).await;
+        read = poll_read_or_expire(connection, stream, &mut thrown_away).await;
     }
 }
 

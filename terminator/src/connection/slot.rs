@@ -4,7 +4,7 @@
 //! that hyper can be sent away meanwhile. Invariant: one request at a time, as HTTP/1.1 has it; its place serves all
 //! requests of a connection, none allocates.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,8 +16,15 @@ use crate::response::{Answer, Body};
 /// Where a connection's request is answered by a future `F`.
 pub(super) struct Slot<'a, F> {
     under_way: RefCell<Pin<&'a mut Option<F>>>,
+    /// Apart, since most connections never need a hyper.
+    for_hyper: OnceCell<Box<Kept>>,
+}
+
+/// What lies ready for hyper.
+#[derive(Default)]
+struct Kept {
     /// Came while hyper was away.
-    kept: RefCell<Option<Answer>>,
+    answer: RefCell<Option<Answer>>,
     /// Empty; the memory of the request's headers, for the response's.
     headers: RefCell<HeaderMap>,
 }
@@ -25,7 +32,7 @@ pub(super) struct Slot<'a, F> {
 impl<'a, F: Future<Output = Answer>> Slot<'a, F> {
     /// Empty; `place` is where requests will be.
     pub(super) fn new(place: Pin<&'a mut Option<F>>) -> Self {
-        Self { under_way: RefCell::new(place), kept: RefCell::new(None), headers: RefCell::default() }
+        Self { under_way: RefCell::new(place), for_hyper: OnceCell::new() }
     }
 
     /// Takes a request in.
@@ -37,13 +44,13 @@ impl<'a, F: Future<Output = Answer>> Slot<'a, F> {
     /// Takes the request's headers over, which are not needed any more.
     pub(super) fn use_again(&self, mut headers: HeaderMap) {
         headers.clear();
-        *self.headers.borrow_mut() = headers;
+        *self.kept().headers.borrow_mut() = headers;
     }
 
     /// Whether an answer is kept that hyper has not taken.
     #[inline]
     pub(super) fn is_answered(&self) -> bool {
-        self.kept.borrow().is_some()
+        self.for_hyper.get().is_some_and(|kept| kept.answer.borrow().is_some())
     }
 
     /// The answer, for hyper to wait for.
@@ -61,7 +68,11 @@ impl<'a, F: Future<Output = Answer>> Slot<'a, F> {
 
     /// Keeps an answer for hyper.
     pub(super) fn keep(&self, answer: Answer) {
-        *self.kept.borrow_mut() = Some(answer);
+        *self.kept().answer.borrow_mut() = Some(answer);
+    }
+
+    fn kept(&self) -> &Kept {
+        self.for_hyper.get_or_init(Box::default)
     }
 
     /// Asks the request under way.
@@ -86,11 +97,12 @@ impl<F: Future<Output = Answer>> Future for ForHyper<'_, '_, F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self(slot) = *self;
-        let kept = slot.kept.borrow_mut().take();
-        let answer = match kept {
-            Some(kept) => kept,
+        let kept = slot.kept();
+        let answer = kept.answer.borrow_mut().take();
+        let answer = match answer {
+            Some(answer) => answer,
             None => ready!(slot.poll(context)),
         };
-        Poll::Ready(Ok(answer.into_response(slot.headers.take())))
+        Poll::Ready(Ok(answer.into_response(kept.headers.take())))
     }
 }

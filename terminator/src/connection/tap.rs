@@ -46,8 +46,9 @@ impl Tap {
         }
     }
 
-    pub(super) fn into_stream(self) -> Stream {
-        self.stream
+    /// The socket itself, for when nothing is watched any more.
+    pub(super) fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
     }
 
     /// Takes back what a hyper read and did not use: it is read again, before what that hyper had not come to.
