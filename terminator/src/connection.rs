@@ -18,12 +18,14 @@ use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
 pub use plain::Buffers;
 pub use replay::Replay;
 pub use stream::Stream;
 pub use sweep::{Connections, sweep};
 
+use crate::limits::LATE;
 use crate::rescue::{self, Refusal};
 use crate::worker::Worker;
 use serve::serve;
@@ -109,6 +111,8 @@ pub struct Connection {
     body_open: Cell<bool>,
     /// Part of what hyper wrote may still be in its buffer.
     unflushed: Cell<bool>,
+    /// The response that is about to be written was long in coming.
+    answered_late: Cell<bool>,
     /// A response went out although request bytes were unread.
     unread: Cell<bool>,
     /// hyper is not there: the connection waits without it, for bytes or for a reply.
@@ -134,6 +138,7 @@ impl Connection {
             between: Cell::default(),
             body_open: Cell::default(),
             unflushed: Cell::default(),
+            answered_late: Cell::default(),
             unread: Cell::default(),
             resting: Cell::default(),
             replay: Cell::default(),
@@ -163,9 +168,10 @@ impl Connection {
         self.replay.set(replay);
     }
 
-    /// A response is about to be handed to hyper.
+    /// A response that took so long is about to be written.
     #[inline]
-    pub fn begin_response(&self) {
+    pub fn begin_response(&self, took: Duration) {
+        self.answered_late.set(took >= LATE);
         self.body_open.set(true);
         self.unflushed.set(true);
         self.enter(Phase::Response);

@@ -147,7 +147,7 @@ impl Exchange {
             let pattern = line.map(|line| &line.pattern);
             log.write(Entry::new(answer, pattern, elapsed, worker.id));
         }
-        self.connection.begin_response();
+        self.connection.begin_response(elapsed);
         self.ended.set(true);
     }
 }

@@ -35,6 +35,10 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// longer than a client pauses within a page and than most routes may take, so that one at work pays nothing for it.
 pub const REST_AFTER: Duration = Duration::from_millis(500);
 
+/// An answer that took so long may be behind the system's acknowledgement of its request, which waits 40 ms at least
+/// (`TCP_ATO_MIN`): before it was read the request waited in its socket, nobody knows how long.
+pub const LATE: Duration = Duration::from_millis(10);
+
 /// From the end of the head to the end of the body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -32,6 +32,15 @@ impl Stream {
 }
 
 impl Stream {
+    /// Has the system wait with its acknowledgement of what comes next, so that the answer can carry it (`TCP_QUICKACK` off,
+    /// tcp(7); ADR 0021). For that one time: the system soon decides for itself again.
+    pub(super) fn delay_ack(&self) {
+        if let Self::Tcp(stream) = self {
+            // Without it the answer is only a packet more.
+            let _ = socket2::SockRef::from(stream).set_tcp_quickack(false);
+        }
+    }
+
     /// Waits until there is something to read, the end, or an error that a read will tell.
     pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         match self {
@@ -118,5 +127,29 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Linux says with the same option whether it would acknowledge at once.
+    #[tokio::test]
+    async fn an_acknowledgement_is_delayed_that_would_be_sent_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, accepted) =
+            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let stream = Stream::Tcp(accepted.unwrap().0);
+        let at_once = || match &stream {
+            Stream::Tcp(stream) => socket2::SockRef::from(stream).tcp_quickack().unwrap(),
+            Stream::Unix(_) => unreachable!("it is TCP"),
+        };
+        assert!(at_once(), "a new connection acknowledges at once");
+        stream.delay_ack();
+        assert!(!at_once());
+        drop(client);
     }
 }

@@ -193,6 +193,9 @@ impl Tap {
         match written {
             Poll::Ready(Ok(written)) => {
                 connection.worker.stats.bytes_out.add(written as u64);
+                if connection.answered_late.replace(false) {
+                    self.stream.delay_ack();
+                }
                 if connection.phase.get() == Phase::Response {
                     // The client takes something: its time starts anew.
                     connection.enter(Phase::Response);
