@@ -8,7 +8,7 @@ mod settings;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use settings::{AccessLog, Forwarded, HttpAddress, LimitSettings, Settings};
+pub use settings::{AccessLog, Congestion, Forwarded, HttpAddress, LimitSettings, Settings};
 
 use crate::limits;
 
@@ -17,6 +17,8 @@ use crate::limits;
 pub struct Config {
     /// Where HTTP is served.
     pub http: Vec<HttpAddress>,
+    /// The congestion control of client connections.
+    pub congestion: Congestion,
     /// Where operators ask.
     pub admin: SocketAddr,
     /// The bus.
@@ -166,6 +168,7 @@ impl Config {
         });
         Ok(Self {
             http: settings.http,
+            congestion: settings.congestion_control,
             admin: settings.admin,
             bus,
             workers: settings.workers,
@@ -301,6 +304,8 @@ mod tests {
             (&["--message-limit", "10"], "--message-limit 10"),
             (&["--queue-bytes-limit", "10"], "--queue-bytes-limit 10"),
             (&["--forwarded", "maybe"], "append"),
+            (&["--congestion-control", ""], "such as cubic"),
+            (&["--congestion-control", "a-name-of-16-byte"], "up to 15 bytes"),
         ] {
             let error = parse(&[&BUS[..], flags].concat()).unwrap_err();
             assert!(error.contains(wanted), "{flags:?}: {error}");

@@ -104,7 +104,8 @@ impl Control {
 
 fn bind_http(config: &Config) -> Result<Vec<Bound>> {
     let bind = |address| {
-        listen::bind(address, config.workers).with_context(|| format!("--http {address}: cannot be bound"))
+        listen::bind(address, config.workers, &config.congestion)
+            .with_context(|| format!("--http {address}: cannot be bound"))
     };
     config.http.iter().map(bind).collect()
 }

@@ -3,6 +3,7 @@
 //! Owns: sockets from bind to accept, the files of Unix sockets. Does not: what happens on a connection
 //! (`connection`). Invariant: an address that another process serves is refused, never shared by accident.
 
+mod congestion;
 mod unix;
 
 use std::io;
@@ -15,7 +16,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 pub use unix::SocketFile;
 
-use crate::config::HttpAddress;
+use crate::config::{Congestion, HttpAddress};
 use crate::connection::{self, Peer, Stream};
 use crate::limits;
 use crate::worker::Worker;
@@ -44,9 +45,9 @@ pub enum Unstarted {
 ///
 /// # Errors
 /// When it cannot be bound; the caller names the address.
-pub fn bind(address: &HttpAddress, workers: usize) -> io::Result<Bound> {
+pub fn bind(address: &HttpAddress, workers: usize, congestion: &Congestion) -> io::Result<Bound> {
     match address {
-        HttpAddress::Tcp(address) => bind_tcp(*address, workers),
+        HttpAddress::Tcp(address) => bind_tcp(*address, workers, congestion),
         HttpAddress::Unix(path) => {
             let (listener, file) = unix::bind(path)?;
             let sockets = (0..workers).map(|_| listener.try_clone().map(Unstarted::Unix));
@@ -59,18 +60,18 @@ pub fn bind(address: &HttpAddress, workers: usize) -> io::Result<Bound> {
     }
 }
 
-fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Bound> {
+fn bind_tcp(address: SocketAddr, workers: usize, congestion: &Congestion) -> io::Result<Bound> {
     let shared = workers > 1;
     if shared && address.port() != 0 {
         // SO_REUSEPORT would let a second process of the same user in on the port, each with half of the clients. A
         // plain bind says whether somebody has it.
         tcp_socket(address, false)?;
     }
-    let first = tcp_listener(address, shared)?;
+    let first = tcp_listener(address, shared, congestion)?;
     let address = first.local_addr()?;
     let mut sockets = vec![Unstarted::Tcp(first)];
     for _ in 1..workers {
-        sockets.push(Unstarted::Tcp(tcp_listener(address, shared)?));
+        sockets.push(Unstarted::Tcp(tcp_listener(address, shared, congestion)?));
     }
     Ok(Bound { address: HttpAddress::Tcp(address), file: None, sockets })
 }
@@ -85,8 +86,9 @@ fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn tcp_listener(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
+fn tcp_listener(address: SocketAddr, shared: bool, congestion: &Congestion) -> io::Result<StdTcpListener> {
     let socket = tcp_socket(address, shared)?;
+    congestion::choose(&socket, address.ip(), congestion)?;
     socket.listen(limits::BACKLOG)?;
     Ok(socket.into())
 }
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn every_worker_gets_a_socket_on_the_same_port() {
-        let bound = bind(&"127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let bound = bind(&"127.0.0.1:0".parse().unwrap(), 3, &Congestion::Auto).unwrap();
         let ports: Vec<_> = bound
             .sockets
             .iter()
@@ -175,10 +177,10 @@ mod tests {
     #[test]
     fn a_port_that_is_served_is_refused_with_one_worker_and_with_several() {
         for workers in [1, 2] {
-            let bound = bind(&"127.0.0.1:0".parse().unwrap(), workers).unwrap();
+            let bound = bind(&"127.0.0.1:0".parse().unwrap(), workers, &Congestion::Auto).unwrap();
             for others in [1, 2] {
                 assert_eq!(
-                    bind(&bound.address, others).unwrap_err().kind(),
+                    bind(&bound.address, others, &Congestion::Auto).unwrap_err().kind(),
                     io::ErrorKind::AddrInUse,
                     "{workers} {others}"
                 );

@@ -80,7 +80,7 @@ async fn connect() -> (TcpStream, Rc<Worker>, Bus) {
     let url = format!("ipc://{}/ratchet-{}.ipc", std::env::temp_dir().display(), std::process::id());
     let settings = Settings::parse_from(["terminator", "--http", "127.0.0.1:0", "--bus-listen", &url]);
     let config = Arc::new(Config::new(settings).expect("the settings are sound"));
-    let bound = listen::bind(&config.http[0], 1).expect("a port is free");
+    let bound = listen::bind(&config.http[0], 1, &config.congestion).expect("a port is free");
     let HttpAddress::Tcp(address) = bound.address else { unreachable!("TCP was asked for") };
     let sockets = bound.sockets.into_iter().map(|socket| socket.start().expect("the runtime takes it"));
     let seed = bus::bind(&config.bus, 1).expect("the socket is free").remove(0);

@@ -49,6 +49,10 @@ pub struct Settings {
     /// How long a worker with 4 to 24 requests on the bus looks at its sockets before it sleeps; 0s: not at all
     #[arg(long, value_name = "TIME", default_value = "200us", value_parser = duration)]
     pub busy_poll: Duration,
+    /// How large responses on TCP are paced (tcp(7), TCP_CONGESTION): auto (as the system does, but reno on a loopback address
+    /// where the system has bbr, whose timers only cost there), system, or the name of an algorithm
+    #[arg(long, value_name = "auto|system|NAME", default_value = "auto")]
+    pub congestion_control: Congestion,
     /// How long a request may take before 504
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub deadline: Duration,
@@ -201,6 +205,41 @@ impl fmt::Display for AccessLog {
             Self::Stderr => f.write_str("stderr"),
             Self::File(path) => write!(f, "{}", path.display()),
         }
+    }
+}
+
+/// The congestion control of client connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Congestion {
+    /// The system's, but for one that paces by timers on a loopback address.
+    Auto,
+    /// The system's.
+    System,
+    /// This one.
+    Named(String),
+}
+
+impl FromStr for Congestion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "system" => Ok(Self::System),
+            // TCP_CA_NAME_MAX is 16 with the closing NUL.
+            name if (1..16).contains(&name.len()) => Ok(Self::Named(name.to_owned())),
+            _ => Err("write auto, system, or a name of up to 15 bytes such as cubic".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Congestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::System => "system",
+            Self::Named(name) => name,
+        })
     }
 }
 

@@ -1,0 +1,95 @@
+//! Which congestion control the connections of a listener have (ADR 0022).
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+
+use socket2::Socket;
+
+use crate::config::Congestion;
+
+/// What the system can, for a message.
+const AVAILABLE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+
+/// Part of every Linux, allowed to every user, and without timers of its own.
+const UNPACED: &str = "reno";
+
+/// Gives `listener`, which is at `address`, and with it what it will accept, the congestion control asked for. Before it listens:
+/// an algorithm that has begun to pace a connection goes on when another takes over.
+pub(super) fn choose(listener: &Socket, address: IpAddr, asked: &Congestion) -> io::Result<()> {
+    match asked {
+        Congestion::System => Ok(()),
+        Congestion::Auto if address.to_canonical().is_loopback() && is_paced(listener)? => {
+            listener.set_tcp_congestion(UNPACED.as_bytes())
+        }
+        Congestion::Auto => Ok(()),
+        Congestion::Named(name) => {
+            listener.set_tcp_congestion(name.as_bytes()).map_err(|error| unavailable(name, &error))
+        }
+    }
+}
+
+/// BBR sends by a timer of each connection where no `fq` queue does it (tcp_bbr.c), and loopback has no queue.
+fn is_paced(listener: &Socket) -> io::Result<bool> {
+    Ok(listener.tcp_congestion()?.starts_with(b"bbr"))
+}
+
+fn unavailable(name: &str, error: &io::Error) -> io::Error {
+    let available = fs::read_to_string(AVAILABLE).unwrap_or_default();
+    let text = format!(
+        "--congestion-control {name}: {error}; this system has: {} (`modprobe tcp_NAME` loads others, \
+         net.ipv4.tcp_allowed_congestion_control says which need no privilege)",
+        available.trim()
+    );
+    io::Error::new(error.kind(), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpStream};
+
+    use super::*;
+    use crate::listen::{Unstarted, bind};
+
+    /// The congestion control of a connection that a listener at `address` accepts, and the system's.
+    fn accepted(address: &str, asked: &Congestion) -> (Vec<u8>, Vec<u8>) {
+        let bound = bind(&address.parse().unwrap(), 1, asked).unwrap();
+        let Unstarted::Tcp(listener) = &bound.sockets[0] else { unreachable!("TCP was asked for") };
+        listener.set_nonblocking(false).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let client = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let name = |stream: TcpStream| {
+            let name = Socket::from(stream).tcp_congestion().unwrap();
+            name.into_iter().take_while(|byte| *byte != 0).collect()
+        };
+        (name(server), name(client))
+    }
+
+    #[test]
+    fn what_is_accepted_has_the_one_that_was_named() {
+        let (server, _) = accepted("127.0.0.1:0", &Congestion::Named("reno".to_owned()));
+        assert_eq!(server, b"reno");
+    }
+
+    #[test]
+    fn the_systems_is_kept_but_for_one_that_paces_on_loopback() {
+        for (address, asked) in [
+            ("127.0.0.1:0", Congestion::System),
+            ("0.0.0.0:0", Congestion::Auto),
+            ("127.0.0.1:0", Congestion::Auto),
+        ] {
+            let (server, system) = accepted(address, &asked);
+            let replaced = asked == Congestion::Auto && address.starts_with("127") && system == b"bbr";
+            let wanted = if replaced { b"reno" } else { &system[..] };
+            assert_eq!(server, wanted, "{address} {asked:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_not_there_is_named_with_those_that_are() {
+        let asked = Congestion::Named("carrier-pigeon".to_owned());
+        let error = bind(&"127.0.0.1:0".parse().unwrap(), 1, &asked).unwrap_err().to_string();
+        assert!(error.contains("--congestion-control carrier-pigeon: ") && error.contains("reno"), "{error}");
+    }
+}
