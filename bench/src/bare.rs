@@ -25,7 +25,8 @@ const EXAMPLES: &str = "\
 Examples:
   bench bare --listen 127.0.0.1:9000                        200-byte replies
   bench bare --listen 127.0.0.1:9000 --reply 1048576        1 MiB replies; bodies that are sent are read and dropped
-  bench bare --listen 127.0.0.1:9000 --echo                 bodies are sent back as they come";
+  bench bare --listen 127.0.0.1:9000 --echo                 bodies are sent back as they come
+  bench bare --listen 127.0.0.1:9000 --unpaced              connections as the terminator's on a loopback address";
 
 /// The yardstick: a bare hyper server on one thread.
 #[derive(Debug, Args)]
@@ -40,6 +41,9 @@ pub struct Options {
     /// Send bodies back
     #[arg(long)]
     pub echo: bool,
+    /// Congestion control reno whatever the system's is, as the terminator has it on a loopback address (docs/adr/0022)
+    #[arg(long)]
+    pub unpaced: bool,
 }
 
 /// Serves until Ctrl-C.
@@ -59,7 +63,8 @@ pub fn main(options: &Options) -> Result<()> {
 async fn serve(options: &Options) -> Result<()> {
     let reply = Bytes::from(vec![b'x'; options.reply]);
     let echo = options.echo;
-    accept(options.listen, Rc::new(move |request| answer(request, reply.clone(), echo))).await
+    let handler = Rc::new(move |request| answer(request, reply.clone(), echo));
+    accept(listen(options.listen, options.unpaced)?, handler).await
 }
 
 async fn answer(
@@ -78,21 +83,28 @@ async fn answer(
     Ok(Response::new(Either::Left(Full::new(reply))))
 }
 
-/// Serves HTTP/1.1 at `address` with `handler` for every request, on this thread, for ever.
-pub(crate) async fn accept<F, Fut, B>(address: SocketAddr, handler: Rc<F>) -> Result<()>
+/// Listens at `address`; what is accepted is `unpaced`, or as the system has it.
+pub(crate) fn listen(address: SocketAddr, unpaced: bool) -> Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    if unpaced {
+        rustix::net::sockopt::set_tcp_congestion(&socket, "reno")?;
+    }
+    socket.bind(address).with_context(|| format!("{address}: cannot listen; is the port in use?"))?;
+    Ok(socket.listen(4096)?)
+}
+
+/// Serves HTTP/1.1 on `listener` with `handler` for every request, on this thread, for ever.
+pub(crate) async fn accept<F, Fut, B>(listener: TcpListener, handler: Rc<F>) -> Result<()>
 where
     F: Fn(Request<Incoming>) -> Fut + 'static,
     Fut: Future<Output = Result<Response<B>, Infallible>> + 'static,
     B: hyper::body::Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let socket = match address {
-        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address).with_context(|| format!("{address}: cannot listen; is the port in use?"))?;
-    let listener: TcpListener = socket.listen(4096)?;
     loop {
         // Out of file descriptors, or a client that left: the others go on.
         let Ok((stream, _)) = listener.accept().await else {

@@ -65,7 +65,7 @@ pub(crate) enum Handled {
     /// It was a hello, which costs its peer.
     Hello,
     /// A subscriber ought to have its turn before more is read.
-    Full,
+    Behind,
 }
 
 /// The other end of a pipe.
@@ -251,7 +251,7 @@ impl Inner {
             Input::Event(envelope) => {
                 self.share(pipe, || Crossing::Event(envelope.message().clone()));
                 if self.deliver(envelope) {
-                    return Handled::Full;
+                    return Handled::Behind;
                 }
             }
             Input::Forward { worker, message } => self.forward(pipe, worker, message),

@@ -88,7 +88,7 @@ pub(crate) async fn receive(inner: Rc<Inner>) {
         let arrived = inbox.arrived.notified();
         // Bounded by what was there: a flood from one worker does not starve this one's connections.
         for _ in 0..inbox.letters.len() {
-            if inbox.letters.pop().is_some_and(|letter| inner.open_letter(letter) == Handled::Full) {
+            if inbox.letters.pop().is_some_and(|letter| inner.open_letter(letter) == Handled::Behind) {
                 break;
             }
         }
@@ -158,7 +158,7 @@ impl Inner {
             }
             Crossing::Event(message) => {
                 if Envelope::decode(message).is_ok_and(|envelope| self.deliver(envelope)) {
-                    return Handled::Full;
+                    return Handled::Behind;
                 }
             }
             Crossing::Write { pipe, chunks, messages } => self.write(from, pipe, &chunks, messages),

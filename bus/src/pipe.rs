@@ -241,7 +241,7 @@ impl Pipe<'_> {
             match self.inner.handle_message(now, self.id, message) {
                 Handled::Done => {}
                 Handled::Hello => self.charge_hello(now, len),
-                Handled::Full => {
+                Handled::Behind => {
                     self.left_over = true;
                     break;
                 }

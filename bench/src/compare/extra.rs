@@ -102,6 +102,8 @@ impl Run<'_> {
         std::fs::write(&body, vec![b'x'; MIB])?;
         let body = body.to_string_lossy().into_owned();
         let (mut up, mut down) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+        // Where the system paces connections the terminator does not, and hyper does.
+        let mut unpaced = Vec::new();
         let size = MIB.to_string();
         for _ in 0..self.options.rounds {
             for (side, is_stack) in [false, true].into_iter().enumerate() {
@@ -114,7 +116,14 @@ impl Run<'_> {
                 down[side].push(self.bytes("read", "bodies-down", &url, &[]).await?);
                 running.stop().await;
             }
+            let running = systems::bare(self.ground, &["--reply", &size, "--unpaced"]).await?;
+            let url = format!("http://127.0.0.1:{}/bench/1", running.port);
+            unpaced.push(self.bytes("read", "bodies-down-unpaced", &url, &[]).await?);
+            running.stop().await;
         }
+        let unpaced = median(unpaced);
+        self.keep("bodies_down_bare_unpaced_mb_per_s", unpaced / 1e6);
+        self.keep("bodies_down_of_unpaced", median(down[1].clone()) / unpaced.max(1.0));
         for (way, [bare, stack]) in [("up", up), ("down", down)] {
             let (bare, stack) = (median(bare), median(stack));
             self.keep(&format!("bodies_{way}_bare_mb_per_s"), bare / 1e6);

@@ -31,5 +31,5 @@ where
             Ok::<_, Infallible>(response)
         }
     };
-    crate::bare::accept(listen, Rc::new(handler)).await
+    crate::bare::accept(crate::bare::listen(listen, false)?, Rc::new(handler)).await
 }
