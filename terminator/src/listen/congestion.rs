@@ -19,10 +19,13 @@ const UNPACED: &str = "reno";
 pub(super) fn choose(listener: &Socket, address: IpAddr, asked: &Congestion) -> io::Result<()> {
     match asked {
         Congestion::System => Ok(()),
-        Congestion::Auto if address.to_canonical().is_loopback() && is_paced(listener)? => {
-            listener.set_tcp_congestion(UNPACED.as_bytes())
+        Congestion::Auto => {
+            if address.to_canonical().is_loopback() && is_paced(listener) {
+                // Nobody asked for it by name: a system that refuses keeps its own.
+                let _ = listener.set_tcp_congestion(UNPACED.as_bytes());
+            }
+            Ok(())
         }
-        Congestion::Auto => Ok(()),
         Congestion::Named(name) => {
             listener.set_tcp_congestion(name.as_bytes()).map_err(|error| unavailable(name, &error))
         }
@@ -30,8 +33,8 @@ pub(super) fn choose(listener: &Socket, address: IpAddr, asked: &Congestion) -> 
 }
 
 /// BBR sends by a timer of each connection where no `fq` queue does it (tcp_bbr.c), and loopback has no queue.
-fn is_paced(listener: &Socket) -> io::Result<bool> {
-    Ok(listener.tcp_congestion()?.starts_with(b"bbr"))
+fn is_paced(listener: &Socket) -> bool {
+    listener.tcp_congestion().is_ok_and(|name| name.starts_with(b"bbr"))
 }
 
 fn unavailable(name: &str, error: &io::Error) -> io::Error {
