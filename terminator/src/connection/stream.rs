@@ -41,6 +41,14 @@ impl Stream {
         }
     }
 
+    /// Has the system acknowledge what has come: the rest may wait for that (Nagle's algorithm, RFC 9293 section 3.7.4).
+    pub(super) fn ack_now(&self) {
+        if let Self::Tcp(stream) = self {
+            // Without it the client only waits longer.
+            let _ = socket2::SockRef::from(stream).set_tcp_quickack(true);
+        }
+    }
+
     /// Waits until there is something to read, the end, or an error that a read will tell.
     pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         match self {
@@ -138,7 +146,7 @@ mod tests {
 
     /// Linux says with the same option whether it would acknowledge at once.
     #[tokio::test]
-    async fn an_acknowledgement_is_delayed_that_would_be_sent_at_once() {
+    async fn an_acknowledgement_is_delayed_that_would_be_sent_at_once_and_the_other_way_round() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (client, accepted) =
             tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
@@ -150,6 +158,8 @@ mod tests {
         assert!(at_once(), "a new connection acknowledges at once");
         stream.delay_ack();
         assert!(!at_once());
+        stream.ack_now();
+        assert!(at_once());
         drop(client);
     }
 }

@@ -106,6 +106,9 @@ impl Tap {
     /// What was read unseen is for hyper to read.
     pub(super) fn unread_unseen(&mut self, bytes: &[u8]) {
         self.seen(bytes);
+        if !self.framing.is_between() {
+            self.stream.ack_now();
+        }
         // A copy: it would hold the whole buffer.
         self.unused = Bytes::copy_from_slice(bytes);
     }
