@@ -16,7 +16,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::plain::{End, plain};
 use super::slot::Slot;
@@ -64,7 +64,9 @@ pub(super) async fn serve(connection: &Rc<Connection>, tap: &mut Tap) {
     let (worker, client) = (connection.worker.id, &connection.peer.text);
     match ended {
         Turn::Expired => expired(connection, stream),
-        Turn::Ended(Ok(())) if connection.unread.get() => Box::pin(linger(connection, stream)).await,
+        Turn::Ended(Ok(())) if connection.unread.get() || stream.has_unread() => {
+            Box::pin(linger(connection, stream)).await;
+        }
         Turn::Ended(Err(error)) if error.is_parse() => Box::pin(linger(connection, stream)).await,
         Turn::Ended(Err(error)) => tracing::debug!(worker, %client, %error, "connection ended"),
         Turn::Gone(outcome) => {
@@ -194,10 +196,12 @@ fn expired(connection: &Connection, stream: &Stream) {
     }
 }
 
-/// Reads and throws away what the client still sends, so that closing does not reset the connection before the
-/// response has been read. The sweep ends it.
+/// Says that nothing more comes, then reads and throws away what the client still sends, so that closing does not reset the
+/// connection before the response has been read (RFC 9112 section 9.6). The sweep ends it.
 async fn linger(connection: &Connection, stream: &mut Stream) {
     connection.enter(Phase::Linger);
+    // hyper may have done so. A client that is gone by now has nothing left to read.
+    let _ = stream.shutdown().await;
     let mut thrown_away = vec![0; 4096];
     let mut read = poll_read_or_expire(connection, stream, &mut thrown_away).await;
     while matches!(read, Some(Ok(1..))) {

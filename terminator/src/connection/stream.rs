@@ -33,7 +33,7 @@ impl Stream {
 
 impl Stream {
     /// Has the system wait with its acknowledgement of what comes next, so that the answer can carry it (`TCP_QUICKACK` off,
-    /// tcp(7); ADR 0021). For that one time: the system soon decides for itself again.
+    /// tcp(7); ADR 0021). Until the time for one runs out, when the system decides for itself again.
     pub(super) fn delay_ack(&self) {
         if let Self::Tcp(stream) = self {
             // Without it the answer is only a packet more.
@@ -70,6 +70,17 @@ impl Stream {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    /// Whether the client has sent something that nobody has read: closing would reset the connection.
+    pub(super) fn has_unread(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        // The kernel is asked: the driver may not have heard of it yet.
+        let peeked = match self {
+            Self::Tcp(stream) => socket2::SockRef::from(stream).peek(&mut byte),
+            Self::Unix(stream) => socket2::SockRef::from(stream).peek(&mut byte),
+        };
+        matches!(peeked, Ok(1..))
     }
 
     fn try_peek(&self) -> io::Result<usize> {

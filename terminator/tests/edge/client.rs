@@ -1,6 +1,6 @@
 //! An HTTP/1.1 client that sends exactly the bytes it is given and reads exactly one response at a time.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
@@ -92,9 +92,18 @@ impl Client {
         rest
     }
 
-    /// Whether the other side closes without a further byte.
+    /// Whether the other side closes without a further byte, in whatever way.
     pub(crate) fn is_closed(&mut self) -> bool {
-        matches!(self.socket.fill_buf(), Ok([]) | Err(_))
+        match self.socket.fill_buf() {
+            Ok(bytes) => bytes.is_empty(),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => true,
+            Err(error) => panic!("neither a byte nor the end: {error}"),
+        }
+    }
+
+    /// Whether it does so without a reset.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        matches!(self.socket.fill_buf(), Ok([]))
     }
 
     fn line(&mut self) -> String {

@@ -293,6 +293,27 @@ fn a_plain_request_under_way_is_the_last_of_its_connection_in_a_drain() {
     terminator.ends_with(&mut service, &request, &mut client);
 }
 
+/// A reset takes from a slow client what it has not read of its response.
+#[test]
+fn what_lies_behind_the_last_request_of_a_drain_does_not_reset_the_connection() {
+    let mut terminator = Terminator::start(&["--deadline", "1h", "--drain-deadline", "1h"]);
+    let mut service = terminator.service(&["GET /a"]);
+    let (mut client, mut idle) = (terminator.client(), terminator.client());
+    assert_eq!(idle.get("/nowhere").status, 404);
+    client.send(GET);
+    let request = service.request();
+    client.send(GET);
+    terminator.signal("TERM");
+    assert!(idle.is_closed());
+    service.reply(&request, 200, &[], b"whole");
+    let answer = client.answer();
+    assert_eq!((answer.text(), answer.header("connection")), ("whole", Some("close")));
+    assert!(client.has_ended());
+    drop(client);
+    let (status, log) = terminator.end_of();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
 /// A body that nobody reads stays a body when hyper is sent away behind the response.
 #[test]
 fn an_unread_body_is_never_taken_for_a_request() {
