@@ -171,7 +171,7 @@ impl Connection {
     /// A response that took so long is about to be written.
     #[inline]
     pub fn begin_response(&self, took: Duration) {
-        self.answered_late.set(took >= LATE);
+        self.answered_late.set(LATE.contains(&took));
         self.body_open.set(true);
         self.unflushed.set(true);
         self.enter(Phase::Response);

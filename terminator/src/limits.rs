@@ -1,5 +1,6 @@
 //! Every bound of the terminator in one place, each with its reason. Those with a flag are its default.
 
+use std::ops::Range;
 use std::time::Duration;
 
 /// Bytes of a request's head, start line included. What nginx (4 x 8 KiB) and most clients stay under; it is held in
@@ -36,8 +37,9 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 pub const REST_AFTER: Duration = Duration::from_millis(500);
 
 /// An answer that took so long may be behind the system's acknowledgement of its request, which waits 40 ms at least
-/// (`TCP_ATO_MIN`): before it was read the request waited in its socket, nobody knows how long.
-pub const LATE: Duration = Duration::from_millis(10);
+/// (`TCP_ATO_MIN`): before it was read the request waited in its socket, nobody knows how long. One that took much longer is behind it, and
+/// so will the next be: a slow service's, or a long poll's.
+pub const LATE: Range<Duration> = Duration::from_millis(10)..Duration::from_millis(100);
 
 /// From the end of the head to the end of the body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -106,9 +106,7 @@ impl Tap {
     /// What was read unseen is for hyper to read.
     pub(super) fn unread_unseen(&mut self, bytes: &[u8]) {
         self.seen(bytes);
-        if !self.framing.is_between() {
-            self.stream.ack_now();
-        }
+        self.release_rest();
         // A copy: it would hold the whole buffer.
         self.unused = Bytes::copy_from_slice(bytes);
     }
@@ -142,6 +140,14 @@ impl Tap {
         if self.framing.needs_attention() {
             connection.ambiguous.set(self.framing.ambiguous());
             connection.unframed.set(self.framing.lost());
+        }
+    }
+
+    /// All that has come was read. If a request is not whole, its rest may wait for the acknowledgement.
+    #[inline]
+    fn release_rest(&self) {
+        if !self.framing.is_between() {
+            self.stream.ack_now();
         }
     }
 
@@ -230,6 +236,9 @@ impl AsyncRead for Tap {
         match &buffer.filled()[before..] {
             [] => tap.ended(),
             read => tap.seen(read),
+        }
+        if buffer.remaining() > 0 {
+            tap.release_rest();
         }
         Poll::Ready(outcome)
     }
