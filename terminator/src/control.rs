@@ -103,6 +103,7 @@ impl Control {
 }
 
 fn bind_http(config: &Config) -> Result<Vec<Bound>> {
+    listen::check_congestion(&config.congestion)?;
     let bind = |address| {
         listen::bind(address, config.workers, &config.congestion)
             .with_context(|| format!("--http {address}: cannot be bound"))

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
+pub use congestion::check as check_congestion;
 pub use unix::SocketFile;
 
 use crate::config::{Congestion, HttpAddress};

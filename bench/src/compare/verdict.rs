@@ -75,6 +75,7 @@ pub(super) fn all(rows: &Rows) -> Vec<Verdict> {
         check("CPU per request, 200 / 1 routes", AtMost(1.05), extra("growth_routes")),
         check("1 MiB bodies up / bare hyper, bytes/s", AtLeast(0.8), extra("bodies_up")),
         check("1 MiB bodies down / bare hyper, bytes/s", AtLeast(0.8), extra("bodies_down")),
+        check("the same / bare hyper unpaced, too", AtLeast(0.8), extra("bodies_down_of_unpaced")),
     ]
 }
 

@@ -49,8 +49,8 @@ pub struct Settings {
     /// How long a worker with 4 to 24 requests on the bus looks at its sockets before it sleeps; 0s: not at all
     #[arg(long, value_name = "TIME", default_value = "200us", value_parser = duration)]
     pub busy_poll: Duration,
-    /// How large responses on TCP are paced (tcp(7), TCP_CONGESTION): auto (as the system does, but reno on a loopback address
-    /// where the system has bbr, whose timers only cost there), system, or the name of an algorithm
+    /// The congestion control of client connections on TCP (tcp(7), TCP_CONGESTION): auto (the system's, but reno for an --http on a
+    /// loopback address where the system has bbr, whose timers only cost there), system, or the name of an algorithm
     #[arg(long, value_name = "auto|system|NAME", default_value = "auto")]
     pub congestion_control: Congestion,
     /// How long a request may take before 504

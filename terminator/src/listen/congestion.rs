@@ -2,17 +2,29 @@
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use socket2::Socket;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Congestion;
 
-/// What the system can, for a message.
+/// What the system has, and what of it needs no privilege: for messages.
 const AVAILABLE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+const ALLOWED: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
 
-/// Part of every Linux, allowed to every user, and without timers of its own.
+/// Part of every Linux, and without timers of its own.
 const UNPACED: &str = "reno";
+
+/// Whether connections can have what is asked for: also when nobody listens on TCP.
+pub fn check(asked: &Congestion) -> io::Result<()> {
+    match asked {
+        Congestion::Auto | Congestion::System => Ok(()),
+        Congestion::Named(_) => {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+            choose(&socket, Ipv4Addr::LOCALHOST.into(), asked)
+        }
+    }
+}
 
 /// Gives `listener`, which is at `address`, and with it what it will accept, the congestion control asked for. Before it listens:
 /// an algorithm that has begun to pace a connection goes on when another takes over.
@@ -22,12 +34,14 @@ pub(super) fn choose(listener: &Socket, address: IpAddr, asked: &Congestion) -> 
         Congestion::Auto => {
             if address.to_canonical().is_loopback() && is_paced(listener) {
                 // Nobody asked for it by name: a system that refuses keeps its own.
-                let _ = listener.set_tcp_congestion(UNPACED.as_bytes());
+                if let Err(error) = listener.set_tcp_congestion(UNPACED.as_bytes()) {
+                    tracing::info!(%address, %error, "congestion control stays the system's");
+                }
             }
             Ok(())
         }
         Congestion::Named(name) => {
-            listener.set_tcp_congestion(name.as_bytes()).map_err(|error| unavailable(name, &error))
+            listener.set_tcp_congestion(name.as_bytes()).map_err(|error| refused(name, &error))
         }
     }
 }
@@ -37,14 +51,22 @@ fn is_paced(listener: &Socket) -> bool {
     listener.tcp_congestion().is_ok_and(|name| name.starts_with(b"bbr"))
 }
 
-fn unavailable(name: &str, error: &io::Error) -> io::Error {
-    let available = fs::read_to_string(AVAILABLE).unwrap_or_default();
-    let text = format!(
-        "--congestion-control {name}: {error}; this system has: {} (`modprobe tcp_NAME` loads others, \
-         net.ipv4.tcp_allowed_congestion_control says which need no privilege)",
-        available.trim()
-    );
-    io::Error::new(error.kind(), text)
+fn refused(name: &str, error: &io::Error) -> io::Error {
+    let list = |path| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let reason = match error.kind() {
+        io::ErrorKind::PermissionDenied => format!(
+            "not allowed to this user, who may choose from: {} (net.ipv4.tcp_allowed_congestion_control)",
+            list(ALLOWED)
+        ),
+        io::ErrorKind::NotFound => {
+            format!(
+                "unknown to this system, which has: {} (`modprobe tcp_NAME` loads others)",
+                list(AVAILABLE)
+            )
+        }
+        _ => error.to_string(),
+    };
+    io::Error::new(error.kind(), format!("--congestion-control {name:?}: {reason}"))
 }
 
 #[cfg(test)]
@@ -93,6 +115,10 @@ mod tests {
     fn one_that_is_not_there_is_named_with_those_that_are() {
         let asked = Congestion::Named("carrier-pigeon".to_owned());
         let error = bind(&"127.0.0.1:0".parse().unwrap(), 1, &asked).unwrap_err().to_string();
-        assert!(error.contains("--congestion-control carrier-pigeon: ") && error.contains("reno"), "{error}");
+        assert!(
+            error.contains("--congestion-control \"carrier-pigeon\": unknown") && error.contains("reno"),
+            "{error}"
+        );
+        assert_eq!(check(&asked).unwrap_err().to_string(), error);
     }
 }
