@@ -233,16 +233,6 @@ impl FromStr for Congestion {
     }
 }
 
-impl fmt::Display for Congestion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::System => "system",
-            Self::Named(name) => name,
-        })
-    }
-}
-
 /// What becomes of the `x-forwarded-*` headers that a client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Forwarded {

@@ -2,7 +2,7 @@
 //!
 //! Owns: the future that answers it, and its answer if that came while hyper was away. It lies here and not in hyper, so
 //! that hyper can be sent away meanwhile. Invariant: one request at a time, as HTTP/1.1 has it; its place serves all
-//! requests of a connection, none allocates.
+//! requests of a connection, and only the first that hyper has to answer allocates.
 
 use std::cell::{OnceCell, RefCell};
 use std::convert::Infallible;
@@ -17,7 +17,7 @@ use crate::response::{Answer, Body};
 pub(super) struct Slot<'a, F> {
     under_way: RefCell<Pin<&'a mut Option<F>>>,
     /// Apart, since most connections never need a hyper.
-    for_hyper: OnceCell<Box<Kept>>,
+    kept: OnceCell<Box<Kept>>,
 }
 
 /// What lies ready for hyper.
@@ -32,7 +32,7 @@ struct Kept {
 impl<'a, F: Future<Output = Answer>> Slot<'a, F> {
     /// Empty; `place` is where requests will be.
     pub(super) fn new(place: Pin<&'a mut Option<F>>) -> Self {
-        Self { under_way: RefCell::new(place), for_hyper: OnceCell::new() }
+        Self { under_way: RefCell::new(place), kept: OnceCell::new() }
     }
 
     /// Takes a request in.
@@ -50,7 +50,7 @@ impl<'a, F: Future<Output = Answer>> Slot<'a, F> {
     /// Whether an answer is kept that hyper has not taken.
     #[inline]
     pub(super) fn is_answered(&self) -> bool {
-        self.for_hyper.get().is_some_and(|kept| kept.answer.borrow().is_some())
+        self.kept.get().is_some_and(|kept| kept.answer.borrow().is_some())
     }
 
     /// The answer, for hyper to wait for.
@@ -72,7 +72,7 @@ impl<'a, F: Future<Output = Answer>> Slot<'a, F> {
     }
 
     fn kept(&self) -> &Kept {
-        self.for_hyper.get_or_init(Box::default)
+        self.kept.get_or_init(Box::default)
     }
 
     /// Asks the request under way.

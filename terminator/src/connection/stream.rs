@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -23,29 +24,32 @@ impl Stream {
     /// # Errors
     /// As the system says; `WouldBlock` when it takes nothing.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        // A socket that was just accepted is not known to be writable until the driver says so; the kernel knows.
+        self.socket().send(bytes)
+    }
+
+    /// The socket, without a look at what the driver knows of it.
+    fn socket(&self) -> SockRef<'_> {
         match self {
-            // A socket that was just accepted is not known to be writable until the driver says so; the kernel knows.
-            Self::Tcp(stream) => socket2::SockRef::from(stream).send(bytes),
-            Self::Unix(stream) => socket2::SockRef::from(stream).send(bytes),
+            Self::Tcp(stream) => stream.into(),
+            Self::Unix(stream) => stream.into(),
         }
     }
-}
 
-impl Stream {
     /// Has the system wait with its acknowledgement of what comes next, so that the answer can carry it (`TCP_QUICKACK` off,
     /// tcp(7); ADR 0021). Until the time for one runs out, when the system decides for itself again.
     pub(super) fn delay_ack(&self) {
-        if let Self::Tcp(stream) = self {
+        if let Self::Tcp(_) = self {
             // Without it the answer is only a packet more.
-            let _ = socket2::SockRef::from(stream).set_tcp_quickack(false);
+            let _ = self.socket().set_tcp_quickack(false);
         }
     }
 
     /// Has the system acknowledge what has come: the rest may wait for that (Nagle's algorithm, RFC 9293 section 3.7.4).
     pub(super) fn ack_now(&self) {
-        if let Self::Tcp(stream) = self {
+        if let Self::Tcp(_) = self {
             // Without it the client only waits longer.
-            let _ = socket2::SockRef::from(stream).set_tcp_quickack(true);
+            let _ = self.socket().set_tcp_quickack(true);
         }
     }
 
@@ -75,23 +79,15 @@ impl Stream {
     /// Whether the client has sent something that nobody has read: closing would reset the connection.
     pub(super) fn has_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
-        // The kernel is asked: the driver may not have heard of it yet.
-        let peeked = match self {
-            Self::Tcp(stream) => socket2::SockRef::from(stream).peek(&mut byte),
-            Self::Unix(stream) => socket2::SockRef::from(stream).peek(&mut byte),
-        };
-        matches!(peeked, Ok(1..))
+        // The driver may not have heard of it yet.
+        matches!(self.socket().peek(&mut byte), Ok(1..))
     }
 
     fn try_peek(&self) -> io::Result<usize> {
         let mut byte = [MaybeUninit::uninit()];
         match self {
-            Self::Tcp(stream) => {
-                stream.try_io(Interest::READABLE, || socket2::SockRef::from(stream).peek(&mut byte))
-            }
-            Self::Unix(stream) => {
-                stream.try_io(Interest::READABLE, || socket2::SockRef::from(stream).peek(&mut byte))
-            }
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || self.socket().peek(&mut byte)),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, || self.socket().peek(&mut byte)),
         }
     }
 }
@@ -162,10 +158,7 @@ mod tests {
         let (client, accepted) =
             tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
         let stream = Stream::Tcp(accepted.unwrap().0);
-        let at_once = || match &stream {
-            Stream::Tcp(stream) => socket2::SockRef::from(stream).tcp_quickack().unwrap(),
-            Stream::Unix(_) => unreachable!("it is TCP"),
-        };
+        let at_once = || stream.socket().tcp_quickack().unwrap();
         assert!(at_once(), "a new connection acknowledges at once");
         stream.delay_ack();
         assert!(!at_once());

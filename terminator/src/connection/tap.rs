@@ -143,7 +143,7 @@ impl Tap {
         }
     }
 
-    /// All that has come was read. If a request is not whole, its rest may wait for the acknowledgement.
+    /// When what came does not end a request: its rest may wait for the acknowledgement.
     #[inline]
     fn release_rest(&self) {
         if !self.framing.is_between() {
@@ -238,6 +238,7 @@ impl AsyncRead for Tap {
             read => tap.seen(read),
         }
         if buffer.remaining() > 0 {
+            // There was no more.
             tap.release_rest();
         }
         Poll::Ready(outcome)

@@ -17,13 +17,8 @@ const UNPACED: &str = "reno";
 
 /// Whether connections can have what is asked for: also when nobody listens on TCP.
 pub fn check(asked: &Congestion) -> io::Result<()> {
-    match asked {
-        Congestion::Auto | Congestion::System => Ok(()),
-        Congestion::Named(_) => {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-            choose(&socket, Ipv4Addr::LOCALHOST.into(), asked)
-        }
-    }
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    choose(&socket, Ipv4Addr::UNSPECIFIED.into(), asked)
 }
 
 /// Gives `listener`, which is at `address`, and with it what it will accept, the congestion control asked for. Before it listens:

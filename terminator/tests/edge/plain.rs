@@ -6,7 +6,7 @@
 use bus::Envelope;
 
 use crate::client::{Answer, Client};
-use crate::service::field;
+use crate::service::{Service, field};
 use crate::terminator::Terminator;
 
 const GET: &str = "GET /a?b=%20c HTTP/1.1\r\nHost: a.example\r\n\r\n";
@@ -279,32 +279,31 @@ fn a_client_that_leaves_cancels_its_plain_request() {
     );
 }
 
-#[test]
-fn a_plain_request_under_way_is_the_last_of_its_connection_in_a_drain() {
-    let mut terminator = Terminator::start(&["--deadline", "1h", "--drain-deadline", "1h"]);
+/// A drain that has begun with a plain request under way, and `behind` it on its connection.
+fn drain_with(behind: &str) -> (Terminator, Service, Client, Envelope) {
+    let terminator = Terminator::start(&["--deadline", "1h", "--drain-deadline", "1h"]);
     let mut service = terminator.service(&["GET /a"]);
     let (mut client, mut idle) = (terminator.client(), terminator.client());
     assert_eq!(idle.get("/nowhere").status, 404);
     client.send(GET);
     let request = service.request();
     assert_eq!(plain(&terminator), 2);
+    client.send(behind);
     terminator.signal("TERM");
     assert!(idle.is_closed());
+    (terminator, service, client, request)
+}
+
+#[test]
+fn a_plain_request_under_way_is_the_last_of_its_connection_in_a_drain() {
+    let (mut terminator, mut service, mut client, request) = drain_with("");
     terminator.ends_with(&mut service, &request, &mut client);
 }
 
 /// A reset takes from a slow client what it has not read of its response.
 #[test]
 fn what_lies_behind_the_last_request_of_a_drain_does_not_reset_the_connection() {
-    let mut terminator = Terminator::start(&["--deadline", "1h", "--drain-deadline", "1h"]);
-    let mut service = terminator.service(&["GET /a"]);
-    let (mut client, mut idle) = (terminator.client(), terminator.client());
-    assert_eq!(idle.get("/nowhere").status, 404);
-    client.send(GET);
-    let request = service.request();
-    client.send(GET);
-    terminator.signal("TERM");
-    assert!(idle.is_closed());
+    let (mut terminator, mut service, mut client, request) = drain_with(GET);
     service.reply(&request, 200, &[], b"whole");
     let answer = client.answer();
     assert_eq!((answer.text(), answer.header("connection")), ("whole", Some("close")));
