@@ -48,30 +48,30 @@ impl Stop {
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
-    use std::process::Command;
     use std::task::{Context, Waker};
+
+    use rustix::process::{Signal, getpid, kill_process};
 
     use super::*;
 
     /// Sends this process a signal, and waits until it has come to every [`Stop`].
-    async fn send(name: &str, witness: &mut Stop) {
-        let id = std::process::id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    async fn send(signal: Signal, witness: &mut Stop) {
+        kill_process(getpid(), signal).unwrap();
         witness.asked().await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_repeated_signal_is_one_and_a_later_one_another() {
         let (mut stop, mut witness) = (Stop::new().unwrap(), Stop::new().unwrap());
-        send("TERM", &mut witness).await;
+        send(Signal::TERM, &mut witness).await;
         stop.asked().await;
-        for name in ["INT", "TERM"] {
-            send(name, &mut witness).await;
+        for signal in [Signal::INT, Signal::TERM] {
+            send(signal, &mut witness).await;
             let again = pin!(stop.asked_again());
-            assert!(again.poll(&mut Context::from_waker(Waker::noop())).is_pending(), "{name}");
+            assert!(again.poll(&mut Context::from_waker(Waker::noop())).is_pending(), "{signal:?}");
         }
         tokio::time::advance(REPEAT).await;
-        send("INT", &mut witness).await;
+        send(Signal::INT, &mut witness).await;
         stop.asked_again().await;
     }
 }

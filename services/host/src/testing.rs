@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bus::{Body, Bus, Config, Flags, Head, HeadWriter, Incoming, Options, RequestError, Serving};
 use bytes::Bytes;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// After this long a test has failed. Generous: machines that run tests are busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -96,8 +97,7 @@ impl Process {
     /// # Panics
     /// When the process is gone already.
     pub fn terminate(&self) {
-        let sent = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
-        assert!(sent.is_ok_and(|status| status.success()), "the process is gone already");
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("the process is there");
     }
 
     /// Sends SIGKILL and waits for the end.
