@@ -1,8 +1,9 @@
 //! Waking the many who wait for one conversation.
 //!
-//! Owns: the pace. A pipe's out-queue takes 8 192 messages and drops what comes above: twenty thousand polls that answer
-//! within one turn of the loop would lose most of their answers. So they are woken in portions, each when the queues
-//! have room again.
+//! Owns: the pace. Twenty thousand polls that answer within one turn of the loop would fill the pipes' out-queues (8 192
+//! messages each), and everybody else would wait behind them. So they are woken in portions, each when the queues have room
+//! again. Invariant: a peer that does not read holds up a room for [`PAUSES_MAX`] pauses at most; its own answers then wait for
+//! room in its queue (crate `bus`).
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -23,6 +24,9 @@ const QUEUED_MAX: usize = 2_048;
 /// Pause while a peer reads more slowly than this.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// Pauses for one room: a peer that reads at all has by then read many portions.
+const PAUSES_MAX: usize = 100;
+
 /// Rooms whose polls are to be woken.
 #[derive(Debug, Default)]
 pub(crate) struct Broadcast {
@@ -35,8 +39,12 @@ impl Broadcast {
     pub(crate) fn wake(&self, room: &Rc<Room>) {
         if room.seats() <= PORTION {
             room.changed.notify_waiters();
-        } else {
-            self.rooms.borrow_mut().push_back(Rc::clone(room));
+            return;
+        }
+        let mut rooms = self.rooms.borrow_mut();
+        // One that waits for its turn will wake those who come meanwhile, too.
+        if !rooms.iter().any(|waiting| Rc::ptr_eq(waiting, room)) {
+            rooms.push_back(Rc::clone(room));
             self.more.notify_one();
         }
     }
@@ -49,10 +57,12 @@ impl Broadcast {
                 self.more.notified().await;
                 continue;
             };
-            let mut left = room.seats();
+            let (mut left, mut pauses) = (room.seats(), 0);
             while left > 0 {
-                while bus.peers().iter().any(|peer| peer.queued_messages > QUEUED_MAX) {
+                while pauses < PAUSES_MAX && bus.peers().iter().any(|peer| peer.queued_messages > QUEUED_MAX)
+                {
                     tokio::time::sleep(PAUSE).await;
+                    pauses += 1;
                 }
                 let portion = left.min(PORTION);
                 (0..portion).for_each(|_| room.changed.notify_one());

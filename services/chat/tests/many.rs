@@ -1,10 +1,13 @@
-//! Twenty thousand polls at one instance: what each costs in memory, and that one message wakes them all.
+//! Thousands of polls at one instance: what each costs in memory, that one message wakes them all, and that who does not read
+//! keeps nobody else's from being woken.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::sync::mpsc;
 use std::time::Duration;
 
-use service_host::testing::{Peer, Process, run, socket};
+use service_host::testing::{Answer, Peer, Process, run, socket};
+use tokio::task::JoinHandle;
 
 const POLLS: usize = 20_000;
 
@@ -19,6 +22,78 @@ fn resident(pid: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+fn poll(peer: &Peer, room: &str) -> JoinHandle<Answer> {
+    let (asker, path) = (peer.clone(), format!("/chats/{room}/updates?after=00000000000000000000"));
+    tokio::task::spawn_local(
+        async move { asker.ask("GET", &path).within(Duration::from_secs(28)).answer().await },
+    )
+}
+
+/// Waits until `sent` requests are outstanding and written.
+async fn written(peer: &Peer, sent: usize) {
+    peer.until(|bus| {
+        let queued: usize = bus.peers().iter().map(|peer| peer.queued_messages).sum();
+        bus.outstanding() == sent && queued == 0
+    })
+    .await;
+}
+
+async fn post(peer: &Peer, room: &str, id: &str) {
+    let body = format!(r#"{{"id":"{id}","author":"ada","text":"hello"}}"#);
+    let path = format!("/chats/{room}/messages");
+    let posted = peer.ask("POST", &path).body(body).within(Duration::from_secs(20)).answer().await;
+    assert_eq!(posted.status, 201);
+}
+
+/// Polls of a peer that does not read: more than fit into its socket, fewer than fit into its queue.
+const UNREAD: usize = 6_000;
+
+#[test]
+fn a_peer_that_does_not_read_holds_up_nobody_elses_polls() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = socket(dir.path(), "chat.sock");
+    let store = format!("embedded:{}/store", dir.path().display());
+    // One worker, so that both are its.
+    let args = ["--bus-listen", &url, "--store", &store, "--workers", "1"];
+    let _process = Process::start(env!("CARGO_BIN_EXE_chat"), &args);
+    let ((waits, waiting), (end, ended)) = (mpsc::channel(), mpsc::channel::<()>());
+    let stopped = std::thread::spawn({
+        let url = url.clone();
+        move || {
+            run(async {
+                let peer = Peer::dial(&url, None);
+                peer.ready("GET", "/chats/x/updates").await;
+                for n in 0..UNREAD {
+                    drop(poll(&peer, "crowded"));
+                    if (n + 1) % PORTION == 0 {
+                        written(&peer, n + 1).await;
+                    }
+                }
+                // An answer to what was asked last says that the polls before it were read.
+                assert_eq!(peer.get("/chats/none/messages").await.status, 200);
+                waits.send(()).unwrap();
+                // The thread stands still with its bus.
+                let _ = ended.recv();
+            });
+        }
+    });
+    waiting.recv().unwrap();
+    run(async {
+        let peer = Peer::dial(&url, None);
+        peer.ready("GET", "/chats/x/updates").await;
+        let polls: Vec<_> = (0..300).map(|_| poll(&peer, "large")).collect();
+        written(&peer, polls.len()).await;
+        post(&peer, "crowded", "1").await;
+        post(&peer, "large", "1").await;
+        for poll in polls {
+            let answer = poll.await.unwrap();
+            assert!(answer.text().contains("\"hello\""), "{}", answer.text());
+        }
+    });
+    drop(end);
+    stopped.join().unwrap();
 }
 
 #[test]
@@ -39,19 +114,9 @@ fn twenty_thousand_polls_are_small_and_all_woken_by_one_message() {
             let before = resident(&pid);
             let mut polls = Vec::new();
             for n in 0..POLLS {
-                let path = format!("/chats/{}/updates?after=00000000000000000000", n % rooms);
-                let asker = peer.clone();
-                polls.push(tokio::task::spawn_local(async move {
-                    let answer = asker.ask("GET", &path).within(Duration::from_secs(28)).answer().await;
-                    (answer.status, answer.text().contains("\"hello\""))
-                }));
+                polls.push(poll(&peer, &(n % rooms).to_string()));
                 if (n + 1) % PORTION == 0 {
-                    let sent = n + 1;
-                    let counted = |bus: &service_host::bus::Bus| {
-                        let queued: usize = bus.peers().iter().map(|peer| peer.queued_messages).sum();
-                        bus.outstanding() == sent && queued == 0
-                    };
-                    peer.until(counted).await;
+                    written(&peer, n + 1).await;
                 }
             }
             // An answer to what was asked last says that the polls before it were read.
@@ -61,11 +126,7 @@ fn twenty_thousand_polls_are_small_and_all_woken_by_one_message() {
             assert!(each <= BYTES_MAX, "{each} bytes a poll, the limit is {BYTES_MAX}");
 
             for room in 0..rooms {
-                let body = format!(r#"{{"id":"{room}","author":"ada","text":"hello"}}"#);
-                let path = format!("/chats/{room}/messages");
-                let posted =
-                    peer.ask("POST", &path).body(body).within(Duration::from_secs(20)).answer().await;
-                assert_eq!(posted.status, 201);
+                post(&peer, &room.to_string(), &room.to_string()).await;
                 if rooms > 1 && room == 200 {
                     break;
                 }
@@ -74,7 +135,8 @@ fn twenty_thousand_polls_are_small_and_all_woken_by_one_message() {
             peer.until(|bus| bus.outstanding() == POLLS - woken).await;
             for (n, poll) in polls.into_iter().enumerate() {
                 if n % rooms <= 200 {
-                    assert_eq!(poll.await.unwrap(), (200, true), "poll {n}");
+                    let answer = poll.await.unwrap();
+                    assert!(answer.status == 200 && answer.text().contains("\"hello\""), "poll {n}");
                 }
             }
         });
