@@ -100,13 +100,16 @@ impl Hub {
         self.publish(&[("kind", "typing"), ("chat", chat), ("member", member)]);
     }
 
-    /// `member` polls; told to others when they may not know.
+    /// `member` polls; told to others when they may not know. One of too many is not shown, here or there: nobody needs to know.
     pub(crate) fn present(&self, chat: &str, member: &str) {
-        let known = self.transients.borrow().until(chat, member, Doing::Present);
-        if known.is_some_and(|until| until > Instant::now() + PRESENT_AGAIN) {
+        let known = || self.transients.borrow().until(chat, member, Doing::Present);
+        if known().is_some_and(|until| until > Instant::now() + PRESENT_AGAIN) {
             return;
         }
         self.hear_doing(chat, member, Doing::Present, PRESENT);
+        if known().is_none() {
+            return;
+        }
         self.publish(&[("kind", "present"), ("chat", chat), ("member", member)]);
     }
 

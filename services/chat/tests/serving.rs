@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use service_host::bus::Hello;
 use service_host::testing::{Answer, Peer, Process, run, socket};
 use tokio::task::JoinHandle;
 
@@ -191,6 +192,29 @@ fn typing_and_presence_are_seen_in_updates() {
         let here = chat.peer.get(&format!("/chats/c/updates?after={next}&member=bob")).await.json();
         assert_eq!(here["present"], json!(["bob"]));
         assert_eq!(third.await.unwrap().json()["present"], json!(["bob"]));
+    });
+}
+
+#[test]
+fn of_a_crowd_as_many_are_told_to_others_as_are_shown() {
+    run(async {
+        let chat = start_in(tempfile::tempdir().unwrap(), &["--workers", "1"]).await;
+        let hello = Hello { topics: vec!["chat".to_owned()], ..Hello::new("other", "1", "1") };
+        let other = Peer::dial(&chat.url, Some(hello));
+        other.ready("GET", "/chats/x/messages").await;
+        let mut events = other.bus.subscribe("chat");
+        for _ in 0..2 {
+            for member in 0..60 {
+                assert_eq!(other.get(&format!("/chats/c/updates?member=m{member}")).await.status, 200);
+            }
+        }
+        // What comes before this was told before it.
+        chat.put("/chats/c/typing", json!({"member": "ada"})).await;
+        let mut told = 0;
+        while events.recv().await.envelope.field("kind") != Some(b"typing") {
+            told += 1;
+        }
+        assert_eq!(told, 50);
     });
 }
 
