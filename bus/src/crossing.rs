@@ -157,7 +157,10 @@ impl Inner {
                 }
             }
             Crossing::Event(message) => {
-                if Envelope::decode(message).is_ok_and(|envelope| self.deliver(envelope)) {
+                let Ok(envelope) = Envelope::decode(message) else { return Handled::Done };
+                // This worker may have it by a pipe of its own, or have published it.
+                let is_news = self.node.borrow_mut().is_news(envelope.header().correlation, from);
+                if is_news && self.deliver(envelope) {
                     return Handled::Behind;
                 }
             }

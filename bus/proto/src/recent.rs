@@ -10,7 +10,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 
 use crate::envelope::Correlation;
-use crate::socket::PipeId;
+use crate::socket::Remote;
 
 /// Events remembered. Copies of one event arrive within milliseconds of each other; this is more than a busy bus brings meanwhile.
 const REMEMBERED: usize = 8192;
@@ -33,8 +33,8 @@ pub struct Recent {
 #[derive(Clone, Debug)]
 struct Seen {
     id: Correlation,
-    /// Who brought it.
-    pipe: PipeId,
+    /// The pipe that brought it, and the worker that has it.
+    way: Remote,
     /// The one before it in its chain.
     older: u64,
 }
@@ -48,14 +48,14 @@ impl Recent {
         Self { hash: FixedState::with_seed(seed), next, ring: Vec::new(), chains: Vec::new() }
     }
 
-    /// Remembers `id`; false when it came by another pipe before.
+    /// Remembers `id`; false when it came by another way before.
     #[inline]
-    pub fn is_new(&mut self, id: Correlation, pipe: PipeId) -> bool {
+    pub fn is_new(&mut self, id: Correlation, way: Remote) -> bool {
         if id == Correlation::default() {
             return true;
         }
         if self.ring.is_empty() {
-            let nothing = Seen { id: Correlation::default(), pipe, older: 0 };
+            let nothing = Seen { id: Correlation::default(), way, older: 0 };
             (self.ring, self.chains) = (vec![nothing; REMEMBERED], vec![0; CHAINS]);
         }
         let chain = self.chain(id);
@@ -64,11 +64,11 @@ impl Recent {
         while self.next - number <= REMEMBERED as u64 {
             let seen = &self.ring[place(number)];
             if seen.id == id {
-                return seen.pipe == pipe;
+                return seen.way == way;
             }
             number = seen.older;
         }
-        self.ring[place(self.next)] = Seen { id, pipe, older: newest };
+        self.ring[place(self.next)] = Seen { id, way, older: newest };
         self.chains[chain] = self.next;
         self.next += 1;
         true
@@ -91,9 +91,10 @@ const fn place(number: u64) -> usize {
 mod tests {
     use super::*;
     use crate::envelope::{Origin, RequestId};
+    use crate::socket::PipeId;
 
-    const HERE: PipeId = PipeId { index: 0, generation: 0 };
-    const THERE: PipeId = PipeId { index: 1, generation: 0 };
+    const HERE: Remote = Remote { worker: 0, pipe: PipeId { index: 0, generation: 0 } };
+    const THERE: Remote = Remote { worker: 0, pipe: PipeId { index: 1, generation: 0 } };
 
     /// Ids of senders that count in steps which a table of sets, or of folded numbers, would not like; and ids at random.
     fn numberings(seed: u64) -> Vec<Vec<u64>> {

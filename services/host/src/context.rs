@@ -57,8 +57,8 @@ impl<A> Context<A> {
         }
     }
 
-    /// Calls `handler` with every event of `topic`, one after the other, until the worker ends. Each worker has pipes
-    /// of its own and gets every event: subscribe on worker 0 alone for what must happen once.
+    /// Calls `handler` with every event of `topic`, one after the other, until the worker ends. Every
+    /// worker gets every event, but for its own: subscribe on worker 0 alone for what must happen once.
     pub fn on_event<H, F>(&self, topic: &str, handler: H)
     where
         H: Fn(Event) -> F + 'static,

@@ -8,7 +8,7 @@ use crate::hello::Hello;
 use crate::limits::COPY_LEN_MAX;
 use crate::outqueue::PushError;
 use crate::pending::Pending;
-use crate::socket::{Pipe, PipeId};
+use crate::socket::{Pipe, PipeId, Remote};
 
 impl Node {
     /// Sends the answer to `request`, which came by `pipe`. A body too long for one message goes in parts.
@@ -93,8 +93,7 @@ impl Node {
         };
         let header = envelope.header();
         let id = header.correlation;
-        if self.is_own(id) || !self.recent.is_new(id, from) {
-            self.counters.events_duplicate += 1;
+        if !self.is_news(id, Remote { worker: self.config.worker, pipe: from }) {
             return Input::Done;
         }
         if self.config.relay_events {
@@ -113,6 +112,14 @@ impl Node {
             self.counters.events_dropped += dropped as u64;
         }
         Input::Event(envelope)
+    }
+
+    /// Whether an event is heard of for the first time; `way` is the pipe that it came by, of this worker or of another, which
+    /// has passed it on. Counted if not.
+    pub fn is_news(&mut self, id: Correlation, way: Remote) -> bool {
+        let is_news = !self.is_own(id) && self.recent.is_new(id, way);
+        self.counters.events_duplicate += u64::from(!is_news);
+        is_news
     }
 
     /// An event of this worker that comes back. Were it new, two peers that relay to each other would never stop.
