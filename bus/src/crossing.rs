@@ -28,7 +28,7 @@ const INBOX_LEN: usize = 8192;
 pub(crate) struct Connection {
     remote: Remote,
     framing: Framing,
-    shared: Shared,
+    shared: Arc<Shared>,
 }
 
 /// What passes between workers.

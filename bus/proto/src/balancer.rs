@@ -12,7 +12,7 @@
 mod pace;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use self::pace::Pace;
@@ -47,8 +47,8 @@ pub struct Load {
     pass: u64,
     /// Requests sent and not ended, by this worker.
     pub in_flight: u32,
-    /// The same by all workers that share the pipe; `None` when there is one worker.
-    pub shared: Option<Shared>,
+    /// What all workers that send there know together; `None` when there is one worker.
+    pub shared: Option<Arc<Shared>>,
     /// Requests sent.
     pub requests: u64,
     /// Replies that came.
@@ -57,14 +57,32 @@ pub struct Load {
     pub failures: u64,
 }
 
-/// Requests in flight on one connection, counted by all workers that send there: the `limit` of its hello is the
-/// instance's, whoever asks.
-pub type Shared = Arc<AtomicU32>;
+/// What the workers that send on one connection know together.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Requests in flight, of all: the `limit` of its hello is the instance's, whoever asks.
+    in_flight: AtomicU32,
+    /// The peer is silent: who has the connection hears it, and tells.
+    silent: AtomicBool,
+}
+
+impl Shared {
+    /// Tells whether the peer is silent.
+    pub fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::Relaxed);
+    }
+
+    /// Whether it was when that was last told.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+}
 
 impl Load {
     /// An instance that joins when the service's virtual time is `virtual_time`.
     #[must_use]
-    pub const fn new(now: Instant, virtual_time: u64, shared: Option<Shared>) -> Self {
+    pub const fn new(now: Instant, virtual_time: u64, shared: Option<Arc<Shared>>) -> Self {
         Self {
             latency_us: 0.0,
             updated: now,
@@ -86,7 +104,8 @@ impl Load {
     /// Whether fewer than `limit` requests are in flight; 0 is no limit.
     #[must_use]
     pub fn is_below(&self, limit: u32) -> bool {
-        let in_flight = self.shared.as_ref().map_or(self.in_flight, |shared| shared.load(Ordering::Relaxed));
+        let in_flight =
+            self.shared.as_ref().map_or(self.in_flight, |shared| shared.in_flight.load(Ordering::Relaxed));
         limit == 0 || in_flight < limit
     }
 
@@ -94,7 +113,7 @@ impl Load {
     pub fn enter(&mut self, limit: u32) -> bool {
         if let Some(shared) = &self.shared {
             let enter = |count| (limit == 0 || count < limit).then_some(count + 1);
-            if shared.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).is_err() {
+            if shared.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).is_err() {
                 return false;
             }
         }
@@ -105,7 +124,7 @@ impl Load {
     /// Gives the place back: the asker gave up, or the request was never written. Says nothing about the instance.
     pub fn leave(&mut self) {
         if let Some(shared) = &self.shared {
-            shared.fetch_sub(1, Ordering::Relaxed);
+            shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
         self.in_flight -= 1;
     }

@@ -7,6 +7,7 @@ mod answering;
 mod asking;
 mod liveness;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -123,14 +124,20 @@ impl Node {
 
     /// A connection: queues the opening, and the hello when there is one.
     pub fn open_pipe(&mut self, now: Instant, framing: Framing) -> PipeId {
-        let shared = (self.config.workers > 1).then(Shared::default);
+        let shared = (self.config.workers > 1).then(Arc::<Shared>::default);
         let pipe = self.socket.open(now, framing, None, shared);
         self.introduce(pipe);
         pipe
     }
 
-    /// A pipe that stands for another worker's; `shared` is that one's count of requests in flight.
-    pub fn open_remote(&mut self, now: Instant, framing: Framing, remote: Remote, shared: Shared) -> PipeId {
+    /// A pipe that stands for another worker's; `shared` is that one's.
+    pub fn open_remote(
+        &mut self,
+        now: Instant,
+        framing: Framing,
+        remote: Remote,
+        shared: Arc<Shared>,
+    ) -> PipeId {
         self.socket.open(now, framing, Some(remote), Some(shared))
     }
 
@@ -165,7 +172,9 @@ impl Node {
         if let Some(from) = self.socket.pipe_mut(pipe) {
             from.heard = now;
             from.pings_unanswered = 0;
-            from.silent = false;
+            if from.silent {
+                from.set_silent(false);
+            }
         }
         let envelope = match Envelope::decode(message) {
             Ok(envelope) => envelope,

@@ -3,6 +3,7 @@
 //! BUS has no header and no delivery promise; what is not queued is returned to the caller, who counts it.
 //! A pipe's id carries a generation: one that closed is never mistaken for its successor.
 
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -75,6 +76,14 @@ impl Pipe {
             && self.hello.as_ref().is_some_and(|hello| hello.weight > 0)
     }
 
+    /// The peer has fallen silent, or spoken again. Told to the other workers by the one that has the connection.
+    pub(crate) fn set_silent(&mut self, silent: bool) {
+        self.silent = silent;
+        if let (None, Some(shared)) = (self.remote, &self.load.shared) {
+            shared.set_silent(silent);
+        }
+    }
+
     /// Whether it has room for one: its hello's limit and its out-queue.
     #[inline]
     #[must_use]
@@ -113,7 +122,7 @@ impl Socket {
         now: Instant,
         framing: Framing,
         remote: Option<Remote>,
-        shared: Option<Shared>,
+        shared: Option<Arc<Shared>>,
     ) -> PipeId {
         let out = match remote {
             None => OutQueue::new(framing, self.limits),

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bus_proto::node::{Ask, NodeConfig};
 use bus_proto::pending::Outcome;
+use bus_proto::socket::Remote;
 use bus_proto::{Envelope, Flags, Framing, Input, Kind, Node, PipeId, Refused, RequestId};
 use bytes::Bytes;
 use peer::{Flag, config, epoch, hello, hello_message, ms, plain, written};
@@ -115,6 +116,38 @@ fn a_peer_that_answered_once_and_leaves_two_pings_is_silent_until_it_speaks() {
     assert!(node.socket.pipe(pipe).is_some_and(|pipe| pipe.load.in_flight == 0));
     node.handle_message(now, pipe, pong(&ping));
     assert!(ask(&mut node, now).is_ok());
+}
+
+/// Only one of two workers has the connection; the other sends by it as well.
+#[test]
+fn a_peer_that_is_silent_is_so_for_every_worker() {
+    let now = epoch();
+    let [mut owner, mut other] =
+        [0, 1].map(|worker| Node::new(NodeConfig { worker, workers: 2, ..config(1) }, now));
+    let pipe = owner.open_pipe(now, Framing::Tcp);
+    let shared = owner.socket.pipe(pipe).unwrap().load.shared.clone().unwrap();
+    let stand_in = other.open_remote(now, Framing::Tcp, Remote { worker: 0, pipe }, shared);
+    let said = hello_message(&hello("s", &["GET /"], &[]));
+    owner.handle_message(now, pipe, said.clone());
+    other.handle_message(now, stand_in, said);
+    written(&mut owner, pipe);
+
+    let mut later = now;
+    let ping = quiet(&mut owner, pipe, &mut later).remove(0);
+    owner.handle_message(later, pipe, pong(&ping));
+    let id = ask(&mut other, later).unwrap();
+    while owner.counters.peers_silent == 0 {
+        quiet(&mut owner, pipe, &mut later);
+    }
+    other.handle_timeout(later);
+    let outcome = other.poll_reply(id, &Flag::raised().waker());
+    assert!(matches!(outcome, Poll::Ready(Outcome::Lost { written: true })), "{outcome:?}");
+    assert_eq!(ask(&mut other, later), Err(Refused::NoInstance));
+    assert_eq!((other.counters.peers_silent, other.counters.requests_lost), (0, 1), "counted once");
+
+    owner.handle_message(later, pipe, pong(&ping));
+    other.handle_timeout(later + ms(500));
+    assert!(ask(&mut other, later).is_ok());
 }
 
 #[test]

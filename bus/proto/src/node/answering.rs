@@ -145,6 +145,11 @@ impl Node {
     pub(super) fn own_pipes(&self) -> Vec<PipeId> {
         self.socket.pipes().filter(|(_, pipe)| pipe.remote.is_none()).map(|(id, _)| id).collect()
     }
+
+    /// Those that stand for pipes of other workers.
+    pub(super) fn stand_ins(&self) -> Vec<PipeId> {
+        self.socket.pipes().filter(|(_, pipe)| pipe.remote.is_some()).map(|(id, _)| id).collect()
+    }
 }
 
 fn wants_topic(hello: &Hello, topic: &str) -> bool {

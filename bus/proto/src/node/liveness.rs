@@ -32,6 +32,19 @@ impl Node {
         for pipe in self.own_pipes() {
             self.look_after(now, pipe);
         }
+        for pipe in self.stand_ins() {
+            self.look_at_owner(now, pipe);
+        }
+    }
+
+    /// A pipe that stands for another worker's is as silent as that.
+    fn look_at_owner(&mut self, now: Instant, id: PipeId) {
+        let Some(pipe) = self.socket.pipe_mut(id) else { return };
+        let is_silent = pipe.load.shared.as_ref().is_some_and(|shared| shared.is_silent());
+        let was_silent = std::mem::replace(&mut pipe.silent, is_silent);
+        if is_silent && !was_silent {
+            self.lose_outstanding(now, id, Some(true));
+        }
     }
 
     fn look_after(&mut self, now: Instant, id: PipeId) {
@@ -42,7 +55,7 @@ impl Node {
             return;
         }
         if pipe.answers_pings && !pipe.silent && pipe.pings_unanswered >= PINGS_UNANSWERED_MAX {
-            pipe.silent = true;
+            pipe.set_silent(true);
             self.counters.peers_silent += 1;
             self.lose_outstanding(now, id, Some(true));
         }
