@@ -203,13 +203,14 @@ async fn linger(connection: &Connection, stream: &mut Stream) {
     // hyper may have done so. A client that is gone by now has nothing left to read.
     let _ = stream.shutdown().await;
     let mut thrown_away = vec![0; 4096];
-    let mut read = poll_read_or_expire(connection, stream, &mut thrown_away).await;
+    let mut read = read_or_expire(connection, stream, &mut thrown_away).await;
     while matches!(read, Some(Ok(1..))) {
-        read = poll_read_or_expire(connection, stream, &mut thrown_away).await;
+        read = read_or_expire(connection, stream, &mut thrown_away).await;
     }
 }
 
-async fn poll_read_or_expire(
+/// Reads; `None` when the time for it is up. A drain does not end that: it is what keeps the response whole.
+async fn read_or_expire(
     connection: &Connection,
     stream: &mut Stream,
     buffer: &mut [u8],
@@ -218,8 +219,8 @@ async fn poll_read_or_expire(
     poll_fn(|context| {
         connection.keep_waker(context.waker());
         match connection.order.take() {
-            Some(_) => Poll::Ready(None),
-            None => read.as_mut().poll(context).map(Some),
+            Some(Order::Expire) => Poll::Ready(None),
+            Some(Order::Drain | Order::Rest) | None => read.as_mut().poll(context).map(Some),
         }
     })
     .await

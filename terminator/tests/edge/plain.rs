@@ -313,6 +313,26 @@ fn what_lies_behind_the_last_request_of_a_drain_does_not_reset_the_connection() 
     assert_eq!(status.code(), Some(0), "{log}");
 }
 
+/// Nor does a drain that begins when the response has been written, and the client is still busy sending.
+#[test]
+fn a_drain_does_not_reset_a_connection_that_throws_away_a_body() {
+    let mut terminator = Terminator::start(&["--drain-deadline", "1h"]);
+    let mut client = terminator.client();
+    client.send("POST /nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\nsome");
+    let mut idle = terminator.client();
+    assert_eq!(idle.get("/nowhere").status, 404);
+    terminator.until("/stats", |stats| stats["statuses"]["404"] == 2);
+    terminator.signal("TERM");
+    assert!(idle.is_closed());
+    // The first byte that meets a closed socket is answered with a reset, which the next ones meet.
+    (0..10).for_each(|_| client.send("more"));
+    assert_eq!(client.answer().status, 404);
+    assert!(client.has_ended());
+    drop(client);
+    let (status, log) = terminator.end_of();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
 /// A body that nobody reads stays a body when hyper is sent away behind the response.
 #[test]
 fn an_unread_body_is_never_taken_for_a_request() {
