@@ -113,7 +113,7 @@ pub struct Connection {
     unflushed: Cell<bool>,
     /// The response that is about to be written was long in coming.
     answered_late: Cell<bool>,
-    /// A response went out although request bytes were unread.
+    /// A response went out although bytes of its request were unread, and no further head has come.
     unread: Cell<bool>,
     /// hyper is not there: the connection waits without it, for bytes or for a reply.
     resting: Cell<bool>,
@@ -157,6 +157,8 @@ impl Connection {
     pub fn begin_request(&self, chunked: impl FnOnce() -> bool) -> bool {
         let head = self.heads.get();
         self.heads.set(head + 1);
+        // Behind a body that was left unread, it has been thrown away.
+        self.unread.set(false);
         self.enter(Phase::Service);
         self.ambiguous.get() == Some(head)
             || (self.unframed.get().is_some_and(|from| head >= from) && chunked())
@@ -184,7 +186,8 @@ impl Connection {
         self.unflushed.set(true);
     }
 
-    /// The response leaves request bytes unread: once it is written they are read and thrown away for a while.
+    /// The response leaves request bytes unread: once it is written they are read and thrown away for a while, unless a further
+    /// request follows.
     pub fn leave_unread(&self) {
         self.unread.set(true);
     }

@@ -88,6 +88,21 @@ fn what_is_pipelined_behind_requests_that_rest_is_all_served() {
     }
 }
 
+/// A body that is there when it is refused goes with its head; the connection is then as any other.
+#[test]
+fn a_refused_body_keeps_a_connection_from_resting_no_longer_than_itself() {
+    let terminator = Terminator::start(&[]);
+    let mut client = terminator.client();
+    let chunked = "transfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
+    client.send(format!("POST /nowhere HTTP/1.1\r\nhost: a\r\n{chunked}"));
+    assert_eq!(client.answer().status, 404);
+    for _ in 0..2 {
+        assert_eq!(client.get("/nowhere").status, 404);
+    }
+    let stats = terminator.until("/stats", |stats| stats["connections_rested"] == 1);
+    assert_eq!(stats["requests_plain"], 1, "the last one");
+}
+
 #[test]
 fn connections_that_rest_end_with_the_drain() {
     let mut terminator = Terminator::start(&[]);
