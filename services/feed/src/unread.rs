@@ -2,7 +2,7 @@
 //!
 //! Owns: the counters. A copy that arrives adds one without reading, so that posts to the same follower never conflict;
 //! what was read is kept as a position and the number of copies up to it. Invariant: `arrived` less what lies behind the
-//! position is the same at every moment after the position, so marking needs no check against arrivals.
+//! position, as far as it is counted, is the same at every moment after the position, so marking needs no check against arrivals.
 
 use store::{Error, Position, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
 
@@ -11,6 +11,9 @@ use crate::heads::Sources;
 
 /// Most that is counted: beyond it nobody wants the number.
 pub(crate) const UNREAD_MAX: u64 = 1_000;
+
+/// Copies behind a position that are counted: one more, which says that there are more.
+const COUNTED_MAX: usize = 1_001;
 
 /// What is unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +83,9 @@ impl Feeds {
                 return Ok(());
             }
             let mut arrived = number(snapshot.get(&self.keys.arrived(owner)).await?.as_ref());
-            let mut newer = snapshot.rows(self.keys.line_between(owner, position, Position::LAST));
+            // Beyond what is counted all are the same.
+            let newer = self.keys.line_between(owner, position, Position::LAST).limit(COUNTED_MAX);
+            let mut newer = snapshot.rows(newer);
             while newer.next().await?.is_some() {
                 arrived = arrived.saturating_sub(1);
             }

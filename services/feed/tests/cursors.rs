@@ -224,17 +224,24 @@ fn unread_entries_are_counted_to_a_thousand() {
         for fan_out_limit in [0, 10] {
             let (feeds, _dir) = open(fan_out_limit, CACHE_BYTES);
             feeds.follow("reader", "a", &options()).await.unwrap();
-            let mut first = None;
-            for n in 0..1001 {
-                let position = post(&feeds, "a", &format!("{n}")).await;
-                first.get_or_insert(position);
+            let mut positions = Vec::new();
+            for n in 0..1500 {
+                positions.push(post(&feeds, "a", &format!("{n}")).await);
             }
-            let unread = feeds.unread("reader", &options()).await.unwrap();
-            assert_eq!((unread.count, unread.more, unread.read), (1000, true, None));
-            let first = first.unwrap();
-            feeds.mark_read("reader", Some(first), &options()).await.unwrap();
-            let unread = feeds.unread("reader", &options()).await.unwrap();
-            assert_eq!((unread.count, unread.more, unread.read), (1000, false, Some(first)));
+            let unread = async || {
+                let unread = feeds.unread("reader", &options()).await.unwrap();
+                (unread.count, unread.more, unread.read)
+            };
+            assert_eq!(unread().await, (1000, true, None));
+            for (at, count, more) in
+                [(0, 1000, true), (498, 1000, true), (499, 1000, false), (1496, 3, false)]
+            {
+                let upto = Some(positions[at]);
+                feeds.mark_read("reader", upto, &options()).await.unwrap();
+                assert_eq!(unread().await, (count, more, upto), "{at}");
+            }
+            post(&feeds, "a", "last").await;
+            assert_eq!(unread().await, (4, false, Some(positions[1496])));
         }
     });
 }
