@@ -78,9 +78,10 @@ fn start_and_wait<A: Settings>(
         let (drains, draining) = watch::channel(false);
         let (workers, places) = start(args, hello.clone(), draining, build)?;
         tracing::info!("{}", announcement(&hello, &options, &places));
-        attend(&workers, statsd, &options, &mut stop).await;
+        let mut metrics = Metrics { statsd, summary: Summary::default() };
+        attend(&workers, &mut metrics, &options, &mut stop).await;
         drains.send_replace(true);
-        Ok(drain(workers, &options, &mut stop).await)
+        Ok(drain(workers, &mut metrics, &options, &mut stop).await)
     })
 }
 
@@ -161,20 +162,28 @@ fn upstream_seeds(upstream: Option<&Upstream>, workers: usize) -> anyhow::Result
     bus::bind(&config, workers).context("the upstream bus")
 }
 
+/// Where the figures of all workers go, if somebody wants them.
+struct Metrics {
+    statsd: Option<Statsd>,
+    summary: Summary,
+}
+
+impl Metrics {
+    fn flush(&mut self, reports: Vec<Report>) {
+        if let Some(statsd) = &mut self.statsd {
+            statsd.flush(&self.summary.sum(reports));
+        }
+    }
+}
+
 /// Flushes metrics until it is time to stop.
-async fn attend(workers: &Workers<Site>, mut statsd: Option<Statsd>, options: &Options, stop: &mut Stop) {
-    let mut summary = Summary::default();
+async fn attend(workers: &Workers<Site>, metrics: &mut Metrics, options: &Options, stop: &mut Stop) {
     let mut ticks = tokio::time::interval(options.statsd_interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.asked() => break,
-            _ = ticks.tick(), if statsd.is_some() => {
-                let reports = workers.ask(report).await;
-                if let Some(statsd) = &mut statsd {
-                    statsd.flush(&summary.sum(reports));
-                }
-            }
+            _ = ticks.tick(), if metrics.statsd.is_some() => metrics.flush(workers.ask(report).await),
         }
     }
 }
@@ -194,20 +203,28 @@ fn report(site: &Site) -> Report {
     }
 }
 
-/// Finishes the requests in hand. A second signal ends the wait.
-async fn drain(workers: Workers<Site>, options: &Options, stop: &mut Stop) -> ExitCode {
+/// Finishes the requests in hand, and flushes what they added. A second signal ends the wait.
+async fn drain(
+    workers: Workers<Site>,
+    metrics: &mut Metrics,
+    options: &Options,
+    stop: &mut Stop,
+) -> ExitCode {
     tracing::info!(deadline = ?options.drain_deadline, "draining; a second signal stops at once");
     let deadline = Instant::now() + options.drain_deadline;
     let drained = workers.stop(move |site| async move {
         // First the requests in hand, which may still ask; then what was asked.
         let served = site.bus.drain(deadline).await;
-        match &site.upstream {
+        let finished = match &site.upstream {
             Some(upstream) => upstream.drain(deadline).await && served,
             None => served,
-        }
+        };
+        (finished, report(&site))
     });
     tokio::select! {
-        finished = drained => {
+        drained = drained => {
+            let (finished, reports): (Vec<bool>, _) = drained.into_iter().unzip();
+            metrics.flush(reports);
             if finished.iter().all(|&finished| finished) {
                 tracing::info!("stopped; every request in hand was answered");
             } else {

@@ -271,32 +271,39 @@ fn several_workers_serve_one_store() {
     });
 }
 
+/// Reads what a daemon is sent until all that is wanted has come.
+async fn hears(daemon: &tokio::net::UdpSocket, wanted: &[&str]) {
+    let (mut said, mut packet) = (String::new(), [0; 2048]);
+    while !wanted.iter().all(|wanted| said.contains(wanted)) {
+        let len = daemon.recv(&mut packet).await.unwrap();
+        said += std::str::from_utf8(&packet[..len]).unwrap();
+    }
+}
+
 #[test]
-fn figures_reach_a_statsd_daemon() {
-    run(async {
-        let dir = tempfile::tempdir().unwrap();
-        let daemon = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let (url, target) = (socket(dir.path(), "profile.sock"), daemon.local_addr().unwrap().to_string());
-        let store = format!("embedded:{}/store", dir.path().display());
-        let statsd = ["--statsd", &target, "--statsd-interval", "100ms", "--dogstatsd"];
-        let bus = ["--bus-listen", &url, "--store", &store];
-        let _process = Process::start(env!("CARGO_BIN_EXE_profile"), &[&bus[..], &statsd[..]].concat());
-        let peer = Peer::dial(&url, None);
-        peer.ready("GET", "/profiles/x").await;
-        assert_eq!(peer.get("/profiles/x").await.status, 404);
-        let mut said = String::new();
-        let mut packet = [0; 2048];
-        let wanted = [
-            "profile.requests:1|c",
-            "profile.status.4xx:1|c",
-            "profile.in_service:0|g",
-            "profile.latency.count:1|c|#route:",
-        ];
-        while !wanted.iter().all(|wanted| said.contains(wanted)) {
-            let len = daemon.recv(&mut packet).await.unwrap();
-            said += std::str::from_utf8(&packet[..len]).unwrap();
-        }
-    });
+fn figures_reach_a_statsd_daemon_by_the_interval_and_at_the_end() {
+    for (interval, stops) in [("100ms", false), ("1h", true)] {
+        run(async {
+            let dir = tempfile::tempdir().unwrap();
+            let daemon = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let (url, target) =
+                (socket(dir.path(), "profile.sock"), daemon.local_addr().unwrap().to_string());
+            let store = format!("embedded:{}/store", dir.path().display());
+            let statsd = ["--statsd", &target, "--statsd-interval", interval, "--dogstatsd"];
+            let bus = ["--bus-listen", &url, "--store", &store];
+            let process = Process::start(env!("CARGO_BIN_EXE_profile"), &[&bus[..], &statsd[..]].concat());
+            let peer = Peer::dial(&url, None);
+            peer.ready("GET", "/profiles/x").await;
+            hears(&daemon, &["profile.in_service:0|g"]).await;
+            assert_eq!(peer.get("/profiles/x").await.status, 404);
+            if stops {
+                process.terminate();
+            }
+            let wanted =
+                ["profile.requests:1|c", "profile.status.4xx:1|c", "profile.latency.count:1|c|#route:"];
+            hears(&daemon, &wanted).await;
+        });
+    }
 }
 
 #[test]
