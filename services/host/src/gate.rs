@@ -77,8 +77,9 @@ impl Gate {
         self.running.get()
     }
 
+    /// Who waits, without those who gave up.
     pub(crate) fn queued(&self) -> usize {
-        self.waiting.borrow().len()
+        self.waiting.borrow().iter().filter(|place| !place.is_closed()).count()
     }
 
     fn next(&self) -> Option<oneshot::Sender<Permit>> {
@@ -138,6 +139,7 @@ mod tests {
         let gate = Gate::new(1, 1);
         let first = enter(&gate);
         drop(wait(&gate));
+        assert_eq!(gate.queued(), 0);
         let mut second = wait(&gate); // The queue's only place was taken by one who left.
         drop(first);
         drop(second.try_recv().unwrap());

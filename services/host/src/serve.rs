@@ -73,17 +73,10 @@ impl bus::Serve for Server {
             Ok(found) => found,
             Err(problem) => return Serving::Now(worker.refuse(problem, head)),
         };
-        let visit = |permit| Visit { worker: Some(Rc::clone(worker)), route, started, head, _permit: permit };
+        let visit = |permit| Visit { worker: Some(Rc::clone(worker)), route, started, head, permit };
         match worker.gate.enter() {
-            Entry::Enter(permit) => worker.start(route, request, visit(permit)),
-            Entry::Wait(turn) => Serving::Later(Box::pin(wait_then_start(
-                Rc::clone(worker),
-                turn,
-                request,
-                route,
-                started,
-                head,
-            ))),
+            Entry::Enter(permit) => worker.start(route, request, visit(Some(permit))),
+            Entry::Wait(turn) => Serving::Later(Box::pin(wait_then_start(visit(None), turn, request))),
             Entry::Full => {
                 worker.stats.refused.add_one();
                 Serving::Now(worker.refuse(worker.full(), head))
@@ -94,12 +87,9 @@ impl bus::Serve for Server {
 
 /// Waits for a place, and drops the request when its deadline comes first: nobody waits for the answer then.
 async fn wait_then_start(
-    worker: Rc<Worker>,
+    mut visit: Visit,
     turn: oneshot::Receiver<Permit>,
     mut request: Request,
-    route: usize,
-    started: Instant,
-    head: bool,
 ) -> bus::Response {
     let permit = match request.deadline() {
         Some(deadline) => tokio::time::timeout_at(deadline.into(), turn).await.ok(),
@@ -108,31 +98,43 @@ async fn wait_then_start(
     let expired =
         request.deadline().is_some_and(|deadline| deadline <= tokio::time::Instant::now().into_std());
     let Some(permit) = permit.filter(|_| !expired) else {
-        worker.stats.expired.add_one();
-        let problem =
-            Problem::new(504, "The deadline passed before the request's turn came.").reason("expired");
-        return worker.refuse(problem, head);
+        return visit.expired();
     };
     request.restart(tokio::time::Instant::now().into_std());
-    let permit = permit.expect("the gate outlives those who wait at it, and never drops their places");
-    let visit = Visit { worker: Some(Rc::clone(&worker)), route, started, head, _permit: permit };
+    visit.permit =
+        Some(permit.expect("the gate outlives those who wait at it, and never drops their places"));
+    let (worker, route) = (Rc::clone(visit.worker()), visit.route);
     match worker.start(route, request, visit) {
         Serving::Now(response) => response,
         Serving::Later(work) => work.await,
     }
 }
 
-/// A request in the handler's hands: its place, and how it is counted.
+/// A request that waits for the handler, or is in its hands: its place, and how it is counted.
 pub(crate) struct Visit {
     /// `None` once it has been counted.
     worker: Option<Rc<Worker>>,
     route: usize,
     started: Instant,
     head: bool,
-    _permit: Permit,
+    /// `None` while it waits; held until the end.
+    permit: Option<Permit>,
 }
 
 impl Visit {
+    fn worker(&self) -> &Rc<Worker> {
+        self.worker.as_ref().expect("a visit ends once")
+    }
+
+    /// Its deadline came first.
+    fn expired(mut self) -> bus::Response {
+        let worker = self.worker.take().expect("a visit ends once");
+        worker.stats.expired.add_one();
+        let problem =
+            Problem::new(504, "The deadline passed before the request's turn came.").reason("expired");
+        worker.refuse(problem, self.head)
+    }
+
     pub(crate) fn finish(mut self, response: Response) -> bus::Response {
         let worker = self.worker.take().expect("a visit ends once");
         worker.stats.took(self.route, self.started.elapsed());
@@ -141,7 +143,7 @@ impl Visit {
 
     /// The answer of a handler that panicked; the worker goes on.
     pub(crate) fn panicked(self, panic: &(dyn Any + Send)) -> bus::Response {
-        let worker = self.worker.as_ref().expect("a visit ends once");
+        let worker = self.worker();
         worker.stats.panics.add_one();
         let reason = panic.downcast_ref::<&str>().copied();
         let reason = reason.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?");

@@ -229,17 +229,21 @@ async fn a_request_that_expires_in_the_queue_never_reaches_the_handler() {
 #[tokio::test]
 async fn a_cancelled_request_frees_its_place_and_is_counted() {
     let router = Router::new().route("GET /never", |_| pending::<Response>());
-    let server = server(router, 1, 1);
+    let server = server(router, 1, 3);
     let mut first = later(server.serve(get("/never")));
     let mut second = later(server.serve(get("/never")));
-    assert!(is_pending(&mut first) && is_pending(&mut second));
+    let mut waits = later(server.serve(get("/never")));
+    let not_begun = later(server.serve(get("/never")));
+    assert!(is_pending(&mut first) && is_pending(&mut second) && is_pending(&mut waits));
+    let counted = || (server.0.stats.cancelled.value(), server.0.gate.running(), server.0.gate.queued());
+    assert_eq!(counted(), (0, 1, 3));
+    drop(waits);
+    drop(not_begun);
+    assert_eq!(counted(), (2, 1, 1));
     drop(first);
     assert!(is_pending(&mut second));
     drop(second);
-    assert_eq!(
-        (server.0.stats.cancelled.value(), server.0.gate.running(), server.0.gate.queued()),
-        (2, 0, 0)
-    );
+    assert_eq!(counted(), (4, 0, 0));
 }
 
 #[test]
