@@ -24,6 +24,7 @@ pub(crate) async fn dial(inner: Rc<Inner>, endpoint: Endpoint) {
                         backoff.reset();
                         backoff.next_wait()
                     }
+                    End::Unopened => backoff.next_wait(),
                     End::Foreign => Backoff::longest(),
                 }
             }

@@ -40,7 +40,9 @@ const READS_PER_TURN: usize = 8;
 pub(crate) enum End {
     /// Closed, by the peer or the network, after it had been a pipe.
     Closed,
-    /// Never became a pipe: the peer is not of our kind.
+    /// Closed, or left alone, before it was one: says nothing of the peer, which may be starting or behind a proxy.
+    Unopened,
+    /// The peer sent what is not the protocol.
     Foreign,
 }
 
@@ -67,8 +69,9 @@ pub(crate) async fn run(inner: &Rc<Inner>, transport: Transport, from: String, d
     inner.log_end(id, &failure, is_open, pipe.dialled);
     drop(guard);
     match failure {
-        Failure::Io(_) | Failure::Ended | Failure::Truncated if is_open => End::Closed,
-        _ => End::Foreign,
+        Failure::Sp(_) => End::Foreign,
+        _ if is_open => End::Closed,
+        _ => End::Unopened,
     }
 }
 

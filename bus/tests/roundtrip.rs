@@ -193,6 +193,24 @@ async fn a_service_that_listens_is_dialled_and_dialled_again() {
     }
 }
 
+/// As a proxy does whose service is starting. Were it taken for a stranger, the tries would take longer than [`PATIENCE`].
+#[tokio::test]
+async fn one_that_closes_before_its_opening_is_dialled_as_often_as_one_that_is_away() {
+    let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = Config {
+        listen: vec!["inproc://unused2".parse().unwrap()],
+        dial: vec![format!("tcp://{}", proxy.local_addr().unwrap()).parse().unwrap()],
+        ..Config::default()
+    };
+    let (_asker, _) = asker(&config, 1);
+    let tries = async {
+        for _ in 0..7 {
+            drop(proxy.accept().await.unwrap());
+        }
+    };
+    tokio::time::timeout(PATIENCE, tries).await.expect("it is dialled again and again");
+}
+
 #[tokio::test]
 async fn a_peer_that_dialled_in_once_serves_every_worker() {
     let config = Config { listen: vec!["tcp://127.0.0.1:0".parse().unwrap()], ..Config::default() };

@@ -41,7 +41,7 @@ impl Backoff {
         self.waits = self.builder.build();
     }
 
-    /// The peer is reachable but not of our kind: no use to hurry.
+    /// The peer is reachable but does not speak the protocol: no use to hurry.
     #[must_use]
     pub const fn longest() -> Duration {
         Duration::from_secs(5)
