@@ -54,7 +54,7 @@ pub enum RequestError {
         service: String,
     },
     /// Every instance has as many requests as its hello allows, or a full out-queue.
-    #[error("all {instances} instances of `{service}` are at their limit")]
+    #[error("all {instances} instances of `{service}` are at their limit, or read too slowly")]
     Busy {
         /// The service that claims the route.
         service: String,

@@ -206,11 +206,13 @@ impl OutQueue {
         self.bytes() == 0
     }
 
-    /// Whether another message of ordinary size would be taken.
+    /// Whether another message would be taken, the longest too.
     #[inline]
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.ends.len() < self.limits.queue_messages_max && self.bytes() < self.limits.queue_bytes_max
+        let Limits { queue_messages_max, queue_bytes_max, message_len_max, .. } = self.limits;
+        let bytes = self.bytes();
+        self.ends.len() < queue_messages_max && (bytes == 0 || bytes + message_len_max <= queue_bytes_max)
     }
 
     /// Stream offset behind everything written.
@@ -319,6 +321,18 @@ mod tests {
         push(&mut queue, 1).unwrap();
         assert!(matches!(push(&mut queue, 1), Err(PushError::Full { messages: 3, .. })));
         assert!(!queue.has_room());
+    }
+
+    #[test]
+    fn room_is_room_for_the_longest_message() {
+        let limits = Limits { message_len_max: 1000, queue_bytes_max: 1500, ..Limits::default() };
+        let mut queue = OutQueue::without_opening(Framing::Tcp, limits);
+        let long = |queue: &mut OutQueue| push(queue, 900);
+        assert!(queue.has_room());
+        long(&mut queue).unwrap();
+        assert!(!queue.has_room() && long(&mut queue).is_err());
+        // A short one may find some still.
+        push(&mut queue, 1).unwrap();
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub enum Refused {
     /// No instance takes new requests.
     #[error("no instance takes new requests")]
     NoInstance,
-    /// Every instance is at its limit, or has a full out-queue.
-    #[error("all {instances} instances are at their limit")]
+    /// Every instance is at its limit, or has no room in its out-queue.
+    #[error("all {instances} instances are at their limit, or read too slowly")]
     Busy {
         /// Instances that would take requests.
         instances: usize,
@@ -148,7 +148,7 @@ impl Node {
                 self.pending.close(id);
                 Err(match failed {
                     Some(Err(PushError::Encode(error))) => error.into(),
-                    _ => Refused::Busy { instances: 1 },
+                    _ => self.why_nobody(ask.route),
                 })
             }
         }
