@@ -88,9 +88,6 @@ pub enum RequestError {
         /// The limit in force.
         limit: usize,
     },
-    /// This side is shutting down.
-    #[error("this process is draining")]
-    Draining,
 }
 
 /// A request that came in, checked whole; everything is a slice of the buffer that the bus read, with other messages. Who keeps one for

@@ -104,12 +104,15 @@ pub fn start(target: &config::AccessLog) -> io::Result<Option<(AccessLog, Writer
 }
 
 impl AccessLog {
-    /// Queues a line. Never blocks.
+    /// Queues a line; false when it was dropped. Never blocks.
     #[inline]
-    pub fn write(&self, entry: Entry) {
-        if self.shared.entries.push(entry).is_err() {
+    #[must_use]
+    pub fn write(&self, entry: Entry) -> bool {
+        let queued = self.shared.entries.push(entry).is_ok();
+        if !queued {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
+        queued
     }
 }
 
@@ -120,19 +123,14 @@ impl Writer {
         self.thread.thread().unpark();
     }
 
-    /// Lines that were dropped.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.shared.dropped.load(Ordering::Relaxed)
-    }
-
-    /// Writes what is queued and ends.
-    pub fn stop(self) {
+    /// Writes what is queued and ends; how many lines were dropped, or could not be written, since the start.
+    pub fn stop(self) -> u64 {
         self.shared.stop.store(true, Ordering::Release);
         self.thread.thread().unpark();
         if self.thread.join().is_err() {
             tracing::error!("the access log's writer panicked");
         }
+        self.shared.dropped.load(Ordering::Relaxed)
     }
 }
 
@@ -233,7 +231,7 @@ mod tests {
         let path = dir.path().join("access.log");
         let (log, writer) = start(&config::AccessLog::File(path.clone())).unwrap().unwrap();
         for at in 0..100 {
-            log.write(entry(&format!("/a/{at}?q")));
+            assert!(log.write(entry(&format!("/a/{at}?q"))));
         }
         writer.stop();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -255,8 +253,7 @@ mod tests {
             stop: AtomicBool::new(false),
         });
         let log = AccessLog { shared: Arc::clone(&shared) };
-        log.write(entry("/1"));
-        log.write(entry("/2"));
+        assert_eq!(["/1", "/2"].map(|path| log.write(entry(path))), [true, false]);
         assert_eq!(shared.dropped.load(Ordering::Relaxed), 1);
     }
 
@@ -270,8 +267,8 @@ mod tests {
         while writer.shared.reopen.load(Ordering::Relaxed) {
             std::thread::yield_now();
         }
-        log.write(entry("/after"));
-        writer.stop();
+        assert!(log.write(entry("/after")));
+        assert_eq!(writer.stop(), 0);
         assert!(std::fs::read_to_string(&path).unwrap().contains("/after"));
     }
 

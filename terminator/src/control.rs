@@ -91,8 +91,7 @@ impl Control {
             () = signals.stopped_again() => bail!("second signal: ended with requests in flight"),
         }
         if let Some(writer) = self.writer {
-            let dropped = writer.dropped();
-            writer.stop();
+            let dropped = writer.stop();
             if dropped > 0 {
                 tracing::warn!(dropped, "access log: lines were dropped");
             }

@@ -145,7 +145,9 @@ impl Exchange {
         }
         if let Some(log) = &worker.access_log {
             let pattern = line.map(|line| &line.pattern);
-            log.write(Entry::new(answer, pattern, elapsed, worker.id));
+            if !log.write(Entry::new(answer, pattern, elapsed, worker.id)) {
+                worker.stats.access_log_dropped.increment();
+            }
         }
         self.connection.begin_response(elapsed);
         self.ended.set(true);

@@ -13,6 +13,7 @@ mod trace;
 
 use std::rc::Rc;
 
+use bus::proto::retry::is_idempotent;
 use bus::{Flags, Head, HeadWriter, RequestError};
 use http::{HeaderValue, Method};
 
@@ -116,7 +117,7 @@ impl RequestHead {
         let mut encoded = worker.heads.take();
         encoded.begin(id.as_bytes(), line.path);
         let target = worker.access_log.as_ref().map(|_| line.target.into());
-        let idempotent = if is_idempotent(line.method) { Flags::IDEMPOTENT } else { Flags::NONE };
+        let idempotent = if is_idempotent(line.method.as_str()) { Flags::IDEMPOTENT } else { Flags::NONE };
         let sampled = if trace.sampled() { Flags::SAMPLED } else { Flags::NONE };
         let head = Self {
             method: line.method.clone(),
@@ -297,9 +298,4 @@ fn write_forwarded_for(fields: &impl Fields, head: &mut HeadWriter<'_>, client: 
         pieces.push(piece);
     }
     head.field_pieces("x-forwarded-for", &pieces);
-}
-
-/// Methods that may be sent again (RFC 9110 section 9.2.2, less TRACE).
-fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS)
 }

@@ -115,7 +115,6 @@ impl Refusal {
                 RequestError::Lost { .. } => Reason::Lost,
                 RequestError::Encode(EncodeError::Field { .. }) => Reason::HeadTooLarge,
                 RequestError::Encode(EncodeError::TooLarge { .. }) => Reason::BodyTooLarge,
-                RequestError::Draining => Reason::Draining,
                 _ => Reason::Other,
             },
         }
@@ -135,7 +134,6 @@ impl Refusal {
                 | Reason::UriTooLong
                 | Reason::HeadTooLarge
                 | Reason::Connections
-                | Reason::Draining
         )
     }
 
@@ -264,7 +262,6 @@ mod tests {
             (RequestError::NoInstance { service: service() }.into(), 503),
             (RequestError::Busy { service: service(), instances: 3 }.into(), 503),
             (RequestError::Pending { limit: 9 }.into(), 503),
-            (RequestError::Draining.into(), 503),
             (RequestError::Deadline { service: service() }.into(), 504),
         ] {
             assert_eq!(refusal.problem().status.as_u16(), status, "{refusal:?}");

@@ -79,6 +79,8 @@ pub struct Stats {
     pub reply_fields_dropped: Counter,
     /// Replies in parts that broke off: the client saw a truncated response.
     pub replies_broken_off: Counter,
+    /// Lines that the access log had no room for: its file takes them too slowly.
+    pub access_log_dropped: Counter,
     statuses: Box<[Counter]>,
     rejected: [Counter; Reason::COUNT],
 }
@@ -101,6 +103,7 @@ impl Default for Stats {
             under_25ms: Counter::default(),
             reply_fields_dropped: Counter::default(),
             replies_broken_off: Counter::default(),
+            access_log_dropped: Counter::default(),
             statuses: (0..STATUSES).map(|_| Counter::default()).collect(),
             rejected: std::array::from_fn(|_| Counter::default()),
         }
@@ -151,6 +154,7 @@ impl Stats {
                 ("bytes_out", self.bytes_out.value()),
                 ("reply_fields_dropped", self.reply_fields_dropped.value()),
                 ("replies_broken_off", self.replies_broken_off.value()),
+                ("access_log_dropped", self.access_log_dropped.value()),
             ],
             statuses: statuses.map(|(counter, status)| (status, counter.value())).collect(),
             rejected: Reason::ALL

@@ -14,7 +14,7 @@ pub fn may_retry(written: bool, flags: Flags, attempts: u32, now: Instant, deadl
     attempts < ATTEMPTS_MAX && now < deadline && (!written || flags.contains(Flags::IDEMPOTENT))
 }
 
-/// Whether the HTTP method is idempotent by RFC 9110 section 9.2.2 and known here.
+/// Whether a request with this HTTP method may be sent again (RFC 9110 section 9.2.2, less TRACE).
 #[must_use]
 pub fn is_idempotent(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS")

@@ -58,7 +58,7 @@ fn a_peer_that_does_not_read_holds_up_nobody_elses_polls() {
     // One worker, so that both are its.
     let args = ["--bus-listen", &url, "--store", &store, "--workers", "1"];
     let _process = Process::start(env!("CARGO_BIN_EXE_chat"), &args);
-    let ((waits, waiting), (end, ended)) = (mpsc::channel(), mpsc::channel::<()>());
+    let ((waits, waiting), (end, ended)) = (mpsc::sync_channel(1), mpsc::sync_channel::<()>(1));
     let stopped = std::thread::spawn({
         let url = url.clone();
         move || {

@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use bus::proto::retry::is_idempotent;
 use bus::{Flags, Head, HeadWriter, Options};
 
 use crate::request::Request;
@@ -32,7 +33,7 @@ impl Ask<'_> {
     #[must_use]
     pub fn options(&self, asked: Instant, deadline: Instant) -> Options {
         let kept = Flags(self.cause.flags().0 & (Flags::SAMPLED.0 | Flags::SHADOW.0));
-        let idempotent = matches!(self.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS");
+        let idempotent = is_idempotent(self.method);
         Options { asked, deadline, flags: if idempotent { kept.union(Flags::IDEMPOTENT) } else { kept } }
     }
 }

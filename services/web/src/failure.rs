@@ -35,7 +35,6 @@ impl Failure {
             Self::Request(RequestError::Busy { .. } | RequestError::Pending { .. }) => "busy",
             Self::Request(RequestError::Deadline { .. }) => "deadline",
             Self::Request(RequestError::Lost { .. }) => "lost",
-            Self::Request(RequestError::Draining) => "draining",
             Self::Request(_) => "request",
             Self::Status(..) => "status",
             Self::NotJson => "not-json",

@@ -45,8 +45,6 @@ pub enum Reason {
     Deadline,
     /// [`bus::RequestError::Lost`].
     Lost,
-    /// [`bus::RequestError::Draining`].
-    Draining,
     /// A failure of the bus that this version does not know.
     Other,
 }
@@ -56,7 +54,7 @@ impl Reason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of [`Reason::index`].
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 21] = [
         Self::Framing,
         Self::Malformed,
         Self::Host,
@@ -77,7 +75,6 @@ impl Reason {
         Self::Pending,
         Self::Deadline,
         Self::Lost,
-        Self::Draining,
         Self::Other,
     ];
 
@@ -111,7 +108,6 @@ impl Reason {
             Self::Pending => "pending",
             Self::Deadline => "deadline",
             Self::Lost => "lost",
-            Self::Draining => "draining",
             Self::Other => "other",
         }
     }
@@ -131,7 +127,7 @@ impl Reason {
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BadReply | Self::Lost | Self::Other => StatusCode::BAD_GATEWAY,
             Self::Shedding | Self::Connections | Self::NoInstance => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Busy | Self::Pending | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Pending => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -159,7 +155,9 @@ pub(super) const fn words(reason: Reason) -> (&'static str, &'static str) {
             "send less, or raise --body-limit and --message-limit here and at the services",
         ),
         Reason::UriTooLong => ("Target too long", "send what is long in the body"),
-        Reason::HeadTooLarge => ("Head too large", "send fewer or shorter headers, or raise --header-limit"),
+        Reason::HeadTooLarge => {
+            ("Head too large", "send fewer or shorter headers, or raise --header-limit or --header-count")
+        }
         Reason::BadReply => ("Bad reply", "correct the service"),
         Reason::Shedding => ("Too many requests in flight", "retry later, or raise --in-flight-limit"),
         Reason::Connections => ("Too many connections", "retry later, or raise --connection-limit"),
@@ -176,7 +174,6 @@ pub(super) const fn words(reason: Reason) -> (&'static str, &'static str) {
             "Instance lost",
             "whether the request was carried out is not known: look before sending it again",
         ),
-        Reason::Draining => ("Shutting down", "retry: another instance will take it"),
         Reason::Other => ("Bus failure", "retry; report it with the request id"),
     }
 }
