@@ -170,8 +170,7 @@ impl Bus {
         self.inner.node.borrow_mut().publish(topic, fields, body)
     }
 
-    /// Events of `topic`; the hello's topics are kept in step, so a bus without a hello gets none.
-    /// A slow subscriber loses the oldest ones, counted.
+    /// Events of `topic`, which joins the hello's topics and stays there; so a bus without a hello gets none. A slow subscriber loses the oldest ones, counted.
     #[must_use]
     pub fn subscribe(&self, topic: &str) -> Subscription {
         let (subscription, is_first) = self.inner.subscriptions.borrow_mut().add(topic);

@@ -1,5 +1,8 @@
 //! One HTTP connection: its state and its time-outs.
 //!
+//! A request lies in its task's `slot`, never in hyper: `serve::work` goes from the plain road to hyper, from there to waiting without
+//! it, and to a new hyper, which reads a head made up for it (`replay`) and writes the answer that was kept.
+//!
 //! Owns: the phases of a connection, opening it and turning it away. Does not: let hyper serve it (`serve`), nor answer
 //! requests (`forward`).
 //! Invariant: a connection that waits for its client is always in a phase with a time-out, and one sweep per worker ends

@@ -1,7 +1,7 @@
 //! The HTTP edge: every request becomes a message on the bus, every reply an HTTP response.
 //!
-//! The road of one request: [`listen`] accepts, [`connection`] lets hyper parse, [`forward`] is the one async function
-//! that takes the request through permit ([`limit`]), route ([`route`]), HTTP -> envelope ([`request`]), the bus, and
+//! The road of one request: [`listen`] accepts, [`connection`] reads what came whole and lets hyper parse the rest, [`forward`] takes
+//! the request through permit ([`limit`]), route ([`route`]), HTTP -> envelope ([`request`]), the bus, and
 //! envelope -> HTTP ([`response`]). Everything that goes wrong on it goes through [`rescue`], the only place that
 //! chooses an error status. Data moves one way; no stage calls back up.
 //!

@@ -51,7 +51,7 @@ pub const COPY_LEN_MAX: usize = 1024;
 /// at 256 requests at once, one batch of them all leaves each process idle while the other works.
 pub const BATCH_MESSAGES: usize = 128;
 
-/// A peer that has not sent its SP opening by then is closed (wire.md).
+/// A peer that has not sent its SP opening by then is closed (PROTOCOL.md section 1).
 pub const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a hello costs its pipe: it changes tables that all requests of a worker use. A peer that says hello more often than

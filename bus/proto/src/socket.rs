@@ -25,7 +25,8 @@ pub struct PipeId {
     pub generation: u32,
 }
 
-/// One pipe, as the protocol sees it.
+/// One pipe, as the protocol sees it. With several workers it may stand for another's: it has no connection then, and what is queued
+/// goes to the worker that has it (`crossing::ferry` of crate `bus`), which alone knows the opening, silence and drain barriers.
 #[derive(Debug)]
 pub struct Pipe {
     /// What it still has to write.

@@ -20,8 +20,8 @@ pub const DATA_ROLES: [&str; 4] = ["profile", "feed", "chat", "events"];
 const LONG_POLLS: [&str; 2] = ["GET /chats/{id}/updates", "GET /events/stream"];
 const LONG_POLL_DEADLINE: &str = "31s";
 
-/// Connections of all the terminator's workers, when the process may have as many files open: each may be a long poll. Some
-/// 20 KiB each: 640 MiB.
+/// Connections of all the terminator's workers, when the process may have as many files open: each may be a long poll. 2.4 KiB
+/// each while they wait, some 18 while hyper serves them (terminator/src/limits.rs): 580 MiB at most.
 const CONNECTIONS: u64 = 32_768;
 
 /// Open files of the terminator that are no client's connection: listeners, pipes, epoll, logs.

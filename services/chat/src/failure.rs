@@ -1,6 +1,6 @@
 //! Why a request could not be done, as the client is told.
 //!
-//! Owns: which error is whose fault. Does not own: the checks of fields (`entry`, `routes`).
+//! Owns: which error is whose fault. Does not own: the checks of fields (`message`, `routes`).
 
 use std::time::{Duration, Instant};
 
@@ -50,11 +50,7 @@ impl IntoResponse for Failure {
 
 /// The time that the asker has left, at most the store's own limit.
 pub(crate) fn within(request: &Request) -> RunOptions {
-    let default = RunOptions::default();
-    match request.remaining(Instant::now()) {
-        Some(left) => RunOptions::within(left.min(default.timeout)),
-        None => default,
-    }
+    RunOptions::within_left(request.remaining(Instant::now()))
 }
 
 /// An error's text without its first word, which begins a sentence.

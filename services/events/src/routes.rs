@@ -202,11 +202,7 @@ fn page_response(page: &Page) -> Response {
 
 /// The time that the asker has left, at most the store's own limit.
 fn within(request: &Request) -> RunOptions {
-    let default = RunOptions::default();
-    match request.remaining(Instant::now()) {
-        Some(left) => RunOptions::within(left.min(default.timeout)),
-        None => default,
-    }
+    RunOptions::within_left(request.remaining(Instant::now()))
 }
 
 /// When a long poll answers without events: early enough for the answer to get to the asker in time.

@@ -189,11 +189,7 @@ fn missing(id: &str) -> Problem {
 
 /// The time that the asker has left, at most the store's own limit.
 fn within(request: &Request) -> RunOptions {
-    let default = RunOptions::default();
-    match request.remaining(Instant::now()) {
-        Some(left) => RunOptions::within(left.min(default.timeout)),
-        None => default,
-    }
+    RunOptions::within_left(request.remaining(Instant::now()))
 }
 
 /// Why a request could not be done.

@@ -29,6 +29,13 @@ impl RunOptions {
         Self { timeout, ..Self::default() }
     }
 
+    /// The defaults, with the time that an asker has left when that is less; `None` is no bound of the asker's.
+    #[must_use]
+    pub fn within_left(left: Option<Duration>) -> Self {
+        let default = Self::default();
+        Self { timeout: left.map_or(default.timeout, |left| left.min(default.timeout)), ..default }
+    }
+
     /// With another bound on attempts after the first.
     #[must_use]
     pub fn retries_max(self, retries_max: u32) -> Self {

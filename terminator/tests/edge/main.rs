@@ -1,4 +1,4 @@
-//! The real binary, real sockets: a client on one side, a service that speaks wire.md's bytes on the other.
+//! The real binary, real sockets: a client on one side, a service that speaks PROTOCOL.md's bytes on the other.
 //!
 //! Every step waits for an event of the one before (bytes, an end of stream, a line of the log), so that nothing sleeps;
 //! what never comes fails after [`PATIENCE`].

@@ -1,4 +1,4 @@
-//! A service written from wire.md: it dials over IPC, says hello, and answers when the test says so.
+//! A service written from bus/PROTOCOL.md: it dials over IPC, says hello, and answers when the test says so.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -16,10 +15,6 @@ use crate::terminator::Terminator;
 use crate::tools::program;
 use crate::until::until;
 
-/// The deadline of these terminators.
-const DEADLINE: Duration = Duration::from_secs(2);
-/// What a busy machine may add between the terminator's answer and the client's clock.
-const SLACK: Duration = Duration::from_secs(3);
 const CLIENTS: usize = 16;
 
 /// A terminator and two instances of profile, each with the same profile in a store of its own.
@@ -81,7 +76,6 @@ impl Pair {
 /// What the terminator counted is what the clients saw, status by status.
 fn assert_accounted(terminator: &Terminator, seen: &Tally) {
     assert_eq!(seen.errors, 0, "every request has an answer: {seen:?}");
-    assert!(seen.slowest < DEADLINE + SLACK, "nobody waits past the deadline: {seen:?}");
     assert_eq!(terminator.statuses(), seen.statuses);
 }
 

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use crate::http::Client;
 use crate::until::until;
@@ -16,7 +15,6 @@ pub(crate) struct Tally {
     pub(crate) statuses: BTreeMap<u16, u64>,
     /// Connections that failed with a request in flight.
     pub(crate) errors: u64,
-    pub(crate) slowest: Duration,
     /// One body per status that is not 200, for the failure message.
     pub(crate) samples: BTreeMap<u16, String>,
 }
@@ -96,7 +94,6 @@ impl Tally {
         }
         self.samples.extend(other.samples);
         self.errors += other.errors;
-        self.slowest = self.slowest.max(other.slowest);
         self
     }
 }
@@ -104,7 +101,6 @@ impl Tally {
 fn ask(http: SocketAddr, paths: impl Iterator<Item = String>, done: &AtomicU64) -> Tally {
     let (mut tally, mut client) = (Tally::default(), None);
     for path in paths {
-        let start = Instant::now();
         let sent = match client.take() {
             Some(client) => Ok(client),
             None => Client::connect(http),
@@ -125,7 +121,6 @@ fn ask(http: SocketAddr, paths: impl Iterator<Item = String>, done: &AtomicU64) 
             }
             Err(_) => tally.errors += 1,
         }
-        tally.slowest = tally.slowest.max(start.elapsed());
         done.fetch_add(1, Ordering::Relaxed);
     }
     tally
