@@ -174,6 +174,7 @@ impl Node {
             from.pings_unanswered = 0;
             if from.silent {
                 from.set_silent(false);
+                self.mark_redundant();
             }
         }
         let envelope = match Envelope::decode(message) {
@@ -201,6 +202,7 @@ impl Node {
                 if let Some(pipe) = self.socket.pipe_mut(pipe) {
                     pipe.draining = true;
                 }
+                self.mark_redundant();
                 Input::Drain
             }
             Kind::Ping => self.handle_ping(pipe, &header),
@@ -254,7 +256,8 @@ impl Node {
         }
     }
 
-    /// A pipe that stands for another worker's is left alone while this worker has its own to the same instance.
+    /// A pipe that stands for another worker's is left alone while this worker has its own to the same instance, and that takes
+    /// requests. Who names no instance is the same as nobody.
     fn mark_redundant(&mut self) {
         if self.config.workers == 1 {
             return;
@@ -263,8 +266,10 @@ impl Node {
         let own: std::collections::HashSet<_> = self
             .socket
             .pipes()
-            .filter(|(_, pipe)| pipe.remote.is_none())
-            .filter_map(|(_, pipe)| pipe.hello.as_ref().map(instance))
+            .filter(|(_, pipe)| pipe.remote.is_none() && pipe.takes_requests())
+            .filter_map(|(_, pipe)| pipe.hello.as_ref())
+            .filter(|hello| !hello.instance.is_empty())
+            .map(instance)
             .collect();
         let remote: Vec<(PipeId, bool)> = self
             .socket

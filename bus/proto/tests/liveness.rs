@@ -3,6 +3,7 @@
 #[path = "fixtures/peer.rs"]
 mod peer;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bus_proto::node::{Ask, NodeConfig};
@@ -148,6 +149,46 @@ fn a_peer_that_is_silent_is_so_for_every_worker() {
     owner.handle_message(later, pipe, pong(&ping));
     other.handle_timeout(later + ms(500));
     assert!(ask(&mut other, later).is_ok());
+}
+
+/// A worker that has a pipe of its own to an instance, and stands in for another's to one that says the same of itself.
+fn two_ways(instance: &str) -> (Node, [PipeId; 2], Instant) {
+    let now = epoch();
+    let mut node = Node::new(NodeConfig { worker: 1, workers: 2, ..config(1) }, now);
+    let theirs = PipeId { index: 0, generation: 0 };
+    let own = node.open_pipe(now, Framing::Tcp);
+    let other = Remote { worker: 0, pipe: theirs };
+    let stand_in = node.open_remote(now, Framing::Tcp, other, Arc::default());
+    let mut said = hello("s", &["GET /"], &[]);
+    instance.clone_into(&mut said.instance);
+    for pipe in [own, stand_in] {
+        node.handle_message(now, pipe, hello_message(&said));
+        written(&mut node, pipe);
+    }
+    (node, [own, stand_in], now)
+}
+
+/// How many of a hundred requests each way gets.
+fn shares(node: &mut Node, ways: [PipeId; 2], now: Instant) -> [usize; 2] {
+    (0..100).for_each(|_| drop(ask(node, now).unwrap()));
+    ways.map(|pipe| written(node, pipe).iter().filter(|sent| sent.header().kind == Kind::Request).count())
+}
+
+#[test]
+fn another_workers_way_to_an_instance_is_used_while_ones_own_takes_nothing() {
+    let (mut node, ways, now) = two_ways("i");
+    assert_eq!(shares(&mut node, ways, now), [100, 0]);
+    node.handle_message(now, ways[0], plain(Kind::Drain, 0, RequestId(0)));
+    assert_eq!(shares(&mut node, ways, now), [0, 100]);
+    node.handle_message(now, ways[0], hello_message(&hello("s", &["GET /"], &[])));
+    assert_eq!(shares(&mut node, ways, now), [100, 0]);
+}
+
+#[test]
+fn who_names_no_instance_is_nobody_elses() {
+    let (mut node, ways, now) = two_ways("");
+    let [own, other] = shares(&mut node, ways, now);
+    assert!(own > 0 && other > 0, "{own} {other}");
 }
 
 #[test]
