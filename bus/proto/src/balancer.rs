@@ -4,7 +4,8 @@
 //! whose cost, latency times requests in flight, is clearly lower wins. The latency is Finagle's peak EWMA: it jumps to
 //! a new peak at once and decays with time. Costs within a factor of two say more about the scheduler than about the
 //! instances, so there the one that is behind its weighted share wins (stride scheduling, Waldspurger 1995):
-//! equal instances get equal shares, a slow one gets less.
+//! equal instances get equal shares, a slow one gets less. A lighter one has to be cheaper by that factor times the ratio of the
+//! weights.
 //!
 //! Requests that are sent in one turn go to one instance for a while, if it answers fast: one message costs it and this
 //! process a wake-up, sixteen cost hardly more.
@@ -25,7 +26,7 @@ const LATENCY_FLOOR_US: f64 = 5_000.0;
 const IN_FLIGHT_FLOOR: f64 = 4.0;
 /// What a failed request counts as, if it did not take longer.
 const FAILURE_PENALTY: Duration = Duration::from_secs(1);
-/// Costs within this factor are a tie.
+/// Costs within this factor are a tie, between equal weights.
 const TIE: f64 = 2.0;
 /// The stride of weight 1.
 const STRIDE: u64 = 1 << 20;
@@ -207,13 +208,19 @@ pub fn goes_on((load, weight): Candidate<'_>, unwritten: usize) -> bool {
 /// One of the instances to choose from: its load and its weight.
 pub type Candidate<'a> = (&'a Load, u32);
 
-/// The better of two.
+/// Whether the first of two is better.
 fn better(now: Instant, virtual_time: u64, first: Candidate<'_>, second: Candidate<'_>) -> bool {
     let (a, b) = (first.0.cost(now, first.1), second.0.cost(now, second.1));
-    if a > b * TIE {
+    if a > b * clearly(second.1, first.1) {
         return false;
     }
-    b > a * TIE || first.0.position(virtual_time) <= second.0.position(virtual_time)
+    b > a * clearly(first.1, second.1) || first.0.position(virtual_time) <= second.0.position(virtual_time)
+}
+
+/// By how much one of `weight` has to be cheaper than the other to get more than its share: one that is ramped up is not to get
+/// what the others are for, whenever they are held up for a moment.
+fn clearly(weight: u32, other: u32) -> f64 {
+    TIE * (f64::from(other) / f64::from(weight.max(1))).max(1.0)
 }
 
 /// Picks one of `len` instances. `candidate(i)` is `None` for one that takes nothing now. O(1) while most take requests.

@@ -69,6 +69,23 @@ fn weights_are_kept_and_weight_zero_gets_nothing() {
     assert!(shares[0] > shares[3] && shares[3] > shares[1], "{shares:?}");
 }
 
+/// One that is ramped up, beside one that is held up now and then for what is little beside its weight.
+#[test]
+fn a_hiccup_of_a_heavy_instance_does_not_make_the_light_one_the_majority() {
+    for (weight, most) in [(1, 0.02), (10, 0.12)] {
+        let mut model = Model::new(&[100, weight]);
+        for _ in 0..100 {
+            model.run(1, 40, |i, _| Duration::from_millis(if i == 0 { 25 } else { 1 }));
+            model.run(250, 40, |_, rng| Duration::from_micros(rng.u64(200..2_000)));
+        }
+        assert!(model.shares()[1] < most, "weight {weight}: {:?}", model.shares());
+    }
+    // One that is away is another thing.
+    let mut model = Model::new(&[100, 10]);
+    model.run(100, 40, |i, _| Duration::from_millis(if i == 0 { 2_000 } else { 1 }));
+    assert!(model.shares()[1] > 0.5, "{:?}", model.shares());
+}
+
 #[test]
 fn a_slow_instance_gets_clearly_less() {
     let mut model = Model::new(&[100; 3]);
