@@ -116,7 +116,7 @@ pub struct Connection {
     unflushed: Cell<bool>,
     /// The response that is about to be written was long in coming.
     answered_late: Cell<bool>,
-    /// A response went out although bytes of its request were unread, and no further head has come.
+    /// A response went out, or is about to, although bytes of its request are unread.
     unread: Cell<bool>,
     /// hyper is not there: the connection waits without it, for bytes or for a reply.
     resting: Cell<bool>,
@@ -160,8 +160,6 @@ impl Connection {
     pub fn begin_request(&self, chunked: impl FnOnce() -> bool) -> bool {
         let head = self.heads.get();
         self.heads.set(head + 1);
-        // Behind a body that was left unread, it has been thrown away.
-        self.unread.set(false);
         self.enter(Phase::Service);
         self.ambiguous.get() == Some(head)
             || (self.unframed.get().is_some_and(|from| head >= from) && chunked())
@@ -189,10 +187,15 @@ impl Connection {
         self.unflushed.set(true);
     }
 
-    /// The response leaves request bytes unread: once it is written they are read and thrown away for a while, unless a further
-    /// request follows.
+    /// The response leaves request bytes unread: it is the last, and once it is written they are read and thrown away for a while.
     pub fn leave_unread(&self) {
         self.unread.set(true);
+    }
+
+    /// Whether it does.
+    #[must_use]
+    pub fn leaves_unread(&self) -> bool {
+        self.unread.get()
     }
 
     /// Whether the body's time is up.

@@ -76,6 +76,8 @@ pub enum Sent {
     Whole(Bytes),
     /// To be read.
     Coming(Incoming),
+    /// To be asked for first (RFC 9110 section 10.1.1): hyper does so when it is read.
+    Expected(Incoming),
 }
 
 /// Takes a request that has begun, and has `body`, to its answer.
@@ -92,7 +94,13 @@ pub fn finish(begun: Begun, mut body: Sent) -> impl Future<Output = Answer> {
         let answer = match outcome {
             Ok((status, reply)) => Answer::reply(head, status, reply),
             Err(refusal) => {
-                if matches!(body, Sent::Coming(_)) {
+                let is_read = match body {
+                    Sent::Nothing | Sent::Whole(_) => true,
+                    // On the heap, as what collects one is.
+                    Sent::Coming(incoming) => Box::pin(request::discard(incoming)).await,
+                    Sent::Expected(_) => false,
+                };
+                if !is_read {
                     head.connection().leave_unread();
                 }
                 head.connection().worker.stats.reject(refusal.reason());
@@ -111,7 +119,7 @@ async fn ask(begun: &Begun, body: &mut Sent, way: &Way) -> Result<(StatusCode, R
         Sent::Nothing => (bus::Body::new(), begun.exchange.started),
         Sent::Whole(bytes) => (bus::Body::from_iter([bytes]), begun.exchange.started),
         // The time that the client takes to send its body has a limit of its own; the deadline is the service's.
-        Sent::Coming(incoming) => {
+        Sent::Coming(incoming) | Sent::Expected(incoming) => {
             // On the heap: few bodies come in pieces, and every request has the room for what waits for one.
             let body = Box::pin(request::collect(incoming, head.connection())).await?;
             (body, Instant::now())

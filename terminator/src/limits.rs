@@ -47,6 +47,12 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A client that takes no byte of its response.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Of the body of a request that is refused so much is read and thrown away before it is answered: the connection goes on behind it, as
+/// nginx's does. Behind more it closes, and says so.
+pub const DISCARD_BYTES: u64 = 256 << 10;
+/// For so long that is waited for.
+pub const DISCARD_TIME: Duration = Duration::from_millis(100);
+
 /// After an error that leaves request bytes unread: how long they are read and thrown away, so that the client sees
 /// the response and not a reset.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -17,7 +17,7 @@ use bus::proto::retry::is_idempotent;
 use bus::{Flags, Head, HeadWriter, RequestError};
 use http::{HeaderValue, Method};
 
-pub use body::collect;
+pub use body::{collect, discard};
 use encoded::Encoded;
 pub use encoded::Heads;
 pub use fields::{Fields, StartLine};

@@ -56,6 +56,9 @@ impl Answer {
         let (status, body) = (problem.status, problem.to_json());
         let mut headers = Box::new(HeaderMap::new());
         refusal.headers(&mut headers);
+        if request.connection().leaves_unread() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         Self { status, request, source: Source::Refusal { headers, body } }
     }
 

@@ -11,7 +11,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::Request;
+use http::{Request, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -136,8 +136,13 @@ async fn with_hyper<F: Future<Output = Answer>>(
         if !slot.is_answered() {
             let (parts, incoming) = request.into_parts();
             let begun = forward::begin(connection, &StartLine::from(&parts), &parts.headers);
+            let sent = match incoming {
+                none if none.is_end_stream() => Sent::Nothing,
+                body if parts.headers.contains_key(header::EXPECT) => Sent::Expected(body),
+                body => Sent::Coming(body),
+            };
             slot.use_again(parts.headers);
-            begin(begun, if incoming.is_end_stream() { Sent::Nothing } else { Sent::Coming(incoming) });
+            begin(begun, sent);
         }
         slot.response()
     });

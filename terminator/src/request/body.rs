@@ -1,6 +1,6 @@
 //! The body of a request, as the chunks that hyper read.
 //!
-//! Owns: the limit and the joining of small chunks. Does not: copy large ones. Invariant: at most
+//! Owns: the limit, the joining of small chunks, and throwing away what is not wanted. Does not: copy large ones. Invariant: at most
 //! `limit / CHUNK_JOIN_BYTES * 2 + 2` chunks, whatever the client sends.
 
 use std::future::poll_fn;
@@ -13,7 +13,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::connection::{Connection, Phase};
-use crate::limits::CHUNK_JOIN_BYTES;
+use crate::limits::{CHUNK_JOIN_BYTES, DISCARD_BYTES, DISCARD_TIME};
 use crate::rescue::Refusal;
 
 /// Reads `incoming` to its end.
@@ -39,6 +39,29 @@ pub async fn collect(incoming: Incoming, connection: &Connection) -> Result<Body
         connection.leave_unread();
     }
     read
+}
+
+/// Reads the body of a request that was refused, and throws it away: the client is sending it, and its connection can go on
+/// behind it. False when that would take more than [`DISCARD_BYTES`] or [`DISCARD_TIME`].
+///
+/// **Cancel safety**: not safe; what was read is gone.
+pub async fn discard(mut incoming: Incoming) -> bool {
+    let read = async {
+        let mut left = DISCARD_BYTES;
+        while incoming.size_hint().lower() <= left {
+            match poll_fn(|context| Pin::new(&mut incoming).poll_frame(context)).await {
+                None => return true,
+                Some(Err(_)) => return false,
+                Some(Ok(frame)) => {
+                    let len = frame.data_ref().map_or(0, Bytes::len) as u64;
+                    let Some(rest) = left.checked_sub(len) else { return false };
+                    left = rest;
+                }
+            }
+        }
+        false
+    };
+    tokio::time::timeout(DISCARD_TIME, read).await.unwrap_or(false)
 }
 
 fn poll_chunks(

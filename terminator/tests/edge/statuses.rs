@@ -94,6 +94,41 @@ fn a_path_that_nobody_claims_is_404_and_another_method_405() {
     client.answer().problem(405, "method");
 }
 
+/// A client that sends a body to be refused, `times` times: how often its connection went on behind it, and when it did not, it was told.
+fn refused(terminator: &Terminator, times: usize, body: &str) -> usize {
+    let mut went_on = 0;
+    for _ in 0..times {
+        let mut client = terminator.client();
+        client.send("POST /nowhere HTTP/1.1\r\nhost: a\r\n");
+        client.send(body);
+        let answer = client.answer();
+        assert_eq!(answer.status, 404);
+        if answer.header("connection") == Some("close") {
+            assert!(client.is_closed());
+        } else {
+            assert_eq!(client.get("/nowhere").status, 404);
+            went_on += 1;
+        }
+    }
+    went_on
+}
+
+#[test]
+fn behind_a_refused_body_the_connection_goes_on_or_says_that_it_does_not() {
+    let terminator = Terminator::start(&[]);
+    let sized = |len| format!("content-length: {len}\r\n\r\n{}", "x".repeat(len));
+    // As long as the body takes no longer than is waited for.
+    assert!(refused(&terminator, 20, &sized(100_000)) > 0);
+    assert!(refused(&terminator, 20, "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n") > 0);
+    for closes in [
+        sized(300_000),
+        "content-length: 9\r\n\r\nhalf".into(),
+        "content-length: 9\r\nexpect: 100-continue\r\n\r\n".into(),
+    ] {
+        assert_eq!(refused(&terminator, 1, &closes), 0, "{}", &closes[..20]);
+    }
+}
+
 #[test]
 fn a_reply_without_a_status_of_http_is_502() {
     let terminator = Terminator::start(&[]);
