@@ -71,6 +71,8 @@ pub enum Phase {
     Service,
     /// The client, to take the response.
     Response,
+    /// The service, for more of a response of which all that came is written; the deadline of its parts ends that.
+    Parts,
     /// The client, for a further request.
     Idle,
     /// The client, to see a response that left part of its request unread.
@@ -208,7 +210,12 @@ impl Connection {
     /// Everything handed to hyper has been written, as far as the socket can tell.
     #[inline]
     fn flushed(&self) {
-        if !self.body_open.get() && self.unflushed.replace(false) && self.phase.get() == Phase::Response {
+        let is_response = matches!(self.phase.get(), Phase::Response | Phase::Parts);
+        if self.body_open.get() {
+            if is_response {
+                self.enter(Phase::Parts);
+            }
+        } else if self.unflushed.replace(false) && is_response {
             self.enter(Phase::Idle);
         }
     }

@@ -113,7 +113,7 @@ fn is_late(phase: Phase, waited_ms: u64, limits: &Limits) -> bool {
         Phase::Response => limits.write_timeout,
         Phase::Idle => limits.idle_timeout,
         Phase::Linger => LINGER_TIMEOUT,
-        Phase::Service => return false,
+        Phase::Service | Phase::Parts => return false,
     };
     Duration::from_millis(waited_ms) >= limit
 }
@@ -156,6 +156,8 @@ mod tests {
             assert!(!is_late(phase, limit_ms - 1, &limits), "{phase:?}");
             assert!(is_late(phase, limit_ms, &limits), "{phase:?}");
         }
-        assert!(!is_late(Phase::Service, u64::from(u32::MAX), &limits));
+        for phase in [Phase::Service, Phase::Parts] {
+            assert!(!is_late(phase, u64::from(u32::MAX), &limits), "{phase:?}");
+        }
     }
 }

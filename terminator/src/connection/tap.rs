@@ -212,7 +212,12 @@ impl Tap {
             }
             Poll::Ready(Err(_)) => {}
             // Also what is no response's, `100 Continue`.
-            Poll::Pending => connection.unflushed.set(true),
+            Poll::Pending => {
+                connection.unflushed.set(true);
+                if connection.phase.get() == Phase::Parts {
+                    connection.enter(Phase::Response);
+                }
+            }
         }
         written
     }

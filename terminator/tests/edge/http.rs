@@ -269,6 +269,27 @@ fn a_reply_in_parts_is_streamed() {
     assert_eq!(client.get("/nowhere").status, 404);
 }
 
+/// The time in which a client has to take something is the client's, not the service's.
+#[test]
+fn a_reply_whose_parts_are_long_in_coming_is_not_cut() {
+    let terminator =
+        Terminator::start(&["--write-timeout", "300ms", "--header-timeout", "300ms", "--deadline", "1h"]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+    let request = service.request();
+    service.part(&request, &[], b"one");
+    client.head();
+    assert_eq!(client.chunk(), "one");
+    // As long as it takes another one to be too late.
+    let mut late = terminator.client();
+    late.send("GET /a HTTP/1.1\r\n");
+    assert_eq!(late.answer().status, 408);
+    service.reply(&request, 200, &[], b"two");
+    assert_eq!((client.chunk().as_str(), client.chunk().as_str()), ("two", ""));
+    assert_eq!(terminator.ask("/stats")["connections_timed_out"], 1);
+}
+
 #[test]
 fn a_reply_in_parts_that_breaks_off_is_seen_as_truncated() {
     let terminator = Terminator::start(&[]);
