@@ -57,6 +57,7 @@ fn prepare(
     names: &Names<'_>,
 ) -> Result<Way, Refusal> {
     head.check_host()?;
+    head.check_coding()?;
     let worker = Rc::clone(&head.connection().worker);
     let permit = worker.permits.take()?;
     if *line.method == Method::CONNECT {

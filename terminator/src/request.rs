@@ -67,6 +67,16 @@ struct Found {
     forwarded_proto: bool,
     forwarded_host: bool,
     host: Host,
+    coding: Coding,
+}
+
+/// How the body was sent: hyper takes off `chunked`, and would hand on what else there is as if it were the body.
+#[derive(Clone, Copy, Debug, Default)]
+enum Coding {
+    #[default]
+    None,
+    Chunked,
+    Other,
 }
 
 /// `Host`, of which there has to be one.
@@ -97,6 +107,11 @@ impl RequestHead {
                     let valid = matches!(found.host, Host::Missing) && host::is_valid(value);
                     found.host = if valid { Host::Valid } else { Host::Wrong };
                 }
+                b"transfer-encoding" => {
+                    let chunked = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                    let alone = chunked && matches!(found.coding, Coding::None);
+                    found.coding = if alone { Coding::Chunked } else { Coding::Other };
+                }
                 ID => id = RequestId::kept(value),
                 // More than one: whom to believe? (W3C Trace Context section 3.2.)
                 TRACEPARENT => (trace, traces) = (Traceparent::kept(value), traces + 1),
@@ -106,9 +121,12 @@ impl RequestHead {
                 _ => {}
             }
         }
+        if line.authority.is_some_and(|authority| !host::is_authority(authority.as_bytes())) {
+            found.host = Host::Wrong;
+        }
         let worker = &connection.worker;
         if worker.config.forwarded == Forwarded::Replace {
-            found = Found { connection: found.connection, host: found.host, ..Found::default() };
+            (found.forwarded_for, found.forwarded_proto, found.forwarded_host) = (false, false, false);
         }
         let random = [fastrand::u64(..), fastrand::u64(..)];
         let id = id.unwrap_or_else(|| RequestId::made(random));
@@ -202,6 +220,15 @@ impl RequestHead {
         }
     }
 
+    /// Checks that its body is sent as this side understands it (RFC 9112 section 6.1).
+    ///
+    /// # Errors
+    /// [`Refusal::Coding`].
+    #[inline]
+    pub fn check_coding(&self) -> Result<(), Refusal> {
+        if let Coding::Other = self.found.coding { Err(Refusal::Coding) } else { Ok(()) }
+    }
+
     /// What of it decides how its response is written.
     #[inline]
     #[must_use]
@@ -232,9 +259,13 @@ impl RequestHead {
         }
         head.field(":scheme", SCHEME);
         for (name, value) in fields.each() {
-            if self.goes_on(name, names)
-                && !(self.found.connection.named && is_named_by(fields.called("connection"), name))
-            {
+            let ends_here = || {
+                // Not what a proxy in front says of its client, at that client's wish.
+                self.found.connection.named
+                    && !matches!(name, FORWARDED_PROTO | FORWARDED_HOST)
+                    && is_named_by(fields.called("connection"), name)
+            };
+            if self.goes_on(name, names) && !ends_here() {
                 head.field(name, value);
             }
         }

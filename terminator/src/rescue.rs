@@ -23,6 +23,8 @@ use crate::limits::RETRY_AFTER_SECONDS;
 pub enum Refusal {
     /// `Content-Length` beside `Transfer-Encoding`: the start of request smuggling (RFC 9112 section 6.1).
     Framing,
+    /// A `Transfer-Encoding` other than `chunked` alone (RFC 9112 section 6.1).
+    Coding,
     /// Not HTTP/1.1; found by hyper, which does not say what exactly.
     Malformed,
     /// `Host` is missing in HTTP/1.1, is there twice, or is no host (RFC 9112 section 3.2).
@@ -94,6 +96,7 @@ impl Refusal {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Framing => Reason::Framing,
+            Self::Coding => Reason::Coding,
             Self::Malformed => Reason::Malformed,
             Self::Host => Reason::Host,
             Self::BodyBroken => Reason::BodyBroken,
@@ -126,6 +129,7 @@ impl Refusal {
         matches!(
             self.reason(),
             Reason::Framing
+                | Reason::Coding
                 | Reason::Malformed
                 | Reason::BodyBroken
                 | Reason::HeadTimeout
@@ -157,6 +161,7 @@ impl Refusal {
     fn detail(&self) -> String {
         match self {
             Self::Framing => "the request has both Content-Length and Transfer-Encoding".into(),
+            Self::Coding => "the body has a transfer coding that is not chunked, or one more".into(),
             Self::Malformed => "the request is not HTTP/1.1 as RFC 9112 has it".into(),
             Self::Host => {
                 "the request has no Host header, several, or one that is not HOST or HOST:PORT".into()
@@ -249,6 +254,7 @@ mod tests {
         let service = || "s".to_owned();
         for (refusal, status) in [
             (Refusal::Framing, 400),
+            (Refusal::Coding, 501),
             (Refusal::Host, 400),
             (Refusal::NoRoute, 404),
             (connect_refused(), 405),

@@ -125,7 +125,10 @@ impl Answer {
         }
         let body = match self.source {
             Source::Reply(reply) if is_head => {
-                if let Some(length) = length_for_head(&reply) {
+                // A 204 has none, not even as a promise (RFC 9110 section 8.6).
+                if self.status != StatusCode::NO_CONTENT
+                    && let Some(length) = length_for_head(&reply)
+                {
                     headers.insert(header::CONTENT_LENGTH, length);
                 }
                 Body::empty(connection)

@@ -92,7 +92,11 @@ impl Routes {
 
 #[cold]
 fn missing(bus: &Bus, method: &Method, path: &str) -> Refusal {
-    let claimed = |other: &&Method| *other != method && bus.route(other.as_str(), path).is_some();
+    let is_claimed = |other: &Method| bus.route(other.as_str(), path).is_some();
+    // HEAD goes to who claims GET.
+    let claimed = |other: &&Method| {
+        *other != method && (is_claimed(other) || (**other == Method::HEAD && is_claimed(&Method::GET)))
+    };
     let allow: Vec<&str> = METHODS.iter().filter(claimed).map(Method::as_str).collect();
     if allow.is_empty() { Refusal::NoRoute } else { Refusal::Method { allow: allow.join(", ") } }
 }

@@ -37,6 +37,13 @@ pub(super) fn is_valid(value: &[u8]) -> bool {
     true
 }
 
+/// Whether `authority`, of a target in absolute form, is a host with or without a port: no user, and not empty (RFC 9110 sections
+/// 4.2.1 and 4.2.4).
+#[cold]
+pub(super) fn is_authority(authority: &[u8]) -> bool {
+    !matches!(authority, [] | [b':', ..]) && is_valid(authority)
+}
+
 /// What follows the bracket: an IPv6 address or one of a version to come, `]`, and perhaps a port.
 #[cold]
 fn is_valid_literal(literal: &[u8]) -> bool {

@@ -7,6 +7,8 @@ use http::StatusCode;
 pub enum Reason {
     /// [`super::Refusal::Framing`].
     Framing,
+    /// [`super::Refusal::Coding`].
+    Coding,
     /// [`super::Refusal::Malformed`].
     Malformed,
     /// [`super::Refusal::Host`].
@@ -54,8 +56,9 @@ impl Reason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of [`Reason::index`].
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Framing,
+        Self::Coding,
         Self::Malformed,
         Self::Host,
         Self::BodyBroken,
@@ -89,6 +92,7 @@ impl Reason {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Framing => "framing",
+            Self::Coding => "coding",
             Self::Malformed => "malformed",
             Self::Host => "host",
             Self::BodyBroken => "body_broken",
@@ -119,6 +123,7 @@ impl Reason {
             Self::Framing | Self::Malformed | Self::Host | Self::HeadTruncated | Self::BodyBroken => {
                 StatusCode::BAD_REQUEST
             }
+            Self::Coding => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeadTimeout | Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -137,6 +142,10 @@ impl Reason {
 pub(super) const fn words(reason: Reason) -> (&'static str, &'static str) {
     match reason {
         Reason::Framing => ("Ambiguous length", "send one of the two headers"),
+        Reason::Coding => (
+            "Transfer coding not implemented",
+            "send Transfer-Encoding: chunked alone; what the body is coded with goes into Content-Encoding",
+        ),
         Reason::Malformed => {
             ("Malformed request", "send HTTP/1.1; check what is between you and this server")
         }

@@ -130,6 +130,13 @@ fn where_a_request_came_from_is_appended() {
         ask(&format!("{chain}x-forwarded-proto: https\r\nx-forwarded-host: there\r\n")),
         ["1.2.3.4, 5.6.7.8, 127.0.0.1", "https", "there"]
     );
+    // A client cannot have taken away what a proxy in front says of it.
+    assert_eq!(
+        ask(
+            "connection: x-forwarded-proto, x-forwarded-host\r\nx-forwarded-proto: https\r\nx-forwarded-host: there\r\n"
+        ),
+        ["127.0.0.1", "https", "there"]
+    );
 }
 
 #[test]
@@ -181,13 +188,16 @@ fn head_has_the_length_and_no_body() {
     let terminator = Terminator::start(&[]);
     let mut service = terminator.service(&["GET /a"]);
     let mut client = terminator.client();
-    for (fields, body, length) in
-        [(&[("content-length", "42")][..], &b""[..], Some("42")), (&[], b"body", Some("4")), (&[], b"", None)]
-    {
+    for (status, fields, body, length) in [
+        (200, &[("content-length", "42")][..], &b""[..], Some("42")),
+        (200, &[], b"body", Some("4")),
+        (200, &[], b"", None),
+        (204, &[("content-length", "42")], b"body", None),
+    ] {
         client.send("HEAD /a HTTP/1.1\r\nhost: a\r\n\r\n");
         let request = service.request();
         assert_eq!(field(&request, ":method"), Some("HEAD"));
-        service.reply(&request, 200, fields, body);
+        service.reply(&request, status, fields, body);
         assert_eq!(client.head().header("content-length"), length);
     }
     client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");

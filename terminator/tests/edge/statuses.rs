@@ -32,6 +32,9 @@ fn a_host_that_is_missing_repeated_or_not_valid_is_400() {
         ("1.1", "/", "Host: [::1\r\n"),
         ("1.0", "/", "Host: a\r\nHost: b\r\n"),
         ("1.0", "/", "Host: a/b\r\n"),
+        ("1.1", "http://user@a/", "Host: a\r\n"),
+        ("1.1", "http://a:b/", "Host: a\r\n"),
+        ("1.1", "http://[]/", "Host: a\r\n"),
     ];
     for (version, target, host) in cases {
         let mut client = terminator.client();
@@ -87,11 +90,29 @@ fn a_path_that_nobody_claims_is_404_and_another_method_405() {
     client.send("DELETE /a/1 HTTP/1.1\r\nhost: a\r\nx-request-id: mine\r\n\r\n");
     let answer = client.answer();
     let problem = answer.problem(405, "method");
-    assert!(answer.header("allow").is_some_and(|allow| allow.contains("GET") && allow.contains("PUT")));
+    let mut allow: Vec<_> = answer.header("allow").unwrap().split(", ").collect();
+    allow.sort_unstable();
+    assert_eq!(allow, ["GET", "HEAD", "PUT"]);
     assert_eq!(problem["request_id"], "mine");
     assert_eq!(answer.header("x-request-id"), Some("mine"));
     client.send("CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n");
     client.answer().problem(405, "method");
+}
+
+#[test]
+fn a_transfer_coding_other_than_chunked_alone_is_501_and_the_end_of_the_connection() {
+    let terminator = Terminator::start(&[]);
+    let _service = terminator.service(&["POST /a"]);
+    for coding in ["gzip, chunked", "chunked, chunked", "gzip\r\ntransfer-encoding: chunked"] {
+        let mut client = terminator.client();
+        client.send(format!(
+            "POST /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: {coding}\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        ));
+        let answer = client.answer();
+        answer.problem(501, "coding");
+        assert_eq!(answer.header("connection"), Some("close"), "{coding}");
+        assert!(client.is_closed());
+    }
 }
 
 /// A client that sends a body to be refused, `times` times: how often its connection went on behind it, and when it did not, it was told.
