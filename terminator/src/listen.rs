@@ -9,10 +9,11 @@ mod unix;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::os::unix::net::UnixListener as StdUnixListener;
+use std::pin::pin;
 use std::rc::Rc;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 pub use congestion::check as check_congestion;
 pub use unix::SocketFile;
@@ -117,10 +118,16 @@ impl Unstarted {
 }
 
 impl Listener {
-    /// Accepts until it is aborted. tokio's budget lets other tasks run during a flood.
+    /// Accepts until the worker is told to stop; then those whom the system has accepted already, who may have sent a request. tokio's
+    /// budget lets other tasks run during a flood.
     pub async fn accept(self, worker: Rc<Worker>) {
+        let mut stopped = pin!(worker.accepting.notified());
         loop {
-            match self.accept_one().await {
+            let accepted = tokio::select! {
+                accepted = self.accept_one() => accepted,
+                () = &mut stopped => break,
+            };
+            match accepted {
                 Ok((stream, peer)) => connection::open(&worker, stream, peer),
                 Err(error) if is_the_clients(&error) => worker.stats.accept_failed.increment(),
                 Err(error) => {
@@ -130,22 +137,53 @@ impl Listener {
                 }
             }
         }
+        if let Err(error) = self.accept_rest(&worker) {
+            tracing::warn!(worker = worker.id, %error, "connections that were waiting are lost");
+        }
     }
 
     async fn accept_one(&self) -> io::Result<(Stream, Peer)> {
         match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                // Responses are written whole; waiting for more would only delay them.
-                stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Peer::tcp(peer)))
-            }
-            Self::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), Peer::unix()))
+            Self::Tcp(listener) => of_tcp(listener.accept().await?),
+            Self::Unix(listener) => Ok(of_unix(listener.accept().await?.0)),
+        }
+    }
+
+    /// Without the driver, which may not have heard of all.
+    fn accept_rest(self, worker: &Rc<Worker>) -> io::Result<()> {
+        let listener = match self {
+            Self::Tcp(listener) => Unstarted::Tcp(listener.into_std()?),
+            Self::Unix(listener) => Unstarted::Unix(listener.into_std()?),
+        };
+        loop {
+            let accepted = match &listener {
+                Unstarted::Tcp(listener) => listener.accept().and_then(|(stream, peer)| {
+                    stream.set_nonblocking(true)?;
+                    of_tcp((TcpStream::from_std(stream)?, peer))
+                }),
+                Unstarted::Unix(listener) => listener.accept().and_then(|(stream, _)| {
+                    stream.set_nonblocking(true)?;
+                    UnixStream::from_std(stream).map(of_unix)
+                }),
+            };
+            match accepted {
+                Ok((stream, peer)) => connection::open(worker, stream, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if is_the_clients(&error) => worker.stats.accept_failed.increment(),
+                Err(error) => return Err(error),
             }
         }
     }
+}
+
+fn of_tcp((stream, peer): (TcpStream, SocketAddr)) -> io::Result<(Stream, Peer)> {
+    // Responses are written whole; waiting for more would only delay them.
+    stream.set_nodelay(true)?;
+    Ok((Stream::Tcp(stream), Peer::tcp(peer)))
+}
+
+fn of_unix(stream: UnixStream) -> (Stream, Peer) {
+    (Stream::Unix(stream), Peer::unix())
 }
 
 /// The client left between connect and accept.

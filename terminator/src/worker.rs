@@ -11,7 +11,7 @@ use std::time::Instant;
 use bus::{Bus, PeerInfo, RouteInfo};
 use hyper::server::conn::http1;
 use telemetry::Latency;
-use tokio::task::AbortHandle;
+use tokio::sync::Notify;
 
 use crate::access_log::AccessLog;
 use crate::config::Config;
@@ -51,7 +51,8 @@ pub struct Worker {
     /// Where a small response is joined; empty between two writes.
     pub joined: RefCell<Vec<u8>>,
     draining: Cell<bool>,
-    accepting: RefCell<Vec<AbortHandle>>,
+    /// Told when no more connections are to be accepted.
+    pub accepting: Notify,
 }
 
 /// [`Bus`] with a `Debug`.
@@ -96,11 +97,10 @@ impl Worker {
             plain: Buffers::default(),
             joined: RefCell::default(),
             draining: Cell::new(false),
-            accepting: RefCell::default(),
+            accepting: Notify::new(),
         });
         for listener in listeners {
-            let task = tokio::task::spawn_local(listener.accept(Rc::clone(&worker)));
-            worker.accepting.borrow_mut().push(task.abort_handle());
+            tokio::task::spawn_local(listener.accept(Rc::clone(&worker)));
         }
         tokio::task::spawn_local(memory::give_back());
         tokio::task::spawn_local(crate::connection::sweep(Rc::downgrade(&worker)));
@@ -116,9 +116,7 @@ impl Worker {
     /// Closes the listeners, tells every connection to end with its next response, idle ones at once.
     pub fn begin_drain(&self) {
         self.draining.set(true);
-        for task in self.accepting.borrow_mut().drain(..) {
-            task.abort();
-        }
+        self.accepting.notify_waiters();
         self.connections.drain();
     }
 

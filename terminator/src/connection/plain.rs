@@ -91,6 +91,8 @@ fn poll_request(
     connection.keep_waker(context.waker());
     match connection.order.take() {
         None => {}
+        // What came before is served, and is the last.
+        Some(Order::Drain) if tap.has_unread() => {}
         Some(Order::Drain) => return Poll::Ready(Err(End::Closed)),
         Some(Order::Expire) => return Poll::Ready(Err(End::Expired)),
         Some(Order::Rest) => return Poll::Ready(Err(End::Rest)),

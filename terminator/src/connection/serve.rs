@@ -81,9 +81,11 @@ async fn rest(connection: &Connection, tap: &Tap) -> Option<Order> {
     connection.resting.set(true);
     let order = poll_fn(|context| {
         connection.keep_waker(context.waker());
-        match connection.order.take().filter(|order| *order != Order::Rest) {
-            Some(order) => Poll::Ready(Some(order)),
-            None => tap.poll_readable(context).map(|()| None),
+        match connection.order.take() {
+            Some(Order::Drain) if !tap.has_unread() => Poll::Ready(Some(Order::Drain)),
+            Some(Order::Expire) => Poll::Ready(Some(Order::Expire)),
+            // What came before a drain is served, and is the last.
+            Some(Order::Drain | Order::Rest) | None => tap.poll_readable(context).map(|()| None),
         }
     })
     .await;
@@ -146,7 +148,14 @@ async fn with_hyper<F: Future<Output = Answer>>(
         }
         slot.response()
     });
-    let http = connection.worker.http.serve_connection(TokioIo::new(&mut *tap), service);
+    let io = TokioIo::new(&mut *tap);
+    let http = &connection.worker.http;
+    let http = if connection.worker.draining() {
+        // Not told of the drain when it has read nothing yet: it would close.
+        http.clone().keep_alive(false).serve_connection(io, service)
+    } else {
+        http.serve_connection(io, service)
+    };
     // On the heap, so that a request that waits does without.
     let mut http = Box::new(http);
     let turn = poll_fn(|context| {

@@ -77,6 +77,11 @@ impl Tap {
         if self.unused.is_empty() { self.stream.poll_readable(context) } else { Poll::Ready(()) }
     }
 
+    /// Whether the client has sent something that nobody has read.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.unused.is_empty() || self.stream.has_unread()
+    }
+
     /// Whether the next byte that is read begins a head.
     #[inline]
     pub(super) fn is_between_requests(&self) -> bool {

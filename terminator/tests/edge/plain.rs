@@ -313,6 +313,32 @@ fn what_lies_behind_the_last_request_of_a_drain_does_not_reset_the_connection() 
     assert_eq!(status.code(), Some(0), "{log}");
 }
 
+/// The process stands still meanwhile, so that it finds signal and requests at once.
+#[test]
+fn what_came_before_a_drain_is_served_on_connections_old_and_new() {
+    for rests in [false, true] {
+        let mut terminator = Terminator::start(&["--drain-deadline", "1h"]);
+        let mut old = terminator.client();
+        assert_eq!(old.get("/nowhere").status, 404);
+        if rests {
+            terminator.until("/stats", |stats| stats["connections_rested"] == 1);
+        }
+        terminator.signal("STOP");
+        let mut new = terminator.client();
+        let mut chunked = terminator.client();
+        old.send(GET);
+        new.send(GET);
+        chunked.send("POST /nowhere HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n");
+        terminator.signals(&["TERM", "CONT"]);
+        for client in [&mut old, &mut new, &mut chunked] {
+            assert_eq!(client.answer().status, 404);
+            assert!(client.has_ended());
+        }
+        let (status, log) = terminator.end_of();
+        assert_eq!(status.code(), Some(0), "{log}");
+    }
+}
+
 /// Nor does a drain that begins when the response has been written, and the client is still busy sending.
 #[test]
 fn a_drain_does_not_reset_a_connection_that_throws_away_a_body() {
