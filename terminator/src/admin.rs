@@ -164,8 +164,10 @@ impl Desk {
 
     /// Workers are asked rather than trusted: one that hangs or has ended makes the answer no.
     async fn ready(&self) -> Response<Full<Bytes>> {
-        let asked =
-            self.workers.ask(|worker| worker.bus.peers().iter().filter(|peer| peer.hello.is_some()).count());
+        let asked = self.workers.ask(|worker| {
+            let peers = worker.bus.peers();
+            (worker.settling(), peers.iter().filter(|peer| peer.hello.is_some()).count())
+        });
         let unready = |detail: &str, remedy| {
             problem(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", detail, remedy)
         };
@@ -179,7 +181,13 @@ impl Desk {
             let detail = format!("{} of {} workers run", services.len(), self.count);
             return unready(&detail, "look into the log for the panic; restart");
         }
-        let services: usize = services.into_iter().max().unwrap_or(0);
+        if services.iter().any(|(settling, _)| *settling) {
+            return unready(
+                "started a moment ago: services are still dialling",
+                "ask again in a second (--settle)",
+            );
+        }
+        let services: usize = services.into_iter().map(|(_, count)| count).max().unwrap_or(0);
         json(&serde_json::json!({
             "ready": true,
             "workers": self.count,

@@ -27,6 +27,8 @@ pub struct Config {
     pub workers: usize,
     /// The deadline of a route that has none of its own.
     pub deadline: Duration,
+    /// How long after the start services may still be dialling.
+    pub settle: Duration,
     /// Deadlines by route pattern.
     pub route_deadlines: Vec<(String, Duration)>,
     /// Where and how figures are sent.
@@ -173,6 +175,7 @@ impl Config {
             bus,
             workers: settings.workers,
             deadline: settings.deadline,
+            settle: settings.settle,
             route_deadlines: settings.route_deadline,
             statsd,
             log: settings.log,

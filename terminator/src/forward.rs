@@ -63,7 +63,12 @@ fn prepare(
     if *line.method == Method::CONNECT {
         return Err(rescue::connect_refused());
     }
-    let (route, known) = worker.routes.find(&worker.bus, line.method, line.path)?;
+    let (route, known) = match worker.routes.find(&worker.bus, line.method, line.path) {
+        Err(Refusal::NoRoute) if worker.settling() => {
+            return Err(Refusal::Settling { limit: worker.config.settle });
+        }
+        found => found?,
+    };
     head.encode(line, fields, names)?;
     Ok(Way { route, line: known, _permit: permit })
 }

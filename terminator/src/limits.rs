@@ -57,6 +57,9 @@ pub const DISCARD_TIME: Duration = Duration::from_millis(100);
 /// the response and not a reset.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The longest time that a setting may name.
+pub const TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How long a route may take unless it says otherwise. The target is 25 ms and is counted; this is the limit.
 pub const DEADLINE: Duration = Duration::from_secs(1);
 

@@ -33,6 +33,11 @@ pub enum Refusal {
     BodyBroken,
     /// Nobody claims the path.
     NoRoute,
+    /// Nobody claims it yet: services are still dialling.
+    Settling {
+        /// For so long after the start.
+        limit: Duration,
+    },
     /// The path is claimed, for these methods only.
     Method {
         /// As in `Allow`.
@@ -101,6 +106,7 @@ impl Refusal {
             Self::Host => Reason::Host,
             Self::BodyBroken => Reason::BodyBroken,
             Self::NoRoute => Reason::NoRoute,
+            Self::Settling { .. } => Reason::NoInstance,
             Self::Method { .. } => Reason::Method,
             Self::HeadTimeout { .. } => Reason::HeadTimeout,
             Self::BodyTimeout { .. } => Reason::BodyTimeout,
@@ -168,6 +174,10 @@ impl Refusal {
             }
             Self::BodyBroken => "the request's body broke off, or its chunks are malformed".into(),
             Self::NoRoute => "no service that has ever connected claims this path".into(),
+            Self::Settling { limit } => format!(
+                "no service claims this path yet; this terminator started within the last {} (--settle)",
+                humantime::format_duration(*limit)
+            ),
             Self::Method { allow } => format!("the path takes {allow} only"),
             Self::HeadTimeout { limit } => {
                 format!("the head was not complete after {}", humantime::format_duration(*limit))

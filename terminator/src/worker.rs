@@ -51,6 +51,7 @@ pub struct Worker {
     /// Where a small response is joined; empty between two writes.
     pub joined: RefCell<Vec<u8>>,
     draining: Cell<bool>,
+    settled_at: Instant,
     /// Told when no more connections are to be accepted.
     pub accepting: Notify,
 }
@@ -83,6 +84,7 @@ impl Worker {
         listeners: Vec<Listener>,
         access_log: Option<AccessLog>,
     ) -> Rc<Self> {
+        let settle = config.settle;
         let worker = Rc::new(Self {
             id,
             bus: BusHandle(bus),
@@ -97,6 +99,7 @@ impl Worker {
             plain: Buffers::default(),
             joined: RefCell::default(),
             draining: Cell::new(false),
+            settled_at: Instant::now() + settle,
             accepting: Notify::new(),
         });
         for listener in listeners {
@@ -105,6 +108,12 @@ impl Worker {
         tokio::task::spawn_local(memory::give_back());
         tokio::task::spawn_local(crate::connection::sweep(Rc::downgrade(&worker)));
         worker
+    }
+
+    /// Whether services may still be dialling.
+    #[must_use]
+    pub fn settling(&self) -> bool {
+        Instant::now() < self.settled_at
     }
 
     /// Whether a drain has begun.

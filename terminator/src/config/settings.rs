@@ -56,6 +56,10 @@ pub struct Settings {
     /// How long a request may take before 504
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub deadline: Duration,
+    /// How long after the start services may still be dialling: until then a path that none has claimed is 503, not 404, and
+    /// /ready says no
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub settle: Duration,
     /// The deadline of one route, by its pattern as in /routes; may be repeated
     #[arg(long, value_name = "PATTERN=TIME", value_parser = route_deadline)]
     pub route_deadline: Vec<(String, Duration)>,
@@ -243,8 +247,11 @@ pub enum Forwarded {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number and a unit, such as 250ms or 1s"))
+    match humantime::parse_duration(text) {
+        Ok(time) if time <= limits::TIME_MAX => Ok(time),
+        Ok(_) => Err(format!("more than {}", humantime::format_duration(limits::TIME_MAX))),
+        Err(error) => Err(format!("{error}; write a number and a unit, such as 250ms or 1s")),
+    }
 }
 
 fn workers(text: &str) -> Result<usize, String> {

@@ -1,5 +1,6 @@
 //! Every status that `rescue` chooses, each from its cause.
 
+use crate::client::Client;
 use crate::service::Service;
 use crate::terminator::Terminator;
 
@@ -96,6 +97,25 @@ fn a_path_that_nobody_claims_is_404_and_another_method_405() {
     assert_eq!(problem["request_id"], "mine");
     assert_eq!(answer.header("x-request-id"), Some("mine"));
     client.send("CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n");
+    client.answer().problem(405, "method");
+}
+
+/// Services that dial again after it was restarted are not gone: 404 would be for good.
+#[test]
+fn a_path_that_nobody_claims_yet_is_503_and_the_terminator_not_ready() {
+    let terminator = Terminator::start(&["--settle", "1h"]);
+    let answer = terminator.client().get("/a");
+    assert!(answer.problem(503, "no_instance")["detail"].as_str().unwrap().contains("(--settle)"));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    let ready = || Client::connect(&terminator.admin.to_string()).get("/ready");
+    assert!(ready().problem(503, "not_ready")["detail"].as_str().unwrap().contains("dialling"));
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+    let request = service.request();
+    service.reply(&request, 200, &[], b"");
+    assert_eq!(client.answer().status, 200);
+    client.send("PUT /a HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
     client.answer().problem(405, "method");
 }
 

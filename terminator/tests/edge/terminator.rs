@@ -38,6 +38,9 @@ impl Terminator {
     pub(crate) fn start_in(dir: TempDir, flags: &[&str]) -> Self {
         let bus = format!("ipc://{}", dir.path().join("bus.sock").display());
         let mut all = vec!["--admin", "127.0.0.1:0", "--bus-listen", &bus];
+        if !flags.contains(&"--settle") {
+            all.extend(["--settle", "0s"]);
+        }
         if !flags.contains(&"--http") {
             all.extend(["--http", "127.0.0.1:0"]);
         }

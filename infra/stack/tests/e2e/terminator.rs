@@ -26,8 +26,8 @@ impl Terminator {
         let dir = tempfile::tempdir().unwrap();
         let ipc = format!("ipc://{}/bus", dir.path().display());
         let listen = ["--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--bus-listen", "tcp://127.0.0.1:0"];
-        let mut process =
-            Process::role("terminator", &[&listen[..], &["--bus-listen", &ipc], flags].concat());
+        let bus = ["--bus-listen", &ipc, "--settle", "0s"];
+        let mut process = Process::role("terminator", &[&listen[..], &bus, flags].concat());
         let [http, admin, bus] = process.wait_line("where it listens", listening);
         let tcp = bus
             .split(',')
