@@ -42,7 +42,7 @@ pub(crate) enum End {
     Closed,
     /// Closed, or left alone, before it was one: says nothing of the peer, which may be starting or behind a proxy.
     Unopened,
-    /// The peer sent what is not the protocol.
+    /// The peer has sent from the beginning what is not the protocol.
     Foreign,
 }
 
@@ -69,8 +69,8 @@ pub(crate) async fn run(inner: &Rc<Inner>, transport: Transport, from: String, d
     inner.log_end(id, &failure, is_open, pipe.dialled);
     drop(guard);
     match failure {
-        Failure::Sp(_) => End::Foreign,
         _ if is_open => End::Closed,
+        Failure::Sp(_) => End::Foreign,
         _ => End::Unopened,
     }
 }
@@ -290,6 +290,8 @@ impl Inner {
         }
         match failure {
             Failure::Ended | Failure::Io(_) if is_open => info!(%peer, %failure, "pipe closed"),
+            // Among them a message over the limit, which the two sides have to agree on.
+            Failure::Sp(_) if is_open => warn!(%peer, %failure, "pipe closed"),
             _ if dialled => warn!(%peer, %failure, "pipe closed"),
             _ => debug!(%peer, %failure, "pipe closed"),
         }

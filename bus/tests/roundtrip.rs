@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use bus::worker::{self, Workers};
 use bus::{
-    Body, Bus, Config, Endpoint, Flags, Head, HeadWriter, Hello, Incoming, Options, RequestError, Response,
-    Serve, Serving, bind,
+    Body, Bus, Config, Endpoint, Flags, Head, HeadWriter, Hello, Incoming, Limits, Options, RequestError,
+    Response, Serve, Serving, bind,
 };
 use bytes::Bytes;
 
@@ -191,6 +191,24 @@ async fn a_service_that_listens_is_dialled_and_dialled_again() {
         service.stop(|_| async {}).await;
         until_instances(&asker, 0).await;
     }
+}
+
+/// One request too long must not take an instance away for longer than it takes to dial again.
+#[tokio::test]
+async fn who_is_sent_more_than_it_takes_is_back_at_once() {
+    let limits = Limits { message_len_max: 4 << 20, ..Limits::default() };
+    let config = Config { listen: vec!["tcp://127.0.0.1:0".parse().unwrap()], limits, ..Config::default() };
+    let (asker, listening) = asker(&config, 1);
+    let config = Config { dial: vec![listening], hello: Some(hello("1")), ..Config::default() };
+    let _service = service(config, 1);
+    let lost = tokio::time::timeout(PATIENCE, async {
+        for _ in 0..5 {
+            until_instances(&asker, 1).await;
+            let long = ask(&asker, "/echo", &[7; 2 << 20], PATIENCE).await;
+            assert!(long.is_err(), "{long:?}");
+        }
+    });
+    lost.await.expect("it dials again and again");
 }
 
 /// As a proxy does whose service is starting. Were it taken for a stranger, the tries would take longer than [`PATIENCE`].

@@ -210,7 +210,7 @@ impl Limits {
         range("message-limit", typed.message_limit, head + 1, u32::MAX as usize)?;
         range("queue-bytes-limit", typed.queue_bytes_limit, typed.message_limit, usize::MAX)?;
         range("queue-limit", typed.queue_limit, 1, usize::MAX)?;
-        range("pending-limit", typed.pending_limit, 1, u32::MAX as usize)?;
+        range("pending-limit", typed.pending_limit, 1, bus::proto::pending::SLOTS_MAX)?;
         let room = typed.message_limit - head;
         let body_bytes = typed.body_limit.unwrap_or(room);
         if body_bytes > room {
@@ -303,6 +303,7 @@ mod tests {
             ),
             (&["--route-deadline", "GET /a"], "GET /members/{id}=250ms"),
             (&["--header-limit", "100"], "8192 to 65535"),
+            (&["--pending-limit", "9999999"], "1 to 1048576"),
             (&["--body-limit", "1048576"], "--message-limit 1048576"),
             (&["--message-limit", "10"], "--message-limit 10"),
             (&["--queue-bytes-limit", "10"], "--queue-bytes-limit 10"),

@@ -6,7 +6,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bus::{Endpoint, Scheduling};
+use bus::proto::limits::{HELLO_VALUE_LEN_MAX, MESSAGE_LEN_MAX};
+use bus::{Endpoint, Limits, Scheduling};
 use clap::Args;
 
 /// What [`crate::run`] needs to know of a service's clap struct.
@@ -58,11 +59,15 @@ pub struct Options {
     pub weight: u32,
 
     /// Tells this instance from the others [default: HOST-PID-RANDOM].
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = instance)]
     pub instance: Option<String>,
 
+    /// Longest bus message, in bytes, on every bus of this service; the terminator's --message-limit, and that of all that it talks to.
+    #[arg(long, value_name = "BYTES", default_value_t = MESSAGE_LEN_MAX as u32, value_parser = clap::value_parser!(u32).range(65_536..))]
+    pub message_limit: u32,
+
     /// How long requests in hand may take after SIGTERM.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub drain_deadline: Duration,
 
     /// Send metrics to this statsd daemon.
@@ -100,6 +105,13 @@ pub struct Upstream {
 }
 
 impl Options {
+    /// The bounds of a bus.
+    pub(crate) fn limits(&self) -> Limits {
+        let default = Limits::default();
+        let message_len_max = self.message_limit as usize;
+        Limits { message_len_max, queue_bytes_max: default.queue_bytes_max.max(message_len_max), ..default }
+    }
+
     /// One worker's share of `--limit`, rounded up so that none is left without; 0 = no limit.
     pub(crate) fn limit_per_worker(&self) -> u32 {
         self.limit.div_ceil(u32::from(self.workers))
@@ -111,8 +123,27 @@ impl Options {
     }
 }
 
+/// The longest time that a setting may name.
+const TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time <= TIME_MAX => Ok(time),
+        Ok(_) => Err(format!("more than {}", humantime::format_duration(TIME_MAX))),
+        Err(error) => Err(format!("{error}; write a number and a unit, such as 250ms or 1s")),
+    }
+}
+
+/// As a hello may have it: peers refuse another one whole.
+fn instance(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=HELLO_VALUE_LEN_MAX => Ok(text.to_owned()),
+        len => Err(format!("it has {len} bytes; write 1 to {HELLO_VALUE_LEN_MAX}")),
+    }
+}
+
 fn interval(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let time = duration(text)?;
     if time < Duration::from_millis(100) {
         return Err("less than 100ms between flushes costs more than it shows".to_owned());
     }
@@ -129,6 +160,21 @@ mod tests {
     struct Service {
         #[command(flatten)]
         options: Options,
+    }
+
+    #[test]
+    fn what_no_peer_would_take_is_refused_at_the_start() {
+        let long = "x".repeat(HELLO_VALUE_LEN_MAX + 1);
+        for (flag, value, named) in [
+            ("--instance", &long[..], "1025 bytes"),
+            ("--instance", "", "0 bytes"),
+            ("--drain-deadline", "500000000000y", "more than 1day"),
+            ("--drain-deadline", "5", "250ms"),
+            ("--message-limit", "100", "65536"),
+        ] {
+            let error = Service::try_parse_from(["service", flag, value]).err().unwrap().to_string();
+            assert!(error.contains(named), "{error}");
+        }
     }
 
     #[test]

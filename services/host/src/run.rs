@@ -106,10 +106,11 @@ fn start<A: Settings>(
         dial: options.bus_dial.clone(),
         hello: Some(hello),
         scheduling: options.scheduling,
+        limits: options.limits(),
         ..bus::Config::default()
     };
     let seeds = bus::bind(&config, workers).context("the service's bus")?;
-    let upstreams = upstream_seeds(args.upstream(), workers)?;
+    let upstreams = upstream_seeds(args.upstream(), options, workers)?;
     let places = Places {
         listening: seeds.first().map(Seed::listening).unwrap_or_default(),
         dialling: options.bus_dial.clone(),
@@ -149,7 +150,11 @@ fn serve<A: Settings>(
 }
 
 /// One seed per worker, or none when the service asks on its own bus.
-fn upstream_seeds(upstream: Option<&Upstream>, workers: usize) -> anyhow::Result<Vec<Seed>> {
+fn upstream_seeds(
+    upstream: Option<&Upstream>,
+    options: &Options,
+    workers: usize,
+) -> anyhow::Result<Vec<Seed>> {
     let Some(upstream) = upstream else { return Ok(Vec::new()) };
     if upstream.upstream_listen.is_empty() && upstream.upstream_dial.is_empty() {
         return Ok(Vec::new());
@@ -157,6 +162,7 @@ fn upstream_seeds(upstream: Option<&Upstream>, workers: usize) -> anyhow::Result
     let config = bus::Config {
         listen: upstream.upstream_listen.clone(),
         dial: upstream.upstream_dial.clone(),
+        limits: options.limits(),
         ..bus::Config::default()
     };
     bus::bind(&config, workers).context("the upstream bus")
