@@ -102,6 +102,10 @@ pub struct Upstream {
     /// Listen here for services to ask; may be repeated.
     #[arg(long, value_name = "URL")]
     pub upstream_listen: Vec<Endpoint>,
+
+    /// How long after the start it waits for those it cannot do without before it takes requests.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub join_wait: Duration,
 }
 
 impl Options {

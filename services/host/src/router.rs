@@ -17,7 +17,11 @@ use crate::response::IntoResponse;
 #[derive(Default)]
 pub struct Router {
     routes: Vec<(String, Box<dyn Endpoint>)>,
+    ready: Option<Ready>,
 }
+
+/// Whether a service can answer what it claims.
+pub(crate) type Ready = Box<dyn Fn() -> bool>;
 
 impl Router {
     /// No routes yet.
@@ -39,8 +43,21 @@ impl Router {
         self
     }
 
+    /// The worker claims its routes when `ready` holds, and after `--join-wait` in any case: one that asks others, who have not dialled
+    /// it yet, would take its share of the requests and fail them.
+    #[must_use]
+    pub fn ready_when(mut self, ready: impl Fn() -> bool + 'static) -> Self {
+        self.ready = Some(Box::new(ready));
+        self
+    }
+
     pub(crate) fn finish(self) -> Result<Routes, RouteError> {
-        let mut routes = Routes { entries: Vec::new(), patterns: Vec::new(), paths: matchit::Router::new() };
+        let mut routes = Routes {
+            entries: Vec::new(),
+            patterns: Vec::new(),
+            paths: matchit::Router::new(),
+            ready: self.ready,
+        };
         let mut paths: Vec<(String, Methods)> = Vec::new();
         for (text, endpoint) in self.routes {
             let pattern: Pattern = text.parse()?;
@@ -87,6 +104,8 @@ pub(crate) struct Routes {
     /// What the hello claims.
     pub(crate) patterns: Vec<Pattern>,
     paths: matchit::Router<Methods>,
+    /// When they are claimed; `None` = at once.
+    pub(crate) ready: Option<Ready>,
 }
 
 pub(crate) struct Entry {

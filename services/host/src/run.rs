@@ -8,7 +8,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bus::worker::{self, Workers};
@@ -20,10 +20,13 @@ use tokio::sync::watch;
 use crate::context::Context;
 use crate::gate::Gate;
 use crate::options::{Options, Settings, Upstream};
-use crate::router::Router;
+use crate::router::{Ready, Router};
 use crate::serve::{Server, Worker};
 use crate::stats::{Report, Summary};
 use crate::stop::Stop;
+
+/// Between two looks whether those that a service asks are there.
+const READY_LOOK: Duration = Duration::from_millis(10);
 
 /// A service's `main`: reads the settings and [`run`]s.
 pub fn main<A: Settings>(
@@ -135,18 +138,44 @@ fn serve<A: Settings>(
     context: Context<A>,
     build: &impl Fn(&Context<A>) -> anyhow::Result<Router>,
 ) -> anyhow::Result<Site> {
-    let routes = build(&context)?.finish()?;
+    let mut routes = build(&context)?.finish()?;
     let options = context.args.options();
+    let join_wait = context.args.upstream().map_or(Duration::ZERO, |upstream| upstream.join_wait);
+    let ready = routes.ready.take();
     let gate = Gate::new(options.limit_per_worker(), options.queue_per_worker());
     let Context { bus, upstream, .. } = context;
-    // The bus's own hello has the topics that `build` has subscribed to.
-    if let Some(mut hello) = bus.hello() {
-        hello.routes.clone_from(&routes.patterns);
-        bus.set_hello(hello);
-    }
     let worker = Worker::new(routes, gate);
     bus.serve(Rc::new(Server(Rc::clone(&worker))));
+    match ready {
+        Some(ready) if !ready() && !join_wait.is_zero() => {
+            let (bus, worker) = (bus.clone(), Rc::clone(&worker));
+            tokio::task::spawn_local(async move {
+                if tokio::time::timeout(join_wait, until(ready)).await.is_err() {
+                    tracing::warn!(
+                        "takes requests although those it asks are not there; --join-wait is longer"
+                    );
+                }
+                join(&bus, &worker);
+            });
+        }
+        _ => join(&bus, &worker),
+    }
     Ok(Site { bus, upstream, worker })
+}
+
+/// Claims the routes. The bus's own hello has the topics that were subscribed to.
+fn join(bus: &Bus, worker: &Worker) {
+    if let Some(mut hello) = bus.hello() {
+        hello.routes.clone_from(&worker.routes.patterns);
+        bus.set_hello(hello);
+    }
+}
+
+async fn until(ready: Ready) {
+    let mut looks = tokio::time::interval(READY_LOOK);
+    while !ready() {
+        looks.tick().await;
+    }
 }
 
 /// One seed per worker, or none when the service asks on its own bus.

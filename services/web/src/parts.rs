@@ -103,6 +103,11 @@ pub(crate) struct Claimed {
 }
 
 impl Claimed {
+    /// Whether there is anybody to ask for what no page can do without.
+    pub(crate) fn has_essential(&self, bus: &Bus) -> bool {
+        SOURCES.iter().zip(self.look(bus)).all(|(source, claimed)| claimed || !source.essential)
+    }
+
     /// In the order of the table. A source that is claimed for some members only counts as claimed.
     pub(crate) fn look(&self, bus: &Bus) -> [bool; SOURCES.len()] {
         let version = bus.routes_version();

@@ -25,6 +25,7 @@ use crate::feed_page;
 use crate::gather::{Answer, Known, ask, gather};
 use crate::json;
 use crate::page::{self as pages, Entry};
+use crate::parts::Claimed;
 
 /// The unreserved characters (RFC 3986, section 2.3) stay as they are.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -59,7 +60,8 @@ pub fn routes(bus: Bus) -> Router {
         .route("GET /conversations/{id}", page(on(&bus), conversation::show))
         .route("POST /conversations/{id}", page(on(&bus), conversation::say))
         .route("GET /static/{name}", assets::serve)
-        .route("GET /", page(bus, start))
+        .route("GET /", page(on(&bus), start))
+        .ready_when(move || Claimed::default().has_essential(&bus))
 }
 
 /// A handler whose answer is HTML or JSON. Boxed, so that it can be named; the one that is asked often is not.

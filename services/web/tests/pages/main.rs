@@ -23,7 +23,7 @@ struct Web {
 async fn start() -> Web {
     let dir = tempfile::tempdir().unwrap();
     let (url, upstream) = (socket(dir.path(), "web.sock"), socket(dir.path(), "upstream.sock"));
-    let args = ["--bus-listen", &url, "--upstream-listen", &upstream];
+    let args = ["--bus-listen", &url, "--upstream-listen", &upstream, "--join-wait", "0s"];
     let process = Process::start(env!("CARGO_BIN_EXE_web"), &args);
     let peer = Peer::dial(&url, None);
     peer.ready("GET", "/members/x").await;

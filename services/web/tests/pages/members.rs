@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use service_host::bus::{Incoming, Response, Serving};
-use service_host::testing::{Peer, run};
+use service_host::testing::{Peer, Process, run, socket};
 use tokio::sync::Notify;
 
 use super::{ada, hello, now, start};
@@ -189,6 +189,25 @@ fn without_profiles_the_answer_is_503_at_once_with_a_reason() {
         // Back again, it serves without a restart of web.
         let _profile = web.join_profile(|request| ada(&request)).await;
         assert_eq!(web.peer.get("/members/1").await.status, 200);
+    });
+}
+
+/// A web that takes its share before anybody has dialled it fails that share.
+#[test]
+fn requests_are_taken_when_there_is_somebody_to_ask() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (url, upstream) = (socket(dir.path(), "web.sock"), socket(dir.path(), "upstream.sock"));
+        let args = ["--bus-listen", &url, "--upstream-listen", &upstream, "--join-wait", "1h"];
+        let process = Process::start(env!("CARGO_BIN_EXE_web"), &args);
+        assert!(process.logged("listens on").contains("web.sock"));
+        let asker = Peer::dial(&url, None);
+        asker.until(|bus| bus.peers().iter().any(|peer| peer.hello.is_some())).await;
+        assert!(asker.bus.route("GET", "/members/1").is_none());
+        let profile = Peer::dial(&upstream, hello("profile", &["GET /profiles/{id}"]));
+        profile.serve(|request| ada(&request));
+        asker.ready("GET", "/members/1").await;
+        assert_eq!(asker.get("/members/1").await.status, 200);
     });
 }
 
