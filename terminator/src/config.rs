@@ -304,6 +304,8 @@ mod tests {
             (&["--route-deadline", "GET /a"], "GET /members/{id}=250ms"),
             (&["--header-limit", "100"], "8192 to 65535"),
             (&["--pending-limit", "9999999"], "1 to 1048576"),
+            (&["--statsd", "localhost"], "give HOST:PORT"),
+            (&["--deadline", "500000000000y"], "more than 1day"),
             (&["--body-limit", "1048576"], "--message-limit 1048576"),
             (&["--message-limit", "10"], "--message-limit 10"),
             (&["--queue-bytes-limit", "10"], "--queue-bytes-limit 10"),

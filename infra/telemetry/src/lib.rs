@@ -13,5 +13,5 @@ mod statsd;
 mod trace;
 
 pub use latency::{Latency, TARGET};
-pub use statsd::{PACKET_BYTES_MAX, Snapshot, Statsd, TaggedLatency};
+pub use statsd::{PACKET_BYTES_MAX, Snapshot, Statsd, TaggedLatency, check_target};
 pub use trace::trace;

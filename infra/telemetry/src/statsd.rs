@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cadence::{
@@ -54,10 +55,11 @@ pub struct Statsd {
 
 impl Statsd {
     /// `target` is HOST:PORT; `prefix` e.g. `terminator`; `dogstatsd` writes tags as `|#k:v`, else they become part of the name.
-    /// Resolves the name, so it may block: call it before anything is served.
+    /// Resolves the name, so it may block: call it before anything is served. A name that has no address now is asked for again every
+    /// 60 s; nothing is sent until then.
     ///
     /// # Errors
-    /// Names the address that cannot be resolved, or the prefix that is longer than 200 bytes.
+    /// Names the target that is not HOST:PORT, or the prefix that is longer than 200 bytes.
     pub fn new(target: &str, prefix: &str, dogstatsd: bool) -> Result<Self, String> {
         if prefix.len() > PREFIX_BYTES_MAX {
             return Err(format!(
@@ -65,9 +67,9 @@ impl Statsd {
                 prefix.len()
             ));
         }
-        let unusable =
-            |reason: &dyn std::fmt::Display| format!("statsd `{target}`: {reason}; give HOST:PORT");
-        let target_now = Target::resolve(target).map_err(|error| unusable(&error))?;
+        let unusable = |reason: &dyn std::fmt::Display| format!("statsd `{target}`: {reason}");
+        check_target(target).map_err(|error| unusable(&error))?;
+        let target_now = Target::resolve(target);
         let socket = target_now.socket().map_err(|error| unusable(&error))?;
         let mut builder = BufferedUdpMetricSink::builder().with_capacity(PACKET_BYTES_MAX);
         if target.parse::<SocketAddr>().is_err() {
@@ -202,21 +204,46 @@ impl MetricSink for Shared {
     }
 }
 
+/// `target` if it is HOST:PORT, as far as can be said without asking for the name: for a flag.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_target(target: &str) -> Result<String, String> {
+    let wrong = |what: &str| format!("{what}; give HOST:PORT");
+    let (host, port) = target.rsplit_once(':').ok_or_else(|| wrong("the port is missing"))?;
+    if host.is_empty() || host.contains(char::is_whitespace) {
+        return Err(wrong("the host is missing"));
+    }
+    match port.parse::<u16>() {
+        Ok(_) => Ok(target.to_owned()),
+        Err(_) => Err(wrong("the port is not a number from 0 to 65535")),
+    }
+}
+
+/// Where packets go as long as the name has no address: nobody listens there, and nothing leaves the machine (RFC 863).
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
+
 /// HOST:PORT, always resolved to addresses of the family that the socket has.
 #[derive(Debug)]
 struct Target {
     text: String,
     ipv4: bool,
+    /// It has had an address.
+    found: AtomicBool,
 }
 
 impl Target {
     /// IPv4 goes first: statsd listens there by default, while `localhost` is `::1` first on many systems.
-    fn resolve(text: &str) -> io::Result<Self> {
-        let addresses: Vec<SocketAddr> = text.to_socket_addrs()?.collect();
-        if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-        }
-        Ok(Self { text: text.to_owned(), ipv4: addresses.iter().any(SocketAddr::is_ipv4) })
+    fn resolve(text: &str) -> Self {
+        let addresses: Vec<SocketAddr> = match text.to_socket_addrs() {
+            Ok(addresses) => addresses.collect(),
+            Err(error) => {
+                tracing::warn!(target = text, %error, "statsd: nothing is sent until the name has an address");
+                Vec::new()
+            }
+        };
+        let ipv4 = addresses.is_empty() || addresses.iter().any(SocketAddr::is_ipv4);
+        Self { text: text.to_owned(), ipv4, found: AtomicBool::new(!addresses.is_empty()) }
     }
 
     fn socket(&self) -> io::Result<UdpSocket> {
@@ -233,8 +260,17 @@ impl ToSocketAddrs for Target {
     type Iter = std::vec::IntoIter<SocketAddr>;
 
     fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
-        let addresses: Vec<_> =
-            self.text.to_socket_addrs()?.filter(|address| address.is_ipv4() == self.ipv4).collect();
-        Ok(addresses.into_iter())
+        let addresses = self
+            .text
+            .to_socket_addrs()
+            .map(|addresses| addresses.filter(|address| address.is_ipv4() == self.ipv4).collect::<Vec<_>>());
+        match addresses {
+            Ok(addresses) if !addresses.is_empty() => {
+                self.found.store(true, Ordering::Relaxed);
+                Ok(addresses.into_iter())
+            }
+            _ if !self.found.load(Ordering::Relaxed) => Ok(vec![NOWHERE].into_iter()),
+            none => none.map(Vec::into_iter),
+        }
     }
 }

@@ -137,6 +137,13 @@ fn unusable_target_is_named() {
     }
 }
 
+/// A daemon that is not there yet is no reason not to serve.
+#[test]
+fn a_name_without_an_address_is_no_error() {
+    let mut statsd = Statsd::new("nobody.invalid:8125", "role", false).expect("it is asked for again");
+    statsd.flush(&Snapshot { counters: vec![("requests", 3)], ..Snapshot::default() });
+}
+
 #[test]
 fn refused_packets_are_counted_and_nothing_fails() {
     // The system refuses to send to port 0.

@@ -71,7 +71,7 @@ pub struct Options {
     pub drain_deadline: Duration,
 
     /// Send metrics to this statsd daemon.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = telemetry::check_target)]
     pub statsd: Option<String>,
 
     /// Time between two flushes to statsd; the same as the terminator's, so that their figures can be laid side by side.
@@ -175,6 +175,7 @@ mod tests {
             ("--drain-deadline", "500000000000y", "more than 1day"),
             ("--drain-deadline", "5", "250ms"),
             ("--message-limit", "100", "65536"),
+            ("--statsd", "localhost", "give HOST:PORT"),
         ] {
             let error = Service::try_parse_from(["service", flag, value]).err().unwrap().to_string();
             assert!(error.contains(named), "{error}");

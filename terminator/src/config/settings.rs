@@ -64,7 +64,7 @@ pub struct Settings {
     #[arg(long, value_name = "PATTERN=TIME", value_parser = route_deadline)]
     pub route_deadline: Vec<(String, Duration)>,
     /// A statsd daemon to send figures to, by UDP
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = telemetry::check_target)]
     pub statsd: Option<String>,
     /// Time between two flushes to statsd
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
