@@ -5,6 +5,7 @@
 //! runs out.
 
 mod drain;
+mod files;
 mod flush;
 
 use std::io;
@@ -30,7 +31,8 @@ pub(crate) use flush::merge as merge_latencies;
 ///
 /// # Errors
 /// What cannot be bound or started, by name; and a second signal.
-pub fn run(config: Config) -> Result<()> {
+pub fn run(mut config: Config) -> Result<()> {
+    files::make_room(&mut config);
     let config = Arc::new(config);
     let statsd = flush::connect(config.statsd.as_ref())?;
     let bound = bind_http(&config)?;

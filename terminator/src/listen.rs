@@ -122,17 +122,24 @@ impl Listener {
     /// budget lets other tasks run during a flood.
     pub async fn accept(self, worker: Rc<Worker>) {
         let mut stopped = pin!(worker.accepting.notified());
+        let mut failing = false;
         loop {
             let accepted = tokio::select! {
                 accepted = self.accept_one() => accepted,
                 () = &mut stopped => break,
             };
             match accepted {
-                Ok((stream, peer)) => connection::open(&worker, stream, peer),
+                Ok((stream, peer)) => {
+                    failing = false;
+                    connection::open(&worker, stream, peer);
+                }
                 Err(error) if is_the_clients(&error) => worker.stats.accept_failed.increment(),
                 Err(error) => {
                     worker.stats.accept_failed.increment();
-                    tracing::warn!(worker = worker.id, %error, "accept failed; is the limit of open files too low?");
+                    // Said once, not twenty times a second.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(worker = worker.id, %error, "accept fails; is the limit of open files too low?");
+                    }
                     tokio::time::sleep(limits::ACCEPT_PAUSE).await;
                 }
             }

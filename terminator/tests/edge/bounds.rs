@@ -3,6 +3,21 @@
 use crate::terminator::Terminator;
 
 #[test]
+fn files_are_left_for_operators_when_clients_take_all_that_there_are() {
+    let terminator = Terminator::start_limited(64, &[]);
+    // As many as the half of them that is for clients.
+    let clients: Vec<_> = (0..32).map(|_| terminator.client()).collect();
+    terminator.until("/stats", |stats| stats["connections_open"] == 32);
+    for _ in 0..40 {
+        terminator.client().answer().problem(503, "connections");
+    }
+    assert_eq!(terminator.ask("/live")["live"], true);
+    drop(clients);
+    terminator.until("/stats", |stats| stats["connections_open"] == 0);
+    assert_eq!(terminator.client().get("/nowhere").status, 404);
+}
+
+#[test]
 fn an_announced_body_over_the_limit_is_413_before_it_is_read() {
     let terminator = Terminator::start(&["--body-limit", "10"]);
     let _service = terminator.service(&["POST /a"]);

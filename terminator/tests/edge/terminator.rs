@@ -35,7 +35,22 @@ impl Terminator {
         Self::start_in(tempfile::tempdir().unwrap(), flags)
     }
 
+    /// Starts one that may have so many files open.
+    pub(crate) fn start_limited(files: u32, flags: &[&str]) -> Self {
+        Self::start_by(tempfile::tempdir().unwrap(), flags, |all| {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]);
+            command.arg(env!("CARGO_BIN_EXE_terminator")).args(all);
+            command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            command
+        })
+    }
+
     pub(crate) fn start_in(dir: TempDir, flags: &[&str]) -> Self {
+        Self::start_by(dir, flags, command)
+    }
+
+    fn start_by(dir: TempDir, flags: &[&str], command: impl Fn(&[&str]) -> Command) -> Self {
         let bus = format!("ipc://{}", dir.path().join("bus.sock").display());
         let mut all = vec!["--admin", "127.0.0.1:0", "--bus-listen", &bus];
         if !flags.contains(&"--settle") {
