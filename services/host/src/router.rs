@@ -43,8 +43,8 @@ impl Router {
         self
     }
 
-    /// The worker claims its routes when `ready` holds, and after `--join-wait` in any case: one that asks others, who have not dialled
-    /// it yet, would take its share of the requests and fail them.
+    /// The worker takes requests when `ready` holds, and after `--join-wait` in any case; until then its weight is 0. One that asks
+    /// others, who have not dialled it yet, would take its share of the requests and fail them.
     #[must_use]
     pub fn ready_when(mut self, ready: impl Fn() -> bool + 'static) -> Self {
         self.ready = Some(Box::new(ready));

@@ -146,8 +146,11 @@ fn serve<A: Settings>(
     let Context { bus, upstream, .. } = context;
     let worker = Worker::new(routes, gate);
     bus.serve(Rc::new(Server(Rc::clone(&worker))));
+    let weight = options.weight;
     match ready {
         Some(ready) if !ready() && !join_wait.is_zero() => {
+            // It holds its routes meanwhile: they are 503, not 404, when there is no other instance.
+            join(&bus, &worker, 0);
             let (bus, worker) = (bus.clone(), Rc::clone(&worker));
             tokio::task::spawn_local(async move {
                 if tokio::time::timeout(join_wait, until(ready)).await.is_err() {
@@ -155,18 +158,19 @@ fn serve<A: Settings>(
                         "takes requests although those it asks are not there; --join-wait is longer"
                     );
                 }
-                join(&bus, &worker);
+                join(&bus, &worker, weight);
             });
         }
-        _ => join(&bus, &worker),
+        _ => join(&bus, &worker, weight),
     }
     Ok(Site { bus, upstream, worker })
 }
 
-/// Claims the routes. The bus's own hello has the topics that were subscribed to.
-fn join(bus: &Bus, worker: &Worker) {
+/// Claims the routes, for a share of the requests. The bus's own hello has the topics that were subscribed to.
+fn join(bus: &Bus, worker: &Worker, weight: u32) {
     if let Some(mut hello) = bus.hello() {
         hello.routes.clone_from(&worker.routes.patterns);
+        hello.weight = weight;
         bus.set_hello(hello);
     }
 }

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
-use service_host::bus::{Incoming, Response, Serving};
+use service_host::bus::{Incoming, RequestError, Response, Serving};
 use service_host::testing::{Peer, Process, run, socket};
 use tokio::sync::Notify;
 
@@ -202,8 +202,9 @@ fn requests_are_taken_when_there_is_somebody_to_ask() {
         let process = Process::start(env!("CARGO_BIN_EXE_web"), &args);
         assert!(process.logged("listens on").contains("web.sock"));
         let asker = Peer::dial(&url, None);
-        asker.until(|bus| bus.peers().iter().any(|peer| peer.hello.is_some())).await;
-        assert!(asker.bus.route("GET", "/members/1").is_none());
+        asker.until(|bus| bus.route("GET", "/members/1").is_some()).await;
+        let refused = asker.ask("GET", "/members/1").send().await;
+        assert!(matches!(refused, Err(RequestError::NoInstance { .. })), "claimed, and not taken");
         let profile = Peer::dial(&upstream, hello("profile", &["GET /profiles/{id}"]));
         profile.serve(|request| ada(&request));
         asker.ready("GET", "/members/1").await;
