@@ -31,6 +31,9 @@ use crate::waiting;
 
 /// How often the end of a drain is looked for.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// A drain ends when nothing has been left for so long: a peer's other workers hear of it a moment after the one that answered, and
+/// what they sent before is on its way.
+const DRAIN_QUIET: Duration = Duration::from_millis(50);
 /// How long a drain waits for peers to show that they have read it: a stock guest never does.
 const DRAIN_READ: Duration = Duration::from_secs(1);
 
@@ -191,10 +194,16 @@ impl Bus {
     pub async fn drain(&self, deadline: Instant) -> bool {
         self.inner.node.borrow_mut().drain();
         let read_by = deadline.min(Instant::now() + DRAIN_READ);
+        let mut idle_since = None;
         loop {
             let now = Instant::now();
             if self.inner.is_idle(now >= read_by) {
-                return true;
+                let idle_since = *idle_since.get_or_insert(now);
+                if now - idle_since >= DRAIN_QUIET || now >= deadline {
+                    return true;
+                }
+            } else {
+                idle_since = None;
             }
             if now >= deadline {
                 return false;

@@ -23,6 +23,9 @@ use crate::bus::{Handled, Inner};
 /// Messages that wait for one worker.
 const INBOX_LEN: usize = 8192;
 
+/// Places among them that traffic leaves for what is said once.
+const RESERVED: usize = 1024;
+
 /// What a worker has to know of another's connection to stand in for it.
 #[derive(Clone)]
 pub(crate) struct Connection {
@@ -33,8 +36,10 @@ pub(crate) struct Connection {
 
 /// What passes between workers.
 pub(crate) enum Crossing {
-    /// A message that came by `origin`, for the receiver's eyes: a hello, a drain, or a reply to its request.
+    /// A message that came by `origin`, for everybody's eyes: a hello or a drain.
     Message { origin: Connection, message: Bytes },
+    /// A reply to a request of the receiver, which came by `origin`.
+    Reply { origin: Connection, message: Bytes },
     /// The sender's pipe named by `Letter::from` is closed.
     Closed,
     /// An event for the receiver's subscribers.
@@ -71,7 +76,10 @@ impl Inboxes {
     /// False when there is no such worker, or no room.
     fn send(&self, to: u8, from: Remote, content: Crossing) -> bool {
         let Some(inbox) = self.inboxes.get(usize::from(to)) else { return false };
-        let sent = inbox.letters.push(Letter { from, content }).is_ok();
+        // Who is there and who is not is said once.
+        let is_said_once = matches!(content, Crossing::Message { .. } | Crossing::Closed);
+        let has_room = is_said_once || inbox.letters.len() < INBOX_LEN - RESERVED;
+        let sent = has_room && inbox.letters.push(Letter { from, content }).is_ok();
         inbox.arrived.notify_one();
         sent
     }
@@ -107,7 +115,7 @@ impl Inner {
             return;
         }
         for worker in (0..=u8::MAX).take(self.inboxes.len()).filter(|worker| *worker != self.worker) {
-            self.cross(worker, pipe, content());
+            let _ = self.cross(worker, pipe, content());
         }
     }
 
@@ -123,13 +131,17 @@ impl Inner {
             self.node.borrow_mut().counters.reply_late += 1;
             return;
         }
-        self.cross(worker, pipe, Crossing::Message { origin, message });
+        let shared = Arc::clone(&origin.shared);
+        if !self.cross(worker, pipe, Crossing::Reply { origin, message }) {
+            shared.lose();
+        }
     }
 
-    fn cross(&self, to: u8, pipe: PipeId, content: Crossing) {
+    fn cross(&self, to: u8, pipe: PipeId, content: Crossing) -> bool {
         let sent = self.inboxes.send(to, Remote { worker: self.worker, pipe }, content);
         let counters = &mut self.node.borrow_mut().counters;
         *(if sent { &mut counters.crossed } else { &mut counters.crossed_dropped }) += 1;
+        sent
     }
 
     fn is_remote(&self, pipe: PipeId) -> bool {
@@ -146,7 +158,7 @@ impl Inner {
     fn open_letter(self: &Rc<Self>, Letter { from, content }: Letter) -> Handled {
         let now = Instant::now();
         match content {
-            Crossing::Message { origin, message } => {
+            Crossing::Message { origin, message } | Crossing::Reply { origin, message } => {
                 let pipe = self.stand_in(now, origin);
                 return self.handle_message(now, pipe, message);
             }
@@ -185,7 +197,7 @@ impl Inner {
         drop(node);
         if !is_open {
             // The letter that said so met a full inbox: without this the other worker would go on sending.
-            self.cross(from.worker, pipe, Crossing::Closed);
+            let _ = self.cross(from.worker, pipe, Crossing::Closed);
         }
     }
 
@@ -214,6 +226,6 @@ async fn ferry(inner: Rc<Inner>, pipe: PipeId, remote: Remote) {
             Poll::Ready(Some(pipe.out.take()))
         });
         let Some((chunks, messages)) = batch.await else { return };
-        inner.cross(remote.worker, pipe, Crossing::Write { pipe: remote.pipe, chunks, messages });
+        let _ = inner.cross(remote.worker, pipe, Crossing::Write { pipe: remote.pipe, chunks, messages });
     }
 }

@@ -134,11 +134,11 @@ impl Pipe<'_> {
                 Poll::Pending => false,
             };
             // What the messages just read have caused goes out before the next read.
-            if let Poll::Ready(Err(error)) = self.poll_flush(cx) {
-                return Poll::Ready(Failure::Io(error));
-            }
-            if !read {
-                return Poll::Pending;
+            match (read, self.poll_flush(cx)) {
+                // From one that takes nothing any more there may still be replies to read, as far as the end.
+                (true, _) => {}
+                (false, Poll::Ready(Err(error))) => return Poll::Ready(Failure::Io(error)),
+                (false, _) => return Poll::Pending,
             }
             if self.left_over {
                 break;

@@ -85,9 +85,14 @@ async fn work<S>(
     while let Some(job) = inbox.recv().await {
         match job {
             Job::Ask(question) => question(&state),
-            Job::Stop(last) => return last(state).await,
+            Job::Stop(last) => {
+                last(state).await;
+                break;
+            }
         }
     }
+    // The others' requests may go by this one's connections: they stay until all are done.
+    while inbox.recv().await.is_some() {}
 }
 
 impl<S: 'static> Workers<S> {
@@ -132,6 +137,7 @@ impl<S: 'static> Workers<S> {
             }
         }
         let answers = gather(answers).await;
+        drop(self.jobs);
         for thread in self.threads {
             // A worker that panicked has said so; there is nothing to add here.
             drop(thread.join());

@@ -36,6 +36,10 @@ impl Serve for Echo {
                 tokio::task::yield_now().await;
                 Response::new(201)
             })),
+            "/slow" => Serving::Later(Box::pin(async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                Response::new(201)
+            })),
             "/never" => Serving::Later(Box::pin(std::future::pending())),
             _ => Serving::Now(Response::new(200).field("x-a", "b").body(request.envelope.body())),
         }
@@ -44,8 +48,9 @@ impl Serve for Echo {
 
 fn hello(instance: &str) -> Hello {
     let mut hello = Hello::new("echo", "1", instance);
-    hello.routes =
-        ["GET /echo", "GET /big", "GET /wait", "GET /never"].map(|route| route.parse().unwrap()).into();
+    hello.routes = ["GET /echo", "GET /big", "GET /wait", "GET /slow", "GET /never"]
+        .map(|route| route.parse().unwrap())
+        .into();
     hello
 }
 
@@ -243,6 +248,32 @@ async fn a_peer_that_dialled_in_once_serves_every_worker() {
     }
     service.stop(|_| async {}).await;
     until_instances(&asker, 0).await;
+}
+
+/// The one that has the connection has nothing to wait for itself.
+#[tokio::test]
+async fn a_worker_that_has_finished_stays_for_those_that_send_by_its_connection() {
+    let config = Config { listen: vec!["tcp://127.0.0.1:0".parse().unwrap()], ..Config::default() };
+    let (asker, listening) = asker(&config, 2);
+    let _service = service(Config { dial: vec![listening], hello: Some(hello("1")), ..Config::default() }, 1);
+    until_instances(&asker, 1).await;
+    let (answer, mut answers) = tokio::sync::mpsc::channel(1);
+    asker
+        .ask(move |bus| {
+            if bus.peers().iter().any(|peer| peer.via.is_none()) {
+                return;
+            }
+            let (bus, answer) = (bus.clone(), answer.clone());
+            tokio::task::spawn_local(async move {
+                let (route, asked) = (bus.route("GET", "/slow").unwrap(), Instant::now());
+                let options = Options { asked, deadline: asked + PATIENCE, flags: Flags::NONE };
+                let reply = bus.request(route, Get("/slow"), Body::new(), options).await;
+                answer.send(whole(reply).await).await.expect("somebody waits for it");
+            });
+        })
+        .await;
+    let drained = asker.stop(|bus| async move { bus.drain(Instant::now() + PATIENCE).await }).await;
+    assert_eq!((drained, answers.recv().await), (vec![true, true], Some(Ok((201, 0)))));
 }
 
 #[test]

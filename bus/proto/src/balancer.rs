@@ -65,12 +65,25 @@ pub struct Shared {
     in_flight: AtomicU32,
     /// The peer is silent: who has the connection hears it, and tells.
     silent: AtomicBool,
+    /// Replies that did not get from who has the connection to whom they were for.
+    lost: AtomicU32,
 }
 
 impl Shared {
     /// Tells whether the peer is silent.
     pub fn set_silent(&self, silent: bool) {
         self.silent.store(silent, Ordering::Relaxed);
+    }
+
+    /// Tells that a reply was lost on its way to another worker.
+    pub fn lose(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were.
+    #[must_use]
+    pub fn lost(&self) -> u32 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Whether it was when that was last told.

@@ -51,6 +51,8 @@ pub struct Pipe {
     pub silent: bool,
     /// Stands for a pipe of another worker.
     pub remote: Option<Remote>,
+    /// Replies of those that came by it for other workers that were lost, as far as this one knows.
+    lost: u32,
     /// Stands for a pipe to an instance that this worker has a connection of its own to.
     pub redundant: bool,
     /// The ping whose pong shows that the peer has read all that was sent before it.
@@ -83,6 +85,13 @@ impl Pipe {
         if let (None, Some(shared)) = (self.remote, &self.load.shared) {
             shared.set_silent(silent);
         }
+    }
+
+    /// Whether a reply has been lost since this was last asked: what came behind it has a hole.
+    pub(crate) fn has_lost(&mut self) -> bool {
+        let (Some(_), Some(shared)) = (self.remote, &self.load.shared) else { return false };
+        let lost = shared.lost();
+        std::mem::replace(&mut self.lost, lost) != lost
     }
 
     /// Whether it has room for one: its hello's limit and its out-queue.
@@ -129,6 +138,7 @@ impl Socket {
             None => OutQueue::new(framing, self.limits),
             Some(_) => OutQueue::without_opening(framing, self.limits),
         };
+        let lost = shared.as_ref().map_or(0, |shared| shared.lost());
         let pipe = Pipe {
             out,
             waker: None,
@@ -141,6 +151,7 @@ impl Socket {
             pings_unanswered: 0,
             silent: false,
             remote,
+            lost,
             redundant: false,
             barrier: None,
         };

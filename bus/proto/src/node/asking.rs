@@ -14,7 +14,7 @@ use crate::envelope::{Correlation, EncodeError, Envelope, Flags, HeadWriter, Hea
 use crate::limits::{PART_COST, PARTS_BYTES_MAX};
 use crate::outqueue::PushError;
 use crate::pending::{Outcome, Parts, PartsEnd, Pending, State};
-use crate::socket::PipeId;
+use crate::socket::{Pipe, PipeId};
 
 /// How a request is sent.
 #[derive(Clone, Copy, Debug)]
@@ -217,6 +217,10 @@ impl Node {
             let worker = Pending::worker_of(id);
             return Input::Forward { worker, message: envelope.message().clone() };
         }
+        if self.socket.pipe_mut(pipe).is_some_and(Pipe::has_lost) {
+            // It may have been this one's first part, or one before this one.
+            self.lose_outstanding(now, pipe, Some(true));
+        }
         let Some(slot) = self.pending.find(id) else {
             self.counters.reply_late += 1;
             return Input::Done;
@@ -322,8 +326,7 @@ impl Node {
 
     fn why_nobody(&self, route: Route) -> Refused {
         let peers = self.directory.entry(route).map_or(&[][..], |entry| &entry.peers);
-        let takes =
-            |peer: &&PipeId| self.socket.pipe(**peer).is_some_and(crate::socket::Pipe::takes_requests);
+        let takes = |peer: &&PipeId| self.socket.pipe(**peer).is_some_and(Pipe::takes_requests);
         match peers.iter().filter(takes).count() {
             0 => Refused::NoInstance,
             instances => Refused::Busy { instances },
