@@ -47,6 +47,10 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A client that takes no byte of its response.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Bytes of a reply's head as the envelope has it: four times what nginx takes of an upstream (`proxy_buffer_size`, 8 KiB). Each of its fields is
+/// looked for in `connection`, and `http` panics above 24 576 of them.
+pub const REPLY_HEAD_BYTES: usize = 32 << 10;
+
 /// Of the body of a request that is refused so much is read and thrown away before it is answered: the connection goes on behind it, as
 /// nginx's does. Behind more it closes, and says so.
 pub const DISCARD_BYTES: u64 = 256 << 10;

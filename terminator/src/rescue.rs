@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 pub use problem::{Problem, bare};
 pub use reason::Reason;
 
-use crate::limits::RETRY_AFTER_SECONDS;
+use crate::limits::{REPLY_HEAD_BYTES, RETRY_AFTER_SECONDS};
 
 /// Why a request, or a connection, gets no answer from a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +75,11 @@ pub enum Refusal {
         /// Its status.
         status: u16,
     },
+    /// The reply's head is longer than one may be.
+    ReplyHead {
+        /// Its bytes.
+        bytes: usize,
+    },
     /// The worker has as many requests in flight as it may.
     Shedding {
         /// The limit.
@@ -113,7 +118,7 @@ impl Refusal {
             Self::BodyTooLarge { .. } => Reason::BodyTooLarge,
             Self::UriTooLong { .. } => Reason::UriTooLong,
             Self::HeadTooLarge { .. } => Reason::HeadTooLarge,
-            Self::BadReply { .. } => Reason::BadReply,
+            Self::BadReply { .. } | Self::ReplyHead { .. } => Reason::BadReply,
             Self::Shedding { .. } => Reason::Shedding,
             Self::Connections { .. } => Reason::Connections,
             Self::Bus(error) => match error {
@@ -189,6 +194,9 @@ impl Refusal {
             Self::UriTooLong { limit } => format!("the request line alone is over {limit} bytes"),
             Self::HeadTooLarge { bytes, count } => {
                 format!("the head is over {bytes} bytes or has more than {count} headers")
+            }
+            Self::ReplyHead { bytes } => {
+                format!("the service's reply has a head of {bytes} bytes; {REPLY_HEAD_BYTES} are the limit")
             }
             Self::BadReply { status } => format!("the service's reply has status {status}, not 200 to 599"),
             Self::Shedding { limit } => format!("{limit} requests are in flight on this worker"),

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 
 pub use body::Body;
 
+use crate::limits::REPLY_HEAD_BYTES;
 use crate::request::{Fields, REQUEST_ID, RequestHead, is_hop_by_hop, is_named_by};
 use crate::rescue::Refusal;
 
@@ -32,8 +33,12 @@ enum Source {
 /// The status of a reply.
 ///
 /// # Errors
-/// [`Refusal::BadReply`] when it is none that may follow a request: 1xx, or no status at all.
+/// [`Refusal::BadReply`] when it is none that may follow a request: 1xx, or no status at all; [`Refusal::ReplyHead`].
 pub fn status_of(reply: &Reply) -> Result<StatusCode, Refusal> {
+    let bytes = reply.envelope.head_bytes().len();
+    if bytes > REPLY_HEAD_BYTES {
+        return Err(Refusal::ReplyHead { bytes });
+    }
     match StatusCode::from_u16(reply.status) {
         Ok(status) if (200..600).contains(&reply.status) => Ok(status),
         _ => Err(Refusal::BadReply { status: reply.status }),

@@ -149,16 +149,25 @@ impl Framing {
         rest
     }
 
-    /// What does not fit is not needed.
+    /// What does not fit is not needed, but for the last byte, which may belong to the line's end.
     fn keep(&mut self, piece: &[u8]) {
         let room = &mut self.line[self.line_len..];
         let len = piece.len().min(room.len());
         room[..len].copy_from_slice(&piece[..len]);
         self.line_len += len;
+        if let Some(last) = piece.last()
+            && len < piece.len()
+        {
+            self.line[self.line_len - 1] = *last;
+        }
     }
 
     #[inline]
     fn take_line(&mut self, line: &[u8]) {
+        if self.at == At::Trailers && !line.ends_with(b"\r") {
+            // hyper ends no trailer there.
+            self.at = At::Lost;
+        }
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match (self.at, line) {
             (At::Start, []) => {}
@@ -222,15 +231,16 @@ fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+    // 2^64 has 20; more may not have been kept.
+    if !(1..=20).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn chunk_size(line: &[u8]) -> Option<u64> {
-    let digits = line.split(|byte| *byte == b';').next()?.trim_ascii();
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_hexdigit) {
+    let digits = line.split(|byte| *byte == b';').next()?.trim_ascii_end();
+    if !(1..=16).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
@@ -318,5 +328,13 @@ mod tests {
         assert_eq!(follow(&format!("{CHUNKED}fffffffffffffffff\r\n")).lost(), Some(1));
         assert_eq!(follow("POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n").lost(), Some(0));
         assert_eq!(follow(&format!("{CHUNKED}ffffffffffffffff\r\nabc")).lost(), None);
+        // Cut to what is kept of a line they would be 0.
+        let zeros = "0".repeat(70);
+        assert_eq!(follow(&format!("{CHUNKED}{zeros}5\r\n\r\n")).lost(), Some(1));
+        assert_eq!(follow(&format!("POST / HTTP/1.1\r\ncontent-length:{zeros}5\r\n\r\n")).lost(), Some(0));
+        // What ends a line here has to end it for hyper.
+        assert_eq!(follow(&format!("{CHUNKED}0\r\nA: b\n\nGET / HTTP/1.1\n\r\n\r\n")).lost(), Some(1));
+        let long = "x".repeat(200);
+        assert_eq!(follow(&format!("{CHUNKED}0\r\nA: {long}\r\n\r\n")).lost(), None);
     }
 }

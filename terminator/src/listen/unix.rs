@@ -3,7 +3,7 @@
 //! A socket's file outlives its process. Whether anybody listens behind it shows by connecting: refused means nobody.
 
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,8 @@ pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     }
     let listener = UnixListener::bind(path)?;
     let file = SocketFile(path.to_owned());
+    // As nginx's: a proxy runs as another user. Who may come near is a matter of the directory.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
     listener.set_nonblocking(true)?;
     Ok((listener, file))
 }
@@ -67,7 +69,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("http.sock");
         let bound = bind(&path).unwrap();
-        assert!(path.exists());
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o666, "a proxy of another user can connect");
         drop(bound);
         assert!(!path.exists());
     }

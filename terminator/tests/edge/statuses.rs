@@ -183,6 +183,23 @@ fn a_reply_without_a_status_of_http_is_502() {
     }
 }
 
+/// As many headers would make `http` panic.
+#[test]
+fn a_reply_with_a_head_too_long_is_502() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    let names: Vec<String> = (0..25_000).map(|n| format!("x{n}")).collect();
+    let fields: Vec<(&str, &str)> = names.iter().map(|name| (&name[..], "")).collect();
+    for method in ["GET", "HEAD"] {
+        client.send(format!("{method} /a HTTP/1.1\r\nhost: a\r\n\r\n"));
+        let request = service.request();
+        service.reply(&request, 200, &fields, b"");
+        let answer = if method == "HEAD" { client.head() } else { client.answer() };
+        assert_eq!(answer.status, 502);
+    }
+}
+
 #[test]
 fn a_service_that_goes_with_a_post_in_hand_is_502_and_then_503() {
     let terminator = Terminator::start(&[]);
