@@ -73,10 +73,14 @@ impl Pipe {
     #[inline]
     #[must_use]
     pub fn takes_requests(&self) -> bool {
-        !self.draining
-            && !self.silent
-            && !self.redundant
-            && self.hello.as_ref().is_some_and(|hello| hello.weight > 0)
+        !self.redundant && self.is_willing()
+    }
+
+    /// Whether its peer takes requests, by this way or another.
+    #[inline]
+    #[must_use]
+    pub fn is_willing(&self) -> bool {
+        !self.draining && !self.silent && self.hello.as_ref().is_some_and(|hello| hello.weight > 0)
     }
 
     /// The peer has fallen silent, or spoken again. Told to the other workers by the one that has the connection.

@@ -210,6 +210,19 @@ fn another_workers_way_to_an_instance_is_used_while_ones_own_takes_nothing() {
 }
 
 #[test]
+fn another_workers_way_to_an_instance_is_used_when_ones_own_is_full() {
+    let (mut node, ways, now) = two_ways("i");
+    let mut said = hello("s", &["GET /"], &[]);
+    said.limit = 1;
+    for pipe in ways {
+        node.handle_message(now, pipe, hello_message(&said));
+    }
+    assert!(ask(&mut node, now).is_ok() && ask(&mut node, now).is_ok());
+    assert_eq!(ask(&mut node, now), Err(Refused::Busy { instances: 1 }));
+    assert!(ways.iter().all(|pipe| written(&mut node, *pipe).len() == 1));
+}
+
+#[test]
 fn who_names_no_instance_is_nobody_elses() {
     let (mut node, ways, now) = two_ways("");
     let [own, other] = shares(&mut node, ways, now);

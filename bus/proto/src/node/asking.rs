@@ -96,19 +96,22 @@ impl Node {
         loop {
             let (entry, service) = self.directory.entry_and_service(route).ok_or(Refused::NoInstance)?;
             let socket = &self.socket;
-            let candidate = |at: usize| {
+            let candidate = |at: usize, takes: fn(&Pipe) -> bool| {
                 let pipe = socket.pipe(entry.peers[at])?;
                 let weight = pipe.hello.as_ref()?.weight;
-                (pipe.takes_requests() && pipe.has_room()).then_some((&pipe.load, weight))
+                (takes(pipe) && pipe.has_room()).then_some((&pipe.load, weight))
             };
             let running = service.last.filter(|_| entry.peers.len() > 1).and_then(|last| {
                 let unwritten = Some(socket.pipe(last)?.out.messages()).filter(|messages| *messages > 0)?;
                 let at = entry.peers.iter().position(|peer| *peer == last)?;
-                balancer::goes_on(candidate(at)?, unwritten).then_some(at)
+                balancer::goes_on(candidate(at, Pipe::takes_requests)?, unwritten).then_some(at)
             });
-            let picked = running.or_else(|| {
-                balancer::pick(&mut self.rng, now, service.virtual_time, entry.peers.len(), candidate)
-            });
+            let mut pick = |takes: fn(&Pipe) -> bool| {
+                let (time, len) = (service.virtual_time, entry.peers.len());
+                balancer::pick(&mut self.rng, now, time, len, |at| candidate(at, takes))
+            };
+            // An instance's other ways have places of their own, for when there is no other place.
+            let picked = running.or_else(|| pick(Pipe::takes_requests)).or_else(|| pick(Pipe::is_willing));
             let Some(picked) = picked else { return Err(self.why_nobody(route)) };
             let id = entry.peers[picked];
             service.last = Some(id);
