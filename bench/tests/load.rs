@@ -105,6 +105,23 @@ fn a_stall_is_charged_to_every_request_that_was_due_in_it() {
     assert!(stalled > 5, "the distribution shows the stall: {outcome}");
 }
 
+/// Its requests are lost, each once; the run ends.
+#[test]
+fn a_server_that_goes_away_costs_what_is_left_and_no_more() {
+    for flags in ["-n 100 -c 1", "-n 100 -c 1 --rate 1000 --timeout 300ms"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let count = AtomicU64::new(0);
+            while count.load(Ordering::SeqCst) <= 50 {
+                converse(listener.accept().unwrap().0, &|number| (number <= 50).then_some(OK), &count);
+            }
+        });
+        let outcome = load(address, flags);
+        assert_eq!((outcome.responses, outcome.errors.total()), (50, 50), "{flags}: {outcome}");
+    }
+}
+
 #[test]
 fn a_server_that_is_not_there_is_named() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

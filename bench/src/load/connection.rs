@@ -126,8 +126,9 @@ pub(super) fn pick(weights: impl Iterator<Item = u32>, mut at: u32) -> usize {
 pub(super) async fn run(shared: Rc<Shared>, slot: Rc<Slot>, index: usize, mut stream: Option<Stream>) {
     let (mut parser, mut room) = (Parser::default(), Vec::new());
     loop {
-        // Before a request is taken, so that a time without a connection is charged to whatever is due in it.
-        if stream.is_none() && shared.plan.keepalive {
+        // Before a request is taken, so that a time without a connection is charged to whatever is due in it. In the closed loop
+        // nothing is due before it is taken.
+        if stream.is_none() && shared.plan.keepalive && shared.plan.rate.is_some() {
             stream = reconnect(&shared).await;
             if stream.is_none() {
                 return;
@@ -172,13 +173,21 @@ pub(super) async fn run(shared: Rc<Shared>, slot: Rc<Slot>, index: usize, mut st
     }
 }
 
-/// A connection, however long it takes; `None` when the run ends before.
+/// A connection, however long it takes; `None` when the run is over before, or when it has no end and nobody is there for as long as a
+/// request may take.
 async fn reconnect(shared: &Shared) -> Option<Stream> {
+    let since = Instant::now();
     loop {
         if let Ok(stream) = Stream::connect(&shared.plan.address).await {
             return Some(stream);
         }
-        shared.fail(Instant::now(), None, Failure::Connect);
+        let is_over = match (shared.plan.duration, shared.plan.started.get()) {
+            (Some(duration), Some(started)) => started.elapsed() >= duration,
+            _ => since.elapsed() >= shared.plan.timeout,
+        };
+        if is_over {
+            return None;
+        }
         tokio::time::sleep(RECONNECT).await;
     }
 }

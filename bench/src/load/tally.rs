@@ -95,6 +95,8 @@ pub(crate) struct Tally {
     pub(super) kinds: Vec<KindTally>,
     slice: Duration,
     from: Instant,
+    /// When the last response came that is counted.
+    last: Option<Instant>,
 }
 
 /// The counts of one kind of request.
@@ -128,6 +130,7 @@ impl Tally {
             kinds: plan.mix().into_iter().flat_map(|mix| mix.kinds()).map(|_| KindTally::new()).collect(),
             slice: plan.slice,
             from: Instant::now(),
+            last: None,
         }
     }
 
@@ -149,6 +152,7 @@ impl Tally {
             return;
         }
         self.responses += 1;
+        self.last = Some(now);
         if let Some(count) = self.statuses.get_mut(usize::from(status)) {
             *count += 1;
         }
@@ -169,11 +173,15 @@ impl Tally {
         if let Some(kind) = self.kind(kind) {
             kind.failures += 1;
         }
-        self.record(due, now, kind);
+        // One without a connection took no time that says anything.
+        if failure != Failure::Connect {
+            self.record(due, now, kind);
+        }
     }
 
-    pub(super) fn end(&mut self, now: Instant, unsent: u64) {
-        self.elapsed = now.saturating_duration_since(self.from);
+    /// `end` is when the run was to end, or did; responses that came behind it took their time, too.
+    pub(super) fn end(&mut self, end: Instant, unsent: u64) {
+        self.elapsed = self.last.map_or(end, |last| last.max(end)).saturating_duration_since(self.from);
         self.errors.unsent += unsent;
     }
 
