@@ -24,7 +24,7 @@ use checkpoint::Checkpoint;
 use lines::{Line, Lines};
 
 /// Profiles in one transaction: enough that the disk's flush is shared, few enough to lose little by a kill.
-const BATCH_LEN_MAX: usize = 1000;
+const BATCH_LEN_MAX: u64 = 1000;
 
 /// Bytes in one transaction; the store's limit is ten times as much.
 const BATCH_BYTES_MAX: usize = 1_000_000;
@@ -40,13 +40,14 @@ pub fn run(store: &Store, what: &Load) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        let stop = stop_flag();
         if what.file.as_os_str() == "-" {
+            // A signal ends it as it ends any program: it may stand still in a read, and cannot go on where it was.
+            let stop = Cell::new(false);
             let mut load =
                 Loading::new(store, what, Source::Stream, Checkpoint::default(), ProgressBar::no_length());
             return load.all(std::io::stdin().lock(), &stop).await;
         }
-        load_file(store, what, &stop).await
+        load_file(store, what, &stop_flag()).await
     })
 }
 
@@ -136,8 +137,12 @@ impl<'a> Loading<'a> {
                 tracing::debug!(line = number + 1, "{reason:#}");
                 self.batch.bad += 1;
             }
-            if self.batch.rows.len() >= BATCH_LEN_MAX || self.batch.bytes >= BATCH_BYTES_MAX {
+            // Lines, not rows: many bad ones are work done, too.
+            let len = lines.number - self.done.lines;
+            if len >= BATCH_LEN_MAX || self.batch.bytes >= BATCH_BYTES_MAX {
                 self.commit(lines.offset, lines.number).await?;
+                // What sets `stop` gets its turn.
+                tokio::task::yield_now().await;
                 if stop.get() {
                     bail!("stopped behind line {}; run it again to go on there", lines.number);
                 }

@@ -19,23 +19,21 @@ fn main() -> ExitCode {
         let usage = "the profiles need a store: give --store embedded:DIR or --store fdb:CLUSTER_FILE";
         Args::command().error(ErrorKind::MissingRequiredArgument, usage).exit();
     };
+    if args.command.is_none() {
+        service_host::require_bus::<Args>(&args);
+    } else if let Err(usage) = telemetry::trace(&args.options().log) {
+        Args::command().error(ErrorKind::InvalidValue, usage).exit();
+    }
+    let store = match Store::open(&address) {
+        Ok(store) => store,
+        Err(error @ OpenError::FeatureMissing { .. }) => {
+            Args::command().error(ErrorKind::InvalidValue, error).exit()
+        }
+        Err(error) => return exit(Err(error.into())),
+    };
     match &args.command {
-        Some(Command::Load(what)) => {
-            if let Err(usage) = telemetry::trace(&args.options().log) {
-                Args::command().error(ErrorKind::InvalidValue, usage).exit();
-            }
-            exit(Store::open(&address).map_err(Into::into).and_then(|store| load::run(&store, what)))
-        }
-        None => {
-            service_host::require_bus::<Args>(&args);
-            match Store::open(&address) {
-                Ok(store) => service_host::run(args, move |_| Ok(routes(Documents::new(store.clone())))),
-                Err(error @ OpenError::FeatureMissing { .. }) => {
-                    Args::command().error(ErrorKind::InvalidValue, error).exit()
-                }
-                Err(error) => exit(Err(error.into())),
-            }
-        }
+        Some(Command::Load(what)) => exit(load::run(&store, what)),
+        None => service_host::run(args, move |_| Ok(routes(Documents::new(store.clone())))),
     }
 }
 

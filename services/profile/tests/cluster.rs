@@ -37,12 +37,14 @@ fn every_key_begins_with_the_name_of_the_service() {
 #[cfg(not(feature = "fdb"))]
 #[test]
 fn cluster_that_this_build_cannot_use_is_a_usage_error_with_the_remedy() {
-    let args = ["--bus-dial", "tcp://127.0.0.1:1", "--store", "fdb:/etc/foundationdb/fdb.cluster"];
-    let output = std::process::Command::new(BINARY).args(args).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(
-        said.contains("`fdb:/etc/foundationdb/fdb.cluster`") && said.contains("--features fdb"),
-        "{said}"
-    );
+    for what in [&["--bus-dial", "tcp://127.0.0.1:1"][..], &["load", "profiles.jsonl"]] {
+        let args = [&["--store", "fdb:/etc/foundationdb/fdb.cluster"], what].concat();
+        let output = std::process::Command::new(BINARY).args(args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("`fdb:/etc/foundationdb/fdb.cluster`") && said.contains("--features fdb"),
+            "{said}"
+        );
+    }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use profile::Documents;
+use rustix::process::{Pid, Signal, kill_process};
 use service_host::testing::{Process, run};
 use store::{RunOptions, Store};
 
@@ -124,4 +125,28 @@ fn ids_may_have_another_name_and_lines_may_come_from_a_pipe() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && text(&output.stdout).contains("2 profiles loaded"));
     assert_eq!(count(dir.path()), 2);
+}
+
+/// It stands still in a read most of the time.
+#[test]
+fn a_signal_ends_a_load_of_what_comes_through_a_pipe() {
+    use std::io::{BufRead, BufReader, Write as _};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Stdio;
+    let dir = tempfile::tempdir().unwrap();
+    let store = format!("embedded:{}/store", dir.path().display());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_profile"))
+        .args(["--store", &store, "--log", "profile=debug", "load", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    for n in 0..1000 {
+        writeln!(pipe, "{{\"id\":\"{n}\"}}").unwrap();
+    }
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(log.any(|line| line.unwrap().contains("committed")));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
 }
