@@ -10,7 +10,7 @@ use service_host::{Problem, Request, Response};
 use crate::accept::Media;
 use crate::failure::Failure;
 use crate::form::{Form, new_id, see};
-use crate::gather::{Answer, ask, send};
+use crate::gather::{ask, send};
 use crate::page::items::{self, ConversationView, Item};
 use crate::routes::{REVALIDATE, html, segment};
 
@@ -34,11 +34,8 @@ pub(crate) async fn show(bus: &Bus, request: &Request, media: Media) -> Result<R
     let id = request.raw_param("id");
     let before = request.query("before");
     let page = before.as_ref().map(|before| format!("?before={}", segment(before))).unwrap_or_default();
-    let text = match ask(bus, request, format!("/chats/{id}/messages{page}")).await {
-        Answer::Given(text) => text,
-        Answer::Absent => return Err(Failure::Unclaimed.problem("chat")),
-        Answer::Failed(failure) => return Err(failure.problem("chat")),
-    };
+    let path = format!("/chats/{id}/messages{page}");
+    let text = ask(bus, request, path).await.map_err(|failure| failure.problem("chat"))?;
     let response = match media {
         Media::Json => Response::raw_json(text),
         Media::Html => {

@@ -2,7 +2,6 @@
 //!
 //! Owns: the routes below `/members/{id}`. Does not own: feeds (service `feed`), markup (`page::items`).
 
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 use service_host::bus::Bus;
@@ -11,7 +10,7 @@ use service_host::{Problem, Request, Response};
 use crate::accept::Media;
 use crate::failure::Failure;
 use crate::form::{Form, new_id, see};
-use crate::gather::{Answer, ask, send};
+use crate::gather::{ask, send};
 use crate::page::items::{self, FeedView, Item};
 use crate::routes::{REVALIDATE, html, segment};
 
@@ -39,7 +38,9 @@ pub(crate) async fn show(bus: &Bus, request: &Request, media: Media) -> Result<R
     let before = request.query("before");
     let is_newest = before.is_none();
     let page = before.map(|before| format!("&before={}", segment(&before))).unwrap_or_default();
-    let text = |path: String| async move { given(ask(bus, request, path).await) };
+    let text = |path: String| async move {
+        ask(bus, request, path).await.map_err(|failure| failure.problem("feed"))
+    };
     let feed = format!("/feeds/{id}?limit={ENTRIES}{page}");
     let response = match media {
         Media::Json => Response::raw_json(text(feed).await?),
@@ -111,14 +112,6 @@ async fn change(
     body: String,
 ) -> Result<(), Problem> {
     send(bus, request, method, path, body.into_bytes()).await.map_err(|failure| failure.problem("feed"))
-}
-
-fn given(answer: Answer) -> Result<Bytes, Problem> {
-    match answer {
-        Answer::Given(text) => Ok(text),
-        Answer::Absent => Err(Failure::Unclaimed.problem("feed")),
-        Answer::Failed(failure) => Err(failure.problem("feed")),
-    }
 }
 
 /// The entries of a feed that is a part of a member's page; `None` when it is of another shape.

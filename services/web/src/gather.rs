@@ -34,8 +34,8 @@ const ANSWER_BYTES_MAX: usize = 768 * 1024;
 pub(crate) enum Answer {
     /// JSON, whoever sent it: it is written into the page as it is.
     Given(Bytes),
-    /// The service has nothing for this member.
-    Absent,
+    /// The service has nothing for this member: what it said with its 404.
+    Absent(Bytes),
     Failed(Failure),
 }
 
@@ -90,15 +90,20 @@ fn given(content: Option<Bytes>) -> Answer {
     content.map_or(Answer::Failed(Failure::NotJson), Answer::Given)
 }
 
-/// Asks one service for one thing.
-pub(crate) async fn ask(bus: &Bus, request: &Request, path: String) -> Answer {
+/// Asks one service for one thing, which is JSON.
+///
+/// # Errors
+/// Any answer but a 200, and none.
+pub(crate) async fn ask(bus: &Bus, request: &Request, path: String) -> Result<Bytes, Failure> {
     let now = Instant::now();
     let deadline = answers_deadline(request, now);
     let mut asked = Asked::new(bus, request, path, now, deadline);
     poll_fn(|cx| asked.poll(cx)).await;
     match asked.answer().expect("it was polled until it had one") {
-        Answer::Given(text) => given(serde_json::from_slice::<&RawValue>(&text).is_ok().then_some(text)),
-        other => other,
+        Answer::Given(text) if serde_json::from_slice::<&RawValue>(&text).is_ok() => Ok(text),
+        Answer::Given(_) => Err(Failure::NotJson),
+        Answer::Absent(body) => Err(Failure::Status(404, body)),
+        Answer::Failed(failure) => Err(failure),
     }
 }
 
@@ -196,7 +201,7 @@ impl<'a> Asked<'a> {
 fn answer(status: u16, body: Bytes) -> Answer {
     match status {
         200 => Answer::Given(body),
-        404 => Answer::Absent,
+        404 => Answer::Absent(body),
         _ => Answer::Failed(Failure::Status(status, body)),
     }
 }

@@ -17,7 +17,7 @@ pub(crate) fn member(id: &str, answers: &Answers) -> Bytes {
     for (part, answer) in answers {
         let text = match answer {
             Answer::Given(text) => &text[..],
-            Answer::Absent => b"null",
+            Answer::Absent(_) => b"null",
             Answer::Failed(_) => continue,
         };
         out.put_slice(b",\"");
@@ -77,8 +77,10 @@ mod tests {
     #[test]
     fn parts_are_written_as_they_came() {
         let profile = Answer::Given(Bytes::from_static(b"{ \"n\": 1.50 }"));
-        let answers =
-            Answers::from_iter([(&SOURCES[0].parts[0], profile), (&SOURCES[1].parts[0], Answer::Absent)]);
+        let answers = Answers::from_iter([
+            (&SOURCES[0].parts[0], profile),
+            (&SOURCES[1].parts[0], Answer::Absent(Bytes::new())),
+        ]);
         assert_eq!(text(&answers), r#"{"id":"a\"b","profile":{ "n": 1.50 },"feed":null,"missing":[]}"#);
     }
 

@@ -63,7 +63,7 @@ pub(crate) fn member(id: &str, href: &str, answers: &Answers) -> Markup {
         .iter()
         .filter_map(|(part, answer)| match answer {
             Answer::Given(text) => Some((part.name, serde_json::from_slice(text).unwrap_or(Value::Null))),
-            Answer::Absent => Some((part.name, Value::Null)),
+            Answer::Absent(_) => Some((part.name, Value::Null)),
             Answer::Failed(_) => None,
         })
         .collect();

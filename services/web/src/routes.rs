@@ -101,7 +101,7 @@ async fn member(bus: &Bus, known: &Known, request: &Request, media: Media) -> Re
     // The essential one comes first.
     match answers.first() {
         Some((_, Answer::Given(_))) => (),
-        Some((_, Answer::Absent)) | None => {
+        Some((_, Answer::Absent(_))) | None => {
             return Err(Problem::new(404, format!("There is no member {id:?}.")));
         }
         Some((part, Answer::Failed(failure))) => return Err(failure.problem(part.name)),
@@ -167,11 +167,7 @@ struct Member<'a> {
 async fn list(bus: &Bus, request: &Request, media: Media) -> Result<Response, Problem> {
     let query = request.query_string();
     let path = if query.is_empty() { "/profiles".to_owned() } else { format!("/profiles?{query}") };
-    let text = match ask(bus, request, path).await {
-        Answer::Given(text) => text,
-        Answer::Absent => return Err(Failure::Unclaimed.problem("profile")),
-        Answer::Failed(failure) => return Err(failure.problem("profile")),
-    };
+    let text = ask(bus, request, path).await.map_err(|failure| failure.problem("profile"))?;
     let found: Profiles<'_> =
         serde_json::from_slice(&text).map_err(|_| Failure::NotJson.problem("profile"))?;
     let next = found.next.as_deref().map(|after| {

@@ -106,6 +106,19 @@ fn a_conversation_is_a_page_with_a_form() {
     });
 }
 
+/// A guest's: ours have no conversation that is not there.
+#[test]
+fn what_a_service_says_is_not_there_is_not_there() {
+    run(async {
+        let web = start().await;
+        let _chat =
+            web.join("chat", "GET /chats/{id}/messages", |_| now(404, r#"{"detail":"no such room"}"#)).await;
+        web.asks("/conversations/7").await;
+        let answer = web.peer.get("/conversations/7").await;
+        assert_eq!((answer.status, answer.json()["detail"].as_str()), (404, Some("no such room")));
+    });
+}
+
 #[test]
 fn style_and_script_are_kept_by_their_hash() {
     run(async {
