@@ -82,6 +82,8 @@ function enhanceForm(form) {
     const body = JSON.stringify({ id: id.value, author: author.value, text: text.value });
     try {
       const answer = await fetch(form.dataset.messages, { method: 'POST', body });
+      // What did arrive, and was changed since, is another message.
+      if (answer.status === 409) id.value = newId();
       if (!answer.ok) throw new Error((await answer.json()).detail);
       text.value = '';
       id.value = newId();

@@ -62,6 +62,8 @@ struct Group {
     view: Arc<View>,
     rows: Arc<Rows>,
     written: BTreeMap<Bytes, Option<Bytes>>,
+    /// Ranges, for the resolver once the group is written.
+    cleared: Vec<(Bytes, Bytes)>,
     accepted: Vec<(oneshot::Sender<Result<Stamp, Error>>, Stamp)>,
 }
 
@@ -95,7 +97,7 @@ impl Committer {
     /// Commits until the queue is closed and empty.
     pub(crate) fn run(mut self) {
         // If this thread panics, those who wait must not wait for ever.
-        let _abandon = Abandon(Arc::clone(&self.queue));
+        let _abandon = Abandon(Arc::clone(&self.queue), Arc::clone(&self.watches));
         loop {
             match self.queue.take(IDLE) {
                 Arrived::Group(requests) => self.commit(requests),
@@ -117,6 +119,7 @@ impl Committer {
             view: self.views.newest(),
             rows: Arc::clone(&self.rows),
             written: BTreeMap::new(),
+            cleared: Vec::new(),
             accepted: Vec::new(),
         };
         let mut requests = requests.into_iter();
@@ -132,7 +135,7 @@ impl Committer {
                 continue;
             }
             let stamp = group.next_stamp();
-            if let Err(error) = group.apply(request.mutations, &stamp, &mut self.resolver) {
+            if let Err(error) = group.apply(request.mutations, &stamp) {
                 // Nothing of the group is written yet, so none of it happened.
                 let replies = group.accepted.into_iter().map(|(reply, _)| reply);
                 let replies = replies.chain([request.reply]).chain(requests.map(|request| request.reply));
@@ -167,6 +170,9 @@ impl Committer {
             return refuse(replies, || StoreError::WriteFailed { reason: reason.clone() });
         }
         self.version = group.version;
+        for (begin, end) in &group.cleared {
+            self.resolver.wrote_range(group.version, begin, end);
+        }
         let run = Arc::new(run);
         self.resolver.wrote(group.version, Arc::clone(&run), Instant::now());
         self.publish(group.version);
@@ -201,13 +207,8 @@ impl Group {
         })
     }
 
-    /// Does what one transaction wrote, and remembers it for those that come after.
-    fn apply(
-        &mut self,
-        mutations: Vec<Mutation>,
-        stamp: &Stamp,
-        resolver: &mut Resolver,
-    ) -> Result<(), Error> {
+    /// Does what one transaction wrote, and remembers it for those of the group that come after.
+    fn apply(&mut self, mutations: Vec<Mutation>, stamp: &Stamp) -> Result<(), Error> {
         for mutation in mutations {
             let (key, value) = match mutation {
                 Mutation::Set { key, value } => (key, Some(value)),
@@ -221,8 +222,8 @@ impl Group {
                     (key, Some(stamped(value, offset, stamp)))
                 }
                 Mutation::ClearRange { begin, end } => {
-                    resolver.wrote_range(self.version, &begin, &end);
                     self.clear_range(&begin, &end)?;
+                    self.cleared.push((begin, end));
                     continue;
                 }
             };
@@ -261,10 +262,11 @@ fn refuse(
     }
 }
 
-struct Abandon(Arc<CommitQueue>);
+struct Abandon(Arc<CommitQueue>, Arc<Watches>);
 
 impl Drop for Abandon {
     fn drop(&mut self) {
         self.0.abandon();
+        self.1.close();
     }
 }

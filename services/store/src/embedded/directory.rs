@@ -64,7 +64,15 @@ impl Directory {
 
         let (database, keyspace) = open_engine(&engine).map_err(damaged)?;
         let version = keyspace.get(VERSION_KEY).map_err(damaged)?;
-        let version = version.and_then(|bytes| bytes.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes);
+        let version = match version.as_deref().map(<[u8; 8]>::try_from) {
+            None => 0,
+            Some(Ok(bytes)) => u64::from_be_bytes(bytes),
+            // Versions would begin anew, and what is written next would lie before what is there.
+            Some(Err(_)) => {
+                let source = "its version is not a number of 8 bytes".into();
+                return Err(OpenError::Engine { dir: dir.to_owned(), source });
+            }
+        };
         Ok(Self { keyspace, database, version, _lock: lock })
     }
 }
