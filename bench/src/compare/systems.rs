@@ -148,7 +148,7 @@ impl Running {
         Ok(cpu)
     }
 
-    /// Ends it, the front first.
+    /// Ends it, what was started last first.
     pub(crate) async fn stop(self) {
         for process in self.processes.into_iter().rev() {
             process.stop().await;

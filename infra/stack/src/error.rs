@@ -72,7 +72,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// `profile load` said why.
-    #[error("the sample could not be loaded ({status}); the reason is above, {} starts anew", remedy.display())]
+    #[error("the sample could not be loaded ({status}); the reason is above; without {} it starts anew", remedy.display())]
     Sample {
         /// How `profile load` ended.
         status: std::process::ExitStatus,

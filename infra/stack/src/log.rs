@@ -4,9 +4,10 @@
 //! (Ctrl-S, a full pipe) never holds up a role: lines that do not fit the queue are dropped and counted.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::io::Write;
 use std::rc::Rc;
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
@@ -31,20 +32,22 @@ impl Log {
         (Self { lines, dropped: Rc::default() }, receiver)
     }
 
-    /// A log on stdout, and the thread that writes it: it ends after the last clone of the log.
+    /// A log on stdout, and what tells when all is written, after the last clone of the log has gone: its other end is dropped.
     ///
     /// # Errors
     /// The system has no thread left.
-    pub fn stdout() -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub fn stdout() -> std::io::Result<(Self, Receiver<Infallible>)> {
         let (log, mut receiver) = Self::new();
-        let writer = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+        let (written, all_written) = sync_channel(1);
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            let _written = written;
             let mut stdout = std::io::stdout().lock();
             while let Some(line) = receiver.blocking_recv() {
                 // Nobody may read it any more; the roles go on.
                 let _ = writeln!(stdout, "{line}");
             }
         })?;
-        Ok((log, writer))
+        Ok((log, all_written))
     }
 
     /// Writes one line.

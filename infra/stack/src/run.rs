@@ -50,10 +50,13 @@ pub fn run(options: &Options) -> Result<(), Error> {
     });
     // Dropping the runtime drops the tasks that follow output, and with them the last clones of the log.
     drop((runtime, log));
-    // It only panics when stdout does.
-    let _ = writer.join();
+    // What nobody reads is not waited for: the roles have ended, and the last lines are all that is lost.
+    let _ = writer.recv_timeout(LAST_LINES);
     result
 }
+
+/// How long the last lines of the log may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// What must be there before the first role starts; dropped after the last one ended.
 struct Prepared {
@@ -122,7 +125,7 @@ async fn load_sample(options: &Options, binaries: &Path, log: &Log) -> Result<()
         .await
         .map_err(|source| Error::Start { program, source })?;
     if !status.success() {
-        return Err(Error::Sample { status, remedy: options.data.clone() });
+        return Err(Error::Sample { status, remedy: options.data.join("profile") });
     }
     sample::loaded(&options.data).map_err(unusable)
 }

@@ -14,9 +14,12 @@ pub(crate) const ID_BYTES_MAX: usize = 200;
 /// Longest document, in bytes: the store's longest value.
 pub(crate) const DOCUMENT_BYTES_MAX: usize = store::limits::VALUE_BYTES_MAX;
 
-/// A page of the list ends when its documents pass this many bytes, however many were asked for: with the last
-/// document and all ids it still fits into one message of the bus (1 MiB).
+/// A page of the list ends when its documents and ids, written as JSON at their longest, pass this many bytes, however many were asked
+/// for: with the last ones it still fits into one message of the bus (1 MiB).
 const PAGE_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes that a byte of an id may become in JSON: `\u0001`.
+const JSON_ESCAPE_LEN: usize = 6;
 
 /// The profiles. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -146,8 +149,9 @@ impl Documents {
                     page.more = true;
                     break;
                 }
-                bytes += row.value.len();
-                page.profiles.push((self.id(&row.key), row.value));
+                let id = self.id(&row.key);
+                bytes += row.value.len() + id.len() * JSON_ESCAPE_LEN;
+                page.profiles.push((id, row.value));
             }
             Ok::<_, Error>(page)
         };

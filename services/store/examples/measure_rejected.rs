@@ -1,7 +1,7 @@
 //! Measures what docs/adr/0003 rejected: fjall's own optimistic transactions, each with its own `fdatasync`.
 //!
 //! `cargo run --release -p store --example measure_rejected -- DIR`. Each writer is a thread, since a commit
-//! blocks; the work of a transaction is that of `measure`.
+//! blocks; the work of a transaction is that of `measure_store`.
 
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let rows =
         |args: &mut std::iter::Skip<std::env::Args>| args.next().map_or(Ok(100_000), |rows| rows.parse());
     let (Some(dir), Ok(rows)) = (args.next(), rows(&mut args)) else {
-        println!("usage: measure DIR [ROWS], for example: measure /tmp/measure-store 1000000");
+        println!("usage: measure_store DIR [ROWS], for example: measure_store /tmp/measure-store 1000000");
         return ExitCode::from(2);
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("measure: {error}");
+            println!("measure_store: {error}");
             ExitCode::FAILURE
         }
     }
