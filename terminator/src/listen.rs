@@ -123,7 +123,8 @@ impl Listener {
     pub async fn accept(self, worker: Rc<Worker>) {
         let mut stopped = pin!(worker.accepting.notified());
         let mut failing = false;
-        loop {
+        // A worker that was told before it got here is told no more.
+        while !worker.draining() {
             let accepted = tokio::select! {
                 accepted = self.accept_one() => accepted,
                 () = &mut stopped => break,
