@@ -1,0 +1,89 @@
+//! One field line: `NAME ":" OWS VALUE OWS` (RFC 9112 section 5).
+
+use crate::Error;
+use crate::grammar::{TOKEN_LOWER, is_field_value, trimmed};
+
+/// A field of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// Its name in lower case.
+    pub name: &'a [u8],
+    /// Its value, without the white space around it.
+    pub value: &'a [u8],
+    /// True when it does not go on to the next hop: its name is one that never does, or `Connection` names it (RFC 9110
+    /// section 7.6.1).
+    pub ends_here: bool,
+}
+
+/// Checks a line without its CRLF, and puts its name in lower case. Returns the bytes of the name.
+///
+/// # Errors
+/// [`Error::Folded`], [`Error::FieldName`], [`Error::FieldValue`].
+#[inline]
+pub(crate) fn check(line: &mut [u8]) -> Result<usize, Error> {
+    let mut name_len = 0;
+    loop {
+        match line.get_mut(name_len) {
+            Some(byte) if TOKEN_LOWER[usize::from(*byte)] != 0 => *byte = TOKEN_LOWER[usize::from(*byte)],
+            Some(b':') if name_len > 0 => break,
+            Some(b' ' | b'\t') if name_len == 0 => return Err(Error::Folded),
+            _ => return Err(Error::FieldName),
+        }
+        name_len += 1;
+    }
+    if is_field_value(&line[name_len + 1..]) { Ok(name_len) } else { Err(Error::FieldValue) }
+}
+
+/// The value of a line that has been checked, and where it begins in the line.
+#[inline]
+pub(crate) fn value(line: &[u8], name_len: usize) -> (usize, &[u8]) {
+    let behind = &line[name_len + 1..];
+    let value = trimmed(behind);
+    // Of an empty value nothing is left to be found again.
+    let start = if value.is_empty() { name_len + 1 } else { value.as_ptr().addr() - line.as_ptr().addr() };
+    (start, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<(String, String), Error> {
+        let mut line = line.as_bytes().to_vec();
+        let name_len = check(&mut line)?;
+        let (start, value) = value(&line, name_len);
+        assert_eq!(&line[start..start + value.len()], value);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Ok((text(&line[..name_len]), text(value)))
+    }
+
+    #[test]
+    fn a_field_is_a_token_a_colon_and_a_value() {
+        for (line, name, value) in [
+            ("Host: a", "host", "a"),
+            ("X-A:b", "x-a", "b"),
+            ("x: \t b c\t ", "x", "b c"),
+            ("x:", "x", ""),
+            ("x: \t", "x", ""),
+            ("x::", "x", ":"),
+            ("x: \u{fc}", "x", "\u{fc}"),
+        ] {
+            assert_eq!(parse(line), Ok((name.to_owned(), value.to_owned())), "{line:?}");
+        }
+        for (line, error) in [
+            (" x: a", Error::Folded),
+            ("\tx: a", Error::Folded),
+            ("x : a", Error::FieldName),
+            (": a", Error::FieldName),
+            ("x", Error::FieldName),
+            ("", Error::FieldName),
+            ("x y: a", Error::FieldName),
+            ("\u{fc}: a", Error::FieldName),
+            ("x: a\rb", Error::FieldValue),
+            ("x: a\0", Error::FieldValue),
+            ("x: a\u{7f}", Error::FieldValue),
+        ] {
+            assert_eq!(parse(line), Err(error), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Which bytes may stand where: tokens and field values (RFC 9110 section 5.5 and 5.6.2), the bytes of a URI (RFC 3986).
+
+/// Letters and digits.
+pub(crate) const ALPHANUMERIC: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// A byte of a token in lower case; 0 for a byte that no token has.
+pub(crate) const TOKEN_LOWER: [u8; 256] = {
+    let allowed = bytes_of(&[ALPHANUMERIC, b"!#$%&'*+-.^_`|~"]);
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[allow(clippy::cast_possible_truncation, reason = "it is below 256")]
+        if allowed[byte] {
+            table[byte] = (byte as u8).to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
+/// A table that is true for the bytes of every set.
+pub(crate) const fn bytes_of(sets: &[&[u8]]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut set = 0;
+    while set < sets.len() {
+        let mut at = 0;
+        while at < sets[set].len() {
+            table[sets[set][at] as usize] = true;
+            at += 1;
+        }
+        set += 1;
+    }
+    table
+}
+
+/// True when `bytes` is a token: a method, a field name, a connection option.
+#[must_use]
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| TOKEN_LOWER[usize::from(*byte)] != 0)
+}
+
+/// True when `bytes` may be a field's value: no control character but the tab. White space around it is not looked at.
+#[inline]
+#[must_use]
+pub fn is_field_value(bytes: &[u8]) -> bool {
+    // Without a way out in the middle, so that it is done many bytes at once.
+    !bytes.iter().fold(false, |found, byte| found | ((*byte < b' ' && *byte != b'\t') | (*byte == 0x7f)))
+}
+
+/// `bytes` without the spaces and tabs around them (`OWS`, RFC 9110 section 5.6.3).
+#[inline]
+pub(crate) fn trimmed(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The members of a comma-separated list, without empty ones (RFC 9110 section 5.6.1.2).
+pub(crate) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(trimmed).filter(|member| !member.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_the_bytes_of_rfc_9110() {
+        let tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        for byte in 0..=u8::MAX {
+            assert_eq!(is_token(&[byte]), tchar(byte), "{byte}");
+            assert_eq!(is_field_value(&[byte]), byte == b'\t' || (byte >= 0x20 && byte != 0x7f), "{byte}");
+        }
+        assert!(!is_token(b""));
+    }
+
+    #[test]
+    fn a_list_has_the_members_that_are_not_empty() {
+        let list = |value: &'static [u8]| members(value).collect::<Vec<_>>();
+        assert_eq!(list(b"a, b\t,,c d ,"), [&b"a"[..], b"b", b"c d"]);
+        assert!(list(b" , ,").is_empty());
+    }
+}

@@ -1,0 +1,168 @@
+//! The request target and its four forms (RFC 9112 section 3.2).
+//!
+//! Paths and queries consist of the bytes of RFC 3986 and of `" [ \ ] ^ ` { | }`, which browsers and other clients send as they
+//! are. Nothing else is let through: what a proxy in front and a service behind might read differently.
+
+use std::ops::Range;
+
+use crate::Error;
+use crate::grammar::{ALPHANUMERIC, bytes_of};
+use crate::host::is_authority;
+
+/// Bytes of a path.
+const PATH: [bool; 256] = bytes_of(&[ALPHANUMERIC, b"-._~!$&'()*+,;=:@%/", b"\"[\\]^`{|}"]);
+/// Bytes of a query.
+const QUERY: [bool; 256] = bytes_of(&[ALPHANUMERIC, b"-._~!$&'()*+,;=:@%/?", b"\"[\\]^`{|}"]);
+
+/// Where the parts of a target lie in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Of the absolute form, and of CONNECT.
+    pub(crate) authority: Option<Range<usize>>,
+    /// May be empty in the absolute form; `*` in the asterisk form.
+    pub(crate) path: Range<usize>,
+}
+
+/// Takes the target of a request with this method apart; its query ends where the target does.
+///
+/// # Errors
+/// [`Error::Target`].
+#[inline]
+pub(crate) fn parse(method: &[u8], target: &[u8]) -> Result<Target, Error> {
+    match target {
+        _ if method == b"CONNECT" => connect(target),
+        [b'/', ..] => path(target, 0).map(|path| Target { authority: None, path }),
+        b"*" if method == b"OPTIONS" => Ok(Target { authority: None, path: 0..1 }),
+        _ => absolute(target),
+    }
+}
+
+/// The path that begins at `start`; checks it and the query behind it.
+#[inline]
+fn path(target: &[u8], start: usize) -> Result<Range<usize>, Error> {
+    let end = target[start..].iter().position(|byte| !PATH[usize::from(*byte)]);
+    let end = end.map_or(target.len(), |at| start + at);
+    let is_query = match &target[end..] {
+        [] => true,
+        [b'?', query @ ..] => query.iter().all(|byte| QUERY[usize::from(*byte)]),
+        _ => false,
+    };
+    if is_query && has_whole_escapes(&target[start..end]) { Ok(start..end) } else { Err(Error::Target) }
+}
+
+/// True when two hexadecimal digits follow each `%`. Of a path alone: routes decode it, and nobody here decodes a query.
+#[inline]
+fn has_whole_escapes(path: &[u8]) -> bool {
+    let mut rest = path;
+    while let Some(at) = memchr::memchr(b'%', rest) {
+        match &rest[at + 1..] {
+            [high, low, behind @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest = behind,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// `http://` or `https://`, an authority, a path that may be empty, and a query (RFC 9110 section 4.2).
+#[cold]
+fn absolute(target: &[u8]) -> Result<Target, Error> {
+    let colon = target.iter().position(|byte| *byte == b':').ok_or(Error::Target)?;
+    let (scheme, behind) = target.split_at(colon);
+    let is_http = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
+    let Some(rest) = behind.strip_prefix(b"://").filter(|_| is_http) else { return Err(Error::Target) };
+    let start = target.len() - rest.len();
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).map_or(target.len(), |at| start + at);
+    if !is_authority(&target[start..end]) {
+        return Err(Error::Target);
+    }
+    path(target, end).map(|path| Target { authority: Some(start..end), path })
+}
+
+/// HOST:PORT, the port being required (RFC 9110 section 9.3.6).
+#[cold]
+fn connect(target: &[u8]) -> Result<Target, Error> {
+    let has_port = target.last().is_some_and(u8::is_ascii_digit)
+        && target
+            .iter()
+            .rposition(|byte| *byte == b':')
+            .is_some_and(|colon| target[colon + 1..].iter().all(u8::is_ascii_digit));
+    if !has_port || !is_authority(target) {
+        return Err(Error::Target);
+    }
+    Ok(Target { authority: Some(0..target.len()), path: target.len()..target.len() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(method: &str, target: &str) -> Option<(Option<String>, String)> {
+        let parsed = parse(method.as_bytes(), target.as_bytes()).ok()?;
+        Some((parsed.authority.map(|range| target[range].to_owned()), target[parsed.path].to_owned()))
+    }
+
+    #[test]
+    fn every_form_is_taken_apart() {
+        for (method, target, authority, path) in [
+            ("GET", "/", None, "/"),
+            ("GET", "/a/b?c?d/e", None, "/a/b"),
+            ("GET", "//a", None, "//a"),
+            ("GET", "/a%20b?c=100%", None, "/a%20b"),
+            ("GET", "/{a}|b\"?x[]=^`\\", None, "/{a}|b\""),
+            ("OPTIONS", "*", None, "*"),
+            ("GET", "http://h", Some("h"), ""),
+            ("GET", "HTTP://h?x", Some("h"), ""),
+            ("GET", "https://h:1/a?x", Some("h:1"), "/a"),
+            ("GET", "http://[::1]:80/", Some("[::1]:80"), "/"),
+            ("CONNECT", "h:443", Some("h:443"), ""),
+            ("CONNECT", "[::1]:443", Some("[::1]:443"), ""),
+        ] {
+            assert_eq!(
+                parts(method, target),
+                Some((authority.map(str::to_owned), path.to_owned())),
+                "{method} {target}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_target_is_refused() {
+        for (method, target) in [
+            ("GET", "a"),
+            ("GET", "*"),
+            ("GET", "*a"),
+            ("GET", "?a"),
+            ("GET", "/a#b"),
+            ("GET", "/a?b#c"),
+            ("GET", "/a%"),
+            ("GET", "/a%2"),
+            ("GET", "/a%zz/b"),
+            ("GET", "/<a>"),
+            ("GET", "/\u{e9}"),
+            ("GET", "/\t"),
+            ("GET", "/a?\u{7f}"),
+            ("GET", "ftp://h/"),
+            ("GET", "-http://h/"),
+            ("GET", "h~tp://h/"),
+            ("GET", "1http://h/"),
+            ("GET", "://h/"),
+            ("GET", "http:/h/"),
+            ("GET", "http:///a"),
+            ("GET", "http://?a"),
+            ("GET", "http://:80/"),
+            ("GET", "http://u@h/"),
+            ("GET", "http://h:a/"),
+            ("GET", "http://h\\a?b"),
+            ("GET", "http://h#a"),
+            ("GET", "h:443"),
+            ("CONNECT", "h"),
+            ("CONNECT", "h:"),
+            ("CONNECT", ":443"),
+            ("CONNECT", "/"),
+            ("CONNECT", "http://h:443"),
+            ("CONNECT", "u@h:443"),
+        ] {
+            assert_eq!(parse(method.as_bytes(), target.as_bytes()), Err(Error::Target), "{method} {target}");
+        }
+    }
+}
