@@ -51,7 +51,7 @@ impl Semantics {
             }
             17 if name == b"transfer-encoding" => {
                 let again = self.coding.is_some();
-                let found = coding(value).and_then(|()| if again { Err(Error::Coding) } else { Ok(()) });
+                let found = coding(value).and(if again { Err(Error::Coding) } else { Ok(()) });
                 // What is unknown stays so, whatever else there is.
                 if self.coding != Some(Err(Error::CodingUnknown)) {
                     self.coding = Some(found);
