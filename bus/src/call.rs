@@ -34,6 +34,12 @@ impl<H: Head + Unpin> Call<H> {
         Self { inner, route, head, body, options, sent: None, attempts: 0 }
     }
 
+    /// The head that it sends.
+    #[must_use]
+    pub fn head(&self) -> &H {
+        &self.head
+    }
+
     fn send(&mut self) -> Result<RequestId, RequestError> {
         let Options { asked, deadline, flags } = self.options;
         let ask = Ask { route: self.route, flags, deadline };

@@ -14,12 +14,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_queue::ArrayQueue;
-use http::Method;
+use http::{Method, StatusCode};
 use serde::Serialize;
 
 use crate::config;
 use crate::limits::ACCESS_LOG_LINES;
-use crate::response::Answer;
+use crate::request::RequestHead;
 
 /// How often the writer looks whether there is something to write.
 const WRITE_INTERVAL: Duration = Duration::from_millis(50);
@@ -51,31 +51,55 @@ pub struct Entry {
     at: SystemTime,
     worker: usize,
     client: Option<IpAddr>,
-    method: Method,
+    /// `None` when no request could be read.
+    method: Option<Method>,
     target: Box<str>,
     status: u16,
-    body_bytes: Option<usize>,
+    body_bytes: Option<u64>,
     elapsed: Duration,
     route: Option<Arc<str>>,
     id: Box<str>,
 }
 
 impl Entry {
-    /// What is known when the response is handed over.
+    /// What is known when the response is written; `body_len` only of a body that is there.
     #[must_use]
-    pub fn new(answer: &Answer, route: Option<&Arc<str>>, elapsed: Duration, worker: usize) -> Self {
-        let request = answer.request();
+    pub fn new(
+        request: &RequestHead,
+        status: StatusCode,
+        body_len: Option<u64>,
+        route: Option<&Arc<str>>,
+        elapsed: Duration,
+        worker: usize,
+    ) -> Self {
         Self {
             at: SystemTime::now(),
             worker,
-            client: request.connection().peer.ip,
-            method: request.method().clone(),
+            client: request.client(),
+            method: Some(request.method().clone()),
             target: request.target().into(),
-            status: answer.status().as_u16(),
-            body_bytes: answer.body_len(),
+            status: status.as_u16(),
+            body_bytes: body_len,
             elapsed,
             route: route.cloned(),
             id: request.id().into(),
+        }
+    }
+
+    /// A response to what could not be read as a request.
+    #[must_use]
+    pub fn bare(client: Option<IpAddr>, status: StatusCode, id: &str, worker: usize) -> Self {
+        Self {
+            at: SystemTime::now(),
+            worker,
+            client,
+            method: None,
+            target: "".into(),
+            status: status.as_u16(),
+            body_bytes: None,
+            elapsed: Duration::ZERO,
+            route: None,
+            id: id.into(),
         }
     }
 }
@@ -182,7 +206,7 @@ struct Line<'a> {
     path: &'a str,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
-    body_bytes: Option<usize>,
+    body_bytes: Option<u64>,
     duration_us: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'a str>,
@@ -195,7 +219,7 @@ impl<'a> Line<'a> {
             time: humantime::format_rfc3339_micros(entry.at).to_string(),
             worker: entry.worker,
             client: entry.client,
-            method: entry.method.as_str(),
+            method: entry.method.as_ref().map_or("-", Method::as_str),
             path: &entry.target,
             status: entry.status,
             body_bytes: entry.body_bytes,
@@ -215,7 +239,7 @@ mod tests {
             at: SystemTime::UNIX_EPOCH,
             worker: 1,
             client: Some([127, 0, 0, 1].into()),
-            method: Method::GET,
+            method: Some(Method::GET),
             target: path.into(),
             status: 200,
             body_bytes: Some(3),

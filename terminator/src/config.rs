@@ -10,6 +10,7 @@ use std::time::Duration;
 
 pub use settings::{AccessLog, Congestion, Forwarded, HttpAddress, LimitSettings, Settings};
 
+use crate::connection::TrustedProxy;
 use crate::limits;
 
 /// What the settings mean, checked whole.
@@ -37,8 +38,10 @@ pub struct Config {
     pub log: String,
     /// Where the access log goes.
     pub access_log: AccessLog,
-    /// What becomes of a client's `x-forwarded-*`.
+    /// What becomes of the fields by which a trusted proxy says where a request came from.
     pub forwarded: Forwarded,
+    /// Proxies whose word on where a request came from is believed.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// How long a drain may take.
     pub drain_deadline: Duration,
     /// The bounds of every worker.
@@ -61,24 +64,14 @@ pub struct Statsd {
 /// The bounds in force on every worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of a request's head.
-    pub header_bytes: usize,
-    /// Headers of a request.
-    pub header_count: usize,
-    /// Bytes of a request's body.
-    pub body_bytes: usize,
+    /// Of requests.
+    pub http: http1::Limits,
+    /// Of clients.
+    pub timeouts: http1::Timeouts,
     /// Connections.
     pub connections: usize,
     /// Requests in flight.
     pub in_flight: usize,
-    /// See [`limits::HEADER_TIMEOUT`].
-    pub header_timeout: Duration,
-    /// See [`limits::IDLE_TIMEOUT`].
-    pub idle_timeout: Duration,
-    /// See [`limits::BODY_TIMEOUT`].
-    pub body_timeout: Duration,
-    /// See [`limits::WRITE_TIMEOUT`].
-    pub write_timeout: Duration,
 }
 
 /// Settings that contradict each other or lie out of bounds: the operator's fault.
@@ -181,6 +174,7 @@ impl Config {
             log: settings.log,
             access_log: settings.access_log,
             forwarded: settings.forwarded,
+            trusted_proxies: settings.trusted_proxy,
             drain_deadline: settings.drain_deadline,
             limits,
         })
@@ -227,15 +221,20 @@ impl Limits {
             }
         }
         Ok(Self {
-            header_bytes,
-            header_count: range("header-count", typed.header_count, 1, 10_000)?,
-            body_bytes,
+            http: http1::Limits {
+                head_len_max: header_bytes,
+                fields_max: range("header-count", typed.header_count, 1, 10_000)?,
+                body_len_max: body_bytes as u64,
+            },
+            timeouts: http1::Timeouts {
+                head: typed.header_timeout,
+                body: typed.body_timeout,
+                write: typed.write_timeout,
+                idle: typed.idle_timeout,
+                linger: limits::LINGER_TIMEOUT,
+            },
             connections: range("connection-limit", typed.connection_limit, 1, 1 << 20)?,
             in_flight: range("in-flight-limit", typed.in_flight_limit, 1, 1 << 24)?,
-            header_timeout: typed.header_timeout,
-            idle_timeout: typed.idle_timeout,
-            body_timeout: typed.body_timeout,
-            write_timeout: typed.write_timeout,
         })
     }
 }
@@ -261,18 +260,20 @@ mod tests {
         assert_eq!(config.admin, "127.0.0.1:8081".parse().unwrap());
         assert_eq!((config.workers, config.deadline), (1, limits::DEADLINE));
         assert_eq!(config.drain_deadline, limits::DRAIN_DEADLINE);
-        assert_eq!(config.limits.header_timeout, limits::HEADER_TIMEOUT);
-        assert_eq!(config.limits.idle_timeout, limits::IDLE_TIMEOUT);
-        assert_eq!(config.limits.body_timeout, limits::BODY_TIMEOUT);
-        assert_eq!(config.limits.write_timeout, limits::WRITE_TIMEOUT);
+        let timeouts = config.limits.timeouts;
+        assert_eq!((timeouts.head, timeouts.idle), (limits::HEADER_TIMEOUT, limits::IDLE_TIMEOUT));
+        assert_eq!((timeouts.body, timeouts.write), (limits::BODY_TIMEOUT, limits::WRITE_TIMEOUT));
+        let trusts = |ip: &str| config.trusted_proxies.iter().any(|proxy| proxy.is(ip.parse().ok()));
+        assert!(trusts("127.0.0.1") && trusts("::1") && trusts("") && !trusts("192.0.2.1"));
         assert!(config.bus.relay_events && config.bus.hello.is_none());
     }
 
     #[test]
     fn the_longest_body_and_head_fit_one_message() {
         let config = parse(&BUS).unwrap();
-        let head = 2 * config.limits.header_bytes + limits::HEAD_EXTRA_BYTES;
-        assert_eq!(config.limits.body_bytes + head + 32, config.bus.limits.message_len_max);
+        let http = config.limits.http;
+        let head = 2 * http.head_len_max + limits::HEAD_EXTRA_BYTES;
+        assert_eq!(http.body_len_max, (config.bus.limits.message_len_max - head - 32) as u64);
     }
 
     #[test]
@@ -310,6 +311,7 @@ mod tests {
             (&["--message-limit", "10"], "--message-limit 10"),
             (&["--queue-bytes-limit", "10"], "--queue-bytes-limit 10"),
             (&["--forwarded", "maybe"], "append"),
+            (&["--trusted-proxy", "localhost"], "10.0.0.0/8"),
             (&["--congestion-control", ""], "such as cubic"),
             (&["--congestion-control", "a-name-of-16-byte"], "up to 15 bytes"),
         ] {

@@ -1,34 +1,35 @@
-//! The road of one request: permit -> route -> head, at once; then body -> bus -> response.
+//! The path of one request: permit -> route -> head, at once; then, when its body is there, bus -> answer.
 //!
 //! Owns: the order, and counting each request and response exactly once. Does not: choose a status (`rescue`), nor know
 //! how any step works. Invariant: whatever happens there is one response, or a client that left, counted.
 
-use std::cell::Cell;
+use std::fmt;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Instant;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
-use bus::{Options, Reply};
-use bytes::Bytes;
-use http::{Method, StatusCode};
-use hyper::body::Incoming;
+use bus::{Call, Options};
+use http::Method;
+use http1::Request;
 
 use crate::access_log::Entry;
 use crate::connection::Connection;
 use crate::limit::Permit;
-use crate::request::{self, Fields, Names, RequestHead, StartLine};
+use crate::request::{Names, RequestHead};
 use crate::rescue::{self, Refusal};
-use crate::response::{self, Answer};
+use crate::response::Answer;
 use crate::route::Line;
 
-/// A request that has begun: what needs no waiting is done.
+/// A request whose head has been read.
 #[derive(Debug)]
 pub struct Begun {
-    exchange: Exchange,
+    counted: Counted,
     head: RequestHead,
-    way: Result<Way, Refusal>,
+    way: Result<Way, Answer>,
 }
 
-/// What a request needs to be asked.
+/// Where a request goes.
 #[derive(Debug)]
 struct Way {
     route: bus::Route,
@@ -38,139 +39,171 @@ struct Way {
 }
 
 /// Begins a request. Nothing of what was read is held afterwards: the next head is read into the same memory.
-pub fn begin(connection: &Rc<Connection>, line: &StartLine<'_>, fields: &impl Fields) -> Begun {
-    let started = Instant::now();
-    let chunked = || fields.called("transfer-encoding").next().is_some();
-    let ambiguous = connection.begin_request(chunked);
-    let exchange = Exchange::begin(Rc::clone(connection), started);
-    let (mut head, names) = RequestHead::new(line, fields, Rc::clone(connection));
-    connection.remember(head.replay());
-    let way = if ambiguous { Err(Refusal::Framing) } else { prepare(&mut head, line, fields, &names) };
-    Begun { exchange, head, way }
+#[inline]
+pub fn begin(connection: &Rc<Connection>, request: Request<'_>) -> Begun {
+    let counted = Counted::begin(Rc::clone(connection));
+    let (mut head, names) = RequestHead::new(request, Rc::clone(connection));
+    let way = prepare(&mut head, request, &names).map_err(|answer| {
+        // The refusal asks it what its client would like to read. A head that cannot be encoded is a client's that gets JSON.
+        let _ = head.encode(request, &names);
+        answer
+    });
+    Begun { counted, head, way }
 }
 
 /// The steps that may refuse.
-fn prepare(
-    head: &mut RequestHead,
-    line: &StartLine<'_>,
-    fields: &impl Fields,
-    names: &Names<'_>,
-) -> Result<Way, Refusal> {
-    head.check_host()?;
-    head.check_coding()?;
+fn prepare(head: &mut RequestHead, request: Request<'_>, names: &Names<'_>) -> Result<Way, Answer> {
     let worker = Rc::clone(&head.connection().worker);
     let permit = worker.permits.take()?;
-    if *line.method == Method::CONNECT {
-        return Err(rescue::connect_refused());
+    match *head.method() {
+        Method::CONNECT => return Err(rescue::connect_refused().into()),
+        Method::OPTIONS if request.target() == "*" => return Err(Answer::Options),
+        _ => {}
     }
-    let (route, known) = match worker.routes.find(&worker.bus, line.method, line.path) {
+    let (route, line) = match worker.routes.find(&worker.bus, head.method(), request.path()) {
         Err(Refusal::NoRoute) if worker.settling() => {
-            return Err(Refusal::Settling { limit: worker.config.settle });
+            return Err(Refusal::Settling { limit: worker.config.settle }.into());
         }
         found => found?,
     };
-    head.encode(line, fields, names)?;
-    Ok(Way { route, line: known, _permit: permit })
+    head.encode(request, names).map_err(Refusal::from)?;
+    Ok(Way { route, line, _permit: permit })
 }
 
-/// The body of a request.
-#[derive(Debug)]
-pub enum Sent {
-    /// None.
-    Nothing,
-    /// All of it.
-    Whole(Bytes),
-    /// To be read.
-    Coming(Incoming),
-    /// To be asked for first (RFC 9110 section 10.1.1): hyper does so when it is read.
-    Expected(Incoming),
-}
+impl Begun {
+    /// True when its body is wanted; otherwise it is answered without a service.
+    #[inline]
+    #[must_use]
+    pub fn wants_body(&self) -> bool {
+        self.way.is_ok()
+    }
 
-/// Takes a request that has begun, and has `body`, to its answer.
-///
-/// **Cancel safety**: dropped when the client leaves; the permit and the bus's slot are given back.
-#[expect(clippy::manual_async_fn, reason = "it would keep what it is given twice")]
-pub fn finish(begun: Begun, mut body: Sent) -> impl Future<Output = Answer> {
-    async move {
-        let (outcome, line) = match &begun.way {
-            Ok(way) => (ask(&begun, &mut body, way).await, Some(Rc::clone(&way.line))),
-            Err(refusal) => (Err(refusal.clone()), None),
+    /// The limits of its body.
+    #[must_use]
+    pub fn limits(&self) -> http1::Limits {
+        self.head.connection().worker.config.limits.http
+    }
+
+    /// Asks a service, or gives the answer that needs none. The deadline is the service's: it does not count the time that the
+    /// client took to send its body, which has a limit of its own.
+    #[inline]
+    pub fn ask(self, body: bus::Body) -> Result<Asked, Answered> {
+        let Self { counted, head, way } = self;
+        let Way { route, line, _permit } = match way {
+            Ok(way) => way,
+            Err(answer) => return Err(Answered { counted, head, line: None, answer }),
         };
-        let Begun { exchange, head, .. } = begun;
-        let answer = match outcome {
-            Ok((status, reply)) => Answer::reply(head, status, reply),
-            Err(refusal) => {
-                let is_read = match body {
-                    Sent::Nothing | Sent::Whole(_) => true,
-                    // On the heap, as what collects one is.
-                    Sent::Coming(incoming) => Box::pin(request::discard(incoming)).await,
-                    Sent::Expected(_) => false,
-                };
-                if !is_read {
-                    head.connection().leave_unread();
-                }
-                head.connection().worker.stats.reject(refusal.reason());
-                Answer::refusal(head, &refusal)
-            }
-        };
-        exchange.end(&answer, line.as_deref());
-        answer
+        let asked = if body.is_empty() { counted.started } else { Instant::now() };
+        let options = Options { asked, deadline: asked + line.deadline, flags: head.flags() };
+        let call = counted.connection.worker.bus.request(route, head, body, options);
+        Ok(Asked { counted, line, _permit, call })
+    }
+
+    /// Refuses it: its body cannot be read.
+    #[must_use]
+    pub fn refuse(self, refusal: Refusal) -> Answered {
+        let Self { counted, head, way } = self;
+        let line = way.ok().map(|way| way.line);
+        Answered { counted, head, line, answer: refusal.into() }
     }
 }
 
-/// The steps that wait: for the client's body, then for the service.
-async fn ask(begun: &Begun, body: &mut Sent, way: &Way) -> Result<(StatusCode, Reply), Refusal> {
-    let head = &begun.head;
-    let (body, asked) = match std::mem::replace(body, Sent::Nothing) {
-        Sent::Nothing => (bus::Body::new(), begun.exchange.started),
-        Sent::Whole(bytes) => (bus::Body::from_iter([bytes]), begun.exchange.started),
-        // The time that the client takes to send its body has a limit of its own; the deadline is the service's.
-        Sent::Coming(incoming) | Sent::Expected(incoming) => {
-            // On the heap: few bodies come in pieces, and every request has the room for what waits for one.
-            let body = Box::pin(request::collect(incoming, head.connection())).await?;
-            (body, Instant::now())
+/// A request that a service has been asked.
+///
+/// Dropped when the client leaves; the permit and the bus's slot are given back.
+pub struct Asked {
+    counted: Counted,
+    line: Rc<Line>,
+    _permit: Permit,
+    call: Call<RequestHead>,
+}
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asked").field("line", &self.line).finish_non_exhaustive()
+    }
+}
+
+impl Asked {
+    /// The answer, once. The service has been asked when this was first polled.
+    #[inline]
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
+        let reply = ready!(Pin::new(&mut self.call).poll(context));
+        Poll::Ready(reply.map_err(Refusal::from).and_then(Answer::reply).unwrap_or_else(Answer::from))
+    }
+
+    /// What the response needs to know.
+    #[inline]
+    pub fn exchange(&mut self) -> Exchange<'_> {
+        Exchange { counted: &mut self.counted, head: self.call.head(), line: Some(&self.line) }
+    }
+}
+
+/// A request that is answered without a service.
+#[derive(Debug)]
+pub struct Answered {
+    counted: Counted,
+    head: RequestHead,
+    line: Option<Rc<Line>>,
+    answer: Answer,
+}
+
+impl Answered {
+    /// What the response needs to know, and the answer.
+    pub fn exchange(&mut self) -> (Exchange<'_>, &mut Answer) {
+        let Self { counted, head, line, answer } = self;
+        (Exchange { counted, head, line: line.as_ref() }, answer)
+    }
+}
+
+/// A request and its answer, about to be written.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    counted: &'a mut Counted,
+    /// The request.
+    pub head: &'a RequestHead,
+    line: Option<&'a Rc<Line>>,
+}
+
+impl Exchange<'_> {
+    /// Counts and logs the response, whose body has so many bytes where that is known; how long it was in coming.
+    #[inline]
+    pub fn end(self, answer: &Answer, body_len: Option<u64>) -> Duration {
+        let elapsed = self.counted.started.elapsed();
+        self.counted.ended = true;
+        let worker = &self.counted.connection.worker;
+        if let Answer::Refusal(refusal) = answer {
+            worker.stats.reject(refusal.reason());
         }
-    };
-    let options = Options { asked, deadline: asked + way.line.deadline, flags: head.flags() };
-    let reply = head.connection().worker.bus.request(way.route, head, body, options).await?;
-    Ok((response::status_of(&reply)?, reply))
+        worker.stats.responded(answer.status(), elapsed);
+        if let Some(line) = self.line {
+            line.record(elapsed);
+        }
+        let pattern = self.line.map(|line| &line.pattern);
+        worker.log(|| Entry::new(self.head, answer.status(), body_len, pattern, elapsed, worker.id));
+        elapsed
+    }
 }
 
 /// One request on its way; counts a client that left when it is dropped before its end.
 #[derive(Debug)]
-struct Exchange {
+struct Counted {
     connection: Rc<Connection>,
     started: Instant,
-    ended: Cell<bool>,
+    ended: bool,
 }
 
-impl Exchange {
-    fn begin(connection: Rc<Connection>, started: Instant) -> Self {
+impl Counted {
+    #[inline]
+    fn begin(connection: Rc<Connection>) -> Self {
         connection.worker.stats.requests.increment();
-        Self { connection, started, ended: Cell::new(false) }
-    }
-
-    fn end(self, answer: &Answer, line: Option<&Line>) {
-        let elapsed = self.started.elapsed();
-        let worker = &self.connection.worker;
-        worker.stats.responded(answer.status(), elapsed);
-        if let Some(line) = line {
-            line.record(elapsed);
-        }
-        if let Some(log) = &worker.access_log {
-            let pattern = line.map(|line| &line.pattern);
-            if !log.write(Entry::new(answer, pattern, elapsed, worker.id)) {
-                worker.stats.access_log_dropped.increment();
-            }
-        }
-        self.connection.begin_response(elapsed);
-        self.ended.set(true);
+        Self { connection, started: Instant::now(), ended: false }
     }
 }
 
-impl Drop for Exchange {
+impl Drop for Counted {
     fn drop(&mut self) {
-        if !self.ended.get() {
+        if !self.ended {
             self.connection.worker.stats.client_gone.increment();
         }
     }

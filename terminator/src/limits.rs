@@ -7,18 +7,17 @@ use std::time::Duration;
 /// memory once a connection.
 pub const HEADER_BYTES: usize = 32 << 10;
 
-/// Smallest allowed `--header-limit`: hyper's smallest read buffer.
+/// Smallest allowed `--header-limit`: browsers with some cookies send as much.
 pub const HEADER_BYTES_MIN: usize = 8 << 10;
 
 /// Largest allowed `--header-limit`: an envelope's field says its length in 16 bits.
 pub const HEADER_BYTES_MAX: usize = 65_535;
 
-/// Headers of a request. hyper's own default, which it keeps on the stack; any other number costs an allocation a
-/// request.
+/// Headers of a request: hyper's and Apache httpd's own default.
 pub const HEADER_COUNT: usize = 100;
 
-/// Connections of one worker. Some 18 KiB each while hyper serves it: 180 MiB; 1.0 when idle, 2.4 with a request that waits. Above it a connection is
-/// answered 503 and closed.
+/// Connections of one worker, at most 1 KiB each when idle and 2.4 KiB with a request that waits. Above it a connection
+/// is answered 503 and closed.
 pub const CONNECTIONS: usize = 10_000;
 
 /// Requests in flight of one worker. Above it a request is answered 503 at once: at 100 000 requests a second it is
@@ -32,10 +31,6 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// send into a closing connection.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// A connection that is idle for so long, or whose request waits for its reply for so long, gives its buffers back:
-/// longer than a client pauses within a page and than most routes may take, so that one at work pays nothing for it.
-pub const REST_AFTER: Duration = Duration::from_millis(500);
-
 /// An answer that took so long may be behind the system's acknowledgement of its request, which waits 40 ms at least
 /// (`TCP_ATO_MIN`): before it was read the request waited in its socket, nobody knows how long. One that took much longer is behind it, and
 /// so will the next be: a slow service's, or a long poll's.
@@ -47,8 +42,7 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A client that takes no byte of its response.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes of a reply's head as the envelope has it: four times what nginx takes of an upstream (`proxy_buffer_size`, 8 KiB). Each of its fields is
-/// looked for in `connection`, and `http` panics above 24 576 of them.
+/// Bytes of a reply's head as the envelope has it: four times what nginx takes of an upstream (`proxy_buffer_size`, 8 KiB).
 pub const REPLY_HEAD_BYTES: usize = 32 << 10;
 
 /// Of the body of a request that is refused so much is read and thrown away before it is answered: the connection goes on behind it, as
@@ -83,8 +77,11 @@ pub const HEAD_EXTRA_BYTES: usize = 4096;
 /// Chunks of a body up to this many bytes are joined: a client that sends single bytes costs a copy, not a slot each.
 pub const CHUNK_JOIN_BYTES: usize = 1024;
 
-/// Bytes that hyper reads or queues for one connection.
-pub const CONNECTION_BUFFER_BYTES: usize = 64 << 10;
+/// Bytes of a body that are read into one piece of memory.
+pub const BODY_PIECE_BYTES: usize = 64 << 10;
+
+/// Parts of a reply up to so many bytes are copied into one write.
+pub const JOIN_BYTES: usize = 2048;
 
 /// Connections in the accept queue of one listener; above, the kernel lets clients try again.
 pub const BACKLOG: i32 = 4096;

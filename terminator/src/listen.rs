@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 pub use congestion::check as check_congestion;
 pub use unix::SocketFile;
 
-use crate::config::{Congestion, HttpAddress};
+use crate::config::{Config, Congestion, HttpAddress};
 use crate::connection::{self, Peer, Stream};
 use crate::limits;
 use crate::worker::Worker;
@@ -126,7 +126,7 @@ impl Listener {
         // A worker that was told before it got here is told no more.
         while !worker.draining() {
             let accepted = tokio::select! {
-                accepted = self.accept_one() => accepted,
+                accepted = self.accept_one(&worker.config) => accepted,
                 () = &mut stopped => break,
             };
             match accepted {
@@ -150,10 +150,10 @@ impl Listener {
         }
     }
 
-    async fn accept_one(&self) -> io::Result<(Stream, Peer)> {
+    async fn accept_one(&self, config: &Config) -> io::Result<(Stream, Peer)> {
         match self {
-            Self::Tcp(listener) => of_tcp(listener.accept().await?),
-            Self::Unix(listener) => Ok(of_unix(listener.accept().await?.0)),
+            Self::Tcp(listener) => of_tcp(listener.accept().await?, config),
+            Self::Unix(listener) => Ok(of_unix(listener.accept().await?.0, config)),
         }
     }
 
@@ -167,11 +167,11 @@ impl Listener {
             let accepted = match &listener {
                 Unstarted::Tcp(listener) => listener.accept().and_then(|(stream, peer)| {
                     stream.set_nonblocking(true)?;
-                    of_tcp((TcpStream::from_std(stream)?, peer))
+                    of_tcp((TcpStream::from_std(stream)?, peer), &worker.config)
                 }),
                 Unstarted::Unix(listener) => listener.accept().and_then(|(stream, _)| {
                     stream.set_nonblocking(true)?;
-                    UnixStream::from_std(stream).map(of_unix)
+                    Ok(of_unix(UnixStream::from_std(stream)?, &worker.config))
                 }),
             };
             match accepted {
@@ -184,14 +184,14 @@ impl Listener {
     }
 }
 
-fn of_tcp((stream, peer): (TcpStream, SocketAddr)) -> io::Result<(Stream, Peer)> {
+fn of_tcp((stream, peer): (TcpStream, SocketAddr), config: &Config) -> io::Result<(Stream, Peer)> {
     // Responses are written whole; waiting for more would only delay them.
     stream.set_nodelay(true)?;
-    Ok((Stream::Tcp(stream), Peer::tcp(peer)))
+    Ok((Stream::Tcp(stream), Peer::tcp(peer, config)))
 }
 
-fn of_unix(stream: UnixStream) -> (Stream, Peer) {
-    (Stream::Unix(stream), Peer::unix())
+fn of_unix(stream: UnixStream, config: &Config) -> (Stream, Peer) {
+    (Stream::Unix(stream), Peer::unix(config))
 }
 
 /// The client left between connect and accept.

@@ -1,9 +1,9 @@
 //! Turns whatever went wrong into a response: the only place that chooses an error status.
 //!
 //! Owns: the map from cause to status, text, limit and remedy. Does not: detect anything, nor write to a socket.
-//! Invariant: every error response is `application/problem+json` (RFC 9457) and names its reason; its reason is counted
-//! exactly once.
+//! Invariant: every error response is a problem (RFC 9457), as JSON or, for browsers, as a page, and names its reason.
 
+mod accept;
 mod problem;
 mod reason;
 
@@ -11,26 +11,21 @@ use std::time::Duration;
 
 use bus::RequestError;
 use bus::proto::EncodeError;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode};
+use http1::{Fields, Response};
 
-pub use problem::{Problem, bare};
+pub use accept::prefers_html;
+pub use problem::Problem;
 pub use reason::Reason;
 
 use crate::limits::{REPLY_HEAD_BYTES, RETRY_AFTER_SECONDS};
+use crate::request::{REQUEST_ID, RequestId};
 
 /// Why a request, or a connection, gets no answer from a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// `Content-Length` beside `Transfer-Encoding`: the start of request smuggling (RFC 9112 section 6.1).
-    Framing,
-    /// A `Transfer-Encoding` other than `chunked` alone (RFC 9112 section 6.1).
-    Coding,
-    /// Not HTTP/1.1; found by hyper, which does not say what exactly.
-    Malformed,
-    /// `Host` is missing in HTTP/1.1, is there twice, or is no host (RFC 9112 section 3.2).
-    Host,
-    /// The body broke off or its chunks are malformed.
-    BodyBroken,
+    /// It is not HTTP, or over a limit; nothing behind it on the connection can be read.
+    Request(http1::Error),
     /// Nobody claims the path.
     NoRoute,
     /// Nobody claims it yet: services are still dialling.
@@ -53,23 +48,6 @@ pub enum Refusal {
         /// The limit.
         limit: Duration,
     },
-    /// The body is over the limit.
-    BodyTooLarge {
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// The request line alone is over the limit.
-    UriTooLong {
-        /// The limit of the head, in bytes.
-        limit: usize,
-    },
-    /// The head is over one of the limits.
-    HeadTooLarge {
-        /// In bytes.
-        bytes: usize,
-        /// In headers.
-        count: usize,
-    },
     /// The reply cannot be turned into a response.
     BadReply {
         /// Its status.
@@ -80,6 +58,8 @@ pub enum Refusal {
         /// Its bytes.
         bytes: usize,
     },
+    /// The reply's `Connection` has more options than fields need.
+    ReplyOptions,
     /// The worker has as many requests in flight as it may.
     Shedding {
         /// The limit.
@@ -94,6 +74,12 @@ pub enum Refusal {
     Bus(RequestError),
 }
 
+impl From<http1::Error> for Refusal {
+    fn from(error: http1::Error) -> Self {
+        Self::Request(error)
+    }
+}
+
 impl From<RequestError> for Refusal {
     fn from(error: RequestError) -> Self {
         Self::Bus(error)
@@ -105,20 +91,13 @@ impl Refusal {
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::Framing => Reason::Framing,
-            Self::Coding => Reason::Coding,
-            Self::Malformed => Reason::Malformed,
-            Self::Host => Reason::Host,
-            Self::BodyBroken => Reason::BodyBroken,
+            Self::Request(error) => Reason::of(*error),
             Self::NoRoute => Reason::NoRoute,
             Self::Settling { .. } => Reason::NoInstance,
             Self::Method { .. } => Reason::Method,
             Self::HeadTimeout { .. } => Reason::HeadTimeout,
             Self::BodyTimeout { .. } => Reason::BodyTimeout,
-            Self::BodyTooLarge { .. } => Reason::BodyTooLarge,
-            Self::UriTooLong { .. } => Reason::UriTooLong,
-            Self::HeadTooLarge { .. } => Reason::HeadTooLarge,
-            Self::BadReply { .. } | Self::ReplyHead { .. } => Reason::BadReply,
+            Self::BadReply { .. } | Self::ReplyHead { .. } | Self::ReplyOptions => Reason::BadReply,
             Self::Shedding { .. } => Reason::Shedding,
             Self::Connections { .. } => Reason::Connections,
             Self::Bus(error) => match error {
@@ -134,21 +113,12 @@ impl Refusal {
         }
     }
 
-    /// Whether the connection has to end with the response, since what follows on it cannot be told from the body.
+    /// True when the connection has to end with the response, since what follows on it cannot be told from the body.
     #[must_use]
     pub const fn closes(&self) -> bool {
         matches!(
-            self.reason(),
-            Reason::Framing
-                | Reason::Coding
-                | Reason::Malformed
-                | Reason::BodyBroken
-                | Reason::HeadTimeout
-                | Reason::BodyTimeout
-                | Reason::BodyTooLarge
-                | Reason::UriTooLong
-                | Reason::HeadTooLarge
-                | Reason::Connections
+            self,
+            Self::Request(_) | Self::HeadTimeout { .. } | Self::BodyTimeout { .. } | Self::Connections { .. }
         )
     }
 
@@ -171,13 +141,7 @@ impl Refusal {
 
     fn detail(&self) -> String {
         match self {
-            Self::Framing => "the request has both Content-Length and Transfer-Encoding".into(),
-            Self::Coding => "the body has a transfer coding that is not chunked, or one more".into(),
-            Self::Malformed => "the request is not HTTP/1.1 as RFC 9112 has it".into(),
-            Self::Host => {
-                "the request has no Host header, several, or one that is not HOST or HOST:PORT".into()
-            }
-            Self::BodyBroken => "the request's body broke off, or its chunks are malformed".into(),
+            Self::Request(error) => error.to_string(),
             Self::NoRoute => "no service that has ever connected claims this path".into(),
             Self::Settling { limit } => format!(
                 "no service claims this path yet; this terminator started within the last {} (--settle)",
@@ -190,13 +154,11 @@ impl Refusal {
             Self::BodyTimeout { limit } => {
                 format!("the body was not complete after {}", humantime::format_duration(*limit))
             }
-            Self::BodyTooLarge { limit } => format!("the body is over {limit} bytes"),
-            Self::UriTooLong { limit } => format!("the request line alone is over {limit} bytes"),
-            Self::HeadTooLarge { bytes, count } => {
-                format!("the head is over {bytes} bytes or has more than {count} headers")
-            }
             Self::ReplyHead { bytes } => {
                 format!("the service's reply has a head of {bytes} bytes; {REPLY_HEAD_BYTES} are the limit")
+            }
+            Self::ReplyOptions => {
+                "the Connection header of the service's reply names more fields than it can have".into()
             }
             Self::BadReply { status } => format!("the service's reply has status {status}, not 200 to 599"),
             Self::Shedding { limit } => format!("{limit} requests are in flight on this worker"),
@@ -209,48 +171,65 @@ impl Refusal {
         let milliseconds = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         match self {
             Self::HeadTimeout { limit } | Self::BodyTimeout { limit } => Some(milliseconds(limit)),
-            Self::BodyTooLarge { limit }
-            | Self::UriTooLong { limit }
-            | Self::Shedding { limit }
-            | Self::Connections { limit } => Some(*limit as u64),
-            Self::HeadTooLarge { bytes, .. } => Some(*bytes as u64),
+            Self::Request(error) => limit_of(*error),
+            Self::Shedding { limit } | Self::Connections { limit } => Some(*limit as u64),
             Self::Bus(RequestError::Pending { limit }) => Some(*limit as u64),
             Self::Bus(RequestError::Encode(EncodeError::TooLarge { limit, .. })) => Some(*limit as u64),
             _ => None,
         }
     }
 
-    /// Adds the headers that the status asks for.
-    pub fn headers(&self, headers: &mut HeaderMap) {
-        let reason = self.reason();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
-        if reason.status() == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    /// Writes the headers that the problem asks for; its body is of the type `media`.
+    pub fn write_fields(&self, media: &str, fields: &mut Fields<'_>) {
+        fields.add(b"content-type", media.as_bytes());
+        if self.reason().status() == StatusCode::SERVICE_UNAVAILABLE {
+            fields.add(b"retry-after", RETRY_AFTER_SECONDS.to_string().as_bytes());
         }
-        if let Self::Method { allow } = self
-            && let Ok(allow) = HeaderValue::from_str(allow)
-        {
-            headers.insert(header::ALLOW, allow);
-        }
-        if self.closes() {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        if let Self::Method { allow } = self {
+            fields.add(b"allow", allow.as_bytes());
         }
     }
+}
 
-    /// The refusal behind a response that hyper made by itself. hyper's 431 covers a long request line too.
-    #[must_use]
-    pub fn of_parse_error(status: StatusCode, start_line_bytes: usize, bytes: usize, count: usize) -> Self {
-        match status {
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG => {
-                if start_line_bytes >= bytes {
-                    Self::UriTooLong { limit: bytes }
-                } else {
-                    Self::HeadTooLarge { bytes, count }
-                }
-            }
-            _ => Self::Malformed,
-        }
+/// The limit that was hit.
+const fn limit_of(error: http1::Error) -> Option<u64> {
+    use http1::Error;
+    match error {
+        Error::TargetTooLong { limit }
+        | Error::HeadTooLong { limit }
+        | Error::TooManyFields { limit }
+        | Error::TooManyOptions { limit }
+        | Error::TrailersTooLong { bytes: limit, .. } => Some(limit as u64),
+        Error::BodyTooLong { limit } => Some(limit),
+        _ => None,
     }
+}
+
+/// Writes the whole response for a connection that has no request: it is the last one. Returns the id by which the client can name it.
+pub fn write_bare(
+    refusal: &Refusal,
+    protocol: &mut http1::Connection,
+    date: &str,
+    out: &mut Vec<u8>,
+) -> String {
+    let id = RequestId::made([fastrand::u64(..), fastrand::u64(..)]);
+    let id = String::from_utf8_lossy(id.as_bytes()).into_owned();
+    let mut problem = refusal.problem();
+    problem.request_id = &id;
+    let (media, body) = problem.body(false);
+    let response = Response {
+        status: problem.status.as_u16(),
+        reason: problem.status.canonical_reason().unwrap_or_default(),
+        length: Some(body.len() as u64),
+        close: true,
+        date,
+    };
+    protocol.respond(&response, out, |fields| {
+        refusal.write_fields(media, fields);
+        fields.add(REQUEST_ID.as_bytes(), id.as_bytes());
+    });
+    out.extend_from_slice(&body);
+    id
 }
 
 /// What a method that the terminator itself has no use for is answered.
@@ -267,20 +246,26 @@ pub const METHODS: [Method; 7] =
 mod tests {
     use super::*;
 
+    fn bare(refusal: &Refusal) -> String {
+        let mut out = Vec::new();
+        write_bare(refusal, &mut http1::Connection::new(), "now", &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
     #[test]
     fn statuses_follow_the_cause() {
         let service = || "s".to_owned();
         for (refusal, status) in [
-            (Refusal::Framing, 400),
-            (Refusal::Coding, 501),
-            (Refusal::Host, 400),
+            (http1::Error::LengthAndCoding.into(), 400),
+            (http1::Error::CodingUnknown.into(), 501),
+            (http1::Error::Version.into(), 505),
+            (http1::Error::BodyTooLong { limit: 1 }.into(), 413),
+            (http1::Error::TargetTooLong { limit: 1 }.into(), 414),
+            (http1::Error::HeadTooLong { limit: 1 }.into(), 431),
             (Refusal::NoRoute, 404),
             (connect_refused(), 405),
             (Refusal::BodyTimeout { limit: Duration::from_secs(1) }, 408),
-            (Refusal::BodyTooLarge { limit: 1 }, 413),
             (RequestError::Encode(EncodeError::TooLarge { len: 2, limit: 1 }).into(), 413),
-            (Refusal::UriTooLong { limit: 1 }, 414),
-            (Refusal::HeadTooLarge { bytes: 1, count: 1 }, 431),
             (Refusal::BadReply { status: 7 }, 502),
             (RequestError::Lost { service: service() }.into(), 502),
             (RequestError::NoInstance { service: service() }.into(), 503),
@@ -289,9 +274,10 @@ mod tests {
             (RequestError::Deadline { service: service() }.into(), 504),
         ] {
             assert_eq!(refusal.problem().status.as_u16(), status, "{refusal:?}");
-            let mut headers = HeaderMap::new();
-            refusal.headers(&mut headers);
-            assert_eq!(headers.contains_key(header::RETRY_AFTER), status == 503, "{refusal:?}");
+            if let Refusal::Request(error) = refusal {
+                assert_eq!(error.status(), status, "the protocol and the problem agree");
+            }
+            assert_eq!(bare(&refusal).contains("\r\nretry-after: 1\r\n"), status == 503, "{refusal:?}");
         }
     }
 
@@ -300,5 +286,14 @@ mod tests {
         let problem = Refusal::BodyTimeout { limit: Duration::from_millis(1500) }.problem();
         assert_eq!(problem.limit, Some(1500));
         assert!(problem.detail.contains("1s 500ms"));
+    }
+
+    #[test]
+    fn a_bare_response_has_the_length_it_says_and_closes() {
+        let text = bare(&Refusal::Connections { limit: 7 });
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{head}");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+        assert!(head.contains("connection: close"), "{head}");
     }
 }

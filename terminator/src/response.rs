@@ -1,222 +1,189 @@
-//! Envelope -> HTTP: what a request is answered, as hyper or the plain road write it.
+//! Envelope -> HTTP: what a request is answered.
 //!
-//! Owns: which fields of a reply go to the client and as what, and the body's type. Does not: copy values or bodies; they are
-//! slices of the buffer that the bus read. Invariant: no field of a reply can break the framing: hop-by-hop ones and
-//! `content-length` are dropped, names and values checked.
+//! Owns: which fields of a reply go to the client, and the length of its body. Does not: copy values or bodies; they are slices of
+//! the buffer that the bus read; nor frame (crate `http1`). Invariant: no field of a reply can break the framing: those that
+//! frame or end at this hop are dropped and counted.
 
-mod body;
-
-use bus::Reply;
+use bus::proto::Fields as ReplyFields;
+use bus::{Parts, Reply};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-
-pub use body::Body;
+use http::{Method, StatusCode};
+use http1::{Fields, Options, Response, Sending};
 
 use crate::limits::REPLY_HEAD_BYTES;
-use crate::request::{Fields, REQUEST_ID, RequestHead, is_hop_by_hop, is_named_by};
-use crate::rescue::Refusal;
+use crate::request::{REQUEST_ID, RequestHead};
+use crate::rescue::{METHODS, Refusal};
 
-/// A request and what it is answered.
+/// What a request is answered.
 #[derive(Debug)]
-pub struct Answer {
-    status: StatusCode,
-    request: RequestHead,
-    source: Source,
+pub enum Answer {
+    /// By a service, with a status that may follow a request.
+    Reply(StatusCode, Reply),
+    /// By the server itself, which was asked for its options (RFC 9110 section 9.3.7).
+    Options,
+    /// Not as the client wished.
+    Refusal(Refusal),
 }
 
-#[derive(Debug)]
-enum Source {
-    Reply(Reply),
-    Refusal { headers: Box<HeaderMap>, body: Bytes },
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refusal(refusal)
+    }
 }
 
-/// The status of a reply.
-///
-/// # Errors
-/// [`Refusal::BadReply`] when it is none that may follow a request: 1xx, or no status at all; [`Refusal::ReplyHead`].
-pub fn status_of(reply: &Reply) -> Result<StatusCode, Refusal> {
-    let bytes = reply.envelope.head_bytes().len();
-    if bytes > REPLY_HEAD_BYTES {
-        return Err(Refusal::ReplyHead { bytes });
-    }
-    match StatusCode::from_u16(reply.status) {
-        Ok(status) if (200..600).contains(&reply.status) => Ok(status),
-        _ => Err(Refusal::BadReply { status: reply.status }),
-    }
+/// A response whose head is written.
+#[derive(Debug)]
+pub struct Written {
+    /// How its body is to be sent.
+    pub sending: Sending,
+    /// The body, or its first part.
+    pub body: Bytes,
+    /// What comes behind it.
+    pub parts: Option<Parts>,
 }
 
 impl Answer {
     /// A service's.
-    #[must_use]
-    pub fn reply(request: RequestHead, status: StatusCode, reply: Reply) -> Self {
-        Self { status, request, source: Source::Reply(reply) }
-    }
-
-    /// Ours.
-    #[must_use]
-    pub fn refusal(request: RequestHead, refusal: &Refusal) -> Self {
-        let mut problem = refusal.problem();
-        problem.request_id = request.id();
-        problem.instance = request.path();
-        let (status, body) = (problem.status, problem.to_json());
-        let mut headers = Box::new(HeaderMap::new());
-        refusal.headers(&mut headers);
-        if request.connection().leaves_unread() {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    ///
+    /// # Errors
+    /// [`Refusal::BadReply`] when its status may not follow a request: 1xx, or none of HTTP; [`Refusal::ReplyHead`] and
+    /// [`Refusal::ReplyOptions`] when its head would cost too much to look through.
+    #[inline]
+    pub fn reply(reply: Reply) -> Result<Self, Refusal> {
+        let bytes = reply.envelope.head_bytes().len();
+        if bytes > REPLY_HEAD_BYTES {
+            return Err(Refusal::ReplyHead { bytes });
         }
-        Self { status, request, source: Source::Refusal { headers, body } }
-    }
-
-    /// What is answered.
-    #[must_use]
-    pub fn request(&self) -> &RequestHead {
-        &self.request
+        if connection(reply.envelope.fields()).is_some_and(|options| options.is_err()) {
+            return Err(Refusal::ReplyOptions);
+        }
+        match StatusCode::from_u16(reply.status) {
+            Ok(status) if (200..600).contains(&reply.status) => Ok(Self::Reply(status, reply)),
+            _ => Err(Refusal::BadReply { status: reply.status }),
+        }
     }
 
     /// The status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// Bytes of the body that the client is sent, where they are known.
-    #[must_use]
-    pub fn body_len(&self) -> Option<usize> {
-        if *self.request.method() == Method::HEAD {
-            return Some(0);
-        }
-        match &self.source {
-            Source::Reply(Reply { parts: None, envelope, .. }) => Some(envelope.body_bytes().len()),
-            Source::Reply(_) => None,
-            Source::Refusal { body, .. } => Some(body.len()),
+        match self {
+            Self::Reply(status, _) => *status,
+            Self::Options => StatusCode::NO_CONTENT,
+            Self::Refusal(refusal) => refusal.reason().status(),
         }
     }
 
-    /// All bytes of the body, when they are there.
-    #[must_use]
-    pub fn whole_body(&self) -> Option<Bytes> {
-        match &self.source {
-            Source::Reply(Reply { parts: None, envelope, .. }) => Some(envelope.body()),
-            Source::Reply(_) => None,
-            Source::Refusal { body, .. } => Some(body.clone()),
-        }
-    }
-
-    /// Gives each header to `take`, its name in lower case, none twice that may not be; the body's length is none of them.
-    pub fn each_header(&self, mut take: impl FnMut(&[u8], &[u8])) {
-        match &self.source {
-            Source::Reply(reply) => {
-                let dropped = pass(reply, |name, value| take(name.as_ref(), value));
-                self.count_dropped(dropped);
-            }
-            Source::Refusal { headers, .. } => headers.each().for_each(|(name, value)| take(name, value)),
-        }
-        take(REQUEST_ID.as_bytes(), self.request.id_bytes());
-    }
-
-    /// As hyper takes it. `headers`, which are empty, are memory to use.
-    #[must_use]
-    pub fn into_response(self, mut headers: HeaderMap) -> Response<Body> {
-        let connection = self.request.connection();
-        let is_head = *self.request.method() == Method::HEAD;
-        if let Source::Reply(reply) = &self.source {
-            let envelope = &reply.envelope;
-            let dropped = pass(reply, |name, value| {
-                let value =
-                    HeaderValue::from_maybe_shared(envelope.share(value)).expect("it has been checked");
-                headers.append(name, value);
-            });
-            self.count_dropped(dropped);
-        }
-        let body = match self.source {
-            Source::Reply(reply) if is_head => {
-                // A 204 has none, not even as a promise (RFC 9110 section 8.6).
-                if self.status != StatusCode::NO_CONTENT
-                    && let Some(length) = length_for_head(&reply)
-                {
-                    headers.insert(header::CONTENT_LENGTH, length);
-                }
-                Body::empty(connection)
-            }
-            Source::Reply(Reply { parts: Some(parts), envelope, .. }) => {
-                Body::parts(connection, envelope.body(), parts)
-            }
-            Source::Reply(reply) => Body::full(connection, reply.envelope.body()),
-            Source::Refusal { headers: own, body } => {
-                headers = *own;
-                if is_head {
-                    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-                    Body::empty(connection)
-                } else {
-                    Body::full(connection, body)
-                }
-            }
+    /// Writes the head of the response to `request` into `out`.
+    #[inline]
+    pub fn write(
+        &mut self,
+        request: &RequestHead,
+        protocol: &mut http1::Connection,
+        close: bool,
+        date: &str,
+        out: &mut Vec<u8>,
+    ) -> Written {
+        let status = self.status();
+        let response = Response {
+            status: status.as_u16(),
+            reason: status.canonical_reason().unwrap_or_default(),
+            length: None,
+            close,
+            date,
         };
-        headers.insert(HeaderName::from_static(REQUEST_ID), self.request.id_value());
-        let mut response = Response::new(body);
-        *response.status_mut() = self.status;
-        *response.headers_mut() = headers;
-        response
-    }
-
-    fn count_dropped(&self, fields: u64) {
-        if fields > 0 {
-            self.request.connection().worker.stats.reply_fields_dropped.add(fields);
+        let id = |fields: &mut Fields<'_>| {
+            fields.add(REQUEST_ID.as_bytes(), request.id_bytes());
+        };
+        match self {
+            Self::Reply(_, reply) => {
+                let length = match &reply.parts {
+                    _ if *request.method() == Method::HEAD => length_for_head(reply),
+                    Some(_) => None,
+                    None => Some(reply.envelope.body_bytes().len() as u64),
+                };
+                let mut dropped = 0;
+                let sending = protocol.respond(&Response { length, ..response }, out, |fields| {
+                    dropped = write_fields(reply, fields);
+                    id(fields);
+                });
+                if dropped > 0 {
+                    request.connection().worker.stats.reply_fields_dropped.add(dropped);
+                }
+                if sending == Sending::Nothing {
+                    return Written { sending, body: Bytes::new(), parts: None };
+                }
+                Written { sending, body: reply.envelope.body(), parts: reply.parts.take() }
+            }
+            Self::Options => {
+                let sending = protocol.respond(&response, out, |fields| {
+                    fields.add(b"allow", METHODS.map(|method| method.to_string()).join(", ").as_bytes());
+                    id(fields);
+                });
+                Written { sending, body: Bytes::new(), parts: None }
+            }
+            Self::Refusal(refusal) => {
+                let mut problem = refusal.problem();
+                problem.request_id = request.id();
+                problem.instance = request.path();
+                let (media, body) = problem.body(request.prefers_html());
+                let response = Response {
+                    length: Some(body.len() as u64),
+                    close: close || refusal.closes(),
+                    ..response
+                };
+                let sending = protocol.respond(&response, out, |fields| {
+                    refusal.write_fields(media, fields);
+                    id(fields);
+                });
+                let body = if sending == Sending::Nothing { Bytes::new() } else { body };
+                Written { sending, body, parts: None }
+            }
         }
     }
 }
 
-/// Gives to `take` what may go to the client; the number of fields that may not. A length and an id are not counted: ours take
-/// their places.
-fn pass<'a>(reply: &'a Reply, mut take: impl FnMut(HeaderName, &'a [u8])) -> u64 {
-    let envelope = &reply.envelope;
-    let connection = envelope.fields().find(|(name, _)| name.eq_ignore_ascii_case(b"connection"));
+/// Writes the fields of a reply that may go to the client; the number of those that may not. A length and an id are not
+/// counted: ours take their places.
+#[inline]
+fn write_fields(reply: &Reply, fields: &mut Fields<'_>) -> u64 {
+    let options = connection(reply.envelope.fields()).and_then(Result::ok);
     let mut dropped = 0;
-    for (name, value) in envelope.fields() {
-        let Some(name) = frequent(name).or_else(|| HeaderName::from_bytes(name).ok()) else {
-            dropped += 1;
-            continue;
-        };
-        if name == header::CONTENT_LENGTH || name.as_str() == REQUEST_ID {
-            continue;
-        }
-        let named =
-            || connection.is_some_and(|(_, value)| is_named_by(std::iter::once(value), name.as_ref()));
-        if is_hop_by_hop(name.as_ref()) || named() || !is_valid(value) {
-            dropped += 1;
-        } else {
-            take(name, value);
+    for (name, value) in reply.envelope.fields() {
+        let named = options.as_ref().is_some_and(|options| options.name(name));
+        if named || is_ours(name) || !fields.add(name, value) {
+            dropped += u64::from(!is_ours(name));
         }
     }
     dropped
 }
 
-/// The headers that most replies have: found by a look, where `http` hashes and searches.
-fn frequent(name: &[u8]) -> Option<HeaderName> {
-    Some(match name {
-        b"content-type" => header::CONTENT_TYPE,
-        b"cache-control" => header::CACHE_CONTROL,
-        b"etag" => header::ETAG,
-        b"vary" => header::VARY,
-        b"last-modified" => header::LAST_MODIFIED,
-        b"location" => header::LOCATION,
-        _ => return None,
-    })
+/// True for a field that is written anew.
+#[inline]
+fn is_ours(name: &[u8]) -> bool {
+    match name.len() {
+        12 => name.eq_ignore_ascii_case(REQUEST_ID.as_bytes()),
+        14 => name.eq_ignore_ascii_case(b"content-length"),
+        _ => false,
+    }
 }
 
-/// Whether `value` is a header's as `http` has it: no control characters but the tab.
-fn is_valid(value: &[u8]) -> bool {
-    // Without a way out in the middle, so that it is done many bytes at once.
-    !value.iter().fold(false, |found, byte| found | ((*byte < b' ' && *byte != b'\t') | (*byte == 0x7f)))
+/// The options of a reply's `Connection` fields, if it has one.
+#[inline]
+fn connection(fields: ReplyFields<'_>) -> Option<Result<Options<'_>, http1::Error>> {
+    let is_connection = |name: &[u8]| name.len() == 10 && name.eq_ignore_ascii_case(b"connection");
+    let mut values = fields.filter(|(name, _)| is_connection(name)).map(|(_, value)| value);
+    let first = values.next()?;
+    Some(Options::of(std::iter::once(first).chain(values)))
 }
 
 /// The length that the body would have had: nobody but the service knows it, unless it sent one all the same.
-fn length_for_head(reply: &Reply) -> Option<HeaderValue> {
+fn length_for_head(reply: &Reply) -> Option<u64> {
     let said = reply.envelope.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"content-length"));
-    let said = said.filter_map(|(_, value)| std::str::from_utf8(value).ok()?.parse::<u64>().ok()).last();
-    let sent = reply.envelope.body_bytes().len();
-    let sent = (sent > 0 && reply.parts.is_none()).then_some(sent as u64);
-    said.or(sent).map(HeaderValue::from)
+    let digits = |value: &[u8]| value.iter().all(u8::is_ascii_digit);
+    let said =
+        said.filter_map(|(_, value)| std::str::from_utf8(value).ok().filter(|_| digits(value))?.parse().ok());
+    let sent = reply.envelope.body_bytes().len() as u64;
+    said.last().or((sent > 0 && reply.parts.is_none()).then_some(sent))
 }
 
 #[cfg(test)]
@@ -237,50 +204,57 @@ mod tests {
         Reply { status: 200, envelope: Envelope::decode(Bytes::from(message)).unwrap(), parts: None }
     }
 
-    fn passed(fields: &[(&str, &str)]) -> (Vec<(String, Vec<u8>)>, u64) {
-        let mut passed = Vec::new();
-        let dropped = pass(&reply(fields), |name, value| passed.push((name.to_string(), value.to_vec())));
-        (passed, dropped)
+    /// The lines that are written, and how many fields are dropped.
+    fn written(fields: &[(&str, &str)]) -> (String, u64) {
+        let (mut out, mut dropped) = (Vec::new(), 0);
+        let response = Response { status: 200, reason: "OK", length: None, close: false, date: "now" };
+        http1::Connection::new()
+            .respond(&response, &mut out, |out| dropped = write_fields(&reply(fields), out));
+        let text = String::from_utf8(out).unwrap();
+        let start = "HTTP/1.1 200 OK\r\n".len();
+        (text[start..text.find("transfer-encoding: ").unwrap()].to_owned(), dropped)
     }
 
     #[test]
     fn fields_that_could_break_the_framing_are_dropped_and_counted() {
-        let (fields, dropped) = passed(&[
+        let (text, dropped) = written(&[
             ("content-type", "text/plain"),
             ("transfer-encoding", "chunked"),
             ("x-inner", "1"),
-            ("connection", "x-inner, close"),
+            ("connection", "close"),
+            ("Connection", "x-inner"),
             ("X-INNER", "2"),
             (":status", "200"),
             ("bad name", "1"),
             ("x-split", "a\r\nset-cookie: b"),
             ("x-deleted", "a\u{7f}"),
-            ("set-cookie", "a"),
+            ("Set-Cookie", "a"),
             ("set-cookie", "b\tc"),
+            ("server", "one"),
+            ("Server", "two"),
         ]);
-        assert_eq!(dropped, 8);
-        let kept = [("content-type", &b"text/plain"[..]), ("set-cookie", b"a"), ("set-cookie", b"b\tc")];
-        assert_eq!(fields, kept.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    }
-
-    #[test]
-    fn a_value_is_valid_when_http_takes_it() {
-        for byte in 0..=u8::MAX {
-            assert_eq!(is_valid(&[byte]), HeaderValue::from_bytes(&[byte]).is_ok(), "{byte}");
-        }
+        assert_eq!(dropped, 10);
+        assert_eq!(text, "content-type: text/plain\r\nset-cookie: a\r\nset-cookie: b\tc\r\nserver: one\r\n");
     }
 
     #[test]
     fn lengths_and_ids_of_a_service_are_left_out_and_not_counted() {
-        let fields = [("content-length", "42"), ("Content-Length", "x"), ("x-request-id", "theirs")];
-        assert_eq!(passed(&fields), (Vec::new(), 0));
+        let fields = [("content-length", "42"), ("Content-Length", "x"), ("X-Request-Id", "theirs")];
+        assert_eq!(written(&fields), (String::new(), 0));
     }
 
     #[test]
     fn a_length_is_kept_for_head_alone() {
         let length = |fields: &[(&str, &str)]| length_for_head(&reply(fields)).unwrap();
-        assert_eq!(length(&[("content-length", "42")]), "42");
-        assert_eq!(length(&[("content-length", "-1")]), "4");
-        assert_eq!(length(&[]), "4");
+        assert_eq!(length(&[("content-length", "42")]), 42);
+        assert_eq!(length(&[("content-length", "-1")]), 4);
+        assert_eq!(length(&[("content-length", "+5")]), 4);
+        assert_eq!(length(&[]), 4);
+    }
+
+    #[test]
+    fn a_reply_with_more_options_than_fields_need_is_refused() {
+        let value = "a,".repeat(100);
+        assert_eq!(Answer::reply(reply(&[("connection", &value)])).unwrap_err(), Refusal::ReplyOptions);
     }
 }

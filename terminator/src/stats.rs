@@ -56,12 +56,6 @@ pub struct Stats {
     pub connections_accepted: Counter,
     /// Connections open now.
     pub connections_open: Counter,
-    /// Times that a connection gave its buffers back between two requests.
-    pub connections_rested: Counter,
-    /// Times that a connection gave its buffers back while its request waited for the reply.
-    pub requests_rested: Counter,
-    /// Requests that were read without hyper.
-    pub requests_plain: Counter,
     /// Connections over the limit.
     pub connections_refused: Counter,
     /// Connections closed by a time-out of ours.
@@ -91,9 +85,6 @@ impl Default for Stats {
             client_gone: Counter::default(),
             connections_accepted: Counter::default(),
             connections_open: Counter::default(),
-            connections_rested: Counter::default(),
-            requests_rested: Counter::default(),
-            requests_plain: Counter::default(),
             connections_refused: Counter::default(),
             connections_timed_out: Counter::default(),
             accept_failed: Counter::default(),
@@ -146,9 +137,6 @@ impl Stats {
                 ("connections_refused", self.connections_refused.value()),
                 ("connections_timed_out", self.connections_timed_out.value()),
                 ("accept_failed", self.accept_failed.value()),
-                ("connections_rested", self.connections_rested.value()),
-                ("requests_rested", self.requests_rested.value()),
-                ("requests_plain", self.requests_plain.value()),
                 ("bytes_in", self.bytes_in.value()),
                 ("bytes_out", self.bytes_out.value()),
                 ("reply_fields_dropped", self.reply_fields_dropped.value()),

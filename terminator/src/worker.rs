@@ -3,21 +3,19 @@
 //! Owns: putting them together, and drain as seen by one worker. Does not: threads (crate `bus`), nor the road of a
 //! request (`forward`). Invariant: nothing in it leaves the thread but [`Picture`]s.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bus::{Bus, PeerInfo, RouteInfo};
-use hyper::server::conn::http1;
 use telemetry::Latency;
 use tokio::sync::Notify;
 
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, Entry};
 use crate::config::Config;
 use crate::connection::{Buffers, Connections};
 use crate::limit::Permits;
-use crate::limits;
 use crate::listen::Listener;
 use crate::request::Heads;
 use crate::route::Routes;
@@ -40,16 +38,12 @@ pub struct Worker {
     pub stats: Stats,
     /// Open connections and the coarse clock.
     pub connections: Connections,
-    /// How hyper serves.
-    pub http: http1::Builder,
     /// Where lines of requests go; `None` = off.
     pub access_log: Option<AccessLog>,
     /// Memory for heads under way.
     pub heads: Heads,
-    /// Memory of the plain road.
-    pub plain: Buffers,
-    /// Where a small response is joined; empty between two writes.
-    pub joined: RefCell<Vec<u8>>,
+    /// Memory that the connections share.
+    pub buffers: Buffers,
     draining: Cell<bool>,
     settled_at: Instant,
     /// Told when no more connections are to be accepted.
@@ -91,13 +85,11 @@ impl Worker {
             permits: Permits::new(config.limits.in_flight),
             routes: Routes::new(Arc::clone(&config)),
             stats: Stats::default(),
-            connections: Connections::new(config.limits),
-            http: http(&config),
+            connections: Connections::new(&config),
             access_log,
             config,
             heads: Heads::default(),
-            plain: Buffers::default(),
-            joined: RefCell::default(),
+            buffers: Buffers::default(),
             draining: Cell::new(false),
             settled_at: Instant::now() + settle,
             accepting: Notify::new(),
@@ -110,13 +102,13 @@ impl Worker {
         worker
     }
 
-    /// Whether services may still be dialling.
+    /// True while services may still be dialling.
     #[must_use]
     pub fn settling(&self) -> bool {
         Instant::now() < self.settled_at
     }
 
-    /// Whether a drain has begun.
+    /// True when a drain has begun.
     #[must_use]
     pub fn draining(&self) -> bool {
         self.draining.get()
@@ -127,6 +119,16 @@ impl Worker {
         self.draining.set(true);
         self.accepting.notify_waiters();
         self.connections.drain();
+    }
+
+    /// Gives the access log a line, if there is one.
+    #[inline]
+    pub fn log(&self, entry: impl FnOnce() -> Entry) {
+        if let Some(log) = &self.access_log
+            && !log.write(entry())
+        {
+            self.stats.access_log_dropped.increment();
+        }
     }
 
     /// Waits for the bus to finish, at most until `deadline`; true when nothing was left.
@@ -173,16 +175,4 @@ pub struct Picture {
     pub peers: Vec<PeerInfo>,
     /// Claimed routes.
     pub routes: Vec<RouteInfo>,
-}
-
-/// hyper as every connection uses it. Its own header time-out makes a timer per request; `connection` sweeps instead.
-fn http(config: &Config) -> http1::Builder {
-    let mut http = http1::Builder::new();
-    http.header_read_timeout(None)
-        .max_header_size(config.limits.header_bytes)
-        .max_buf_size(limits::CONNECTION_BUFFER_BYTES.max(config.limits.header_bytes));
-    if config.limits.header_count != limits::HEADER_COUNT {
-        http.max_headers(config.limits.header_count);
-    }
-    http
 }

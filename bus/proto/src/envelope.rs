@@ -363,6 +363,14 @@ pub struct Fields<'a> {
     head: &'a [u8],
 }
 
+impl<'a> Fields<'a> {
+    /// The fields of an encoded head, as [`crate::HeadWriter`] wrote it.
+    #[must_use]
+    pub fn of(head: &'a [u8]) -> Self {
+        Self { head }
+    }
+}
+
 impl<'a> Iterator for Fields<'a> {
     type Item = (&'a [u8], &'a [u8]);
 

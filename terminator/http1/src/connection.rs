@@ -95,6 +95,8 @@ impl Connection {
         };
         match step {
             Ok(Step { event: Some(Event::End), .. }) => self.reading = Reading::Whole,
+            // A client that sends the body does not wait to be told to.
+            Ok(Step { event: Some(Event::Data(_)), .. }) => self.expects = false,
             Ok(_) => {}
             Err(_) => self.end(),
         }
@@ -169,7 +171,7 @@ impl Connection {
             }
     }
 
-    /// The client has been told to send the body, or has begun to.
+    /// The client has been told to send the body.
     pub fn continued(&mut self) {
         self.expects = false;
     }

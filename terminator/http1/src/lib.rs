@@ -54,4 +54,4 @@ pub use head::{Head, Request};
 pub use host::is_host;
 pub use limits::{Limits, Phase, Timeouts};
 pub use options::Options;
-pub use response::{CONTINUE, Fields, Response, Sending, begin_chunk, end_chunk, last_chunk};
+pub use response::{CHUNK_END, CONTINUE, Fields, Response, Sending, begin_chunk, last_chunk};

@@ -11,6 +11,9 @@ use crate::options::is_hop_by_hop;
 /// The interim response that asks for a body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// What comes behind the bytes of a chunk.
+pub const CHUNK_END: &[u8] = b"\r\n";
+
 /// What a response is, less its fields and its body.
 #[derive(Clone, Copy, Debug)]
 pub struct Response<'a> {
@@ -33,7 +36,7 @@ pub enum Sending {
     Nothing,
     /// As many bytes as were announced.
     Length,
-    /// In chunks: [`begin_chunk`], [`end_chunk`], [`last_chunk`].
+    /// In chunks: [`begin_chunk`], [`CHUNK_END`], [`last_chunk`].
     Chunked,
     /// Until the connection ends: HTTP/1.0 has no chunks.
     UntilClose,
@@ -161,11 +164,6 @@ pub fn begin_chunk(len: usize, out: &mut Vec<u8>) {
         rest /= 16;
     }
     out.extend_from_slice(&digits[at..]);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Writes what comes behind the bytes of a chunk.
-pub fn end_chunk(out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 

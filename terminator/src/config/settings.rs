@@ -11,6 +11,7 @@ use std::time::Duration;
 use bus::{Endpoint, Scheduling};
 use clap::{Parser, ValueEnum};
 
+use crate::connection::TrustedProxy;
 use crate::limits;
 
 const EXAMPLES: &str = "\
@@ -84,9 +85,14 @@ pub struct Settings {
     /// One JSON line a request: off, stderr, or a file
     #[arg(long, value_name = "off|stderr|PATH", default_value = "off")]
     pub access_log: AccessLog,
-    /// What becomes of the x-forwarded-* headers of a client: append (a proxy in front is trusted) or replace
+    /// What becomes of the X-Forwarded-*, Forwarded and X-Real-IP headers of a trusted proxy: append (they are kept and
+    /// added to) or replace (they are dropped, as everybody else's are)
     #[arg(long, value_name = "POLICY", default_value = "append")]
     pub forwarded: Forwarded,
+    /// A proxy in front whose word on where a request came from is believed: an address, a network, or unix for whoever
+    /// connects to a Unix socket; may be repeated
+    #[arg(long, value_name = "CIDR|unix", default_values = ["127.0.0.0/8", "::1/128", "unix"])]
+    pub trusted_proxy: Vec<TrustedProxy>,
     /// How long requests in flight may go on after SIGTERM
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub drain_deadline: Duration,
@@ -237,12 +243,12 @@ impl FromStr for Congestion {
     }
 }
 
-/// What becomes of the `x-forwarded-*` headers that a client sent.
+/// What becomes of the headers by which a trusted proxy says where a request came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Forwarded {
     /// The client's address goes behind those in `x-forwarded-for`; `-proto` and `-host` are kept.
     Append,
-    /// They are dropped: clients connect directly and could write anything.
+    /// They are dropped.
     Replace,
 }
 

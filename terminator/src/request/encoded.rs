@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 
+use bus::proto::Fields;
 use bus::{HeadWriter, RequestError};
 use bytes::BytesMut;
 
@@ -45,6 +46,11 @@ impl Encoded {
     /// The fields.
     pub(super) fn fields(&self) -> &[u8] {
         &self.bytes[self.fields_at as usize..]
+    }
+
+    /// The value of the first field with this name.
+    pub(super) fn called(&self, name: &[u8]) -> Option<&[u8]> {
+        Fields::of(self.fields()).find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
     /// The request's id; ASCII.

@@ -8,7 +8,7 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// The id of a request: 32 hexadecimal digits when made here.
 #[derive(Debug)]
-pub(super) enum RequestId<'a> {
+pub enum RequestId<'a> {
     /// The client's.
     Kept(&'a [u8]),
     /// Ours.
@@ -24,7 +24,8 @@ impl<'a> RequestId<'a> {
     }
 
     /// One of our own from 128 random bits.
-    pub(super) fn made(random: [u64; 2]) -> Self {
+    #[must_use]
+    pub fn made(random: [u64; 2]) -> Self {
         let mut text = [0; 32];
         write_hex(&mut text[..16], random[0]);
         write_hex(&mut text[16..], random[1]);
@@ -32,7 +33,8 @@ impl<'a> RequestId<'a> {
     }
 
     /// The id; ASCII.
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Kept(text) => text,
             Self::Made(text) => text,

@@ -1,20 +1,17 @@
-//! The body of an error response: problem details, RFC 9457.
+//! The body of an error response: problem details (RFC 9457), or the same as a page.
 //!
 //! Owns: the members and their order. Does not: choose any of their values.
 
-use std::borrow::Cow;
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use http::StatusCode;
+use maud::html;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
-use super::Refusal;
-use crate::limits::RETRY_AFTER_SECONDS;
-
 /// The media type of RFC 9457 section 6.1.
-pub(super) const CONTENT_TYPE: &str = "application/problem+json";
+const JSON: &str = "application/problem+json";
+/// That of the page.
+const HTML: &str = "text/html; charset=utf-8";
 
 /// One problem.
 #[derive(Clone, Debug)]
@@ -59,7 +56,37 @@ impl Serialize for Problem<'_> {
 }
 
 impl Problem<'_> {
-    /// The body.
+    /// The body, and its media type: a page for those who would rather read one.
+    #[must_use]
+    pub fn body(&self, as_html: bool) -> (&'static str, Bytes) {
+        if as_html { (HTML, self.to_html()) } else { (JSON, self.to_json()) }
+    }
+
+    fn to_html(&self) -> Bytes {
+        let status = self.status.as_str();
+        let page = html! {
+            (maud::DOCTYPE)
+            html lang="en" {
+                head {
+                    meta name="viewport" content="width=device-width";
+                    title { (status) " " (self.title) }
+                    style { "body{font:16px system-ui,sans-serif;margin:10vh auto;max-width:40em;padding:0 1em}dt{color:#777}dd{margin:0 0 1em}" }
+                }
+                body {
+                    h1 { (status) " " (self.title) }
+                    dl {
+                        dt { "What happened" } dd { (self.detail) "." }
+                        dt { "What helps" } dd { (self.remedy) "." }
+                        @if !self.instance.is_empty() { dt { "Path" } dd { (self.instance) } }
+                        @if !self.request_id.is_empty() { dt { "Request" } dd { code { (self.request_id) } } }
+                    }
+                }
+            }
+        };
+        page.into_string().into()
+    }
+
+    /// The members as JSON.
     #[must_use]
     pub fn to_json(&self) -> Bytes {
         let mut body = serde_json::to_vec(self).expect("a map of strings and numbers is always JSON");
@@ -68,32 +95,14 @@ impl Problem<'_> {
     }
 }
 
-/// A whole response for a connection that has no request: status line, headers, body, and the end of the connection.
-#[must_use]
-pub fn bare(refusal: &Refusal) -> Vec<u8> {
-    let problem = refusal.problem();
-    let body = problem.to_json();
-    let retry: Cow<'static, str> = match problem.status {
-        StatusCode::SERVICE_UNAVAILABLE => format!("retry-after: {RETRY_AFTER_SECONDS}\r\n").into(),
-        _ => "".into(),
-    };
-    let head = format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\n{retry}connection: close\r\ndate: {}\r\n\r\n",
-        problem.status.as_str(),
-        problem.status.canonical_reason().unwrap_or("Error"),
-        body.len(),
-        httpdate::fmt_http_date(SystemTime::now()),
-    );
-    [head.as_bytes(), &body].concat()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rescue::Refusal;
 
     #[test]
     fn a_problem_has_the_members_of_rfc_9457() {
-        let mut problem = Refusal::BodyTooLarge { limit: 10 }.problem();
+        let mut problem = Refusal::from(http1::Error::BodyTooLong { limit: 10 }).problem();
         problem.request_id = "r1";
         problem.instance = "/a\"b";
         let json: serde_json::Value = serde_json::from_slice(&problem.to_json()).unwrap();
@@ -106,11 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_response_has_the_length_it_says_and_closes() {
-        let text = String::from_utf8(bare(&Refusal::Connections { limit: 7 })).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{head}");
-        assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
-        assert!(head.contains("connection: close") && head.contains("retry-after: 1"), "{head}");
+    fn a_page_escapes_what_its_client_sent() {
+        let mut problem = Refusal::NoRoute.problem();
+        problem.instance = "/<script>&\"";
+        let (media, body) = problem.body(true);
+        let page = std::str::from_utf8(&body).unwrap();
+        assert_eq!(media, HTML);
+        assert!(page.contains("/&lt;script&gt;&amp;") && !page.contains("<script"), "{page}");
+        assert!(page.contains("404") && page.contains(problem.remedy), "{page}");
     }
 }

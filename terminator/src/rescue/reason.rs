@@ -5,15 +5,17 @@ use http::StatusCode;
 /// What a refusal is counted as, and the last word of its problem's `type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// [`super::Refusal::Framing`].
+    /// The length of the body cannot be told: the start of request smuggling.
     Framing,
-    /// [`super::Refusal::Coding`].
+    /// A transfer coding that is not chunked.
     Coding,
-    /// [`super::Refusal::Malformed`].
+    /// Not HTTP/1.1 as RFC 9112 has it.
     Malformed,
-    /// [`super::Refusal::Host`].
+    /// Another major version of HTTP.
+    Version,
+    /// `Host` is missing, is there twice, or is no host.
     Host,
-    /// [`super::Refusal::BodyBroken`].
+    /// The body broke off, or its chunks are malformed.
     BodyBroken,
     /// [`super::Refusal::NoRoute`].
     NoRoute,
@@ -25,11 +27,11 @@ pub enum Reason {
     HeadTruncated,
     /// [`super::Refusal::BodyTimeout`].
     BodyTimeout,
-    /// [`super::Refusal::BodyTooLarge`], or a whole message over the bus's limit.
+    /// The body, or a whole message, is over the limit.
     BodyTooLarge,
-    /// [`super::Refusal::UriTooLong`].
+    /// The request line is over the limit of the head.
     UriTooLong,
-    /// [`super::Refusal::HeadTooLarge`], or a field that no envelope can hold.
+    /// The head is over one of its limits, or has a field that no envelope can hold.
     HeadTooLarge,
     /// [`super::Refusal::BadReply`].
     BadReply,
@@ -56,10 +58,11 @@ impl Reason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of [`Reason::index`].
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Framing,
         Self::Coding,
         Self::Malformed,
+        Self::Version,
         Self::Host,
         Self::BodyBroken,
         Self::NoRoute,
@@ -81,6 +84,40 @@ impl Reason {
         Self::Other,
     ];
 
+    /// What an error of the protocol is counted as.
+    #[must_use]
+    pub const fn of(error: http1::Error) -> Self {
+        use http1::Error;
+        match error {
+            Error::LineEnd
+            | Error::RequestLine
+            | Error::Target
+            | Error::FieldName
+            | Error::Folded
+            | Error::FieldValue => Self::Malformed,
+            Error::Version => Self::Version,
+            Error::Host => Self::Host,
+            Error::Length
+            | Error::LengthRepeated
+            | Error::LengthAndCoding
+            | Error::CodingVersion
+            | Error::Coding => Self::Framing,
+            Error::CodingUnknown => Self::Coding,
+            Error::TargetTooLong { .. } => Self::UriTooLong,
+            Error::HeadTooLong { .. }
+            | Error::TooManyFields { .. }
+            | Error::TooManyOptions { .. }
+            | Error::TrailersTooLong { .. } => Self::HeadTooLarge,
+            Error::ChunkSize
+            | Error::ChunkExtension
+            | Error::ChunkEnd
+            | Error::Trailer
+            | Error::BodyTruncated => Self::BodyBroken,
+            Error::BodyTooLong { .. } => Self::BodyTooLarge,
+            Error::HeadTruncated => Self::HeadTruncated,
+        }
+    }
+
     /// Its place in [`Reason::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
@@ -94,6 +131,7 @@ impl Reason {
             Self::Framing => "framing",
             Self::Coding => "coding",
             Self::Malformed => "malformed",
+            Self::Version => "version",
             Self::Host => "host",
             Self::BodyBroken => "body_broken",
             Self::NoRoute => "no_route",
@@ -124,6 +162,7 @@ impl Reason {
                 StatusCode::BAD_REQUEST
             }
             Self::Coding => StatusCode::NOT_IMPLEMENTED,
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeadTimeout | Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -141,7 +180,10 @@ impl Reason {
 /// Title and remedy.
 pub(super) const fn words(reason: Reason) -> (&'static str, &'static str) {
     match reason {
-        Reason::Framing => ("Ambiguous length", "send one of the two headers"),
+        Reason::Framing => (
+            "Ambiguous length",
+            "send one Content-Length with a number, or Transfer-Encoding: chunked in HTTP/1.1, not both",
+        ),
         Reason::Coding => (
             "Transfer coding not implemented",
             "send Transfer-Encoding: chunked alone; what the body is coded with goes into Content-Encoding",
@@ -149,6 +191,7 @@ pub(super) const fn words(reason: Reason) -> (&'static str, &'static str) {
         Reason::Malformed => {
             ("Malformed request", "send HTTP/1.1; check what is between you and this server")
         }
+        Reason::Version => ("HTTP version not supported", "send HTTP/1.1 or HTTP/1.0"),
         Reason::Host => ("Bad Host", "send one Host header with the host, and the port if there is one"),
         Reason::BodyBroken => ("Malformed body", "send as many bytes as announced"),
         Reason::NoRoute => (

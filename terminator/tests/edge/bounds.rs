@@ -26,14 +26,13 @@ fn an_announced_body_over_the_limit_is_413_before_it_is_read() {
     let problem = client.answer().problem(413, "body_too_large");
     assert_eq!(problem["limit"], 10);
     assert!(problem["remedy"].as_str().unwrap().contains("--body-limit"));
-    for length in ["18446744073709551615", "9223372036854775807"] {
+    for length in
+        ["9223372036854775807", "18446744073709551615", "18446744073709551616", "9999999999999999999999999"]
+    {
         let mut client = terminator.client();
         client.send(format!("POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n"));
         client.answer().problem(413, "body_too_large");
     }
-    let mut client = terminator.client();
-    client.send("POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 18446744073709551616\r\n\r\n");
-    client.answer().problem(400, "malformed");
 }
 
 #[test]

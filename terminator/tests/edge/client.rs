@@ -1,13 +1,38 @@
 //! An HTTP/1.1 client that sends exactly the bytes it is given and reads exactly one response at a time.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use crate::PATIENCE;
 
-trait Socket: Read + Write {}
-impl<T: Read + Write> Socket for T {}
+trait Socket: Read + Write {
+    /// Ends the client's side: it sends no more, and reads on.
+    fn end(&self);
+    /// Has the connection reset when it is dropped.
+    fn reset_on_drop(&self);
+}
+
+impl Socket for TcpStream {
+    fn end(&self) {
+        self.shutdown(Shutdown::Write).unwrap();
+    }
+
+    fn reset_on_drop(&self) {
+        socket2::SockRef::from(self).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+}
+
+impl Socket for UnixStream {
+    fn end(&self) {
+        self.shutdown(Shutdown::Write).unwrap();
+    }
+
+    fn reset_on_drop(&self) {
+        unreachable!("a Unix socket has no reset");
+    }
+}
 
 pub(crate) struct Client {
     socket: BufReader<Box<dyn Socket>>,
@@ -46,6 +71,16 @@ impl Client {
     /// Sends; the other side may have closed.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.socket.get_mut().write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Ends its side of the connection.
+    pub(crate) fn end(&mut self) {
+        self.socket.get_ref().end();
+    }
+
+    /// Goes away with a reset, as a process that is killed with bytes unread.
+    pub(crate) fn reset(self) {
+        self.socket.get_ref().reset_on_drop();
     }
 
     pub(crate) fn get(&mut self, path: &str) -> Answer {

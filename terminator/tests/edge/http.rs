@@ -325,7 +325,8 @@ fn http_1_0_closes_unless_asked_to_stay() {
         let request = service.request();
         service.reply(&request, 200, &[], b"old");
         let answer = client.answer();
-        assert_eq!((answer.version.as_str(), answer.text()), ("HTTP/1.0", "old"));
+        // The version is the server's, not the client's (RFC 9110 section 6.2).
+        assert_eq!((answer.version.as_str(), answer.text()), ("HTTP/1.1", "old"));
         assert_eq!(answer.header("connection") == Some("keep-alive"), stays);
     }
     assert!(client.is_closed());

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 mod bounds;
 mod client;
+mod connection;
+mod drain;
 mod http;
 mod life;
-mod plain;
-mod rest;
 mod service;
 mod statuses;
 mod terminator;

@@ -33,14 +33,16 @@ fn a_host_that_is_missing_repeated_or_not_valid_is_400() {
         ("1.1", "/", "Host: [::1\r\n"),
         ("1.0", "/", "Host: a\r\nHost: b\r\n"),
         ("1.0", "/", "Host: a/b\r\n"),
-        ("1.1", "http://user@a/", "Host: a\r\n"),
-        ("1.1", "http://a:b/", "Host: a\r\n"),
-        ("1.1", "http://[]/", "Host: a\r\n"),
     ];
     for (version, target, host) in cases {
         let mut client = terminator.client();
         client.send(format!("GET {target} HTTP/{version}\r\nconnection: keep-alive\r\n{host}\r\n"));
         client.answer().problem(400, "host");
+    }
+    for target in ["http://user@a/", "http://a:b/", "http://[]/", "ftp://a/", "/a#b", "a", "*"] {
+        let mut client = terminator.client();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        client.answer().problem(400, "malformed");
     }
     for (version, target, host) in [
         ("1.1", "/", "Host: example.org:8080\r\n"),
@@ -54,8 +56,11 @@ fn a_host_that_is_missing_repeated_or_not_valid_is_400() {
         client.answer().problem(404, "no_route");
     }
     let stats = terminator.ask("/stats");
-    assert_eq!(stats["rejected"]["host"], cases.len());
-    assert_eq!(stats["statuses"]["400"], cases.len());
+    assert_eq!(
+        (&stats["rejected"]["host"], &stats["rejected"]["malformed"]),
+        (&cases.len().into(), &7.into())
+    );
+    assert_eq!(stats["statuses"]["400"], cases.len() + 7);
 }
 
 #[test]
@@ -123,7 +128,7 @@ fn a_path_that_nobody_claims_yet_is_503_and_the_terminator_not_ready() {
 fn a_transfer_coding_other_than_chunked_alone_is_501_and_the_end_of_the_connection() {
     let terminator = Terminator::start(&[]);
     let _service = terminator.service(&["POST /a"]);
-    for coding in ["gzip, chunked", "chunked, chunked", "gzip\r\ntransfer-encoding: chunked"] {
+    for coding in ["gzip, chunked", "gzip", "gzip\r\ntransfer-encoding: chunked"] {
         let mut client = terminator.client();
         client.send(format!(
             "POST /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: {coding}\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
@@ -333,7 +338,7 @@ fn a_client_that_leaves_is_counted_and_frees_its_place() {
     let mut client = terminator.client();
     client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
     service.request();
-    drop(client);
+    client.reset();
     service.until(bus::Kind::Cancel);
     let stats = terminator.until("/stats", |stats| stats["client_gone"] == 1);
     assert_eq!(stats["in_flight"], 0);

@@ -1,0 +1,212 @@
+//! Where a request came from: `x-forwarded-*` and `Forwarded` (RFC 7239), as far as the peer is trusted to know.
+//!
+//! A trusted proxy's fields go on and are added to; those of anybody else are dropped, all of them, and ours take their places.
+
+use std::net::IpAddr;
+
+use bus::HeadWriter;
+use http1::Request;
+
+use crate::connection::{Connection, Peer};
+
+const FOR: &[u8] = b"x-forwarded-for";
+const PROTO: &[u8] = b"x-forwarded-proto";
+const HOST: &[u8] = b"x-forwarded-host";
+const FORWARDED: &[u8] = b"forwarded";
+
+/// Fields without the prefix `x-forwarded` by which proxies say where a request came from.
+const OTHERS: [&[u8]; 5] =
+    [FORWARDED, b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip"];
+
+/// True when a field of this name says where a request came from. `Connection` cannot name it: a client could so drop what a
+/// proxy in front says of it.
+#[inline]
+pub(super) fn is_forwarding(name: &[u8]) -> bool {
+    matches!(name.first(), Some(b'x' | b'f' | b't'))
+        && (name.starts_with(b"x-forwarded") || OTHERS.contains(&name))
+}
+
+/// Which of these fields came from a trusted peer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Forwarding {
+    addresses: bool,
+    proto: bool,
+    host: bool,
+    forwarded: bool,
+    others: bool,
+}
+
+impl Forwarding {
+    /// Takes note of a field.
+    #[inline]
+    pub(super) fn note(&mut self, name: &[u8]) {
+        match name {
+            FOR => self.addresses = true,
+            PROTO => self.proto = true,
+            HOST => self.host = true,
+            FORWARDED => self.forwarded = true,
+            _ => self.others |= is_forwarding(name),
+        }
+    }
+
+    /// True when a field of these is written as it came.
+    pub(super) fn goes_on(self, name: &[u8]) -> bool {
+        match name {
+            // Written with ours behind it.
+            FOR | FORWARDED => false,
+            PROTO => self.proto,
+            HOST => self.host,
+            _ => self.others,
+        }
+    }
+
+    /// Writes ours.
+    pub(super) fn write(
+        self,
+        request: Request<'_>,
+        head: &mut HeadWriter<'_>,
+        peer: &Peer,
+        authority: &[u8],
+        scheme: &str,
+    ) {
+        let client = peer.text.as_bytes();
+        if self.addresses {
+            write_joined(request, head, FOR, client);
+        } else if !client.is_empty() {
+            head.field(FOR, client);
+        }
+        if self.forwarded {
+            write_joined(request, head, FORWARDED, &element(peer, authority, scheme));
+        }
+        if !self.proto {
+            head.field(PROTO, scheme);
+        }
+        if !self.host && !authority.is_empty() {
+            head.field(HOST, authority);
+        }
+    }
+}
+
+/// The values that came, and `ours` behind them, as one field.
+#[cold]
+fn write_joined(request: Request<'_>, head: &mut HeadWriter<'_>, name: &[u8], ours: &[u8]) {
+    let came = request.called(name);
+    let mut pieces: Vec<&[u8]> = Vec::new();
+    for piece in came.chain(std::iter::once(ours)).filter(|piece| !piece.is_empty()) {
+        if !pieces.is_empty() {
+            pieces.push(b", ");
+        }
+        pieces.push(piece);
+    }
+    head.field_pieces(std::str::from_utf8(name).expect("names are ASCII"), &pieces);
+}
+
+/// Our element of `Forwarded` (RFC 7239 section 4): an IPv6 address is in brackets, and what is no token is quoted.
+fn element(peer: &Peer, authority: &[u8], scheme: &str) -> Vec<u8> {
+    let client = match peer.ip {
+        Some(IpAddr::V6(ip)) => format!("\"[{ip}]\""),
+        Some(ip) => ip.to_string(),
+        None => "unknown".to_owned(),
+    };
+    let mut element = format!("for={client};proto={scheme}").into_bytes();
+    if !authority.is_empty() {
+        // A host has neither quotes nor backslashes.
+        element.extend_from_slice(b";host=\"");
+        element.extend_from_slice(authority);
+        element.push(b'"');
+    }
+    element
+}
+
+/// The address of the request's client: the last one of the chain that trusted proxies report which is none of theirs.
+#[cold]
+pub(super) fn client(
+    request: Request<'_>,
+    connection: &Connection,
+    forwarding: Forwarding,
+) -> Option<IpAddr> {
+    let trusted = &connection.worker.config.trusted_proxies;
+    let mut chain: Vec<Option<IpAddr>> = Vec::new();
+    if forwarding.addresses {
+        chain.extend(request.called(FOR).flat_map(|value| value.split(|byte| *byte == b',')).map(address));
+    } else if forwarding.forwarded {
+        let elements = request.called(FORWARDED).flat_map(|value| value.split(|byte| *byte == b','));
+        chain.extend(elements.map(|element| address(for_of(element)?)));
+    }
+    let mut client = connection.peer.ip;
+    while let Some(Some(address)) = chain.pop() {
+        client = Some(address);
+        if !trusted.iter().any(|proxy| proxy.is(client)) {
+            break;
+        }
+    }
+    client
+}
+
+/// The value of `for` in an element of `Forwarded`.
+fn for_of(element: &[u8]) -> Option<&[u8]> {
+    element.split(|byte| *byte == b';').find_map(|pair| {
+        let (name, value) = pair.trim_ascii().split_at_checked(4)?;
+        name.eq_ignore_ascii_case(b"for=").then_some(value)
+    })
+}
+
+/// An address as proxies write it: alone, with a port, in brackets, in quotes.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?.trim().trim_matches('"');
+    let bracketed = || text.strip_prefix('[')?.split(']').next()?.parse().ok();
+    let with_port = || text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
+    text.parse().ok().or_else(bracketed).or_else(with_port).map(|ip: IpAddr| ip.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_the_kind_is_known() {
+        for name in [
+            "x-forwarded-for",
+            "x-forwarded-port",
+            "x-forwarded-ssl",
+            "forwarded",
+            "x-real-ip",
+            "true-client-ip",
+        ] {
+            assert!(is_forwarding(name.as_bytes()), "{name}");
+        }
+        for name in ["x-forward", "xforwarded", "real-ip", "forwarded-x", "x-request-id"] {
+            assert!(!is_forwarding(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_as_proxies_write_them() {
+        for (text, ip) in [
+            (" 192.0.2.1 ", Some("192.0.2.1")),
+            ("192.0.2.1:80", Some("192.0.2.1")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("\"[2001:db8::1]:80\"", Some("2001:db8::1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("::ffff:192.0.2.1", Some("192.0.2.1")),
+            ("unknown", None),
+            ("_hidden", None),
+        ] {
+            assert_eq!(address(text.as_bytes()), ip.map(|ip| ip.parse().unwrap()), "{text}");
+        }
+        assert_eq!(for_of(b" proto=http; For=\"[::1]\";by=_a"), Some(&b"\"[::1]\""[..]));
+        assert_eq!(for_of(b"proto=http"), None);
+    }
+
+    #[test]
+    fn our_element_quotes_what_is_no_token() {
+        let peer = |ip: &str| Peer { ip: ip.parse().ok(), text: ip.into(), is_trusted: true };
+        for (ip, host, expected) in [
+            ("192.0.2.1", "a:80", "for=192.0.2.1;proto=http;host=\"a:80\""),
+            ("::1", "", "for=\"[::1]\";proto=http"),
+            ("", "a", "for=unknown;proto=http;host=\"a\""),
+        ] {
+            assert_eq!(element(&peer(ip), host.as_bytes(), "http"), expected.as_bytes());
+        }
+    }
+}

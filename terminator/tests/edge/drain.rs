@@ -1,0 +1,119 @@
+//! What a client meets when the terminator is told to stop: what came before is served, and nothing is reset.
+
+use bus::Envelope;
+
+use crate::client::Client;
+use crate::service::Service;
+use crate::terminator::Terminator;
+
+const GET: &str = "GET /a HTTP/1.1\r\nhost: a\r\n\r\n";
+
+/// Once the one worker knows of it.
+fn begin_drain(terminator: &mut Terminator) {
+    let mut idle = terminator.client();
+    assert_eq!(idle.get("/nowhere").status, 404);
+    terminator.signal("TERM");
+    assert!(idle.is_closed());
+}
+
+#[test]
+fn half_a_head_that_was_there_before_the_drain_is_served() {
+    let mut terminator = Terminator::start(&["--drain-deadline", "1h"]);
+    let mut client = terminator.client();
+    client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\nGET /b HTTP/1.1\r\nho");
+    assert_eq!(client.answer().status, 404);
+    begin_drain(&mut terminator);
+    client.send("st: a\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.header("connection")), (404, Some("close")));
+    assert!(client.is_closed());
+    let (status, log) = terminator.end_of();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+/// A drain that has begun with a request under way, and `behind` it on its connection.
+fn drain_with(behind: &str) -> (Terminator, Service, Client, Envelope) {
+    let terminator = Terminator::start(&["--deadline", "1h", "--drain-deadline", "1h"]);
+    let mut service = terminator.service(&["GET /a"]);
+    let (mut client, mut idle) = (terminator.client(), terminator.client());
+    assert_eq!(idle.get("/nowhere").status, 404);
+    client.send(GET);
+    let request = service.request();
+    client.send(behind);
+    terminator.signal("TERM");
+    assert!(idle.is_closed());
+    (terminator, service, client, request)
+}
+
+#[test]
+fn a_request_under_way_is_the_last_of_its_connection_in_a_drain() {
+    let (mut terminator, mut service, mut client, request) = drain_with("");
+    terminator.ends_with(&mut service, &request, &mut client);
+}
+
+/// A reset takes from a slow client what it has not read of its response.
+#[test]
+fn what_lies_behind_the_last_request_of_a_drain_does_not_reset_the_connection() {
+    let (mut terminator, mut service, mut client, request) = drain_with(GET);
+    service.reply(&request, 200, &[], b"whole");
+    let answer = client.answer();
+    assert_eq!((answer.text(), answer.header("connection")), ("whole", Some("close")));
+    assert!(client.has_ended());
+    drop(client);
+    let (status, log) = terminator.end_of();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+/// The process stands still meanwhile, so that it finds signal and requests at once.
+#[test]
+fn what_came_before_a_drain_is_served_on_connections_old_and_new() {
+    let mut terminator = Terminator::start(&["--drain-deadline", "1h"]);
+    let mut old = terminator.client();
+    assert_eq!(old.get("/nowhere").status, 404);
+    terminator.signal("STOP");
+    let mut new = terminator.client();
+    let mut chunked = terminator.client();
+    old.send(GET);
+    new.send(GET);
+    chunked.send("POST /nowhere HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n");
+    terminator.signals(&["TERM", "CONT"]);
+    for client in [&mut old, &mut new, &mut chunked] {
+        assert_eq!(client.answer().status, 404);
+        assert!(client.has_ended());
+    }
+    let (status, log) = terminator.end_of();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+/// Nor does a drain that begins when the response has been written, and the client is still busy sending.
+#[test]
+fn a_drain_does_not_reset_a_connection_that_throws_away_a_body() {
+    let mut terminator = Terminator::start(&["--drain-deadline", "1h"]);
+    let mut client = terminator.client();
+    client.send("POST /nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\nsome");
+    let mut idle = terminator.client();
+    assert_eq!(idle.get("/nowhere").status, 404);
+    terminator.until("/stats", |stats| stats["statuses"]["404"] == 2);
+    terminator.signal("TERM");
+    assert!(idle.is_closed());
+    // The first byte that meets a closed socket is answered with a reset, which the next ones meet.
+    (0..10).for_each(|_| client.send("more"));
+    assert_eq!(client.answer().status, 404);
+    assert!(client.has_ended());
+    drop(client);
+    let (status, log) = terminator.end_of();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+#[test]
+fn a_request_that_waits_ends_with_the_drains_deadline() {
+    let mut terminator = Terminator::start(&["--deadline", "1h", "--drain-deadline", "100ms"]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    client.send(GET);
+    service.request();
+    terminator.signal("TERM");
+    let (status, log) = terminator.end_of();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("--drain-deadline"), "{log}");
+}
