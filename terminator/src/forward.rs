@@ -43,11 +43,11 @@ struct Way {
 pub fn begin(connection: &Rc<Connection>, request: Request<'_>) -> Begun {
     let counted = Counted::begin(Rc::clone(connection));
     let (mut head, names) = RequestHead::new(request, Rc::clone(connection));
-    let way = prepare(&mut head, request, &names).map_err(|answer| {
-        // The refusal asks it what its client would like to read. A head that cannot be encoded is a client's that gets JSON.
+    let way = prepare(&mut head, request, &names);
+    if way.is_err() {
+        // The refusal asks it what its client would like to read; of a head that cannot be encoded that is JSON.
         let _ = head.encode(request, &names);
-        answer
-    });
+    }
     Begun { counted, head, way }
 }
 

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use bus::proto::retry::is_idempotent;
 use bus::{Flags, Head, HeadWriter, RequestError};
 use http::Method;
-use http1::Request;
+use http1::{Field, Request};
 
 use encoded::Encoded;
 pub use encoded::Heads;
@@ -66,6 +66,10 @@ impl RequestHead {
         let (mut id, mut trace) = (None, None);
         let mut traces = 0;
         for field in request.fields() {
+            // The other names are nothing to this loop.
+            if !matches!(field.name.first(), Some(b'f' | b't' | b'x')) {
+                continue;
+            }
             match field.name {
                 ID => id = RequestId::kept(field.value),
                 // More than one: whom to believe? (W3C Trace Context section 3.2.)
@@ -169,12 +173,8 @@ impl RequestHead {
         }
         head.field(":scheme", SCHEME);
         for field in request.fields() {
-            let goes_on = match field.name {
-                // Host has become `:authority`; Expect has been answered here.
-                b"host" | b"expect" | ID | TRACEPARENT => false,
-                // It belongs to the traceparent that it came with.
-                TRACESTATE => names.trace.is_kept() && !field.ends_here,
-                name if forwarded::is_forwarding(name) => self.forwarding.goes_on(name),
+            let goes_on = match field.name.first() {
+                Some(b'e' | b'f' | b'h' | b't' | b'x') => self.goes_on(field, names),
                 _ => !field.ends_here,
             };
             if goes_on {
@@ -184,6 +184,18 @@ impl RequestHead {
         self.forwarding.write(request, head, &self.connection.peer, authority, SCHEME);
         head.field(ID, names.id.as_bytes());
         head.field(TRACEPARENT, names.trace.as_bytes());
+    }
+
+    /// True when the field is written as it came.
+    fn goes_on(&self, field: Field<'_>, names: &Names<'_>) -> bool {
+        match field.name {
+            // Host has become `:authority`; Expect has been answered here.
+            b"host" | b"expect" | ID | TRACEPARENT => false,
+            // It belongs to the traceparent that it came with.
+            TRACESTATE => names.trace.is_kept() && !field.ends_here,
+            name if forwarded::is_forwarding(name) => self.forwarding.goes_on(name),
+            _ => !field.ends_here,
+        }
     }
 }
 

@@ -122,10 +122,10 @@ impl Connection {
             self.reading = Reading::Head(progress);
             return Ok(Step { skip, event: None });
         };
-        let (request, semantics) = (head.request(rest), &head.semantics);
+        let semantics = &head.semantics;
         self.is_first = false;
-        self.is_head = request.method() == "HEAD";
-        self.is_1_0 = request.is_1_0();
+        self.is_head = head.is_head(rest);
+        self.is_1_0 = head.request(rest).is_1_0();
         self.persists = semantics.wishes.persists(self.is_1_0);
         self.expects = semantics.expects && !self.is_1_0 && body != Body::Length(0);
         self.reading = match body {

@@ -22,14 +22,18 @@ pub struct Field<'a> {
 #[inline]
 pub(crate) fn check(line: &mut [u8]) -> Result<usize, Error> {
     let mut name_len = 0;
-    loop {
-        match line.get_mut(name_len) {
-            Some(byte) if TOKEN_LOWER[usize::from(*byte)] != 0 => *byte = TOKEN_LOWER[usize::from(*byte)],
-            Some(b':') if name_len > 0 => break,
-            Some(b' ' | b'\t') if name_len == 0 => return Err(Error::Folded),
-            _ => return Err(Error::FieldName),
+    while name_len < line.len() {
+        let lower = TOKEN_LOWER[usize::from(line[name_len])];
+        if lower == 0 {
+            break;
         }
+        line[name_len] = lower;
         name_len += 1;
+    }
+    match line.get(name_len) {
+        Some(b':') if name_len > 0 => {}
+        Some(b' ' | b'\t') if name_len == 0 => return Err(Error::Folded),
+        _ => return Err(Error::FieldName),
     }
     if is_field_value(&line[name_len + 1..]) { Ok(name_len) } else { Err(Error::FieldValue) }
 }

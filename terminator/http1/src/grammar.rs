@@ -43,8 +43,19 @@ pub fn is_token(bytes: &[u8]) -> bool {
 #[inline]
 #[must_use]
 pub fn is_field_value(bytes: &[u8]) -> bool {
-    // Without a way out in the middle, so that it is done many bytes at once.
-    !bytes.iter().fold(false, |found, byte| found | ((*byte < b' ' && *byte != b'\t') | (*byte == 0x7f)))
+    let (words, rest) = bytes.as_chunks::<8>();
+    let found = words.iter().fold(0, |found, word| found | controls(u64::from_ne_bytes(*word)));
+    // A word's answer may be wrong for a tab, and for the byte behind a control character.
+    if found != 0 { bytes } else { rest }.iter().all(|byte| (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t')
+}
+
+/// Not zero when one of the eight bytes is below a space or is DEL.
+#[inline]
+const fn controls(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    let delete = word ^ (0x7f * ONES);
+    ((word.wrapping_sub(0x20 * ONES) & !word) | (delete.wrapping_sub(ONES) & !delete)) & HIGH
 }
 
 /// `bytes` without the spaces and tabs around them (`OWS`, RFC 9110 section 5.6.3).
@@ -76,6 +87,22 @@ mod tests {
             assert_eq!(is_field_value(&[byte]), byte == b'\t' || (byte >= 0x20 && byte != 0x7f), "{byte}");
         }
         assert!(!is_token(b""));
+    }
+
+    #[test]
+    fn a_control_character_is_found_wherever_it_stands() {
+        for len in 0..40 {
+            for text in [vec![b'a'; len], vec![0xff; len], vec![b'\t'; len]] {
+                assert!(is_field_value(&text), "{len}");
+                for at in 0..len {
+                    for byte in [0, b'\r', b'\n', 0x1f, 0x7f] {
+                        let mut text = text.clone();
+                        text[at] = byte;
+                        assert!(!is_field_value(&text), "{byte} at {at} of {len}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -83,6 +83,12 @@ impl Head {
         Request { head: self, bytes }
     }
 
+    /// True when the method is HEAD.
+    #[inline]
+    pub(crate) fn is_head(&self, bytes: &[u8]) -> bool {
+        self.method.of(bytes) == b"HEAD"
+    }
+
     /// Reads on in the head at the front of `input`; its length and its body's when it is whole.
     #[inline]
     pub(crate) fn read(

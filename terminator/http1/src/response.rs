@@ -65,9 +65,14 @@ impl Fields<'_> {
             return false;
         }
         let start = self.out.len();
-        self.out.extend(name.iter().map(|byte| TOKEN_LOWER[usize::from(*byte)]));
-        let written = &self.out[start..];
-        if written.contains(&0) || is_hop_by_hop(written) {
+        self.out.extend_from_slice(name);
+        let written = &mut self.out[start..];
+        let mut is_token = true;
+        for byte in &mut *written {
+            *byte = TOKEN_LOWER[usize::from(*byte)];
+            is_token &= *byte != 0;
+        }
+        if !is_token || is_hop_by_hop(written) {
             self.out.truncate(start);
             return false;
         }
