@@ -5,8 +5,10 @@
 //! Invariant: a connection that waits for its client is always in a phase with a time-out, and one sweep per worker ends
 //! those that overstay; no request sets a timer.
 
+mod answering;
 mod body;
 mod buffers;
+mod incoming;
 mod io;
 mod outgoing;
 mod peer;
@@ -29,7 +31,7 @@ use crate::access_log::Entry;
 use crate::rescue::{self, Refusal};
 use crate::worker::Worker;
 use io::Io;
-use serve::serve;
+use serve::Serving;
 
 /// What the task of a connection is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,27 +112,7 @@ pub fn open(worker: &Rc<Worker>, stream: Stream, peer: Peer) {
     }
     let connection = Rc::new(connection);
     let place = worker.connections.add(&connection);
-    worker.stats.connections_open.increment();
-    let mut io = Io::new(stream, Rc::clone(&connection));
-    let open = Open { connection, place };
-    tokio::task::spawn_local(async move {
-        serve(&mut io).await;
-        drop(open);
-    });
-}
-
-/// Counts a connection as long as it is open, whichever way it ends.
-struct Open {
-    connection: Rc<Connection>,
-    place: usize,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let worker = &self.connection.worker;
-        worker.stats.connections_open.decrement();
-        worker.connections.remove(self.place);
-    }
+    tokio::task::spawn_local(Serving::new(Io::new(stream, connection), place));
 }
 
 /// Answers on a connection that has no request to answer, with one write: turning a client away must cost less than serving it.

@@ -84,9 +84,13 @@ impl Begun {
         self.head.connection().worker.config.limits.http
     }
 
-    /// Asks a service, or gives the answer that needs none. The deadline is the service's: it does not count the time that the
+    /// Asks a service. The deadline is the service's: it does not count the time that the
     /// client took to send its body, which has a limit of its own.
+    ///
+    /// # Errors
+    /// The answer that needs none.
     #[inline]
+    #[expect(clippy::result_large_err, reason = "both sides are moved once, and are of one size")]
     pub fn ask(self, body: bus::Body) -> Result<Asked, Answered> {
         let Self { counted, head, way } = self;
         let Way { route, line, _permit } = match way {

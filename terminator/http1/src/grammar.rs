@@ -46,7 +46,9 @@ pub fn is_field_value(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<8>();
     let found = words.iter().fold(0, |found, word| found | controls(u64::from_ne_bytes(*word)));
     // A word's answer may be wrong for a tab, and for the byte behind a control character.
-    if found != 0 { bytes } else { rest }.iter().all(|byte| (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t')
+    if found != 0 { bytes } else { rest }
+        .iter()
+        .all(|byte| (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t')
 }
 
 /// Not zero when one of the eight bytes is below a space or is DEL.

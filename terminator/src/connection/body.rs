@@ -3,16 +3,18 @@
 //! Owns: the limits of a body that is wanted and of one that is thrown away, and the joining of small pieces. Does not: copy large
 //! ones. Invariant: at most `limit / CHUNK_JOIN_BYTES * 2 + 2` pieces, whatever the client sends.
 
-use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bus::Body;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http1::{Event, Head, Limits, Step};
-use tokio::io::AsyncWriteExt;
+use http1::{Event, Head, Limits, Phase, Step};
+use tokio::io::AsyncWrite;
+use tokio::time::Sleep;
 
 use super::Order;
-use super::io::{End, Io, Ready};
+use super::answering::{Ready, answer, ask};
+use super::io::{End, Io};
 use crate::forward::Begun;
 use crate::limits::{BODY_PIECE_BYTES, CHUNK_JOIN_BYTES, DISCARD_BYTES, DISCARD_TIME};
 use crate::rescue::Refusal;
@@ -26,23 +28,41 @@ pub(super) struct Receiving {
     piece: BytesMut,
     limits: Limits,
     state: State,
+    /// Of a request that is refused already, whose body is thrown away for so long: it is answered behind the body if that comes
+    /// soon, and the connection can then go on.
+    discarding: Option<Pin<Box<Sleep>>>,
+    /// Bytes of `100 Continue` that have been written.
+    continue_written: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Coming,
     Whole,
-    Wrong(http1::Error),
+    /// It is left where it is.
+    Unread,
+    /// It is wrong, too long, or too late.
+    GivenUp(Refusal),
 }
 
 impl Receiving {
     /// The body of a request that has begun; nothing of it has been read.
     pub(super) fn new(begun: Begun) -> Self {
         let mut limits = begun.limits();
+        let mut discarding = None;
         if !begun.wants_body() {
             limits.body_len_max = DISCARD_BYTES;
+            discarding = Some(Box::pin(tokio::time::sleep(DISCARD_TIME)));
         }
-        Self { begun, pieces: Pieces::default(), piece: BytesMut::new(), limits, state: State::Coming }
+        Self {
+            begun,
+            pieces: Pieces::default(),
+            piece: BytesMut::new(),
+            limits,
+            state: State::Coming,
+            discarding,
+            continue_written: 0,
+        }
     }
 
     /// Takes what of the body is at the front of `input`, by copying it; how much of that has been used.
@@ -82,75 +102,80 @@ impl Receiving {
             }
             Ok(Step { skip, .. }) => (skip > 0).then_some((skip, 0)),
             Err(error) => {
-                self.state = State::Wrong(error);
+                self.state = State::GivenUp(error.into());
                 None
             }
         }
     }
 }
 
-/// Reads the body to its end, or to where it is given up; then asks a service, or answers.
-pub(super) async fn receive(io: &mut Io, mut receiving: Box<Receiving>) -> Result<Ready, End> {
-    let wanted = receiving.begun.wants_body();
-    if io.protocol.expects_continue() && receiving.state == State::Coming {
-        if !wanted {
-            // It will not be sent, or it will: nobody can tell, so nothing behind it can be read.
-            io.protocol.end();
-            return Ok(io.ask(receiving.begun, Body::new()));
+impl Receiving {
+    /// Reads the body to its end, or to where it is given up.
+    pub(super) fn poll(&mut self, io: &mut Io, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let expired = io.connection.take_order(context.waker()) == Some(Order::Expire);
+        if expired && self.begun.wants_body() {
+            let limit = io.connection.worker.config.limits.timeouts.body;
+            self.state = State::GivenUp(Refusal::BodyTimeout { limit });
+            return Poll::Ready(Ok(()));
         }
-        io.stream.write_all(http1::CONTINUE).await.map_err(End::Gone)?;
-        io.wrote(http1::CONTINUE.len());
-        io.protocol.continued();
-    }
-    let read = poll_fn(|context| poll_body(io, &mut receiving, context));
-    if wanted {
-        let read = read.await;
-        io.connection.enter(http1::Phase::Service);
-        return match read {
-            Ok(()) => Ok(io.ask(receiving.begun, receiving.pieces.finish())),
-            Err(Failure::Refused(refusal)) => Ok(Ready::Respond(io.answer(receiving.begun.refuse(refusal)))),
-            Err(Failure::Ended(end)) => Err(end),
-        };
-    }
-    // The refusal was known before the body: it is answered, behind the body if that comes soon.
-    match tokio::time::timeout(DISCARD_TIME, read).await {
-        Ok(Ok(())) => {}
-        Ok(Err(Failure::Ended(end))) => return Err(end),
-        Ok(Err(Failure::Refused(_))) | Err(_) => io.protocol.end(),
-    }
-    Ok(io.ask(receiving.begun, Body::new()))
-}
-
-/// Why a body is not read to its end.
-enum Failure {
-    Refused(Refusal),
-    Ended(End),
-}
-
-fn poll_body(io: &mut Io, receiving: &mut Receiving, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-    if io.connection.take_order(context.waker()) == Some(Order::Expire) {
-        io.protocol.end();
-        let limit = io.connection.worker.config.limits.timeouts.body;
-        return Poll::Ready(Err(Failure::Refused(Refusal::BodyTimeout { limit })));
-    }
-    loop {
-        take_unread(io, receiving);
-        match receiving.state {
-            State::Coming => {}
-            State::Whole => return Poll::Ready(Ok(())),
-            State::Wrong(error) => return Poll::Ready(Err(Failure::Refused(error.into()))),
-        }
-        let read = match io.protocol.body_left() {
-            Some(left) => ready!(poll_piece(io, receiving, left, context)),
-            None => ready!(io.poll_read_unread(BODY_PIECE_BYTES, context)),
-        };
-        match read {
-            Ok(()) => {}
-            Err(End::Closed) => {
-                let ended = io.protocol.end_of_input();
-                receiving.state = State::Wrong(ended.expect_err("a body was to come"));
+        ready!(self.poll_continue(io, context))?;
+        loop {
+            take_unread(io, self);
+            if self.state != State::Coming {
+                return Poll::Ready(Ok(()));
             }
-            Err(end) => return Poll::Ready(Err(Failure::Ended(end))),
+            if let Some(discarding) = &mut self.discarding
+                && discarding.as_mut().poll(context).is_ready()
+            {
+                return Poll::Ready(Ok(()));
+            }
+            let read = match io.protocol.body_left() {
+                Some(left) => ready!(poll_piece(io, self, left, context)),
+                None => ready!(io.poll_read_unread(BODY_PIECE_BYTES, context)),
+            };
+            match read {
+                Ok(()) => {}
+                Err(End::Closed) => {
+                    let ended = io.protocol.end_of_input();
+                    self.state = State::GivenUp(ended.expect_err("a body was to come").into());
+                }
+                Err(end) => return Poll::Ready(Err(end)),
+            }
+        }
+    }
+
+    /// Tells a client that waits for it to send the body.
+    fn poll_continue(&mut self, io: &mut Io, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        while self.state == State::Coming && io.protocol.expects_continue() {
+            if !self.begun.wants_body() {
+                // It will not be sent, or it will: nobody can tell, so nothing behind it can be read.
+                self.state = State::Unread;
+                break;
+            }
+            let rest = &http1::CONTINUE[self.continue_written..];
+            let written = ready!(Pin::new(&mut io.stream).poll_write(context, rest)).map_err(End::Gone)?;
+            io.wrote(written);
+            self.continue_written += written;
+            if self.continue_written == http1::CONTINUE.len() {
+                io.protocol.continued();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// What is done with the request: a service is asked, or it is answered.
+    pub(super) fn finish(mut self, io: &mut Io) -> Ready {
+        if self.state != State::Whole {
+            io.protocol.end();
+        }
+        match self.state {
+            State::GivenUp(refusal) if self.begun.wants_body() => {
+                Ready::Response(answer(io, self.begun.refuse(refusal)))
+            }
+            _ => {
+                io.connection.enter(Phase::Service);
+                ask(io, self.begun, self.pieces.finish())
+            }
         }
     }
 }

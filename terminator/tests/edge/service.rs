@@ -13,7 +13,6 @@ use crate::PATIENCE;
 
 pub(crate) struct Service {
     socket: UnixStream,
-    answers_pings: bool,
 }
 
 impl Service {
@@ -29,15 +28,9 @@ impl Service {
         let mut hello = Hello::new(service, "1", "test");
         hello.limit = limit;
         hello.routes = routes.iter().map(|route| route.parse().unwrap()).collect();
-        let mut service = Self { socket, answers_pings: true };
+        let mut service = Self { socket };
         service.send(Header::new(Kind::Hello), |head| hello.encode(head), b"");
         service
-    }
-
-    /// Leaves pings unanswered from now on. Before the first answer nobody takes that for the silence of the dead, as it would
-    /// be after it, when a test waits for something else.
-    pub(crate) fn ignore_pings(&mut self) {
-        self.answers_pings = false;
     }
 
     /// The next request; pings are answered on the way, what else comes is skipped.
@@ -48,9 +41,7 @@ impl Service {
             let header = message.header();
             match header.kind {
                 Kind::Request => return message,
-                Kind::Ping if self.answers_pings => {
-                    self.send(Header { kind: Kind::Pong, ..header }, |_| {}, b"")
-                }
+                Kind::Ping => self.send(Header { kind: Kind::Pong, ..header }, |_| {}, b""),
                 _ => {}
             }
         }
