@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http1::{Event, Phase, Step};
+use tokio::task::coop;
 
 use super::Order;
 use super::answering::{Ready, ask, refuse};
@@ -33,6 +34,10 @@ pub(super) fn poll_request(io: &mut Io, context: &mut Context<'_>) -> Poll<Resul
         Some(Order::Drain) if io.fresh || !io.protocol.is_between_requests() => {}
         Some(Order::Drain) if io.stream.has_unread() => {}
         Some(Order::Drain) => return Poll::Ready(Err(End::Closed)),
+    }
+    if io.fresh {
+        // Requests that lie here already are served in turn with other connections, as those are that have to be read.
+        ready!(coop::poll_proceed(context)).made_progress();
     }
     loop {
         if let Some(next) = look_at_unread(io) {

@@ -112,50 +112,6 @@ fn hop_by_hop_headers_end_here_in_both_directions() {
 }
 
 #[test]
-fn where_a_request_came_from_is_appended() {
-    let terminator = Terminator::start(&[]);
-    let mut service = terminator.service(&["GET /a"]);
-    let mut client = terminator.client();
-    let mut ask = |headers: &str| {
-        client.send(format!("GET /a HTTP/1.1\r\nhost: here\r\n{headers}\r\n"));
-        let request = service.request();
-        service.reply(&request, 200, &[], b"");
-        client.answer();
-        ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"]
-            .map(|name| field(&request, name).unwrap_or("").to_owned())
-    };
-    assert_eq!(ask(""), ["127.0.0.1", "http", "here"]);
-    let chain = "x-forwarded-for: 1.2.3.4\r\nX-Forwarded-For: 5.6.7.8\r\n";
-    assert_eq!(
-        ask(&format!("{chain}x-forwarded-proto: https\r\nx-forwarded-host: there\r\n")),
-        ["1.2.3.4, 5.6.7.8, 127.0.0.1", "https", "there"]
-    );
-    // A client cannot have taken away what a proxy in front says of it.
-    assert_eq!(
-        ask(
-            "connection: x-forwarded-proto, x-forwarded-host\r\nx-forwarded-proto: https\r\nx-forwarded-host: there\r\n"
-        ),
-        ["127.0.0.1", "https", "there"]
-    );
-}
-
-#[test]
-fn where_clients_are_not_trusted_their_word_is_replaced() {
-    let terminator = Terminator::start(&["--forwarded", "replace"]);
-    let mut service = terminator.service(&["GET /a"]);
-    let mut client = terminator.client();
-    client.send(
-        "GET /a HTTP/1.1\r\nhost: here\r\nx-forwarded-for: 1.2.3.4\r\nx-forwarded-proto: https\r\nx-forwarded-host: there\r\n\r\n",
-    );
-    let request = service.request();
-    let values = |name: &str| request.fields().filter(|(found, _)| *found == name.as_bytes()).count();
-    assert_eq!(field(&request, "x-forwarded-for"), Some("127.0.0.1"));
-    assert_eq!(field(&request, "x-forwarded-proto"), Some("http"));
-    assert_eq!(field(&request, "x-forwarded-host"), Some("here"));
-    assert_eq!(values("x-forwarded-for") + values("x-forwarded-proto") + values("x-forwarded-host"), 3);
-}
-
-#[test]
 fn ids_are_kept_when_sane_and_made_otherwise() {
     let terminator = Terminator::start(&[]);
     let mut service = terminator.service(&["GET /a"]);
@@ -365,4 +321,29 @@ fn a_reply_with_a_foreign_origin_is_nobodys() {
     service.send(foreign, |_: &mut HeadWriter<'_>| {}, b"not yours");
     service.reply(&request, 200, &[], b"yours");
     assert_eq!(client.answer().text(), "yours");
+}
+
+#[test]
+fn the_server_itself_says_which_methods_it_knows() {
+    let terminator = Terminator::start(&[]);
+    let mut client = terminator.client();
+    for target in ["*", "http://a"] {
+        client.send(format!("OPTIONS {target} HTTP/1.1\r\nhost: a\r\n\r\n"));
+        let answer = client.head();
+        assert_eq!((answer.status, answer.header("content-length")), (204, None));
+        assert!(answer.header("allow").unwrap().contains("GET, HEAD, POST"));
+    }
+    client.send("OPTIONS /nowhere HTTP/1.1\r\nhost: a\r\n\r\n");
+    client.answer().problem(404, "no_route");
+}
+
+#[test]
+fn a_later_minor_version_is_served_and_another_major_one_is_505() {
+    let terminator = Terminator::start(&[]);
+    let mut client = terminator.client();
+    client.send("GET /nowhere HTTP/1.2\r\nhost: a\r\n\r\n");
+    client.answer().problem(404, "no_route");
+    client.send("GET /nowhere HTTP/2.0\r\nhost: a\r\n\r\n");
+    client.answer().problem(505, "version");
+    assert!(client.is_closed());
 }

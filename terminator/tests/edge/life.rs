@@ -223,19 +223,26 @@ fn every_request_has_a_line_in_the_access_log() {
     service.reply(&request, 200, &[], b"12345");
     client.answer();
     client.get("/b");
+    client.send("GET /c#d HTTP/1.1\r\nhost: a\r\n\r\n");
+    let unread = client.answer();
     drop(client);
     terminator.signal("TERM");
     assert_eq!(terminator.end_of().0.code(), Some(0));
     let text = std::fs::read_to_string(&file).unwrap();
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 2, "{text}");
+    assert_eq!(lines.len(), 3, "{text}");
     assert_eq!(lines[0]["path"], "/a/1?b");
     assert_eq!(lines[0]["route"], "GET /a/{id}");
     assert_eq!(lines[0]["request_id"], "one");
     assert_eq!(lines[0]["body_bytes"], 5);
     assert_eq!(lines[0]["client"], "127.0.0.1");
     assert_eq!((&lines[1]["status"], &lines[1]["route"]), (&404.into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&lines[2]["status"], &lines[2]["method"], &lines[2]["path"]),
+        (&400.into(), &"-".into(), &"".into())
+    );
+    assert_eq!(lines[2]["request_id"], unread.header("x-request-id").unwrap());
 }
 
 #[test]

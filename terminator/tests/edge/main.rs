@@ -13,6 +13,7 @@ mod connection;
 mod drain;
 mod http;
 mod life;
+mod proxies;
 mod service;
 mod statuses;
 mod terminator;

@@ -64,6 +64,28 @@ fn a_host_that_is_missing_repeated_or_not_valid_is_400() {
 }
 
 #[test]
+fn browsers_are_answered_with_a_page_and_programs_with_json() {
+    let terminator = Terminator::start(&["--deadline", "200ms"]);
+    let _service = terminator.service(&["GET /slow"]);
+    let mut client = terminator.client();
+    for (path, status) in [("/nowhere/<b>", 400), ("/nowhere", 404), ("/slow", 504)] {
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\naccept: text/html,*/*;q=0.8\r\n\r\n"));
+        let answer = client.answer();
+        assert_eq!(answer.status, status);
+        if status == 400 {
+            // What could not be read said nothing of what its client would like to read.
+            answer.problem(400, "malformed");
+            client = terminator.client();
+            continue;
+        }
+        assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+        assert!(answer.text().starts_with("<!DOCTYPE html>") && answer.text().contains(path), "{answer:?}");
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\naccept: */*\r\n\r\n"));
+        assert_eq!(client.answer().header("content-type"), Some("application/problem+json"));
+    }
+}
+
+#[test]
 fn two_lengths_are_400_and_the_end_of_the_connection() {
     let terminator = Terminator::start(&[]);
     let _service = terminator.service(&["POST /a"]);
