@@ -47,10 +47,11 @@ impl Chunked {
             let rest = &mut input[skip..];
             match self.part {
                 Part::Size => {
+                    // Before the line's end is looked for, so that the verdict is the same whether it has come or not.
+                    if rest.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
+                        return Err(Error::ChunkSize);
+                    }
                     let Some(len) = self.line(rest, CHUNK_LINE_LEN_MAX, Error::ChunkExtension)? else {
-                        if rest.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
-                            return Err(Error::ChunkSize);
-                        }
                         return Ok(Step { skip, event: None });
                     };
                     self.size(&rest[..len - 2], limits)?;

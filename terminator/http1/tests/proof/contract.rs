@@ -1,0 +1,36 @@
+//! What the crate promises its caller beyond the meaning of bytes: the order of calls, ends of input, limits that two roads share.
+
+use http1::{Connection, Error, Event, Head, Limits, Response};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+const OK: Response<'_> = Response { status: 200, reason: "OK", length: Some(0), close: false, date: "now" };
+
+/// A connection that has received `bytes`, all of them one head.
+fn received(bytes: &[u8]) -> Connection {
+    let mut connection = Connection::new();
+    let step = receive(&mut connection, bytes);
+    assert_eq!(step, Ok(Some(Event::Head(bytes.len()))));
+    connection
+}
+
+fn receive(connection: &mut Connection, bytes: &[u8]) -> Result<Option<Event>, Error> {
+    let step = connection.receive(&mut bytes.to_vec(), &mut Head::default(), &Limits::default())?;
+    assert_eq!(step.skip, 0);
+    Ok(step.event)
+}
+
+/// The error of the chunks in `bytes`, given in pieces that end at `cuts`.
+fn chunk_error(bytes: &[u8]) -> [Option<Error>; 2] {
+    let head = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut whole = received(head);
+    let mut in_bytes = received(head);
+    let found = (1..=bytes.len()).find_map(|len| receive(&mut in_bytes, &bytes[..len]).err());
+    [receive(&mut whole, bytes).err(), found]
+}
+
+#[test]
+fn what_begins_no_chunk_size_is_refused_the_same_way_in_any_cuts() {
+    for bytes in [&b"x\n"[..], b"x\r\n", &[b"x".as_slice(), &[b'a'; 2000], b"\r\n"].concat()] {
+        assert_eq!(chunk_error(bytes), [Some(Error::ChunkSize); 2], "{}", bytes.escape_ascii());
+    }
+}
