@@ -188,7 +188,7 @@ impl Connection {
             Reading::Between | Reading::Length(0) | Reading::Whole | Reading::Over => Ok(()),
         };
         self.persists = false;
-        if !matches!(self.reading, Reading::Whole) {
+        if !self.is_whole() {
             self.reading = Reading::Over;
         }
         ended
@@ -204,7 +204,7 @@ impl Connection {
     /// side wanted to close.
     #[inline]
     pub fn finish(&mut self) -> bool {
-        let goes_on = self.persists && matches!(self.reading, Reading::Whole);
+        let goes_on = self.persists && self.is_whole();
         self.reading = if goes_on { Reading::Between } else { Reading::Over };
         (self.is_head, self.expects) = (false, false);
         goes_on
@@ -215,6 +215,12 @@ impl Connection {
     #[must_use]
     pub fn is_between_requests(&self) -> bool {
         matches!(self.reading, Reading::Between)
+    }
+
+    /// True when the request under way has been read to its end, whether or not the caller has been told.
+    #[inline]
+    fn is_whole(&self) -> bool {
+        matches!(self.reading, Reading::Length(0) | Reading::Whole)
     }
 
     /// True when bytes of the request's body have not been read.

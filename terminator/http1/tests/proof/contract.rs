@@ -34,3 +34,22 @@ fn what_begins_no_chunk_size_is_refused_the_same_way_in_any_cuts() {
         assert_eq!(chunk_error(bytes), [Some(Error::ChunkSize); 2], "{}", bytes.escape_ascii());
     }
 }
+
+#[test]
+fn a_request_without_a_body_is_whole_when_its_head_is() {
+    let mut connection = received(GET);
+    connection.respond(&OK, &mut Vec::new(), |_| {});
+    assert!(connection.finish(), "the response did not say close");
+
+    let mut connection = received(GET);
+    assert_eq!(connection.end_of_input(), Ok(()));
+    assert_eq!(
+        receive(&mut connection, b""),
+        Ok(Some(Event::End)),
+        "a client that ends its side is answered"
+    );
+    let mut out = Vec::new();
+    connection.respond(&OK, &mut out, |_| {});
+    assert!(out.windows(17).any(|bytes| bytes == b"connection: close"), "{}", out.escape_ascii());
+    assert!(!connection.finish());
+}
