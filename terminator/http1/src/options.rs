@@ -9,6 +9,8 @@ use crate::limits::OPTIONS_MAX;
 pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
     match name.len() {
         2 => name == b"te",
+        // No field has this name: `Connection: close` would nominate it (RFC 9110 section 7.6.1).
+        5 => name == b"close",
         7 => name == b"trailer" || name == b"upgrade",
         10 => name == b"connection" || name == b"keep-alive",
         14 => name == b"content-length",

@@ -53,3 +53,12 @@ fn a_request_without_a_body_is_whole_when_its_head_is() {
     assert!(out.windows(17).any(|bytes| bytes == b"connection: close"), "{}", out.escape_ascii());
     assert!(!connection.finish());
 }
+
+#[test]
+fn a_field_called_close_ends_here() {
+    let mut input = *b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nClose: a\r\n\r\n";
+    let mut head = Head::default();
+    Connection::new().receive(&mut input, &mut head, &Limits::default()).unwrap();
+    let ends_here: Vec<_> = head.request(&input).fields().map(|field| field.ends_here).collect();
+    assert_eq!(ends_here, [false, true, true]);
+}
