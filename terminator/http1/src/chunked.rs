@@ -98,8 +98,12 @@ impl Chunked {
     fn size(&mut self, line: &[u8], limits: &Limits) -> Result<(), Error> {
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let (digits, extensions) = line.split_at(digits);
-        let size = std::str::from_utf8(digits).ok().and_then(|text| u64::from_str_radix(text, 16).ok());
-        let size = size.ok_or(Error::ChunkSize)?;
+        // A number that 64 bits cannot hold is as good as the largest one, as with `Content-Length`.
+        let add = |sum: u64, digit: &u8| match char::from(*digit).to_digit(16) {
+            Some(digit) => sum.saturating_mul(16).saturating_add(u64::from(digit)),
+            None => sum,
+        };
+        let size = digits.iter().fold(0, add);
         // A byte that neither belongs to the number nor begins an extension.
         if !matches!(extensions, [] | [b';' | b' ' | b'\t', ..]) {
             return Err(Error::ChunkSize);

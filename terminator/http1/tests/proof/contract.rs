@@ -62,3 +62,11 @@ fn a_field_called_close_ends_here() {
     let ends_here: Vec<_> = head.request(&input).fields().map(|field| field.ends_here).collect();
     assert_eq!(ends_here, [false, true, true]);
 }
+
+#[test]
+fn a_chunk_size_beyond_64_bits_is_too_long_and_not_malformed() {
+    let too_long = Some(Error::BodyTooLong { limit: Limits::default().body_len_max });
+    for size in ["ffffffffffffffff", "10000000000000000", "fffffffffffffffffffffffff"] {
+        assert_eq!(chunk_error(format!("{size}\r\n").as_bytes()), [too_long; 2], "{size}");
+    }
+}
