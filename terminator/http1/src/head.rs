@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::grammar::TOKEN_LOWER;
-use crate::limits::HEAD_LEN_MAX;
+use crate::limits::{HEAD_LEN_MAX, OPTIONS_MAX};
 use crate::options::{Options, is_hop_by_hop};
 use crate::semantics::{Body, Semantics};
 use crate::target::{self, Target};
@@ -187,6 +187,9 @@ impl Head {
     #[inline]
     fn complete(&mut self, bytes: &mut [u8]) -> Result<Body, Error> {
         let body = self.semantics.body(self.is_1_0)?;
+        if self.semantics.wishes.count > OPTIONS_MAX {
+            return Err(Error::TooManyOptions { limit: OPTIONS_MAX });
+        }
         if self.semantics.wishes.named {
             let values = self.fields.iter().filter(|place| place.name.of(bytes) == b"connection");
             let options = Options::of(values.map(|place| place.value.of(bytes)))?;

@@ -28,6 +28,7 @@ pub(crate) struct Wishes {
     pub(crate) upgrade: bool,
     /// There are names of fields among them.
     pub(crate) named: bool,
+    pub(crate) count: usize,
 }
 
 impl Wishes {
@@ -35,6 +36,7 @@ impl Wishes {
     #[inline]
     pub(crate) fn add(&mut self, value: &[u8]) {
         for option in members(value) {
+            self.count += 1;
             if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
             } else if option.eq_ignore_ascii_case(b"close") {

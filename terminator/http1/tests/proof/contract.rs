@@ -70,3 +70,15 @@ fn a_chunk_size_beyond_64_bits_is_too_long_and_not_malformed() {
         assert_eq!(chunk_error(format!("{size}\r\n").as_bytes()), [too_long; 2], "{size}");
     }
 }
+
+#[test]
+fn more_than_32_options_are_refused_whatever_they_are() {
+    for option in ["close", "keep-alive", "x"] {
+        let head = |count| {
+            format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: {}\r\n\r\n", vec![option; count].join(","))
+        };
+        received(head(32).as_bytes());
+        let refused = receive(&mut Connection::new(), head(33).as_bytes());
+        assert_eq!(refused, Err(Error::TooManyOptions { limit: 32 }), "{option}");
+    }
+}
