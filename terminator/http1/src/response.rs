@@ -55,13 +55,15 @@ impl Fields<'_> {
     /// second `date` or `server`, a name that is no token, a value with a control character.
     #[inline]
     pub fn add(&mut self, name: &[u8], value: &[u8]) -> bool {
+        if name.is_empty() || !is_field_value(value) {
+            return false;
+        }
         let seen = match name.len() {
             4 if name.eq_ignore_ascii_case(b"date") => Some(&mut self.dated),
             6 if name.eq_ignore_ascii_case(b"server") => Some(&mut self.served),
             _ => None,
         };
-        if seen.is_some_and(|seen| std::mem::replace(seen, true)) || name.is_empty() || !is_field_value(value)
-        {
+        if seen.is_some_and(|seen| std::mem::replace(seen, true)) {
             return false;
         }
         let start = self.out.len();

@@ -82,3 +82,14 @@ fn more_than_32_options_are_refused_whatever_they_are() {
         assert_eq!(refused, Err(Error::TooManyOptions { limit: 32 }), "{option}");
     }
 }
+
+#[test]
+fn a_date_that_is_refused_does_not_stand_for_ours() {
+    let mut out = Vec::new();
+    received(GET).respond(&OK, &mut out, |fields| {
+        assert!(!fields.add(b"date", b"a\r\nb"));
+        assert!(!fields.add(b"server", b"\0"));
+        assert!(fields.add(b"server", b"s"));
+    });
+    assert_eq!(out, b"HTTP/1.1 200 OK\r\nserver: s\r\ncontent-length: 0\r\ndate: now\r\n\r\n");
+}
