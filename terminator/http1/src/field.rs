@@ -21,6 +21,16 @@ pub struct Field<'a> {
 /// [`Error::Folded`], [`Error::FieldName`], [`Error::FieldValue`].
 #[inline]
 pub(crate) fn check(line: &mut [u8]) -> Result<usize, Error> {
+    let name_len = check_name(line)?;
+    if is_field_value(&line[name_len + 1..]) { Ok(name_len) } else { Err(Error::FieldValue) }
+}
+
+/// The same for a line that is known to have no control characters.
+///
+/// # Errors
+/// [`Error::Folded`], [`Error::FieldName`].
+#[inline]
+pub(crate) fn check_name(line: &mut [u8]) -> Result<usize, Error> {
     let mut name_len = 0;
     while name_len < line.len() {
         let lower = TOKEN_LOWER[usize::from(line[name_len])];
@@ -31,11 +41,10 @@ pub(crate) fn check(line: &mut [u8]) -> Result<usize, Error> {
         name_len += 1;
     }
     match line.get(name_len) {
-        Some(b':') if name_len > 0 => {}
-        Some(b' ' | b'\t') if name_len == 0 => return Err(Error::Folded),
-        _ => return Err(Error::FieldName),
+        Some(b':') if name_len > 0 => Ok(name_len),
+        Some(b' ' | b'\t') if name_len == 0 => Err(Error::Folded),
+        _ => Err(Error::FieldName),
     }
-    if is_field_value(&line[name_len + 1..]) { Ok(name_len) } else { Err(Error::FieldValue) }
 }
 
 /// The value of a line that has been checked, and where it begins in the line.

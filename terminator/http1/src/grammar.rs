@@ -43,12 +43,23 @@ pub fn is_token(bytes: &[u8]) -> bool {
 #[inline]
 #[must_use]
 pub fn is_field_value(bytes: &[u8]) -> bool {
+    control(bytes).is_none()
+}
+
+/// Where the first control character is, tabs left out.
+#[inline]
+pub(crate) fn control(bytes: &[u8]) -> Option<usize> {
+    let is_control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f;
     let (words, rest) = bytes.as_chunks::<8>();
-    let found = words.iter().fold(0, |found, word| found | controls(u64::from_ne_bytes(*word)));
-    // A word's answer may be wrong for a tab, and for the byte behind a control character.
-    if found != 0 { bytes } else { rest }
-        .iter()
-        .all(|byte| (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t')
+    for (at, word) in words.iter().enumerate() {
+        // A word's answer may be wrong for a tab, and for the byte behind a control character.
+        if controls(u64::from_ne_bytes(*word)) != 0
+            && let Some(found) = word.iter().position(is_control)
+        {
+            return Some(at * 8 + found);
+        }
+    }
+    rest.iter().position(is_control).map(|found| words.len() * 8 + found)
 }
 
 /// Not zero when one of the eight bytes is below a space or is DEL.

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::grammar::TOKEN_LOWER;
+use crate::grammar::{TOKEN_LOWER, control};
 use crate::limits::{HEAD_LEN_MAX, OPTIONS_MAX};
 use crate::options::{Options, is_hop_by_hop};
 use crate::semantics::{Body, Semantics};
@@ -126,7 +126,9 @@ impl Head {
             }
         }
         loop {
-            let found = memchr::memchr(b'\n', &input[searched..]);
+            // What was searched before is searched once more for control characters when the line is whole.
+            let is_new = searched == start;
+            let (found, is_clean) = end_of_line(&input[searched..]);
             let behind = found.map_or(input.len(), |at| searched + at + 1);
             if behind > len_max {
                 return Err(match start {
@@ -152,7 +154,9 @@ impl Head {
                 if fields as usize > limits.fields_max {
                     return Err(Error::TooManyFields { limit: limits.fields_max });
                 }
-                let name_len = field::check(&mut input[start..end])?;
+                let line = &mut input[start..end];
+                let name_len =
+                    if is_new && is_clean { field::check_name(line)? } else { field::check(line)? };
                 self.keep_field(&input[start..end], start, name_len);
             }
             (start, searched) = (behind, behind);
@@ -220,23 +224,38 @@ impl Head {
     }
 }
 
+/// Where the line at the front of `input` ends, with LF; true when nothing before its CRLF is a control character.
+#[inline]
+fn end_of_line(input: &[u8]) -> (Option<usize>, bool) {
+    let Some(at) = control(input) else { return (None, true) };
+    match &input[at..] {
+        [b'\r', b'\n', ..] => (Some(at + 1), true),
+        rest => (memchr::memchr(b'\n', rest).map(|behind| at + behind), false),
+    }
+}
+
 /// `METHOD SP TARGET SP HTTP/1.x` (RFC 9112 section 3).
 #[inline]
 fn request_line(line: &[u8]) -> Result<RequestLine, Error> {
     let method_len = line.iter().position(|byte| TOKEN_LOWER[usize::from(*byte)] == 0);
     let method_len = method_len.filter(|at| line[*at] == b' ').ok_or(Error::RequestLine)?;
-    let rest = &line[method_len + 1..];
-    let target_len = memchr::memchr(b' ', rest).filter(|len| *len > 0).ok_or(Error::RequestLine)?;
-    let is_1_0 = match &rest[target_len + 1..] {
-        b"HTTP/1.1" => false,
-        b"HTTP/1.0" => true,
+    let (rest, version) = line.split_last_chunk::<9>().ok_or(Error::RequestLine)?;
+    let target = method_len + 1..rest.len();
+    if target.is_empty() {
+        return Err(Error::RequestLine);
+    }
+    let is_1_0 = match version {
+        b" HTTP/1.1" => false,
+        b" HTTP/1.0" => true,
         // A later minor version is read as the latest that is known (RFC 9110 section 2.5).
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => false,
-        [b'H', b'T', b'T', b'P', b'/', b'0' | b'2'..=b'9', b'.', b'0'..=b'9'] => return Err(Error::Version),
+        [b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => false,
+        [b' ', b'H', b'T', b'T', b'P', b'/', b'0' | b'2'..=b'9', b'.', b'0'..=b'9'] => {
+            let has_more_words = rest[target].contains(&b' ');
+            return Err(if has_more_words { Error::RequestLine } else { Error::Version });
+        }
         _ => return Err(Error::RequestLine),
     };
-    let start = method_len + 1;
-    Ok(RequestLine { method_len, target: start..start + target_len, is_1_0 })
+    Ok(RequestLine { method_len, target, is_1_0 })
 }
 
 /// A request's head: what [`Head`] says of the bytes that it was read from.

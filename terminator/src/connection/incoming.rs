@@ -11,7 +11,7 @@ use http1::{Event, Phase, Step};
 use tokio::task::coop;
 
 use super::Order;
-use super::answering::{Ready, ask, refuse};
+use super::answering::{Ready, answer, ask, refuse};
 use super::body::Receiving;
 use super::buffers::READ_LEN_MAX;
 use super::io::{End, Io};
@@ -121,8 +121,11 @@ fn look_for_body(
     head: &mut http1::Head,
     limits: &http1::Limits,
 ) -> (usize, Incoming) {
+    if let Err(error) = io.protocol.check_length(limits) {
+        return (0, Incoming::Ready(Ready::Response(answer(io, begun.refuse(error.into())))));
+    }
     let len = match io.protocol.body_left() {
-        Some(left) if left <= behind.len().min(READ_LEN_MAX) as u64 && left <= limits.body_len_max => {
+        Some(left) if left <= behind.len().min(READ_LEN_MAX) as u64 => {
             usize::try_from(left).expect("it is not above a length")
         }
         _ => {
