@@ -42,6 +42,8 @@ pub struct Config {
     pub forwarded: Forwarded,
     /// Proxies whose word on where a request came from is believed.
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// How long everything is served after the signal to stop.
+    pub drain_delay: Duration,
     /// How long a drain may take.
     pub drain_deadline: Duration,
     /// The bounds of every worker.
@@ -175,6 +177,7 @@ impl Config {
             access_log: settings.access_log,
             forwarded: settings.forwarded,
             trusted_proxies: settings.trusted_proxy,
+            drain_delay: settings.drain_delay,
             drain_deadline: settings.drain_deadline,
             limits,
         })

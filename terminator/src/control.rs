@@ -80,6 +80,10 @@ impl Control {
             }
         }
         admin.set_draining();
+        tokio::select! {
+            () = drain::lame_duck(&self.workers, self.config.drain_delay) => {}
+            () = signals.stopped_again() => bail!("second signal: ended with requests in flight"),
+        }
         self.files.clear();
         let drained = tokio::select! {
             drained = drain::connections(&self.workers, self.config.drain_deadline) => drained,

@@ -44,6 +44,7 @@ pub struct Worker {
     pub heads: Heads,
     /// Memory that the connections share.
     pub buffers: Buffers,
+    leaving: Cell<bool>,
     draining: Cell<bool>,
     settled_at: Instant,
     /// Told when no more connections are to be accepted.
@@ -90,6 +91,7 @@ impl Worker {
             config,
             heads: Heads::default(),
             buffers: Buffers::default(),
+            leaving: Cell::new(false),
             draining: Cell::new(false),
             settled_at: Instant::now() + settle,
             accepting: Notify::new(),
@@ -108,6 +110,17 @@ impl Worker {
         Instant::now() < self.settled_at
     }
 
+    /// True when the process is about to stop: every response is the last of its connection.
+    #[must_use]
+    pub fn leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
+    /// Has every response from now on say that its connection closes. Everything is still served.
+    pub fn begin_to_leave(&self) {
+        self.leaving.set(true);
+    }
+
     /// True when a drain has begun.
     #[must_use]
     pub fn draining(&self) -> bool {
@@ -116,6 +129,7 @@ impl Worker {
 
     /// Closes the listeners, tells every connection to end with its next response, idle ones at once.
     pub fn begin_drain(&self) {
+        self.leaving.set(true);
         self.draining.set(true);
         self.accepting.notify_waiters();
         self.connections.drain();

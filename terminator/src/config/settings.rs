@@ -21,7 +21,7 @@ Examples:
   terminator --bus-dial tcp://profile:6000 --deadline 1s --route-deadline 'GET /members/{id}=250ms'
   terminator --config terminator.toml        (keys are the flags' names; TERMINATOR_HTTP=... wins over the file)
 
-SIGTERM or Ctrl-C: no new connections, requests in flight finish, exit 0; a second one exits at once with 1.
+SIGTERM or Ctrl-C: after --drain-delay no new connections, requests in flight finish, exit 0; a second one exits at once with 1.
 SIGHUP opens the access log anew. Exit codes: 0 ok, 1 failure, 2 usage.";
 
 /// The command line, as typed.
@@ -93,7 +93,11 @@ pub struct Settings {
     /// connects to a Unix socket; may be repeated
     #[arg(long, value_name = "CIDR|unix", default_values = ["127.0.0.0/8", "::1/128", "unix"])]
     pub trusted_proxy: Vec<TrustedProxy>,
-    /// How long requests in flight may go on after SIGTERM
+    /// How long everything is still served after SIGTERM, with /ready saying no and every response closing its connection, so
+    /// that load balancers go elsewhere first; give it twice the interval of their checks
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+    pub drain_delay: Duration,
+    /// How long requests in flight may go on after that
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub drain_deadline: Duration,
     /// The bounds

@@ -80,7 +80,7 @@ fn respond(io: &mut Io, exchange: Exchange<'_>, answer: &mut Answer) -> Outgoing
     io.lingers |= io.protocol.phase() != Phase::Service;
     let mut out = worker.buffers.take_written();
     let date = worker.buffers.date(worker);
-    let written = answer.write(exchange.head, &mut io.protocol, worker.draining(), &date, &mut out);
+    let written = answer.write(exchange.head, &mut io.protocol, worker.leaving(), &date, &mut out);
     let body_len = written.parts.is_none().then_some(written.body.len() as u64);
     let elapsed = exchange.end(answer, body_len);
     io.answered_late = LATE.contains(&elapsed);

@@ -10,6 +10,17 @@ use crate::worker::Worker;
 /// How often the workers are asked whether they are done.
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Serves on for `time`, in which `/ready` says no and every response that its connection closes, so that load balancers and
+/// clients go elsewhere before anything is refused.
+pub(super) async fn lame_duck(workers: &Workers<Rc<Worker>>, time: Duration) {
+    if time.is_zero() {
+        return;
+    }
+    tracing::info!("/ready says no; everything is served for {} more", humantime::format_duration(time));
+    workers.ask(|worker| worker.begin_to_leave()).await;
+    tokio::time::sleep(time).await;
+}
+
 /// Ends what is idle, waits for what is in flight. Operators may still ask meanwhile. Returns when the drain as a whole
 /// has to end.
 pub(super) async fn connections(workers: &Workers<Rc<Worker>>, time: Duration) -> Instant {

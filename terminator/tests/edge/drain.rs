@@ -117,3 +117,46 @@ fn a_request_that_waits_ends_with_the_drains_deadline() {
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("--drain-deadline"), "{log}");
 }
+
+#[test]
+fn everything_is_served_while_the_drain_is_delayed_and_clients_are_told_to_leave() {
+    let dir = tempfile::tempdir().unwrap();
+    let unix = format!("unix:{}", dir.path().join("http.sock").display());
+    let flags = ["--http", "127.0.0.1:0", "--http", &unix, "--drain-delay", "1h", "--deadline", "1h"];
+    let mut terminator = Terminator::start(&flags);
+    let mut service = terminator.service(&["GET /a"]);
+    let (mut idle, mut waiting) = (terminator.client(), terminator.client());
+    assert_eq!(idle.get("/nowhere").header("connection"), None);
+    waiting.send(GET);
+    let request = service.request();
+    terminator.signal("TERM");
+    terminator.until("/ready", |ready| ready["detail"] == "draining");
+    service.reply(&request, 200, &[], b"last");
+    let old = [waiting, idle];
+    let new = terminator.http.iter().map(|address| Client::connect(address));
+    for (at, mut client) in old.into_iter().chain(new).enumerate() {
+        if at > 0 {
+            client.send("GET /nowhere HTTP/1.1\r\nhost: a\r\n\r\n");
+        }
+        assert_eq!(client.answer().header("connection"), Some("close"));
+        assert!(client.is_closed());
+    }
+    // A second signal that comes later than a repetition of the first would.
+    while !terminator.has_ended() {
+        terminator.signal("TERM");
+        std::thread::yield_now();
+    }
+    assert_eq!(terminator.end_of().0.code(), Some(1));
+}
+
+#[test]
+fn the_drain_follows_its_delay() {
+    let mut terminator = Terminator::start(&["--drain-delay", "100ms"]);
+    let mut idle = terminator.client();
+    assert_eq!(idle.get("/nowhere").status, 404);
+    terminator.signal("TERM");
+    assert!(idle.is_closed());
+    let (status, log) = terminator.end_of();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("served for 100ms more"), "{log}");
+}
