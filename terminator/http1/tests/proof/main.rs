@@ -1,3 +1,15 @@
-//! The proof that the crate reads HTTP/1.1 as its RFCs say: see `README` at the head of each module.
+//! The proof that the crate reads and writes HTTP/1.1 as its RFCs say.
+//!
+//! `cases.txt` is a table of inputs and verdicts ([`cases`]); [`reference`] is a second reader of requests, and [`responses`] one
+//! of responses, neither with a line of the crate. The fuzz targets in `fuzz/` use the same modules.
 
+mod cases;
 mod contract;
+mod driver;
+mod mutations;
+mod outcome;
+mod random;
+mod reference;
+mod responses;
+mod server;
+mod table;
