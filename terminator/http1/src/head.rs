@@ -165,7 +165,10 @@ impl Head {
 
     fn keep_request_line(&mut self, line: &RequestLine, input: &[u8]) -> Result<(), Error> {
         let RequestLine { method_len, target, is_1_0 } = line;
-        let Target { authority, path } = target::parse(&input[..*method_len], &input[target.clone()])?;
+        let (method, bytes) = (&input[..*method_len], &input[target.clone()]);
+        // With a space in it it is several words of the line, not a target.
+        let is_wrong = |error| if bytes.contains(&b' ') { Error::RequestLine } else { error };
+        let Target { authority, path } = target::parse(method, bytes).map_err(is_wrong)?;
         let at = |range: Range<usize>| Span::new(target.start + range.start, target.start + range.end);
         self.method = Span::new(0, *method_len);
         self.target = Span::new(target.start + path.start, target.end);
@@ -250,8 +253,8 @@ fn request_line(line: &[u8]) -> Result<RequestLine, Error> {
         // A later minor version is read as the latest that is known (RFC 9110 section 2.5).
         [b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => false,
         [b' ', b'H', b'T', b'T', b'P', b'/', b'0' | b'2'..=b'9', b'.', b'0'..=b'9'] => {
-            let has_more_words = rest[target].contains(&b' ');
-            return Err(if has_more_words { Error::RequestLine } else { Error::Version });
+            let is_target = !rest[target].contains(&b' ');
+            return Err(if is_target { Error::Version } else { Error::RequestLine });
         }
         _ => return Err(Error::RequestLine),
     };

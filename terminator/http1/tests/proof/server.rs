@@ -4,7 +4,7 @@
 //! response ends where the next begins, and says `close` exactly when it is the last one.
 
 use http1::{CONTINUE, Connection, Event, Fields, Head, Limits, Response, Sending};
-use http1::{begin_chunk, end_chunk, last_chunk};
+use http1::{begin_chunk, last_chunk};
 
 use crate::responses::{self, Answer, Pairs};
 
@@ -121,7 +121,7 @@ fn write(connection: &mut Connection, reply: &Reply, out: &mut Vec<u8>) -> (Pair
             for part in reply.body.chunks(17) {
                 begin_chunk(part.len(), out);
                 out.extend_from_slice(part);
-                end_chunk(out);
+                out.extend_from_slice(http1::CHUNK_END);
             }
             last_chunk(out, |_| {});
         }
