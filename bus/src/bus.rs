@@ -262,7 +262,7 @@ impl Inner {
                     return Handled::Behind;
                 }
             }
-            Input::Forward { worker, message } => self.forward(pipe, worker, message),
+            Input::Forward { worker, request, message } => self.forward(pipe, worker, request, message),
             Input::Hello { conflicts } => {
                 self.log_hello(pipe, &conflicts);
                 self.share_message(pipe, shared);

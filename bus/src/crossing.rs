@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use bus_proto::balancer::Shared;
 use bus_proto::socket::Remote;
-use bus_proto::{Envelope, Framing, PipeId};
+use bus_proto::{Envelope, Framing, PipeId, RequestId};
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use tokio::sync::Notify;
@@ -23,8 +23,11 @@ use crate::bus::{Handled, Inner};
 /// Messages that wait for one worker.
 const INBOX_LEN: usize = 8192;
 
-/// Places among them that traffic leaves for what is said once.
+/// Places of the inbox that are kept for letters which are sent once: membership and lost replies.
 const RESERVED: usize = 1024;
+
+/// Of the reserved places, those that are kept for membership.
+const RESERVED_FOR_MEMBERSHIP: usize = 512;
 
 /// What a worker has to know of another's connection to stand in for it.
 #[derive(Clone)]
@@ -40,6 +43,9 @@ pub(crate) enum Crossing {
     Message { origin: Connection, message: Bytes },
     /// A reply to a request of the receiver, which came by `origin`.
     Reply { origin: Connection, message: Bytes },
+    /// A reply to this request of the receiver, which came by the pipe named by `Letter::from`, found no
+    /// room in the inbox.
+    ReplyLost(RequestId),
     /// The sender's pipe named by `Letter::from` is closed.
     Closed,
     /// An event for the receiver's subscribers.
@@ -76,9 +82,12 @@ impl Inboxes {
     /// False when there is no such worker, or no room.
     fn send(&self, to: u8, from: Remote, content: Crossing) -> bool {
         let Some(inbox) = self.inboxes.get(usize::from(to)) else { return false };
-        // Who is there and who is not is said once.
-        let is_said_once = matches!(content, Crossing::Message { .. } | Crossing::Closed);
-        let has_room = is_said_once || inbox.letters.len() < INBOX_LEN - RESERVED;
+        let kept_free = match content {
+            Crossing::Message { .. } | Crossing::Closed => 0,
+            Crossing::ReplyLost(_) => RESERVED_FOR_MEMBERSHIP,
+            Crossing::Reply { .. } | Crossing::Event(_) | Crossing::Write { .. } => RESERVED,
+        };
+        let has_room = inbox.letters.len() < INBOX_LEN - kept_free;
         let sent = has_room && inbox.letters.push(Letter { from, content }).is_ok();
         inbox.arrived.notify_one();
         sent
@@ -124,16 +133,18 @@ impl Inner {
         self.share(pipe, || Crossing::Message { origin: origin.clone(), message: message.clone() });
     }
 
-    /// A reply that came here belongs to `worker`.
-    pub(crate) fn forward(&self, pipe: PipeId, worker: u8, message: Bytes) {
+    /// Passes on a reply that came by a connection of this worker to a request of another one.
+    pub(crate) fn forward(&self, pipe: PipeId, worker: u8, request: RequestId, message: Bytes) {
         let Some(origin) = self.connection(pipe) else { return };
         if usize::from(worker) >= self.inboxes.len() || self.is_remote(pipe) {
             self.node.borrow_mut().counters.reply_late += 1;
             return;
         }
         let shared = Arc::clone(&origin.shared);
-        if !self.cross(worker, pipe, Crossing::Reply { origin, message }) {
-            shared.lose();
+        if !self.cross(worker, pipe, Crossing::Reply { origin, message })
+            && !self.cross(worker, pipe, Crossing::ReplyLost(request))
+        {
+            shared.lose(worker);
         }
     }
 
@@ -161,6 +172,12 @@ impl Inner {
             Crossing::Message { origin, message } | Crossing::Reply { origin, message } => {
                 let pipe = self.stand_in(now, origin);
                 return self.handle_message(now, pipe, message);
+            }
+            Crossing::ReplyLost(request) => {
+                let pipe = self.remotes.borrow().get(&from).copied();
+                if let Some(pipe) = pipe {
+                    self.node.borrow_mut().lose_reply(now, pipe, request);
+                }
             }
             Crossing::Closed => {
                 let pipe = self.remotes.borrow_mut().remove(&from);
@@ -227,5 +244,26 @@ async fn ferry(inner: Rc<Inner>, pipe: PipeId, remote: Remote) {
         });
         let Some((chunks, messages)) = batch.await else { return };
         let _ = inner.cross(remote.worker, pipe, Crossing::Write { pipe: remote.pipe, chunks, messages });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FROM: Remote = Remote { worker: 0, pipe: PipeId { index: 0, generation: 0 } };
+
+    /// An event, which is traffic.
+    fn traffic() -> Crossing {
+        Crossing::Event(Bytes::new())
+    }
+
+    #[test]
+    fn a_worker_whose_inbox_is_full_still_hears_which_replies_it_lost() {
+        let inboxes = Inboxes::new(2);
+        while inboxes.send(1, FROM, traffic()) {}
+        let told = (0..).take_while(|id| inboxes.send(1, FROM, Crossing::ReplyLost(RequestId(*id)))).count();
+        assert_eq!(told, RESERVED - RESERVED_FOR_MEMBERSHIP);
+        assert!(inboxes.send(1, FROM, Crossing::Closed), "lost replies leave room for membership");
     }
 }

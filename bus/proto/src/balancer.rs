@@ -58,35 +58,45 @@ pub struct Load {
     pub failures: u64,
 }
 
-/// What the workers that send on one connection know together.
-#[derive(Debug, Default)]
+/// The state of one connection that all workers which send on it share.
+#[derive(Debug)]
 pub struct Shared {
-    /// Requests in flight, of all: the `limit` of its hello is the instance's, whoever asks.
+    /// Requests in flight, summed over all workers: the `limit` of a hello holds for the connection.
     in_flight: AtomicU32,
-    /// The peer is silent: who has the connection hears it, and tells.
+    /// True while the peer is silent. Written by the worker that has the connection.
     silent: AtomicBool,
-    /// Replies that did not get from who has the connection to whom they were for.
-    lost: AtomicU32,
+    /// For each worker, how many of its replies were lost on the way from the worker that has the
+    /// connection.
+    lost: Box<[AtomicU32]>,
 }
 
 impl Shared {
+    /// The state of a new connection of a process with `workers` workers.
+    #[must_use]
+    pub fn new(workers: u32) -> Self {
+        let lost = (0..workers).map(|_| AtomicU32::new(0)).collect();
+        Self { in_flight: AtomicU32::new(0), silent: AtomicBool::new(false), lost }
+    }
+
     /// Tells whether the peer is silent.
     pub fn set_silent(&self, silent: bool) {
         self.silent.store(silent, Ordering::Relaxed);
     }
 
-    /// Tells that a reply was lost on its way to another worker.
-    pub fn lose(&self) {
-        self.lost.fetch_add(1, Ordering::Relaxed);
+    /// Counts a reply to `worker` that was lost, and that the worker could not be told of by its id.
+    pub fn lose(&self, worker: u8) {
+        if let Some(lost) = self.lost.get(usize::from(worker)) {
+            lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// How many were.
+    /// How many such replies `worker` has lost so far.
     #[must_use]
-    pub fn lost(&self) -> u32 {
-        self.lost.load(Ordering::Relaxed)
+    pub fn lost(&self, worker: u8) -> u32 {
+        self.lost.get(usize::from(worker)).map_or(0, |lost| lost.load(Ordering::Relaxed))
     }
 
-    /// Whether it was when that was last told.
+    /// True when the peer was silent the last time [`Shared::set_silent`] was called.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.silent.load(Ordering::Relaxed)

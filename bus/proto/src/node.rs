@@ -60,10 +60,13 @@ pub enum Input {
     Cancelled(Correlation),
     /// Hand it to the subscribers.
     Event(Envelope),
-    /// A reply to a request of another worker of this process.
+    /// A reply to a request of another worker of this process. When it cannot be passed on, that
+    /// worker's [`Node::lose_reply`] is to be called.
     Forward {
         /// The worker that asked.
         worker: u8,
+        /// The request that is replied to.
+        request: RequestId,
         /// The message.
         message: Bytes,
     },
@@ -124,7 +127,8 @@ impl Node {
 
     /// A connection: queues the opening, and the hello when there is one.
     pub fn open_pipe(&mut self, now: Instant, framing: Framing) -> PipeId {
-        let shared = (self.config.workers > 1).then(Arc::<Shared>::default);
+        let workers = self.config.workers;
+        let shared = (workers > 1).then(|| Arc::new(Shared::new(workers)));
         let pipe = self.socket.open(now, framing, None, shared);
         self.introduce(pipe);
         pipe
@@ -138,7 +142,12 @@ impl Node {
         remote: Remote,
         shared: Arc<Shared>,
     ) -> PipeId {
-        self.socket.open(now, framing, Some(remote), Some(shared))
+        let pipe = self.socket.open(now, framing, Some(remote), Some(shared));
+        if let Some(pipe) = self.socket.pipe_mut(pipe) {
+            // What was lost before concerns no request of this pipe: it has none yet.
+            pipe.has_lost(self.config.worker);
+        }
+        pipe
     }
 
     /// The connection is gone: what was outstanding there has ended.

@@ -51,7 +51,7 @@ pub struct Pipe {
     pub silent: bool,
     /// Stands for a pipe of another worker.
     pub remote: Option<Remote>,
-    /// Replies of those that came by it for other workers that were lost, as far as this one knows.
+    /// The value of [`Shared::lost`] that this worker has seen last.
     lost: u32,
     /// Stands for a pipe to an instance that this worker has a connection of its own to.
     pub redundant: bool,
@@ -91,10 +91,11 @@ impl Pipe {
         }
     }
 
-    /// Whether a reply has been lost since this was last asked: what came behind it has a hole.
-    pub(crate) fn has_lost(&mut self) -> bool {
+    /// True when a reply to `worker`, which one is not known, was lost since the last call: every
+    /// reply that is outstanding on this pipe may have a hole.
+    pub(crate) fn has_lost(&mut self, worker: u8) -> bool {
         let (Some(_), Some(shared)) = (self.remote, &self.load.shared) else { return false };
-        let lost = shared.lost();
+        let lost = shared.lost(worker);
         std::mem::replace(&mut self.lost, lost) != lost
     }
 
@@ -142,7 +143,6 @@ impl Socket {
             None => OutQueue::new(framing, self.limits),
             Some(_) => OutQueue::without_opening(framing, self.limits),
         };
-        let lost = shared.as_ref().map_or(0, |shared| shared.lost());
         let pipe = Pipe {
             out,
             waker: None,
@@ -155,7 +155,7 @@ impl Socket {
             pings_unanswered: 0,
             silent: false,
             remote,
-            lost,
+            lost: 0,
             redundant: false,
             barrier: None,
         };

@@ -12,7 +12,7 @@ use bus_proto::pending::Outcome;
 use bus_proto::socket::Remote;
 use bus_proto::{Envelope, Flags, Framing, Input, Kind, Node, PipeId, Refused, RequestId};
 use bytes::Bytes;
-use peer::{Flag, config, epoch, hello, hello_message, ms, plain, reply, written};
+use peer::{Flag, config, epoch, hello, hello_message, ms, plain, written};
 use std::task::Poll;
 
 /// An asker with one pipe; its peer has said hello when `knows`.
@@ -159,7 +159,7 @@ fn two_ways(instance: &str) -> (Node, [PipeId; 2], Instant) {
     let theirs = PipeId { index: 0, generation: 0 };
     let own = node.open_pipe(now, Framing::Tcp);
     let other = Remote { worker: 0, pipe: theirs };
-    let stand_in = node.open_remote(now, Framing::Tcp, other, Arc::default());
+    let stand_in = node.open_remote(now, Framing::Tcp, other, Arc::new(Shared::new(2)));
     let mut said = hello("s", &["GET /"], &[]);
     instance.clone_into(&mut said.instance);
     for pipe in [own, stand_in] {
@@ -175,28 +175,6 @@ fn shares(node: &mut Node, ways: [PipeId; 2], now: Instant) -> [usize; 2] {
         ask(node, now).expect("somebody takes it");
     }
     ways.map(|pipe| written(node, pipe).iter().filter(|sent| sent.header().kind == Kind::Request).count())
-}
-
-/// Were it taken, a reply in parts would have a hole, or begin with its second part.
-#[test]
-fn what_comes_behind_a_reply_that_was_lost_between_workers_is_lost_too() {
-    let now = epoch();
-    let mut node = Node::new(NodeConfig { worker: 1, workers: 2, ..config(1) }, now);
-    let (shared, pipe) = (Arc::<Shared>::default(), PipeId { index: 0, generation: 0 });
-    let stand_in = node.open_remote(now, Framing::Tcp, Remote { worker: 0, pipe }, Arc::clone(&shared));
-    node.handle_message(now, stand_in, hello_message(&hello("s", &["GET /"], &[])));
-    let flag = Flag::raised();
-    for loses in [false, true] {
-        let id = ask(&mut node, now).expect("it takes requests");
-        assert!(node.poll_reply(id, &flag.waker()).is_pending());
-        if loses {
-            shared.lose();
-        }
-        node.handle_message(now, stand_in, reply(1, id, false, b"second part"));
-        let outcome = node.poll_reply(id, &flag.waker());
-        let is_lost = matches!(outcome, Poll::Ready(Outcome::Lost { written: true }));
-        assert_eq!(is_lost, loses, "{outcome:?}");
-    }
 }
 
 #[test]

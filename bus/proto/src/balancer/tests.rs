@@ -164,7 +164,7 @@ fn a_light_instance_gets_no_runs() {
 
 #[test]
 fn a_limit_holds_for_all_who_share_an_instance() {
-    let shared = Arc::<Shared>::default();
+    let shared = Arc::new(Shared::new(2));
     let mut loads = [(); 2].map(|()| Load::new(Instant::now(), 0, Some(Arc::clone(&shared))));
     assert!(loads[0].enter(2) && loads[1].enter(2));
     assert!(!loads[0].is_below(2) && !loads[0].enter(2) && !loads[1].enter(2));

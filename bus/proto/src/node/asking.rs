@@ -218,10 +218,11 @@ impl Node {
         }
         if Pending::worker_of(id) != self.config.worker {
             let worker = Pending::worker_of(id);
-            return Input::Forward { worker, message: envelope.message().clone() };
+            return Input::Forward { worker, request: id, message: envelope.message().clone() };
         }
-        if self.socket.pipe_mut(pipe).is_some_and(Pipe::has_lost) {
-            // It may have been this one's first part, or one before this one.
+        let worker = self.config.worker;
+        if self.socket.pipe_mut(pipe).is_some_and(|pipe| pipe.has_lost(worker)) {
+            // Which reply was lost is not known: it may have been an earlier part of this one.
             self.lose_outstanding(now, pipe, Some(true));
         }
         let Some(slot) = self.pending.find(id) else {
@@ -301,23 +302,40 @@ impl Node {
         }
     }
 
-    /// Ends what is outstanding on `pipe`. `written` overrides what the out-queue knows.
+    /// The reply to `id`, or a part of it, came by `pipe` and was lost between two workers of this
+    /// process: what comes of it later has a hole. Other requests are not affected.
+    pub fn lose_reply(&mut self, now: Instant, pipe: PipeId, id: RequestId) {
+        let is_outstanding =
+            self.pending.find(id).is_some_and(|slot| slot.pipe == pipe && slot.state.is_outstanding());
+        if is_outstanding {
+            self.lose(now, pipe, id, true);
+            // The service may send more parts of it: nobody can use them.
+            self.cancel(pipe, id);
+        }
+    }
+
+    /// Ends every request that is outstanding on `pipe`. `written` overrides what the out-queue knows.
     pub(super) fn lose_outstanding(&mut self, now: Instant, pipe: PipeId, written: Option<bool>) {
         let Some(position) = self.socket.pipe(pipe).map(|pipe| pipe.out.written()) else { return };
         for id in self.pending.waiting_on(pipe) {
             let Some(slot) = self.pending.find(id) else { continue };
-            let elapsed = now.saturating_duration_since(slot.sent_at);
             let written = written.unwrap_or(slot.end <= position);
-            self.counters.requests_lost += 1;
-            if let State::Streaming(parts) = &mut slot.state {
-                parts.ended = Some(PartsEnd::Lost);
-                wake(&mut slot.waker);
-                self.pending.disarm(id);
-            } else {
-                self.pending.end(id, Outcome::Lost { written });
-                if let Some(pipe) = self.socket.pipe_mut(pipe) {
-                    pipe.load.failed(now, elapsed);
-                }
+            self.lose(now, pipe, id, written);
+        }
+    }
+
+    fn lose(&mut self, now: Instant, pipe: PipeId, id: RequestId, written: bool) {
+        let Some(slot) = self.pending.find(id) else { return };
+        let elapsed = now.saturating_duration_since(slot.sent_at);
+        self.counters.requests_lost += 1;
+        if let State::Streaming(parts) = &mut slot.state {
+            parts.ended = Some(PartsEnd::Lost);
+            wake(&mut slot.waker);
+            self.pending.disarm(id);
+        } else {
+            self.pending.end(id, Outcome::Lost { written });
+            if let Some(pipe) = self.socket.pipe_mut(pipe) {
+                pipe.load.failed(now, elapsed);
             }
         }
     }
