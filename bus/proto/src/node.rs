@@ -6,6 +6,7 @@
 mod answering;
 mod asking;
 mod liveness;
+mod shares;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -161,7 +162,7 @@ impl Node {
             self.directory.tick(now);
             self.directory.release(pipe);
             self.claim_refused();
-            self.mark_redundant();
+            self.update_shares();
         }
     }
 
@@ -183,7 +184,7 @@ impl Node {
             from.pings_unanswered = 0;
             if from.silent {
                 from.set_silent(false);
-                self.mark_redundant();
+                self.update_shares();
             }
         }
         let envelope = match Envelope::decode(message) {
@@ -211,7 +212,7 @@ impl Node {
                 if let Some(pipe) = self.socket.pipe_mut(pipe) {
                     pipe.draining = true;
                 }
-                self.mark_redundant();
+                self.update_shares();
                 Input::Drain
             }
             Kind::Ping => self.handle_ping(pipe, &header),
@@ -249,7 +250,7 @@ impl Node {
             pipe.draining = false;
         }
         self.claim_refused();
-        self.mark_redundant();
+        self.update_shares();
         Input::Hello { conflicts: claimed.conflicts }
     }
 
@@ -261,34 +262,6 @@ impl Node {
             let claimed = self.directory.claim(id, &hello);
             if let (Ok(claimed), Some(pipe)) = (claimed, self.socket.pipe_mut(id)) {
                 pipe.refused = !claimed.conflicts.is_empty();
-            }
-        }
-    }
-
-    /// A pipe that stands for another worker's is left alone while this worker has its own to the same instance, and that takes
-    /// requests. Who names no instance is the same as nobody.
-    fn mark_redundant(&mut self) {
-        if self.config.workers == 1 {
-            return;
-        }
-        let instance = |hello: &Hello| (hello.service.clone(), hello.instance.clone());
-        let own: std::collections::HashSet<_> = self
-            .socket
-            .pipes()
-            .filter(|(_, pipe)| pipe.remote.is_none() && pipe.takes_requests())
-            .filter_map(|(_, pipe)| pipe.hello.as_ref())
-            .filter(|hello| !hello.instance.is_empty())
-            .map(instance)
-            .collect();
-        let remote: Vec<(PipeId, bool)> = self
-            .socket
-            .pipes()
-            .filter(|(_, pipe)| pipe.remote.is_some())
-            .map(|(id, pipe)| (id, pipe.hello.as_ref().is_some_and(|hello| own.contains(&instance(hello)))))
-            .collect();
-        for (id, redundant) in remote {
-            if let Some(pipe) = self.socket.pipe_mut(id) {
-                pipe.redundant = redundant;
             }
         }
     }

@@ -53,8 +53,12 @@ pub struct Pipe {
     pub remote: Option<Remote>,
     /// The value of [`Shared::lost`] that this worker has seen last.
     lost: u32,
-    /// Stands for a pipe to an instance that this worker has a connection of its own to.
-    pub redundant: bool,
+    /// Set on a pipe that stands for another worker's while this worker has a connection of its own
+    /// to the same instance: that connection.
+    pub redundant_to: Option<PipeId>,
+    /// This pipe's part of the weight of its instance, in units of `1 / balancer::UNIT` of a weight.
+    /// The pipes of one worker to one instance share the instance's weight.
+    pub share: u32,
     /// The ping whose pong shows that the peer has read all that was sent before it.
     pub barrier: Option<RequestId>,
 }
@@ -69,14 +73,14 @@ pub struct Remote {
 }
 
 impl Pipe {
-    /// Whether it may get a new request now.
+    /// True when it may get a new request now.
     #[inline]
     #[must_use]
     pub fn takes_requests(&self) -> bool {
-        !self.redundant && self.is_willing()
+        self.redundant_to.is_none() && self.is_willing()
     }
 
-    /// Whether its peer takes requests, by this way or another.
+    /// True when its peer takes requests, by this pipe or another.
     #[inline]
     #[must_use]
     pub fn is_willing(&self) -> bool {
@@ -156,7 +160,8 @@ impl Socket {
             silent: false,
             remote,
             lost: 0,
-            redundant: false,
+            redundant_to: None,
+            share: 0,
             barrier: None,
         };
         let index = self.free.pop().unwrap_or_else(|| {

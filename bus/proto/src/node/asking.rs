@@ -84,9 +84,8 @@ impl Node {
             to.load.leave();
             return sent;
         }
-        let weight = to.hello.as_ref().map_or(1, |hello| hello.weight);
         if let Some((_, service)) = self.directory.entry_and_service(ask.route) {
-            to.load.sent(now, weight, &mut service.virtual_time);
+            to.load.sent(now, to.share, &mut service.virtual_time);
         }
         sent
     }
@@ -98,8 +97,7 @@ impl Node {
             let socket = &self.socket;
             let candidate = |at: usize, takes: fn(&Pipe) -> bool| {
                 let pipe = socket.pipe(entry.peers[at])?;
-                let weight = pipe.hello.as_ref()?.weight;
-                (takes(pipe) && pipe.has_room()).then_some((&pipe.load, weight))
+                (takes(pipe) && pipe.has_room()).then_some((&pipe.load, pipe.share))
             };
             let running = service.last.filter(|_| entry.peers.len() > 1).and_then(|last| {
                 let unwritten = Some(socket.pipe(last)?.out.messages()).filter(|messages| *messages > 0)?;
@@ -110,7 +108,8 @@ impl Node {
                 let (time, len) = (service.virtual_time, entry.peers.len());
                 balancer::pick(&mut self.rng, now, time, len, |at| candidate(at, takes))
             };
-            // An instance's other ways have places of their own, for when there is no other place.
+            // Each connection to an instance has its own `limit`, so another one may have a place when
+            // this worker's has none.
             let picked = running.or_else(|| pick(Pipe::takes_requests)).or_else(|| pick(Pipe::is_willing));
             let Some(picked) = picked else { return Err(self.why_nobody(route)) };
             let id = entry.peers[picked];

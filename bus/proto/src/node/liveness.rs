@@ -57,7 +57,7 @@ impl Node {
         if pipe.answers_pings && !pipe.silent && pipe.pings_unanswered >= PINGS_UNANSWERED_MAX {
             pipe.set_silent(true);
             self.counters.peers_silent += 1;
-            self.mark_redundant();
+            self.update_shares();
             self.lose_outstanding(now, id, Some(true));
         }
         let Some(pipe) = self.socket.pipe_mut(id) else { return };
