@@ -14,7 +14,7 @@ use crate::envelope::{Correlation, EncodeError, Envelope, Flags, HeadWriter, Hea
 use crate::limits::{PART_COST, PARTS_BYTES_MAX};
 use crate::outqueue::PushError;
 use crate::pending::{Outcome, Parts, PartsEnd, Pending, State};
-use crate::socket::{Pipe, PipeId};
+use crate::socket::{Pipe, PipeId, Socket};
 
 /// How a request is sent.
 #[derive(Clone, Copy, Debug)]
@@ -95,22 +95,20 @@ impl Node {
         loop {
             let (entry, service) = self.directory.entry_and_service(route).ok_or(Refused::NoInstance)?;
             let socket = &self.socket;
-            let candidate = |at: usize, takes: fn(&Pipe) -> bool| {
+            let candidate = |at: usize, takes: fn(&Socket, &Pipe) -> bool| {
                 let pipe = socket.pipe(entry.peers[at])?;
-                (takes(pipe) && pipe.has_room()).then_some((&pipe.load, pipe.share))
+                (takes(socket, pipe) && pipe.has_room()).then_some((&pipe.load, pipe.share))
             };
             let running = service.last.filter(|_| entry.peers.len() > 1).and_then(|last| {
                 let unwritten = Some(socket.pipe(last)?.out.messages()).filter(|messages| *messages > 0)?;
                 let at = entry.peers.iter().position(|peer| *peer == last)?;
-                balancer::goes_on(candidate(at, Pipe::takes_requests)?, unwritten).then_some(at)
+                balancer::goes_on(candidate(at, takes_requests)?, unwritten).then_some(at)
             });
-            let mut pick = |takes: fn(&Pipe) -> bool| {
+            let mut pick = |takes: fn(&Socket, &Pipe) -> bool| {
                 let (time, len) = (service.virtual_time, entry.peers.len());
                 balancer::pick(&mut self.rng, now, time, len, |at| candidate(at, takes))
             };
-            // Each connection to an instance has its own `limit`, so another one may have a place when
-            // this worker's has none.
-            let picked = running.or_else(|| pick(Pipe::takes_requests)).or_else(|| pick(Pipe::is_willing));
+            let picked = running.or_else(|| pick(takes_requests)).or_else(|| pick(has_spare_places));
             let Some(picked) = picked else { return Err(self.why_nobody(route)) };
             let id = entry.peers[picked];
             service.last = Some(id);
@@ -352,6 +350,18 @@ impl Node {
             instances => Refused::Busy { instances },
         }
     }
+}
+
+fn takes_requests(_: &Socket, pipe: &Pipe) -> bool {
+    pipe.takes_requests()
+}
+
+/// True for another worker's connection to an instance when the `limit` of this worker's own is reached:
+/// the limit is each connection's, so there may be places left. When it is the own out-queue that is full,
+/// the instance does not read, and a request would only wait in another queue until its deadline.
+fn has_spare_places(socket: &Socket, pipe: &Pipe) -> bool {
+    let own = pipe.redundant_to.and_then(|own| socket.pipe(own));
+    pipe.is_willing() && own.is_some_and(|own| !own.load.is_below(own.limit()))
 }
 
 fn register(place: &mut Option<Waker>, waker: &Waker) {
