@@ -338,7 +338,7 @@ impl Inner {
         self.serving.waiting() == 0
             && node.pending.is_empty()
             && (may_be_unread || node.drain_was_read())
-            && node.socket.pipes().all(|(_, pipe)| pipe.out.is_empty())
+            && node.is_flushed()
     }
 }
 

@@ -51,7 +51,15 @@ pub(crate) enum Crossing {
     /// An event for the receiver's subscribers.
     Event(Bytes),
     /// Encoded messages to write to a pipe of the receiver.
-    Write { pipe: PipeId, chunks: Vec<Bytes>, messages: usize },
+    Write { pipe: PipeId, batch: Batch },
+}
+
+/// What was queued on a pipe that stands for another worker's.
+pub(crate) struct Batch {
+    chunks: Vec<Bytes>,
+    messages: usize,
+    /// It holds a message that has to be written before the process ends.
+    owed: bool,
 }
 
 struct Letter {
@@ -193,23 +201,20 @@ impl Inner {
                     return Handled::Behind;
                 }
             }
-            Crossing::Write { pipe, chunks, messages } => self.write(from, pipe, &chunks, messages),
+            Crossing::Write { pipe, batch } => self.write(from, pipe, &batch),
         }
         Handled::Done
     }
 
     /// Puts what another worker encoded into the out-queue of a connection of this one.
-    fn write(&self, from: Remote, pipe: PipeId, chunks: &[Bytes], messages: usize) {
+    fn write(&self, from: Remote, pipe: PipeId, batch: &Batch) {
         let mut node = self.node.borrow_mut();
         let own = node.socket.pipe_mut(pipe);
         let is_open = own.is_some();
-        let written = own.is_some_and(|pipe| {
-            let pushed = pipe.out.push_encoded(chunks, messages).is_ok();
-            pipe.wake_writer();
-            pushed
-        });
+        let Batch { chunks, messages, owed } = batch;
+        let written = own.is_some_and(|pipe| pipe.send_encoded(chunks, *messages, *owed).is_ok());
         if !written {
-            node.counters.crossed_dropped += messages as u64;
+            node.counters.crossed_dropped += *messages as u64;
         }
         drop(node);
         if !is_open {
@@ -240,10 +245,12 @@ async fn ferry(inner: Rc<Inner>, pipe: PipeId, remote: Remote) {
                 pipe.await_message(cx.waker());
                 return Poll::Pending;
             }
-            Poll::Ready(Some(pipe.out.take()))
+            let owed = pipe.owes();
+            let (chunks, messages) = pipe.out.take();
+            Poll::Ready(Some(Batch { chunks, messages, owed }))
         });
-        let Some((chunks, messages)) = batch.await else { return };
-        let _ = inner.cross(remote.worker, pipe, Crossing::Write { pipe: remote.pipe, chunks, messages });
+        let Some(batch) = batch.await else { return };
+        let _ = inner.cross(remote.worker, pipe, Crossing::Write { pipe: remote.pipe, batch });
     }
 }
 

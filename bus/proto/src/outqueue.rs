@@ -228,14 +228,16 @@ impl OutQueue {
         self.written
     }
 
+    /// Stream offset behind everything queued.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.written + self.bytes() as u64
+    }
+
     /// How messages are delimited.
     #[must_use]
     pub const fn framing(&self) -> Framing {
         self.framing
-    }
-
-    fn end(&self) -> u64 {
-        self.written + self.bytes() as u64
     }
 
     fn push_chunk(&mut self, chunk: &Bytes) {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::balancer::{Load, Shared};
-use crate::envelope::{HeadWriter, Header, RequestId};
+use crate::envelope::{HeadWriter, Header, Kind, RequestId};
 use crate::hello::Hello;
 use crate::limits::{BATCH_MESSAGES, Limits};
 use crate::outqueue::{OutQueue, PushError};
@@ -51,6 +51,8 @@ pub struct Pipe {
     pub silent: bool,
     /// Stands for a pipe of another worker.
     pub remote: Option<Remote>,
+    /// Stream offset behind the last message that has to be written before the process ends.
+    owed: u64,
     /// The value of [`Shared::lost`] that this worker has seen last.
     lost: u32,
     /// Set on a pipe that stands for another worker's while this worker has a connection of its own
@@ -159,6 +161,7 @@ impl Socket {
             pings_unanswered: 0,
             silent: false,
             remote,
+            owed: 0,
             lost: 0,
             redundant_to: None,
             share: 0,
@@ -246,9 +249,11 @@ impl Socket {
     }
 
     /// Queues a message on every pipe for which `wants` holds: how many took it, and how many had no room.
+    /// `owed` says whether it has to be written before the process ends.
     pub fn send_all(
         &mut self,
         wants: impl Fn(PipeId, &Pipe) -> bool,
+        owed: bool,
         header: &Header,
         head: impl Fn(&mut HeadWriter<'_>),
         body: &[Bytes],
@@ -258,7 +263,12 @@ impl Socket {
             let id = PipeId { index, generation: *generation };
             let Some(pipe) = pipe.as_mut().filter(|pipe| wants(id, pipe)) else { continue };
             match pipe.send(id, &mut self.due, header, &head, body) {
-                Ok(_) => taken += 1,
+                Ok(end) => {
+                    taken += 1;
+                    if owed {
+                        pipe.owed = end;
+                    }
+                }
                 Err(_) => dropped += 1,
             }
         }
@@ -283,11 +293,37 @@ impl Pipe {
         body: &[Bytes],
     ) -> Result<u64, PushError> {
         let pushed = self.out.push(header, head, body);
+        if header.kind == Kind::Reply
+            && let Ok(end) = pushed
+        {
+            self.owed = end;
+        }
         self.wake_writer();
         if self.out.messages().is_multiple_of(BATCH_MESSAGES) && self.remote.is_none() {
             *due = Some(id);
         }
         pushed
+    }
+
+    /// Queues messages that another worker encoded; see [`OutQueue::push_encoded`]. `owed` is that
+    /// worker's [`Pipe::owes`].
+    ///
+    /// # Errors
+    /// [`PushError::Full`]; the queue is then as it was.
+    pub fn send_encoded(&mut self, chunks: &[Bytes], messages: usize, owed: bool) -> Result<(), PushError> {
+        let pushed = self.out.push_encoded(chunks, messages);
+        if owed && pushed.is_ok() {
+            self.owed = self.out.end();
+        }
+        self.wake_writer();
+        pushed
+    }
+
+    /// True when the out-queue holds something that has to be written before the process ends: a reply or
+    /// an event of this process. Events that it only relays, pings and cancels may be cut off.
+    #[must_use]
+    pub const fn owes(&self) -> bool {
+        self.owed > self.out.written()
     }
 
     /// The writer waits for the next message.
