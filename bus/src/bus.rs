@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bus_proto::node::NodeConfig;
 use bus_proto::{Hello, Input, Node, PipeId, Route};
 use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tracing::{debug, info, warn};
 
@@ -55,6 +56,8 @@ pub(crate) struct Inner {
     pub(crate) inboxes: Arc<Inboxes>,
     pub(crate) worker: u8,
     pub(crate) remotes: RefCell<Remotes>,
+    /// Set when a drain begins: nobody is accepted any more.
+    pub(crate) drains: watch::Sender<bool>,
     subscriptions: RefCell<Subscriptions>,
     /// The other end of each pipe of this worker.
     others: RefCell<HashMap<PipeId, Other>>,
@@ -103,6 +106,7 @@ impl Bus {
             inboxes: seed.inboxes,
             worker: seed.worker,
             remotes: RefCell::default(),
+            drains: watch::Sender::new(false),
             subscriptions: RefCell::default(),
             others: RefCell::default(),
         });
@@ -187,11 +191,12 @@ impl Bus {
         subscription
     }
 
-    /// Asks every peer for no new requests and waits until nothing is served, outstanding or queued any more,
-    /// until `deadline` at most. True when all was finished.
+    /// Stops listening, asks every peer for no new requests, and waits until nothing is served or
+    /// outstanding and every reply is written, until `deadline` at most. True when all was finished.
     ///
     /// **Cancel safety**: the drain goes on, only the wait ends.
     pub async fn drain(&self, deadline: Instant) -> bool {
+        self.inner.drains.send_replace(true);
         self.inner.node.borrow_mut().drain();
         let read_by = deadline.min(Instant::now() + DRAIN_READ);
         let mut idle_since = None;

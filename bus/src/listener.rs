@@ -88,16 +88,27 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Accepts for one worker until its bus is dropped.
+/// Accepts for one worker until its bus drains. The socket is closed when no worker accepts any more.
 pub(crate) async fn accept(inner: Rc<Inner>, listener: Arc<Listener>) {
-    let mut accepting = match Accepting::new(&listener) {
+    let mut drains = inner.drains.subscribe();
+    // Also ends a pause: a worker that woke from it during the drain would accept somebody whom
+    // nobody will serve.
+    tokio::select! {
+        biased;
+        _ = drains.wait_for(|drains| *drains) => {}
+        () = accept_all(&inner, &listener) => {}
+    }
+}
+
+async fn accept_all(inner: &Rc<Inner>, listener: &Listener) {
+    let mut accepting = match Accepting::new(listener) {
         Ok(accepting) => accepting,
         Err(error) => return warn!(endpoint = %listener.endpoint, %error, "cannot accept"),
     };
     loop {
-        match accepting.next(&inner).await {
+        match accepting.next(inner).await {
             Ok((transport, from)) if inner.node.borrow().socket.len() < PIPES_MAX => {
-                tokio::task::spawn_local(serve(Rc::clone(&inner), transport, from));
+                tokio::task::spawn_local(serve(Rc::clone(inner), transport, from));
             }
             Ok((_, from)) => {
                 inner.node.borrow_mut().counters.pipes_refused += 1;

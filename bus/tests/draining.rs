@@ -73,6 +73,33 @@ async fn a_drain_does_not_wait_for_events_that_are_relayed() {
     }
 }
 
+/// One that was accepted then would be cut off when the drain ends, with what it has sent.
+#[tokio::test]
+async fn nobody_is_accepted_once_a_drain_has_begun() {
+    for workers in [1, 2] {
+        let (hub, port) = hub(workers);
+        let first = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        until(&hub, |bus| !bus.peers().is_empty()).await;
+        hub.ask(|bus| {
+            let bus = bus.clone();
+            tokio::task::spawn_local(async move { bus.drain(Instant::now() + PATIENCE).await });
+        })
+        .await;
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            assert!(Instant::now() < deadline, "it still listens");
+            tokio::task::yield_now().await;
+        }
+        // Those that were accepted a moment before the drain have closed their end by now.
+        while hub.ask(|bus| bus.peers().len()).await.iter().sum::<usize>() != 1 {
+            assert!(Instant::now() < deadline, "who was there before stays, and nobody else");
+            tokio::task::yield_now().await;
+        }
+        drop(first);
+        hub.stop(|_| async {}).await;
+    }
+}
+
 #[tokio::test]
 async fn a_drain_waits_for_events_of_its_own_process() {
     let (hub, port) = hub(1);
