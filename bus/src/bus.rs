@@ -21,6 +21,7 @@ use crate::busy_poll::{self, BusyPoll, Traffic};
 use crate::call::Call;
 use crate::crossing::{self, Crossing, Inboxes, Remotes};
 use crate::dialer;
+use crate::dials::{Dials, Unconnected};
 use crate::info::{PeerInfo, RouteInfo};
 use crate::listener;
 use crate::message::{Body, Head, Options, Serve};
@@ -59,6 +60,7 @@ pub(crate) struct Inner {
     /// Set when a drain begins: nobody is accepted any more.
     pub(crate) drains: watch::Sender<bool>,
     subscriptions: RefCell<Subscriptions>,
+    pub(crate) dials: RefCell<Dials>,
     /// The other end of each pipe of this worker.
     others: RefCell<HashMap<PipeId, Other>>,
 }
@@ -77,12 +79,21 @@ pub(crate) enum Handled {
 /// The other end of a pipe.
 pub(crate) struct Other {
     pub(crate) from: String,
-    pub(crate) dialled: bool,
+    /// The endpoint's place in the configuration when this side dialled.
+    pub(crate) dialled: Option<usize>,
     pub(crate) writer: Rc<Writer>,
 }
 
 impl Bus {
     pub(crate) fn start(seed: Seed) -> Self {
+        let bus = Self::start_without_dialling(seed);
+        for at in 0..bus.inner.config.dial.len() {
+            spawn_local(dialer::dial(Rc::clone(&bus.inner), at));
+        }
+        bus
+    }
+
+    pub(crate) fn start_without_dialling(seed: Seed) -> Self {
         let now = Instant::now();
         let node = Node::new(
             NodeConfig {
@@ -98,6 +109,7 @@ impl Bus {
         );
         let inner = Rc::new(Inner {
             node: RefCell::new(node),
+            dials: RefCell::new(Dials::new(&seed.config.dial, now)),
             config: seed.config,
             timer: Timer::new(now),
             busy_poll: BusyPoll::default(),
@@ -120,9 +132,6 @@ impl Bus {
         }
         for listener in seed.listeners {
             spawn_local(listener::accept(Rc::clone(&inner), listener));
-        }
-        for endpoint in inner.config.dial.clone() {
-            spawn_local(dialer::dial(Rc::clone(&inner), endpoint));
         }
         Self { inner }
     }
@@ -234,9 +243,18 @@ impl Bus {
     pub fn peers(&self) -> Vec<PeerInfo> {
         let node = self.inner.node.borrow();
         let others = self.inner.others.borrow();
-        let describe =
-            |id| others.get(&id).map_or_else(Default::default, |other| (other.from.clone(), other.dialled));
+        let describe = |id| {
+            others
+                .get(&id)
+                .map_or_else(Default::default, |other| (other.from.clone(), other.dialled.is_some()))
+        };
         PeerInfo::list(&node, Instant::now(), describe)
+    }
+
+    /// The endpoints that this worker dials and has no open pipe to.
+    #[must_use]
+    pub fn unconnected(&self) -> Vec<Unconnected> {
+        self.inner.dials.borrow().unconnected()
     }
 
     /// Every route that somebody claimed.

@@ -123,7 +123,7 @@ async fn accept_all(inner: &Rc<Inner>, listener: &Listener) {
 }
 
 async fn serve(inner: Rc<Inner>, transport: Transport, from: String) {
-    pipe::run(&inner, transport, from, false).await;
+    pipe::run(&inner, transport, from, None).await;
 }
 
 /// One worker's view of a listener.

@@ -46,8 +46,21 @@ pub(crate) enum End {
     Foreign,
 }
 
-/// Runs a connection to its end. `from` names the other side.
-pub(crate) async fn run(inner: &Rc<Inner>, transport: Transport, from: String, dialled: bool) -> End {
+/// What became of a connection.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) end: End,
+    pub(crate) failure: Failure,
+}
+
+/// Runs a connection to its end. `from` names the other side; `dialled` is the endpoint's place in the
+/// configuration when this side dialled.
+pub(crate) async fn run(
+    inner: &Rc<Inner>,
+    transport: Transport,
+    from: String,
+    dialled: Option<usize>,
+) -> Ended {
     let id = inner.node.borrow_mut().open_pipe(Instant::now(), transport.framing());
     inner.pipe_opened(id, Other { from, dialled, writer: Rc::clone(transport.writer()) });
     let guard = Guard { inner, id };
@@ -66,13 +79,14 @@ pub(crate) async fn run(inner: &Rc<Inner>, transport: Transport, from: String, d
     };
     let failure = poll_fn(|cx| pipe.poll(cx)).await;
     let is_open = pipe.decoder.is_open();
-    inner.log_end(id, &failure, is_open, pipe.dialled);
+    inner.log_end(id, &failure, is_open);
     drop(guard);
-    match failure {
+    let end = match failure {
         _ if is_open => End::Closed,
         Failure::Sp(_) => End::Foreign,
         _ => End::Unopened,
-    }
+    };
+    Ended { end, failure }
 }
 
 /// Closes the pipe however its task ends.
@@ -115,7 +129,7 @@ struct Pipe<'a> {
     paid_until: Instant,
     /// Nothing is read until then: the peer says hello too often.
     pause: Option<Pin<Box<Sleep>>>,
-    dialled: bool,
+    dialled: Option<usize>,
     /// Messages of the last read wait until a subscriber has had its turn.
     left_over: bool,
 }
@@ -253,6 +267,10 @@ impl Pipe<'_> {
         if self.opening.is_some() && self.decoder.is_open() {
             self.opening = None;
             self.inner.node.borrow_mut().counters.pipes_opened += 1;
+            if let Some(at) = self.dialled {
+                self.inner.dials.borrow_mut().opened(at);
+                info!(peer = %self.inner.describe(self.id), "dialled");
+            }
         }
         Ok(())
     }
@@ -277,8 +295,9 @@ impl Pipe<'_> {
 }
 
 impl Inner {
-    /// Peers that were never of our kind are counted; only one that was dialled, on purpose, is worth a warning.
-    fn log_end(&self, id: PipeId, failure: &Failure, is_open: bool, dialled: bool) {
+    /// Counts and logs the end of a connection. About an endpoint that was dialled and did not answer as
+    /// it should, `dialer` warns.
+    fn log_end(&self, id: PipeId, failure: &Failure, is_open: bool) {
         let peer = self.describe(id);
         let mut node = self.node.borrow_mut();
         match failure {
@@ -292,7 +311,6 @@ impl Inner {
             Failure::Ended | Failure::Io(_) if is_open => info!(%peer, %failure, "pipe closed"),
             // Among them a message over the limit, which the two sides have to agree on.
             Failure::Sp(_) if is_open => warn!(%peer, %failure, "pipe closed"),
-            _ if dialled => warn!(%peer, %failure, "pipe closed"),
             _ => debug!(%peer, %failure, "pipe closed"),
         }
     }
