@@ -3,14 +3,14 @@
 //! Everything here belongs to one thread. The node is borrowed for single calls only: never while a handler runs,
 //! never across an await.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus_proto::node::NodeConfig;
-use bus_proto::{Hello, Input, Node, PipeId, Route};
+use bus_proto::{Hello, Input, Node, Pattern, PipeId, Route};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
@@ -25,6 +25,7 @@ use crate::dials::{Dials, Unconnected};
 use crate::info::{PeerInfo, RouteInfo};
 use crate::listener;
 use crate::message::{Body, Head, Options, Serve};
+use crate::places::Places;
 use crate::serving::Serving;
 use crate::subscription::{Subscription, Subscriptions};
 use crate::timer::{self, Timer};
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) drains: watch::Sender<bool>,
     subscriptions: RefCell<Subscriptions>,
     pub(crate) dials: RefCell<Dials>,
+    pub(crate) places: Arc<Places>,
     /// The other end of each pipe of this worker.
     others: RefCell<HashMap<PipeId, Other>>,
 }
@@ -81,7 +83,15 @@ pub(crate) struct Other {
     pub(crate) from: String,
     /// The endpoint's place in the configuration when this side dialled.
     pub(crate) dialled: Option<usize>,
-    pub(crate) writer: Rc<Writer>,
+    writer: Rc<Writer>,
+    /// Its connection was closed to make room.
+    evicted: Cell<bool>,
+}
+
+impl Other {
+    pub(crate) const fn new(from: String, dialled: Option<usize>, writer: Rc<Writer>) -> Self {
+        Self { from, dialled, writer, evicted: Cell::new(false) }
+    }
 }
 
 impl Bus {
@@ -110,6 +120,7 @@ impl Bus {
         let inner = Rc::new(Inner {
             node: RefCell::new(node),
             dials: RefCell::new(Dials::new(&seed.config.dial, now)),
+            places: seed.places,
             config: seed.config,
             timer: Timer::new(now),
             busy_poll: BusyPoll::default(),
@@ -286,8 +297,8 @@ impl Inner {
                 }
             }
             Input::Forward { worker, request, message } => self.forward(pipe, worker, request, message),
-            Input::Hello { conflicts } => {
-                self.log_hello(pipe, &conflicts);
+            Input::Hello { conflicts, forbidden } => {
+                self.log_hello(pipe, &conflicts, &forbidden);
                 self.share_message(pipe, shared);
                 return Handled::Hello;
             }
@@ -319,6 +330,27 @@ impl Inner {
         delivered.behind
     }
 
+    /// Closes the connection of the oldest peer of this worker that dialled in and never said anything.
+    /// False when there is none. Its task ends, and its place is free, a moment later.
+    ///
+    /// A stock peer that only listens to events never says anything either, so this is done only when
+    /// places are scarce.
+    pub(crate) fn evict_silent(&self) -> bool {
+        let mut node = self.node.borrow_mut();
+        let others = self.others.borrow();
+        let candidate = |(id, pipe): (PipeId, &bus_proto::socket::Pipe)| {
+            let other = others.get(&id).filter(|other| other.dialled.is_none() && !other.evicted.get())?;
+            (!pipe.has_spoken).then_some((pipe.heard, other))
+        };
+        let oldest = node.socket.pipes().filter_map(candidate).min_by_key(|(since, _)| *since);
+        let Some((_, other)) = oldest else { return false };
+        other.evicted.set(true);
+        other.writer.shut_down();
+        node.counters.pipes_evicted += 1;
+        debug!(peer = %other.from, "closed for want of places: it never said anything");
+        true
+    }
+
     pub(crate) fn pipe_opened(&self, pipe: PipeId, other: Other) {
         self.others.borrow_mut().insert(pipe, other);
     }
@@ -347,8 +379,12 @@ impl Inner {
         format!("{name}{}", others.get(&pipe).map_or("another worker", |other| other.from.as_str()))
     }
 
-    fn log_hello(&self, pipe: PipeId, conflicts: &[(bus_proto::Pattern, String)]) {
+    fn log_hello(&self, pipe: PipeId, conflicts: &[(Pattern, String)], forbidden: &[Pattern]) {
         let peer = self.describe(pipe);
+        for pattern in forbidden {
+            let route = pattern.to_string();
+            warn!(%peer, route = %route.escape_debug(), "route refused: it may not be claimed on this listener");
+        }
         for (pattern, holder) in conflicts {
             let (route, holder) = (pattern.to_string(), holder.escape_debug());
             warn!(%peer, route = %route.escape_debug(), %holder, "route refused: another service holds it");

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use bus_proto::balancer::Shared;
 use bus_proto::socket::Remote;
-use bus_proto::{Envelope, Framing, PipeId, RequestId};
+use bus_proto::{Claims, Envelope, Framing, PipeId, RequestId};
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use tokio::sync::Notify;
@@ -35,6 +35,8 @@ pub(crate) struct Connection {
     remote: Remote,
     framing: Framing,
     shared: Arc<Shared>,
+    /// What the peer may claim, by any worker.
+    claims: Option<Arc<Claims>>,
 }
 
 /// What passes between workers.
@@ -171,7 +173,8 @@ impl Inner {
         let node = self.node.borrow();
         let own = node.socket.pipe(pipe)?;
         let shared = own.load.shared.clone()?;
-        Some(Connection { remote: Remote { worker: self.worker, pipe }, framing: own.out.framing(), shared })
+        let (framing, claims) = (own.out.framing(), own.claims.clone());
+        Some(Connection { remote: Remote { worker: self.worker, pipe }, framing, shared, claims })
     }
 
     fn open_letter(self: &Rc<Self>, Letter { from, content }: Letter) -> Handled {
@@ -224,11 +227,15 @@ impl Inner {
     }
 
     /// The pipe that stands for another worker's connection, opened at its first message.
-    fn stand_in(self: &Rc<Self>, now: Instant, Connection { remote, framing, shared }: Connection) -> PipeId {
+    fn stand_in(self: &Rc<Self>, now: Instant, connection: Connection) -> PipeId {
+        let Connection { remote, framing, shared, claims } = connection;
         if let Some(&pipe) = self.remotes.borrow().get(&remote) {
             return pipe;
         }
-        let pipe = self.node.borrow_mut().open_remote(now, framing, remote, shared);
+        let mut node = self.node.borrow_mut();
+        let pipe = node.open_remote(now, framing, remote, shared);
+        node.restrict(pipe, claims);
+        drop(node);
         self.remotes.borrow_mut().insert(remote, pipe);
         tokio::task::spawn_local(ferry(Rc::clone(self), pipe, remote));
         pipe

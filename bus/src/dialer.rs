@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use crate::bus::Inner;
 use crate::dials::Worth;
 use crate::endpoint::Endpoint;
-use crate::pipe::{self, End};
+use crate::pipe::{self, End, Peer};
 use crate::transport::Transport;
 
 /// How long a look-up may take.
@@ -76,7 +76,9 @@ impl Dial {
         let ended = match transport {
             Ok(transport) => {
                 debug!(%to, "connected");
-                pipe::run(&self.inner, transport, to.clone(), Some(self.at)).await
+                let place = self.inner.places.take();
+                let peer = Peer { from: to.clone(), dialled: Some(self.at), claims: None, place };
+                pipe::run(&self.inner, transport, peer).await
             }
             Err(error) => {
                 self.failed(&to, error.to_string());

@@ -29,11 +29,17 @@ pub struct EndpointError {
     reason: &'static str,
 }
 
+impl EndpointError {
+    pub(crate) fn new(text: &str, reason: &'static str) -> Self {
+        Self { text: text.to_owned(), reason }
+    }
+}
+
 impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = |reason| EndpointError { text: text.to_owned(), reason };
+        let bad = |reason| EndpointError::new(text, reason);
         let (scheme, rest) = text.split_once("://").ok_or_else(|| bad("it has no scheme"))?;
         match scheme {
             "tcp" => {

@@ -9,17 +9,19 @@ use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bus_proto::limits::{HELLO_BYTE_COST, HELLO_COST, HELLO_DEBT_MAX, OPENING_TIMEOUT, SHARED_LEN_MAX};
 use bus_proto::sp::Decoder;
-use bus_proto::{PipeId, SpError};
+use bus_proto::{Claims, PipeId, SpError};
 use bytes::BytesMut;
 use tokio::time::Sleep;
 use tracing::{debug, info, warn};
 
 use crate::bus::{Handled, Inner, Other};
+use crate::places::Place;
 use crate::transport::Transport;
 
 /// What one read takes at most: more than most batches, and little enough to stay in a processor's cache.
@@ -53,16 +55,23 @@ pub(crate) struct Ended {
     pub(crate) failure: Failure,
 }
 
-/// Runs a connection to its end. `from` names the other side; `dialled` is the endpoint's place in the
-/// configuration when this side dialled.
-pub(crate) async fn run(
-    inner: &Rc<Inner>,
-    transport: Transport,
-    from: String,
-    dialled: Option<usize>,
-) -> Ended {
+/// The other end of a connection, as far as it is known before it says anything.
+pub(crate) struct Peer {
+    /// Its address, for logs.
+    pub(crate) from: String,
+    /// The endpoint's place in the configuration when this side dialled.
+    pub(crate) dialled: Option<usize>,
+    /// What it may claim; `None` is everything.
+    pub(crate) claims: Option<Arc<Claims>>,
+    pub(crate) place: Place,
+}
+
+/// Runs a connection to its end.
+pub(crate) async fn run(inner: &Rc<Inner>, transport: Transport, peer: Peer) -> Ended {
+    let Peer { from, dialled, claims, place: _place } = peer;
     let id = inner.node.borrow_mut().open_pipe(Instant::now(), transport.framing());
-    inner.pipe_opened(id, Other { from, dialled, writer: Rc::clone(transport.writer()) });
+    inner.node.borrow_mut().restrict(id, claims);
+    inner.pipe_opened(id, Other::new(from, dialled, Rc::clone(transport.writer())));
     let guard = Guard { inner, id };
     let decoder = Decoder::new(transport.framing(), inner.config.limits.message_len_max);
     let mut pipe = Pipe {
@@ -250,6 +259,20 @@ impl Pipe<'_> {
     }
 
     fn dispatch(&mut self, buffer: &mut BytesMut) -> Result<(), SpError> {
+        let taken = self.take_messages(buffer);
+        // Whatever came behind the opening: a pipe that ends at its first message was open as well.
+        if self.opening.is_some() && self.decoder.is_open() {
+            self.opening = None;
+            self.inner.node.borrow_mut().counters.pipes_opened += 1;
+            if let Some(at) = self.dialled {
+                self.inner.dials.borrow_mut().opened(at);
+                info!(peer = %self.inner.describe(self.id), "dialled");
+            }
+        }
+        taken
+    }
+
+    fn take_messages(&mut self, buffer: &mut BytesMut) -> Result<(), SpError> {
         let now = Instant::now();
         while self.pause.is_none()
             && let Some(message) = self.decoder.decode(buffer)?
@@ -262,14 +285,6 @@ impl Pipe<'_> {
                     self.left_over = true;
                     break;
                 }
-            }
-        }
-        if self.opening.is_some() && self.decoder.is_open() {
-            self.opening = None;
-            self.inner.node.borrow_mut().counters.pipes_opened += 1;
-            if let Some(at) = self.dialled {
-                self.inner.dials.borrow_mut().opened(at);
-                info!(peer = %self.inner.describe(self.id), "dialled");
             }
         }
         Ok(())

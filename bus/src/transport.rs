@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io::{self, IoSlice, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
@@ -169,6 +169,15 @@ impl Writer {
             *writer.full.borrow_mut() = None;
         }
         Ok(())
+    }
+
+    /// Ends the connection for both sides: its reader meets the end of the stream.
+    pub(crate) fn shut_down(&self) {
+        // It fails when the connection has ended already.
+        let _ = match self {
+            Self::Tcp(stream) => SockRef::from(stream.as_ref()).shutdown(Shutdown::Both),
+            Self::Unix(writer) => writer.stream.shutdown(Shutdown::Both),
+        };
     }
 
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -14,6 +14,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::balancer::Shared;
+use crate::claims::Claims;
 use crate::counters::Counters;
 use crate::directory::Directory;
 use crate::envelope::{Correlation, DecodeError, Envelope, Header, Kind, Origin, RequestId};
@@ -75,6 +76,8 @@ pub enum Input {
     Hello {
         /// Patterns that another service holds, with its name.
         conflicts: Vec<(Pattern, String)>,
+        /// Patterns that [`Node::restrict`] does not allow.
+        forbidden: Vec<Pattern>,
     },
     /// The peer's hello was refused.
     HelloRefused(HelloError),
@@ -135,6 +138,13 @@ impl Node {
         pipe
     }
 
+    /// Of what the peer behind `pipe` claims, only what `claims` allows counts from now on.
+    pub fn restrict(&mut self, pipe: PipeId, claims: Option<Arc<Claims>>) {
+        if let Some(pipe) = self.socket.pipe_mut(pipe) {
+            pipe.claims = claims;
+        }
+    }
+
     /// A pipe that stands for another worker's; `shared` is that one's.
     pub fn open_remote(
         &mut self,
@@ -181,6 +191,7 @@ impl Node {
     pub fn handle_message(&mut self, now: Instant, pipe: PipeId, message: Bytes) -> Input {
         if let Some(from) = self.socket.pipe_mut(pipe) {
             from.heard = now;
+            from.has_spoken = true;
             from.pings_unanswered = 0;
             if from.silent {
                 from.set_silent(false);
@@ -221,15 +232,20 @@ impl Node {
     }
 
     fn handle_hello(&mut self, now: Instant, pipe: PipeId, envelope: &Envelope) -> Input {
-        let hello = match Hello::decode(envelope) {
+        let mut hello = match Hello::decode(envelope) {
             Ok(hello) => hello,
             Err(error) => {
                 self.counters.rejected_hello += 1;
                 return Input::HelloRefused(error);
             }
         };
-        if self.socket.pipe(pipe).is_none() {
-            return Input::Done;
+        let Some(from) = self.socket.pipe(pipe) else { return Input::Done };
+        let mut forbidden = Vec::new();
+        if let Some(claims) = &from.claims {
+            forbidden = hello.routes.extract_if(.., |route| !claims.allow(&hello.service, route)).collect();
+        }
+        if from.remote.is_none() {
+            self.counters.claims_forbidden += forbidden.len() as u64;
         }
         let claimed = match self.directory.claim(pipe, &hello) {
             Ok(claimed) => claimed,
@@ -251,7 +267,7 @@ impl Node {
         }
         self.claim_refused();
         self.update_shares();
-        Input::Hello { conflicts: claimed.conflicts }
+        Input::Hello { conflicts: claimed.conflicts, forbidden }
     }
 
     /// Somebody may have left: those who were refused a pattern claim it again.

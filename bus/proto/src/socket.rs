@@ -10,6 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::balancer::{Load, Shared};
+use crate::claims::Claims;
 use crate::envelope::{HeadWriter, Header, Kind, RequestId};
 use crate::hello::Hello;
 use crate::limits::{BATCH_MESSAGES, Limits};
@@ -37,12 +38,16 @@ pub struct Pipe {
     pub hello: Option<Hello>,
     /// Another service held a pattern that it claims: it gets it when that one has gone.
     pub refused: bool,
+    /// What its hello may claim; `None` is everything.
+    pub claims: Option<Arc<Claims>>,
     /// The peer takes no new requests.
     pub draining: bool,
     /// Its load, seen from here.
     pub load: Load,
-    /// When its last message came.
+    /// When its last message came; before the first one, when it was opened.
     pub heard: Instant,
+    /// A message has come by it, of whatever kind.
+    pub has_spoken: bool,
     /// It has answered a ping once: its silence means something.
     pub answers_pings: bool,
     /// Pings since it was last heard.
@@ -154,9 +159,11 @@ impl Socket {
             waker: None,
             hello: None,
             refused: false,
+            claims: None,
             draining: false,
             load: Load::new(now, 0, shared),
             heard: now,
+            has_spoken: false,
             answers_pings: false,
             pings_unanswered: 0,
             silent: false,

@@ -19,7 +19,7 @@ fn one_who_was_refused_gets_the_pattern_when_its_holder_has_gone() {
     node.handle_message(now, thief, hello_message(&hello("thief", &["GET /a/{id}"], &[])));
     let input =
         node.handle_message(now, owner, hello_message(&hello("owner", &["GET /a/{id}", "GET /b"], &[])));
-    assert!(matches!(input, Input::Hello { conflicts } if conflicts.len() == 1));
+    assert!(matches!(input, Input::Hello { conflicts, .. } if conflicts.len() == 1));
     assert_eq!(holder(&node, "/a/1").as_deref(), Some("thief"), "the first keeps it");
     node.close_pipe(now, thief);
     assert_eq!(holder(&node, "/a/1").as_deref(), Some("owner"), "without another hello");

@@ -28,7 +28,7 @@ impl Worker {
 
     /// A connection of this worker, or of the other one.
     fn connect(&mut self, instance: &'static str, weight: u32, is_own: bool) {
-        let index = u32::try_from(self.pipes.len()).unwrap();
+        let index = u32::try_from(self.pipes.len()).expect("a few");
         let remote = Remote { worker: 1, pipe: PipeId { index, generation: 0 } };
         let pipe = if is_own {
             self.node.open_pipe(self.now, Framing::Tcp)
@@ -57,7 +57,8 @@ impl Worker {
                     if request.kind == Kind::Request {
                         let answer = reply(1, request.correlation.request, false, b"");
                         self.node.handle_message(self.now, pipe, answer);
-                        got[instances.iter().position(|known| *known == instance).unwrap()] += 1;
+                        got[instances.iter().position(|known| *known == instance).expect("is asked for")] +=
+                            1;
                     }
                 }
             }

@@ -123,3 +123,20 @@ fn a_connection_counts_when_the_peer_has_opened_it() {
         assert!(bus.unconnected()[0].since >= ended);
     });
 }
+
+/// The opening and a message that is too long come with one read.
+#[test]
+fn a_peer_that_opens_and_sends_nonsense_at_once_is_dialled_again() {
+    in_a_runtime(async {
+        let host = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let bus = bus(&format!("tcp://{}", host.local_addr().unwrap()));
+        spawn_local(dial(Rc::clone(&bus.inner), 0));
+        for _ in 0..3 {
+            let (mut stream, _) = host.accept().await.unwrap();
+            let nonsense = [&OPENING[..], &u64::MAX.to_be_bytes()].concat();
+            stream.write_all(&nonsense).await.unwrap();
+        }
+        let opened = bus.counters().into_iter().find(|(name, _)| *name == "bus.pipes.opened").unwrap().1;
+        assert!(opened >= 2, "{opened} pipes were open");
+    });
+}
