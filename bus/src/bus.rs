@@ -297,8 +297,12 @@ impl Inner {
                 }
             }
             Input::Forward { worker, request, message } => self.forward(pipe, worker, request, message),
-            Input::Hello { conflicts, forbidden } => {
+            Input::Hello { conflicts, forbidden, displaced } => {
                 self.log_hello(pipe, &conflicts, &forbidden);
+                for (loser, pattern) in displaced {
+                    let (peer, route) = (self.describe(loser), pattern.to_string());
+                    warn!(%peer, route = %route.escape_debug(), by = %self.describe(pipe), "route lost");
+                }
                 self.share_message(pipe, shared);
                 return Handled::Hello;
             }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::balancer::Shared;
 use crate::claims::Claims;
 use crate::counters::Counters;
-use crate::directory::Directory;
+use crate::directory::{Claimed, Directory};
 use crate::envelope::{Correlation, DecodeError, Envelope, Header, Kind, Origin, RequestId};
 use crate::hello::{Hello, HelloError, Pattern};
 use crate::limits::Limits;
@@ -78,6 +78,8 @@ pub enum Input {
         conflicts: Vec<(Pattern, String)>,
         /// Patterns that [`Node::restrict`] does not allow.
         forbidden: Vec<Pattern>,
+        /// Patterns that other peers have lost to it.
+        displaced: Vec<(PipeId, Pattern)>,
     },
     /// The peer's hello was refused.
     HelloRefused(HelloError),
@@ -254,20 +256,26 @@ impl Node {
                 return Input::HelloRefused(error);
             }
         };
-        self.counters.route_conflicts += claimed.conflicts.len() as u64;
-        let virtual_time = self.directory.service(claimed.service).map_or(0, |service| service.virtual_time);
+        let Claimed { service, conflicts, displaced } = claimed;
+        self.counters.route_conflicts += (conflicts.len() + displaced.len()) as u64;
+        for (loser, _) in &displaced {
+            if let Some(loser) = self.socket.pipe_mut(*loser) {
+                loser.refused = true;
+            }
+        }
+        let virtual_time = self.directory.service(service).map_or(0, |service| service.virtual_time);
         if let Some(pipe) = self.socket.pipe_mut(pipe) {
             let same = pipe.hello.as_ref().is_some_and(|known| known.service == hello.service);
             if !same {
                 pipe.load.restart(now, virtual_time);
             }
             pipe.hello = Some(hello);
-            pipe.refused = !claimed.conflicts.is_empty();
+            pipe.refused = !conflicts.is_empty();
             pipe.draining = false;
         }
         self.claim_refused();
         self.update_shares();
-        Input::Hello { conflicts: claimed.conflicts, forbidden }
+        Input::Hello { conflicts, forbidden, displaced }
     }
 
     /// Somebody may have left: those who were refused a pattern claim it again.
