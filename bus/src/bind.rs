@@ -10,7 +10,9 @@ use bus_proto::{Hello, Limits, Origin};
 use crate::bus::Bus;
 use crate::crossing::Inboxes;
 use crate::endpoint::Endpoint;
+use crate::listen::Listen;
 use crate::listener::Listener;
+use crate::places::Places;
 use crate::scheduling::Scheduling;
 
 /// TCP keepalive: after `idle`, `count` probes `interval` apart, then the pipe is closed.
@@ -34,8 +36,8 @@ impl Default for Keepalive {
 /// What a process's bus is made of.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// Where to listen.
-    pub listen: Vec<Endpoint>,
+    /// Where to listen, and what may be claimed there.
+    pub listen: Vec<Listen>,
     /// Whom to dial; every worker dials every one.
     pub dial: Vec<Endpoint>,
     /// The bounds.
@@ -46,6 +48,10 @@ pub struct Config {
     pub hello: Option<Hello>,
     /// Pass events on to the peers whose hello asks for their topic (the terminator does).
     pub relay_events: bool,
+    /// Pipes of the process at most, those that it dials included. Above it a peer that dials in takes the
+    /// place of the oldest one that never said anything, or is refused. `None`: an eighth of the files that
+    /// the process may open, at most 4096.
+    pub pipes_max: Option<usize>,
     /// How the workers' threads are scheduled.
     pub scheduling: Scheduling,
     /// How long a worker with a few requests outstanding looks at its sockets before it sleeps; zero: not at all.
@@ -87,6 +93,7 @@ pub struct Seed {
     pub(crate) origin: Origin,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) inboxes: Arc<Inboxes>,
+    pub(crate) places: Arc<Places>,
 }
 
 impl fmt::Debug for Seed {
@@ -105,12 +112,13 @@ impl fmt::Debug for Seed {
 pub fn bind(config: &Config, workers: usize) -> Result<Vec<Seed>, BindError> {
     let last =
         workers.checked_sub(1).and_then(|last| u8::try_from(last).ok()).ok_or(BindError::Workers(workers))?;
-    let listen = |endpoint: &Endpoint| {
-        let failed = |source| BindError::Listen { endpoint: endpoint.clone(), source };
-        Listener::bind(endpoint).map(Arc::new).map_err(failed)
+    let listen = |listen: &Listen| {
+        let failed = |source| BindError::Listen { endpoint: listen.endpoint.clone(), source };
+        Listener::bind(listen).map(Arc::new).map_err(failed)
     };
     let listeners = config.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
     let inboxes = Arc::new(Inboxes::new(workers));
+    let places = Arc::new(Places::new(config.pipes_max));
     let origin = Origin(fastrand::u64(..));
     let seed = |worker| Seed {
         config: config.clone(),
@@ -119,6 +127,7 @@ pub fn bind(config: &Config, workers: usize) -> Result<Vec<Seed>, BindError> {
         origin,
         listeners: listeners.clone(),
         inboxes: Arc::clone(&inboxes),
+        places: Arc::clone(&places),
     };
     Ok((0..=last).map(seed).collect())
 }

@@ -3,15 +3,16 @@
 //! Everything here belongs to one thread. The node is borrowed for single calls only: never while a handler runs,
 //! never across an await.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus_proto::node::NodeConfig;
-use bus_proto::{Hello, Input, Node, PipeId, Route};
+use bus_proto::{Hello, Input, Node, Pattern, PipeId, Route};
 use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tracing::{debug, info, warn};
 
@@ -20,9 +21,11 @@ use crate::busy_poll::{self, BusyPoll, Traffic};
 use crate::call::Call;
 use crate::crossing::{self, Crossing, Inboxes, Remotes};
 use crate::dialer;
+use crate::dials::{Dials, Unconnected};
 use crate::info::{PeerInfo, RouteInfo};
 use crate::listener;
 use crate::message::{Body, Head, Options, Serve};
+use crate::places::Places;
 use crate::serving::Serving;
 use crate::subscription::{Subscription, Subscriptions};
 use crate::timer::{self, Timer};
@@ -55,7 +58,11 @@ pub(crate) struct Inner {
     pub(crate) inboxes: Arc<Inboxes>,
     pub(crate) worker: u8,
     pub(crate) remotes: RefCell<Remotes>,
+    /// Set when a drain begins: nobody is accepted any more.
+    pub(crate) drains: watch::Sender<bool>,
     subscriptions: RefCell<Subscriptions>,
+    pub(crate) dials: RefCell<Dials>,
+    pub(crate) places: Arc<Places>,
     /// The other end of each pipe of this worker.
     others: RefCell<HashMap<PipeId, Other>>,
 }
@@ -74,12 +81,29 @@ pub(crate) enum Handled {
 /// The other end of a pipe.
 pub(crate) struct Other {
     pub(crate) from: String,
-    pub(crate) dialled: bool,
-    pub(crate) writer: Rc<Writer>,
+    /// The endpoint's place in the configuration when this side dialled.
+    pub(crate) dialled: Option<usize>,
+    writer: Rc<Writer>,
+    /// Its connection was closed to make room.
+    evicted: Cell<bool>,
+}
+
+impl Other {
+    pub(crate) const fn new(from: String, dialled: Option<usize>, writer: Rc<Writer>) -> Self {
+        Self { from, dialled, writer, evicted: Cell::new(false) }
+    }
 }
 
 impl Bus {
     pub(crate) fn start(seed: Seed) -> Self {
+        let bus = Self::start_without_dialling(seed);
+        for at in 0..bus.inner.config.dial.len() {
+            spawn_local(dialer::dial(Rc::clone(&bus.inner), at));
+        }
+        bus
+    }
+
+    pub(crate) fn start_without_dialling(seed: Seed) -> Self {
         let now = Instant::now();
         let node = Node::new(
             NodeConfig {
@@ -95,6 +119,8 @@ impl Bus {
         );
         let inner = Rc::new(Inner {
             node: RefCell::new(node),
+            dials: RefCell::new(Dials::new(&seed.config.dial, now)),
+            places: seed.places,
             config: seed.config,
             timer: Timer::new(now),
             busy_poll: BusyPoll::default(),
@@ -103,6 +129,7 @@ impl Bus {
             inboxes: seed.inboxes,
             worker: seed.worker,
             remotes: RefCell::default(),
+            drains: watch::Sender::new(false),
             subscriptions: RefCell::default(),
             others: RefCell::default(),
         });
@@ -116,9 +143,6 @@ impl Bus {
         }
         for listener in seed.listeners {
             spawn_local(listener::accept(Rc::clone(&inner), listener));
-        }
-        for endpoint in inner.config.dial.clone() {
-            spawn_local(dialer::dial(Rc::clone(&inner), endpoint));
         }
         Self { inner }
     }
@@ -187,11 +211,12 @@ impl Bus {
         subscription
     }
 
-    /// Asks every peer for no new requests and waits until nothing is served, outstanding or queued any more,
-    /// until `deadline` at most. True when all was finished.
+    /// Stops listening, asks every peer for no new requests, and waits until nothing is served or
+    /// outstanding and every reply is written, until `deadline` at most. True when all was finished.
     ///
     /// **Cancel safety**: the drain goes on, only the wait ends.
     pub async fn drain(&self, deadline: Instant) -> bool {
+        self.inner.drains.send_replace(true);
         self.inner.node.borrow_mut().drain();
         let read_by = deadline.min(Instant::now() + DRAIN_READ);
         let mut idle_since = None;
@@ -229,9 +254,18 @@ impl Bus {
     pub fn peers(&self) -> Vec<PeerInfo> {
         let node = self.inner.node.borrow();
         let others = self.inner.others.borrow();
-        let describe =
-            |id| others.get(&id).map_or_else(Default::default, |other| (other.from.clone(), other.dialled));
+        let describe = |id| {
+            others
+                .get(&id)
+                .map_or_else(Default::default, |other| (other.from.clone(), other.dialled.is_some()))
+        };
         PeerInfo::list(&node, Instant::now(), describe)
+    }
+
+    /// The endpoints that this worker dials and has no open pipe to.
+    #[must_use]
+    pub fn unconnected(&self) -> Vec<Unconnected> {
+        self.inner.dials.borrow().unconnected()
     }
 
     /// Every route that somebody claimed.
@@ -262,9 +296,13 @@ impl Inner {
                     return Handled::Behind;
                 }
             }
-            Input::Forward { worker, message } => self.forward(pipe, worker, message),
-            Input::Hello { conflicts } => {
-                self.log_hello(pipe, &conflicts);
+            Input::Forward { worker, request, message } => self.forward(pipe, worker, request, message),
+            Input::Hello { conflicts, forbidden, displaced } => {
+                self.log_hello(pipe, &conflicts, &forbidden);
+                for (loser, pattern) in displaced {
+                    let (peer, route) = (self.describe(loser), pattern.to_string());
+                    warn!(%peer, route = %route.escape_debug(), by = %self.describe(pipe), "route lost");
+                }
                 self.share_message(pipe, shared);
                 return Handled::Hello;
             }
@@ -296,6 +334,27 @@ impl Inner {
         delivered.behind
     }
 
+    /// Closes the connection of the oldest peer of this worker that dialled in and never said anything.
+    /// False when there is none. Its task ends, and its place is free, a moment later.
+    ///
+    /// A stock peer that only listens to events never says anything either, so this is done only when
+    /// places are scarce.
+    pub(crate) fn evict_silent(&self) -> bool {
+        let mut node = self.node.borrow_mut();
+        let others = self.others.borrow();
+        let candidate = |(id, pipe): (PipeId, &bus_proto::socket::Pipe)| {
+            let other = others.get(&id).filter(|other| other.dialled.is_none() && !other.evicted.get())?;
+            (!pipe.has_spoken).then_some((pipe.heard, other))
+        };
+        let oldest = node.socket.pipes().filter_map(candidate).min_by_key(|(since, _)| *since);
+        let Some((_, other)) = oldest else { return false };
+        other.evicted.set(true);
+        other.writer.shut_down();
+        node.counters.pipes_evicted += 1;
+        debug!(peer = %other.from, "closed for want of places: it never said anything");
+        true
+    }
+
     pub(crate) fn pipe_opened(&self, pipe: PipeId, other: Other) {
         self.others.borrow_mut().insert(pipe, other);
     }
@@ -324,8 +383,12 @@ impl Inner {
         format!("{name}{}", others.get(&pipe).map_or("another worker", |other| other.from.as_str()))
     }
 
-    fn log_hello(&self, pipe: PipeId, conflicts: &[(bus_proto::Pattern, String)]) {
+    fn log_hello(&self, pipe: PipeId, conflicts: &[(Pattern, String)], forbidden: &[Pattern]) {
         let peer = self.describe(pipe);
+        for pattern in forbidden {
+            let route = pattern.to_string();
+            warn!(%peer, route = %route.escape_debug(), "route refused: it may not be claimed on this listener");
+        }
         for (pattern, holder) in conflicts {
             let (route, holder) = (pattern.to_string(), holder.escape_debug());
             warn!(%peer, route = %route.escape_debug(), %holder, "route refused: another service holds it");
@@ -338,7 +401,7 @@ impl Inner {
         self.serving.waiting() == 0
             && node.pending.is_empty()
             && (may_be_unread || node.drain_was_read())
-            && node.socket.pipes().all(|(_, pipe)| pipe.out.is_empty())
+            && node.is_flushed()
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use bus_proto::balancer::Shared;
 use bus_proto::socket::Remote;
-use bus_proto::{Envelope, Framing, PipeId};
+use bus_proto::{Claims, Envelope, Framing, PipeId, RequestId};
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use tokio::sync::Notify;
@@ -23,8 +23,11 @@ use crate::bus::{Handled, Inner};
 /// Messages that wait for one worker.
 const INBOX_LEN: usize = 8192;
 
-/// Places among them that traffic leaves for what is said once.
+/// Places of the inbox that are kept for letters which are sent once: membership and lost replies.
 const RESERVED: usize = 1024;
+
+/// Of the reserved places, those that are kept for membership.
+const RESERVED_FOR_MEMBERSHIP: usize = 512;
 
 /// What a worker has to know of another's connection to stand in for it.
 #[derive(Clone)]
@@ -32,6 +35,8 @@ pub(crate) struct Connection {
     remote: Remote,
     framing: Framing,
     shared: Arc<Shared>,
+    /// What the peer may claim, by any worker.
+    claims: Option<Arc<Claims>>,
 }
 
 /// What passes between workers.
@@ -40,12 +45,23 @@ pub(crate) enum Crossing {
     Message { origin: Connection, message: Bytes },
     /// A reply to a request of the receiver, which came by `origin`.
     Reply { origin: Connection, message: Bytes },
+    /// A reply to this request of the receiver, which came by the pipe named by `Letter::from`, found no
+    /// room in the inbox.
+    ReplyLost(RequestId),
     /// The sender's pipe named by `Letter::from` is closed.
     Closed,
     /// An event for the receiver's subscribers.
     Event(Bytes),
     /// Encoded messages to write to a pipe of the receiver.
-    Write { pipe: PipeId, chunks: Vec<Bytes>, messages: usize },
+    Write { pipe: PipeId, batch: Batch },
+}
+
+/// What was queued on a pipe that stands for another worker's.
+pub(crate) struct Batch {
+    chunks: Vec<Bytes>,
+    messages: usize,
+    /// It holds a message that has to be written before the process ends.
+    owed: bool,
 }
 
 struct Letter {
@@ -76,9 +92,12 @@ impl Inboxes {
     /// False when there is no such worker, or no room.
     fn send(&self, to: u8, from: Remote, content: Crossing) -> bool {
         let Some(inbox) = self.inboxes.get(usize::from(to)) else { return false };
-        // Who is there and who is not is said once.
-        let is_said_once = matches!(content, Crossing::Message { .. } | Crossing::Closed);
-        let has_room = is_said_once || inbox.letters.len() < INBOX_LEN - RESERVED;
+        let kept_free = match content {
+            Crossing::Message { .. } | Crossing::Closed => 0,
+            Crossing::ReplyLost(_) => RESERVED_FOR_MEMBERSHIP,
+            Crossing::Reply { .. } | Crossing::Event(_) | Crossing::Write { .. } => RESERVED,
+        };
+        let has_room = inbox.letters.len() < INBOX_LEN - kept_free;
         let sent = has_room && inbox.letters.push(Letter { from, content }).is_ok();
         inbox.arrived.notify_one();
         sent
@@ -124,16 +143,18 @@ impl Inner {
         self.share(pipe, || Crossing::Message { origin: origin.clone(), message: message.clone() });
     }
 
-    /// A reply that came here belongs to `worker`.
-    pub(crate) fn forward(&self, pipe: PipeId, worker: u8, message: Bytes) {
+    /// Passes on a reply that came by a connection of this worker to a request of another one.
+    pub(crate) fn forward(&self, pipe: PipeId, worker: u8, request: RequestId, message: Bytes) {
         let Some(origin) = self.connection(pipe) else { return };
         if usize::from(worker) >= self.inboxes.len() || self.is_remote(pipe) {
             self.node.borrow_mut().counters.reply_late += 1;
             return;
         }
         let shared = Arc::clone(&origin.shared);
-        if !self.cross(worker, pipe, Crossing::Reply { origin, message }) {
-            shared.lose();
+        if !self.cross(worker, pipe, Crossing::Reply { origin, message })
+            && !self.cross(worker, pipe, Crossing::ReplyLost(request))
+        {
+            shared.lose(worker);
         }
     }
 
@@ -152,7 +173,8 @@ impl Inner {
         let node = self.node.borrow();
         let own = node.socket.pipe(pipe)?;
         let shared = own.load.shared.clone()?;
-        Some(Connection { remote: Remote { worker: self.worker, pipe }, framing: own.out.framing(), shared })
+        let (framing, claims) = (own.out.framing(), own.claims.clone());
+        Some(Connection { remote: Remote { worker: self.worker, pipe }, framing, shared, claims })
     }
 
     fn open_letter(self: &Rc<Self>, Letter { from, content }: Letter) -> Handled {
@@ -161,6 +183,12 @@ impl Inner {
             Crossing::Message { origin, message } | Crossing::Reply { origin, message } => {
                 let pipe = self.stand_in(now, origin);
                 return self.handle_message(now, pipe, message);
+            }
+            Crossing::ReplyLost(request) => {
+                let pipe = self.remotes.borrow().get(&from).copied();
+                if let Some(pipe) = pipe {
+                    self.node.borrow_mut().lose_reply(now, pipe, request);
+                }
             }
             Crossing::Closed => {
                 let pipe = self.remotes.borrow_mut().remove(&from);
@@ -176,23 +204,20 @@ impl Inner {
                     return Handled::Behind;
                 }
             }
-            Crossing::Write { pipe, chunks, messages } => self.write(from, pipe, &chunks, messages),
+            Crossing::Write { pipe, batch } => self.write(from, pipe, &batch),
         }
         Handled::Done
     }
 
     /// Puts what another worker encoded into the out-queue of a connection of this one.
-    fn write(&self, from: Remote, pipe: PipeId, chunks: &[Bytes], messages: usize) {
+    fn write(&self, from: Remote, pipe: PipeId, batch: &Batch) {
         let mut node = self.node.borrow_mut();
         let own = node.socket.pipe_mut(pipe);
         let is_open = own.is_some();
-        let written = own.is_some_and(|pipe| {
-            let pushed = pipe.out.push_encoded(chunks, messages).is_ok();
-            pipe.wake_writer();
-            pushed
-        });
+        let Batch { chunks, messages, owed } = batch;
+        let written = own.is_some_and(|pipe| pipe.send_encoded(chunks, *messages, *owed).is_ok());
         if !written {
-            node.counters.crossed_dropped += messages as u64;
+            node.counters.crossed_dropped += *messages as u64;
         }
         drop(node);
         if !is_open {
@@ -202,11 +227,15 @@ impl Inner {
     }
 
     /// The pipe that stands for another worker's connection, opened at its first message.
-    fn stand_in(self: &Rc<Self>, now: Instant, Connection { remote, framing, shared }: Connection) -> PipeId {
+    fn stand_in(self: &Rc<Self>, now: Instant, connection: Connection) -> PipeId {
+        let Connection { remote, framing, shared, claims } = connection;
         if let Some(&pipe) = self.remotes.borrow().get(&remote) {
             return pipe;
         }
-        let pipe = self.node.borrow_mut().open_remote(now, framing, remote, shared);
+        let mut node = self.node.borrow_mut();
+        let pipe = node.open_remote(now, framing, remote, shared);
+        node.restrict(pipe, claims);
+        drop(node);
         self.remotes.borrow_mut().insert(remote, pipe);
         tokio::task::spawn_local(ferry(Rc::clone(self), pipe, remote));
         pipe
@@ -223,9 +252,32 @@ async fn ferry(inner: Rc<Inner>, pipe: PipeId, remote: Remote) {
                 pipe.await_message(cx.waker());
                 return Poll::Pending;
             }
-            Poll::Ready(Some(pipe.out.take()))
+            let owed = pipe.owes();
+            let (chunks, messages) = pipe.out.take();
+            Poll::Ready(Some(Batch { chunks, messages, owed }))
         });
-        let Some((chunks, messages)) = batch.await else { return };
-        let _ = inner.cross(remote.worker, pipe, Crossing::Write { pipe: remote.pipe, chunks, messages });
+        let Some(batch) = batch.await else { return };
+        let _ = inner.cross(remote.worker, pipe, Crossing::Write { pipe: remote.pipe, batch });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FROM: Remote = Remote { worker: 0, pipe: PipeId { index: 0, generation: 0 } };
+
+    /// An event, which is traffic.
+    fn traffic() -> Crossing {
+        Crossing::Event(Bytes::new())
+    }
+
+    #[test]
+    fn a_worker_whose_inbox_is_full_still_hears_which_replies_it_lost() {
+        let inboxes = Inboxes::new(2);
+        while inboxes.send(1, FROM, traffic()) {}
+        let told = (0..).take_while(|id| inboxes.send(1, FROM, Crossing::ReplyLost(RequestId(*id)))).count();
+        assert_eq!(told, RESERVED - RESERVED_FOR_MEMBERSHIP);
+        assert!(inboxes.send(1, FROM, Crossing::Closed), "lost replies leave room for membership");
     }
 }

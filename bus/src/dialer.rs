@@ -1,44 +1,177 @@
 //! Dialling: connect, run the pipe to its end, wait, again, for as long as the bus lives.
+//!
+//! A host name is looked up before every dial, and each of its addresses gets a pipe of its own: behind
+//! one name there may be several instances. Addresses that appear or disappear are noticed when one of
+//! the name's pipes is dialled again.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use bus_proto::Backoff;
+use tokio::task::spawn_local;
 use tracing::{debug, info, warn};
 
 use crate::bus::Inner;
+use crate::dials::Worth;
 use crate::endpoint::Endpoint;
-use crate::pipe::{self, End};
+use crate::pipe::{self, End, Peer};
 use crate::transport::Transport;
 
-/// Keeps one pipe to `endpoint`.
-pub(crate) async fn dial(inner: Rc<Inner>, endpoint: Endpoint) {
-    let mut backoff = Backoff::new(fastrand::u64(..));
-    let mut is_missing = false;
-    loop {
-        let wait = match Transport::dial(&endpoint, inner.config.keepalive).await {
-            Ok(transport) => {
-                is_missing = false;
-                info!(%endpoint, "dialled");
-                match pipe::run(&inner, transport, endpoint.to_string(), true).await {
-                    End::Closed => {
-                        backoff.reset();
-                        backoff.next_wait()
-                    }
-                    End::Unopened => backoff.next_wait(),
-                    End::Foreign => Backoff::longest(),
-                }
-            }
-            Err(error) => {
-                inner.node.borrow_mut().counters.dials_failed += 1;
-                // Said once per absence, not at every try.
-                if std::mem::replace(&mut is_missing, true) {
-                    debug!(%endpoint, %error, "still cannot dial");
-                } else {
-                    warn!(%endpoint, %error, "cannot dial, trying on");
-                }
-                backoff.next_wait()
-            }
-        };
-        tokio::time::sleep(wait).await;
+/// How long a look-up may take.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Keeps a pipe to the `at`-th endpoint of the configuration, or one to each address of its name.
+pub(crate) async fn dial(inner: Rc<Inner>, at: usize) {
+    dial_by(inner, at, lookup).await;
+}
+
+/// The addresses of a name, as the system's resolver says now.
+async fn lookup(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let found = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host, port))).await;
+    Ok(found.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s"))??.collect())
+}
+
+/// As [`dial`], with another way to look names up.
+async fn dial_by<L, F>(inner: Rc<Inner>, at: usize, lookup: L)
+where
+    L: Fn(String, u16) -> F + 'static,
+    F: Future<Output = io::Result<Vec<SocketAddr>>> + 'static,
+{
+    let endpoint = inner.config.dial[at].clone();
+    let dial = Dial { inner, at, endpoint };
+    match dial.endpoint.clone() {
+        Endpoint::Tcp { host, port } if host.parse::<IpAddr>().is_err() => {
+            let addresses = RefCell::default();
+            Rc::new(Name { dial, host, port, lookup, addresses }).begin().await;
+        }
+        _ => dial.keep_one().await,
     }
 }
+
+/// One endpoint of the configuration.
+struct Dial {
+    inner: Rc<Inner>,
+    at: usize,
+    endpoint: Endpoint,
+}
+
+impl Dial {
+    /// Keeps one pipe to the endpoint.
+    async fn keep_one(&self) {
+        let mut backoff = Backoff::new(fastrand::u64(..));
+        loop {
+            let transport = Transport::dial(&self.endpoint, self.inner.config.keepalive).await;
+            let wait = self.run(transport, self.endpoint.to_string(), &mut backoff).await;
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Runs the pipe, if there is a connection; how long to wait before the next try.
+    async fn run(&self, transport: io::Result<Transport>, to: String, backoff: &mut Backoff) -> Duration {
+        let ended = match transport {
+            Ok(transport) => {
+                debug!(%to, "connected");
+                let place = self.inner.places.take();
+                let peer = Peer { from: to.clone(), dialled: Some(self.at), claims: None, place };
+                pipe::run(&self.inner, transport, peer).await
+            }
+            Err(error) => {
+                self.failed(&to, error.to_string());
+                return self.wait(backoff);
+            }
+        };
+        match ended.end {
+            End::Closed => {
+                self.inner.dials.borrow_mut().closed(self.at, Instant::now());
+                backoff.reset();
+                backoff.next_wait()
+            }
+            End::Unopened => {
+                self.failed(&to, ended.failure.to_string());
+                self.wait(backoff)
+            }
+            End::Foreign => {
+                self.failed(&to, ended.failure.to_string());
+                Backoff::longest()
+            }
+        }
+    }
+
+    /// Another address of the name may never be there, such as `[::1]` beside a listener on `127.0.0.1`.
+    fn wait(&self, backoff: &mut Backoff) -> Duration {
+        let is_connected = self.inner.dials.borrow().is_connected(self.at);
+        if is_connected { Backoff::longest() } else { backoff.next_wait() }
+    }
+
+    fn failed(&self, to: &str, error: String) {
+        self.inner.node.borrow_mut().counters.dials_failed += 1;
+        match self.inner.dials.borrow_mut().failed(self.at, Instant::now(), error.clone()) {
+            Worth::Warning => warn!(%to, %error, "cannot dial, trying on"),
+            Worth::Debug => debug!(%to, %error, "cannot dial"),
+        }
+    }
+}
+
+/// A host name, and the addresses of it that are dialled.
+struct Name<L> {
+    dial: Dial,
+    host: String,
+    port: u16,
+    lookup: L,
+    addresses: RefCell<HashSet<SocketAddr>>,
+}
+
+impl<L, F> Name<L>
+where
+    L: Fn(String, u16) -> F + 'static,
+    F: Future<Output = io::Result<Vec<SocketAddr>>> + 'static,
+{
+    /// Looks the name up until it has addresses. From then on each of them looks after itself.
+    async fn begin(self: Rc<Self>) {
+        let mut backoff = Backoff::new(fastrand::u64(..));
+        while let Err(error) = self.look_up().await {
+            self.dial.failed(&self.dial.endpoint.to_string(), error.to_string());
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// Looks the name up and begins to dial what is new; all that it has now.
+    async fn look_up(self: &Rc<Self>) -> io::Result<Vec<SocketAddr>> {
+        let found = (self.lookup)(self.host.clone(), self.port).await?;
+        if found.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        }
+        for address in &found {
+            if self.addresses.borrow_mut().insert(*address) {
+                spawn_local(Rc::clone(self).keep(*address));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Keeps one pipe to `address`, for as long as the name has it.
+    async fn keep(self: Rc<Self>, address: SocketAddr) {
+        let mut backoff = Backoff::new(fastrand::u64(..));
+        let to = format!("{} at {}", self.dial.endpoint, address.ip());
+        loop {
+            let transport = Transport::dial_address(address, self.dial.inner.config.keepalive).await;
+            let wait = self.dial.run(transport, to.clone(), &mut backoff).await;
+            tokio::time::sleep(wait).await;
+            // A resolver that fails says nothing about the address.
+            let found = self.look_up().await.unwrap_or_else(|_| vec![address]);
+            if !found.contains(&address) {
+                info!(%to, "the name has this address no more");
+                self.addresses.borrow_mut().remove(&address);
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,8 @@ use std::str::FromStr;
 /// One address of the bus.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
-    /// `tcp://HOST:PORT`; a host name is looked up at every dial, `*` listens on every address.
+    /// `tcp://HOST:PORT`. Each address of a host name is dialled, and the name is looked up before every
+    /// dial; `*` listens on every address.
     Tcp {
         /// Name or address, without brackets.
         host: String,
@@ -28,11 +29,17 @@ pub struct EndpointError {
     reason: &'static str,
 }
 
+impl EndpointError {
+    pub(crate) fn new(text: &str, reason: &'static str) -> Self {
+        Self { text: text.to_owned(), reason }
+    }
+}
+
 impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = |reason| EndpointError { text: text.to_owned(), reason };
+        let bad = |reason| EndpointError::new(text, reason);
         let (scheme, rest) = text.split_once("://").ok_or_else(|| bad("it has no scheme"))?;
         match scheme {
             "tcp" => {

@@ -14,10 +14,13 @@ mod busy_poll;
 mod call;
 mod crossing;
 mod dialer;
+mod dials;
 mod info;
 mod inproc;
+mod listen;
 mod listener;
 mod pipe;
+mod places;
 mod scheduling;
 mod serving;
 mod subscription;
@@ -27,10 +30,14 @@ mod waiting;
 
 pub use self::bus::Bus;
 pub use bind::{BindError, Config, Keepalive, Seed, bind};
-pub use bus_proto::{self as proto, Envelope, Flags, HeadWriter, Hello, Kind, Limits, Pattern, Route};
+pub use bus_proto::{
+    self as proto, Claims, Envelope, Flags, HeadWriter, Hello, Kind, Limits, Pattern, Route,
+};
 pub use call::{Call, Parts};
+pub use dials::Unconnected;
 pub use endpoint::{Endpoint, EndpointError};
 pub use info::{PeerInfo, RouteInfo};
+pub use listen::{Allow, AllowError, FileAccess, Listen};
 pub use message::{Body, Event, Head, Incoming, Options, Reply, RequestError, Response, Serve, Serving};
 pub use scheduling::Scheduling;
 pub use subscription::Subscription;

@@ -1,31 +1,37 @@
 //! Listening: one socket per endpoint, shared by the workers, each with its own accept loop.
 
+use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{debug, warn};
+use bus_proto::Claims;
+use socket2::{Domain, SockAddr, Type};
+use tracing::warn;
 
 use crate::bus::Inner;
 use crate::endpoint::Endpoint;
 use crate::inproc;
-use crate::pipe;
+use crate::listen::{FileAccess, Listen};
+use crate::pipe::{self, Peer};
 use crate::transport::Transport;
 
 /// How long accepting pauses when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Pipes one worker holds at most; each costs some KiB, and a descriptor.
-pub(crate) const PIPES_MAX: usize = 4096;
+/// Connections to an `ipc` endpoint that wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// A bound endpoint.
 pub(crate) struct Listener {
     endpoint: Endpoint,
     socket: Socket,
+    /// `None` is everything.
+    claims: Option<Arc<Claims>>,
 }
 
 enum Socket {
@@ -35,8 +41,8 @@ enum Socket {
 }
 
 impl Listener {
-    pub(crate) fn bind(endpoint: &Endpoint) -> io::Result<Self> {
-        let mut endpoint = endpoint.clone();
+    pub(crate) fn bind(listen: &Listen) -> io::Result<Self> {
+        let mut endpoint = listen.endpoint.clone();
         let socket = match &mut endpoint {
             Endpoint::Tcp { host, port } => {
                 let address = if host == "*" { "0.0.0.0" } else { host.as_str() };
@@ -47,13 +53,14 @@ impl Listener {
             }
             Endpoint::Ipc(path) => {
                 remove_stale(path)?;
-                let listener = UnixListener::bind(&*path)?;
+                let listener = listen_at(path, listen.file)?;
                 listener.set_nonblocking(true)?;
                 Socket::Ipc(listener, path.clone())
             }
             Endpoint::Inproc(name) => Socket::Inproc(inproc::Listener::bind(name)?),
         };
-        Ok(Self { endpoint, socket })
+        let claims = (!listen.claims.is_empty()).then(|| Arc::new(listen.claims.clone()));
+        Ok(Self { endpoint, socket, claims })
     }
 
     pub(crate) const fn endpoint(&self) -> &Endpoint {
@@ -67,6 +74,24 @@ impl Drop for Listener {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Listens at `path` with the mode and owner of `access`. Nobody can connect before they are set: a socket
+/// that does not listen yet refuses.
+fn listen_at(path: &Path, access: FileAccess) -> io::Result<UnixListener> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let set = || {
+        if let Some(mode) = access.mode {
+            std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+        }
+        if access.user.is_some() || access.group.is_some() {
+            std::os::unix::fs::chown(path, access.user, access.group)?;
+        }
+        socket.listen(BACKLOG)
+    };
+    set().inspect_err(|_| drop(std::fs::remove_file(path)))?;
+    Ok(socket.into())
 }
 
 /// A socket file that nobody listens on any more is left over from a process that was killed: it is removed, as
@@ -88,20 +113,38 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Accepts for one worker until its bus is dropped.
+/// Accepts for one worker until its bus drains. The socket is closed when no worker accepts any more.
 pub(crate) async fn accept(inner: Rc<Inner>, listener: Arc<Listener>) {
-    let mut accepting = match Accepting::new(&listener) {
+    let mut drains = inner.drains.subscribe();
+    // Also ends a pause: a worker that woke from it during the drain would accept somebody whom
+    // nobody will serve.
+    tokio::select! {
+        biased;
+        _ = drains.wait_for(|drains| *drains) => {}
+        () = accept_all(&inner, &listener) => {}
+    }
+}
+
+async fn accept_all(inner: &Rc<Inner>, listener: &Listener) {
+    let mut accepting = match Accepting::new(listener) {
         Ok(accepting) => accepting,
         Err(error) => return warn!(endpoint = %listener.endpoint, %error, "cannot accept"),
     };
     loop {
-        match accepting.next(&inner).await {
-            Ok((transport, from)) if inner.node.borrow().socket.len() < PIPES_MAX => {
-                tokio::task::spawn_local(serve(Rc::clone(&inner), transport, from));
+        match accepting.next(inner).await {
+            Ok((transport, from)) if inner.places.has_room() || inner.evict_silent() => {
+                let peer =
+                    Peer { from, dialled: None, claims: listener.claims.clone(), place: inner.places.take() };
+                tokio::task::spawn_local(serve(Rc::clone(inner), transport, peer));
             }
             Ok((_, from)) => {
-                inner.node.borrow_mut().counters.pipes_refused += 1;
-                debug!(%from, limit = PIPES_MAX, "refused: too many pipes");
+                let counters = &mut inner.node.borrow_mut().counters;
+                counters.pipes_refused += 1;
+                let (refused, limit) = (counters.pipes_refused, inner.places.max());
+                // Said less and less often: whoever is refused comes again.
+                if refused.is_power_of_two() {
+                    warn!(endpoint = %listener.endpoint, %from, limit, refused, "too many pipes: a peer was refused");
+                }
             }
             Err(error) => {
                 warn!(endpoint = %listener.endpoint, %error, "cannot accept, pausing");
@@ -111,8 +154,8 @@ pub(crate) async fn accept(inner: Rc<Inner>, listener: Arc<Listener>) {
     }
 }
 
-async fn serve(inner: Rc<Inner>, transport: Transport, from: String) {
-    pipe::run(&inner, transport, from, false).await;
+async fn serve(inner: Rc<Inner>, transport: Transport, peer: Peer) {
+    pipe::run(&inner, transport, peer).await;
 }
 
 /// One worker's view of a listener.

@@ -9,17 +9,19 @@ use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bus_proto::limits::{HELLO_BYTE_COST, HELLO_COST, HELLO_DEBT_MAX, OPENING_TIMEOUT, SHARED_LEN_MAX};
 use bus_proto::sp::Decoder;
-use bus_proto::{PipeId, SpError};
+use bus_proto::{Claims, PipeId, SpError};
 use bytes::BytesMut;
 use tokio::time::Sleep;
 use tracing::{debug, info, warn};
 
 use crate::bus::{Handled, Inner, Other};
+use crate::places::Place;
 use crate::transport::Transport;
 
 /// What one read takes at most: more than most batches, and little enough to stay in a processor's cache.
@@ -46,10 +48,30 @@ pub(crate) enum End {
     Foreign,
 }
 
-/// Runs a connection to its end. `from` names the other side.
-pub(crate) async fn run(inner: &Rc<Inner>, transport: Transport, from: String, dialled: bool) -> End {
+/// What became of a connection.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) end: End,
+    pub(crate) failure: Failure,
+}
+
+/// The other end of a connection, as far as it is known before it says anything.
+pub(crate) struct Peer {
+    /// Its address, for logs.
+    pub(crate) from: String,
+    /// The endpoint's place in the configuration when this side dialled.
+    pub(crate) dialled: Option<usize>,
+    /// What it may claim; `None` is everything.
+    pub(crate) claims: Option<Arc<Claims>>,
+    pub(crate) place: Place,
+}
+
+/// Runs a connection to its end.
+pub(crate) async fn run(inner: &Rc<Inner>, transport: Transport, peer: Peer) -> Ended {
+    let Peer { from, dialled, claims, place: _place } = peer;
     let id = inner.node.borrow_mut().open_pipe(Instant::now(), transport.framing());
-    inner.pipe_opened(id, Other { from, dialled, writer: Rc::clone(transport.writer()) });
+    inner.node.borrow_mut().restrict(id, claims);
+    inner.pipe_opened(id, Other::new(from, dialled, Rc::clone(transport.writer())));
     let guard = Guard { inner, id };
     let decoder = Decoder::new(transport.framing(), inner.config.limits.message_len_max);
     let mut pipe = Pipe {
@@ -66,13 +88,14 @@ pub(crate) async fn run(inner: &Rc<Inner>, transport: Transport, from: String, d
     };
     let failure = poll_fn(|cx| pipe.poll(cx)).await;
     let is_open = pipe.decoder.is_open();
-    inner.log_end(id, &failure, is_open, pipe.dialled);
+    inner.log_end(id, &failure, is_open);
     drop(guard);
-    match failure {
+    let end = match failure {
         _ if is_open => End::Closed,
         Failure::Sp(_) => End::Foreign,
         _ => End::Unopened,
-    }
+    };
+    Ended { end, failure }
 }
 
 /// Closes the pipe however its task ends.
@@ -115,7 +138,7 @@ struct Pipe<'a> {
     paid_until: Instant,
     /// Nothing is read until then: the peer says hello too often.
     pause: Option<Pin<Box<Sleep>>>,
-    dialled: bool,
+    dialled: Option<usize>,
     /// Messages of the last read wait until a subscriber has had its turn.
     left_over: bool,
 }
@@ -236,6 +259,20 @@ impl Pipe<'_> {
     }
 
     fn dispatch(&mut self, buffer: &mut BytesMut) -> Result<(), SpError> {
+        let taken = self.take_messages(buffer);
+        // Whatever came behind the opening: a pipe that ends at its first message was open as well.
+        if self.opening.is_some() && self.decoder.is_open() {
+            self.opening = None;
+            self.inner.node.borrow_mut().counters.pipes_opened += 1;
+            if let Some(at) = self.dialled {
+                self.inner.dials.borrow_mut().opened(at);
+                info!(peer = %self.inner.describe(self.id), "dialled");
+            }
+        }
+        taken
+    }
+
+    fn take_messages(&mut self, buffer: &mut BytesMut) -> Result<(), SpError> {
         let now = Instant::now();
         while self.pause.is_none()
             && let Some(message) = self.decoder.decode(buffer)?
@@ -249,10 +286,6 @@ impl Pipe<'_> {
                     break;
                 }
             }
-        }
-        if self.opening.is_some() && self.decoder.is_open() {
-            self.opening = None;
-            self.inner.node.borrow_mut().counters.pipes_opened += 1;
         }
         Ok(())
     }
@@ -277,8 +310,9 @@ impl Pipe<'_> {
 }
 
 impl Inner {
-    /// Peers that were never of our kind are counted; only one that was dialled, on purpose, is worth a warning.
-    fn log_end(&self, id: PipeId, failure: &Failure, is_open: bool, dialled: bool) {
+    /// Counts and logs the end of a connection. About an endpoint that was dialled and did not answer as
+    /// it should, `dialer` warns.
+    fn log_end(&self, id: PipeId, failure: &Failure, is_open: bool) {
         let peer = self.describe(id);
         let mut node = self.node.borrow_mut();
         match failure {
@@ -292,7 +326,6 @@ impl Inner {
             Failure::Ended | Failure::Io(_) if is_open => info!(%peer, %failure, "pipe closed"),
             // Among them a message over the limit, which the two sides have to agree on.
             Failure::Sp(_) if is_open => warn!(%peer, %failure, "pipe closed"),
-            _ if dialled => warn!(%peer, %failure, "pipe closed"),
             _ => debug!(%peer, %failure, "pipe closed"),
         }
     }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io::{self, IoSlice, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
@@ -60,23 +60,24 @@ pub(crate) struct UnixWriter {
 }
 
 impl Transport {
-    /// Connects to `endpoint`; a host name is looked up every time.
+    /// Connects to `endpoint`, whose host is an address.
     pub(crate) async fn dial(endpoint: &Endpoint, keepalive: Keepalive) -> io::Result<Self> {
         match endpoint {
             Endpoint::Tcp { host, port } => {
-                let connect = async {
-                    match host.parse::<IpAddr>() {
-                        Ok(address) => TcpStream::connect((address, *port)).await,
-                        Err(_) => TcpStream::connect((host.as_str(), *port)).await,
-                    }
-                };
-                let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s");
-                let stream = tokio::time::timeout(CONNECT_TIMEOUT, connect).await.map_err(timed_out)??;
-                Self::tcp(stream, keepalive)
+                let not_one = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+                let address: IpAddr = host.parse().map_err(not_one)?;
+                Self::dial_address(SocketAddr::new(address, *port), keepalive).await
             }
             Endpoint::Ipc(path) => Self::unix(tokio::net::UnixStream::connect(path).await?.into_std()?),
             Endpoint::Inproc(name) => inproc::connect(name),
         }
+    }
+
+    pub(crate) async fn dial_address(address: SocketAddr, keepalive: Keepalive) -> io::Result<Self> {
+        let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s");
+        let connect = TcpStream::connect(address);
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, connect).await.map_err(timed_out)??;
+        Self::tcp(stream, keepalive)
     }
 
     /// Batches are ours, so Nagle's delay is off; a dead machine is noticed by keepalive.
@@ -168,6 +169,15 @@ impl Writer {
             *writer.full.borrow_mut() = None;
         }
         Ok(())
+    }
+
+    /// Ends the connection for both sides: its reader meets the end of the stream.
+    pub(crate) fn shut_down(&self) {
+        // It fails when the connection has ended already.
+        let _ = match self {
+            Self::Tcp(stream) => SockRef::from(stream.as_ref()).shutdown(Shutdown::Both),
+            Self::Unix(writer) => writer.stream.shutdown(Shutdown::Both),
+        };
     }
 
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

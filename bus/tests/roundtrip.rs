@@ -189,7 +189,8 @@ async fn a_service_that_listens_is_dialled_and_dialled_again() {
     };
     let (asker, _) = asker(&config, 1);
     for _ in 0..2 {
-        let config = Config { listen: vec![path.clone()], hello: Some(hello("1")), ..Config::default() };
+        let config =
+            Config { listen: vec![path.clone().into()], hello: Some(hello("1")), ..Config::default() };
         let service = service(config, 1);
         until_instances(&asker, 1).await;
         assert_eq!(ask(&asker, "/echo", b"abc", PATIENCE).await, Ok((200, 3)));
@@ -290,7 +291,7 @@ fn a_stale_socket_file_is_taken_over_and_a_live_one_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let config = Config { listen: vec![Endpoint::Ipc(path.clone())], ..Config::default() };
+    let config = Config { listen: vec![Endpoint::Ipc(path.clone()).into()], ..Config::default() };
     let first = bind(&config, 1).unwrap();
     assert!(bind(&config, 1).is_err(), "the first one listens");
     drop(first);

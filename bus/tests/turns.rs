@@ -69,7 +69,7 @@ async fn a_handler_that_wakes_itself_leaves_the_others_their_turn() {
     let place: bus::Endpoint = format!("ipc://{}", dir.path().join("s").display()).parse().unwrap();
     let mut hello = Hello::new("spin", "1", "1");
     hello.routes = vec!["GET /a".parse().unwrap()];
-    let listen = Config { listen: vec![place.clone()], ..Config::default() };
+    let listen = Config { listen: vec![place.clone().into()], ..Config::default() };
     let askers = worker::start("asker", bind(&listen, 1).unwrap(), |_, bus| Ok::<_, io::Error>(bus)).unwrap();
     let dial = Config { dial: vec![place], hello: Some(hello), ..Config::default() };
     let _service = worker::start("service", bind(&dial, 1).unwrap(), |_, bus: Bus| {

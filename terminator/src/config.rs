@@ -84,6 +84,9 @@ pub enum ConfigError {
         "no bus endpoint: give --bus-listen URL (services dial in), --bus-dial URL (services listen), or both"
     )]
     NoBus,
+    /// A rule for a listener that there is not.
+    #[error("--bus-allow names {0}, which is no --bus-listen")]
+    BusAllow(bus::Endpoint),
     /// A number out of bounds.
     #[error("--{flag} {value} is not within {min} to {max}")]
     Range {
@@ -142,8 +145,10 @@ impl Config {
             return Err(ConfigError::BusyPoll(settings.busy_poll));
         }
         let limits = Limits::new(&settings.limits)?;
+        let mut listen = settings.bus_listen;
+        bus::Allow::apply(&settings.bus_allow, &mut listen).map_err(ConfigError::BusAllow)?;
         let bus = bus::Config {
-            listen: settings.bus_listen,
+            listen,
             dial: settings.bus_dial,
             limits: bus::Limits {
                 message_len_max: settings.limits.message_limit,

@@ -53,7 +53,7 @@ pub(super) async fn measure(pair: &Pair, ground: &Ground) -> Result<(f64, f64)> 
     if pair.pattern == Pattern::Ask {
         hello.routes = vec!["POST /bench".parse()?];
     }
-    let config = Config { listen: vec![url.clone()], hello: Some(hello), ..Config::default() };
+    let config = Config { listen: vec![url.clone().into()], hello: Some(hello), ..Config::default() };
     let (pattern, [first, second]) = (pair.pattern, pair.cores);
     let taking = worker::start("take", bus::bind(&config, 1)?, move |_, bus| {
         pin(second)?;

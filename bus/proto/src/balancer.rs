@@ -28,10 +28,16 @@ const IN_FLIGHT_FLOOR: f64 = 4.0;
 const FAILURE_PENALTY: Duration = Duration::from_secs(1);
 /// Costs within this factor are a tie, between equal weights.
 const TIE: f64 = 2.0;
-/// The stride of weight 1.
-const STRIDE: u64 = 1 << 20;
-/// An instance that was away does not catch up on more than one run of weight 100.
-const CATCH_UP: u64 = RUN_MAX * STRIDE / 100;
+/// The share of weight 1. It is divided among the pipes to one instance; 240 divides without a
+/// remainder by most numbers of workers.
+pub const UNIT: u32 = 240;
+/// The share of the default weight, 100: heavier instances are drawn as often, and get no longer runs.
+const FULL: u32 = 100 * UNIT;
+/// The stride of share 1. A heavy instance's stride is this divided by its share, so it needs many
+/// digits; a `u64` still holds the strides of 2^32 requests to an instance of share 1.
+const STRIDE: u64 = 1 << 32;
+/// An instance that was away does not catch up on more than one run of a full share.
+const CATCH_UP: u64 = RUN_MAX * STRIDE / FULL as u64;
 
 /// Most unwritten requests behind which another goes to the same instance, and the time that the instance may take for
 /// all of them: what the last one waits longer than with another instance is noise, see [`LATENCY_FLOOR_US`].
@@ -58,35 +64,45 @@ pub struct Load {
     pub failures: u64,
 }
 
-/// What the workers that send on one connection know together.
-#[derive(Debug, Default)]
+/// The state of one connection that all workers which send on it share.
+#[derive(Debug)]
 pub struct Shared {
-    /// Requests in flight, of all: the `limit` of its hello is the instance's, whoever asks.
+    /// Requests in flight, summed over all workers: the `limit` of a hello holds for the connection.
     in_flight: AtomicU32,
-    /// The peer is silent: who has the connection hears it, and tells.
+    /// True while the peer is silent. Written by the worker that has the connection.
     silent: AtomicBool,
-    /// Replies that did not get from who has the connection to whom they were for.
-    lost: AtomicU32,
+    /// For each worker, how many of its replies were lost on the way from the worker that has the
+    /// connection.
+    lost: Box<[AtomicU32]>,
 }
 
 impl Shared {
+    /// The state of a new connection of a process with `workers` workers.
+    #[must_use]
+    pub fn new(workers: u32) -> Self {
+        let lost = (0..workers).map(|_| AtomicU32::new(0)).collect();
+        Self { in_flight: AtomicU32::new(0), silent: AtomicBool::new(false), lost }
+    }
+
     /// Tells whether the peer is silent.
     pub fn set_silent(&self, silent: bool) {
         self.silent.store(silent, Ordering::Relaxed);
     }
 
-    /// Tells that a reply was lost on its way to another worker.
-    pub fn lose(&self) {
-        self.lost.fetch_add(1, Ordering::Relaxed);
+    /// Counts a reply to `worker` that was lost, and that the worker could not be told of by its id.
+    pub fn lose(&self, worker: u8) {
+        if let Some(lost) = self.lost.get(usize::from(worker)) {
+            lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// How many were.
+    /// How many such replies `worker` has lost so far.
     #[must_use]
-    pub fn lost(&self) -> u32 {
-        self.lost.load(Ordering::Relaxed)
+    pub fn lost(&self, worker: u8) -> u32 {
+        self.lost.get(usize::from(worker)).map_or(0, |lost| lost.load(Ordering::Relaxed))
     }
 
-    /// Whether it was when that was last told.
+    /// True when the peer was silent the last time [`Shared::set_silent`] was called.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.silent.load(Ordering::Relaxed)
@@ -143,15 +159,15 @@ impl Load {
         self.in_flight -= 1;
     }
 
-    /// A request has gone to it, after [`Load::enter`]. Advances its share and the service's virtual time.
-    pub fn sent(&mut self, now: Instant, weight: u32, virtual_time: &mut u64) {
+    /// A request has gone to it, after [`Load::enter`]. Advances its position and the service's virtual time.
+    pub fn sent(&mut self, now: Instant, share: u32, virtual_time: &mut u64) {
         self.requests += 1;
         if self.in_flight == 1 {
             self.pace.begin(now);
         }
         let pass = self.position(*virtual_time);
         *virtual_time = (*virtual_time).max(pass);
-        self.pass = pass + (STRIDE / u64::from(weight.max(1))).max(1);
+        self.pass = pass + (STRIDE / u64::from(share.max(1))).max(1);
     }
 
     /// Its reply came after `elapsed`.
@@ -195,14 +211,14 @@ impl Load {
         (-elapsed / DECAY.as_secs_f64()).exp()
     }
 
-    fn cost(&self, now: Instant, weight: u32) -> f64 {
+    fn cost(&self, now: Instant, share: u32) -> f64 {
         // A latency under the floor decays to under the floor: no need to compute how far.
         let latency = if self.latency_us <= LATENCY_FLOOR_US {
             LATENCY_FLOOR_US
         } else {
             self.decayed(now).max(LATENCY_FLOOR_US)
         };
-        latency * (f64::from(self.in_flight) * 100.0 / f64::from(weight.max(1)) + IN_FLIGHT_FLOOR)
+        latency * (f64::from(self.in_flight) * f64::from(FULL) / f64::from(share.max(1)) + IN_FLIGHT_FLOOR)
     }
 
     fn position(&self, virtual_time: u64) -> u64 {
@@ -210,15 +226,15 @@ impl Load {
     }
 }
 
-/// Whether a request goes where the one before it went, of which `unwritten` wait there for the end of this turn.
+/// True when a request goes where the one before it went, of which `unwritten` wait there for the end of this turn.
 #[must_use]
-pub fn goes_on((load, weight): Candidate<'_>, unwritten: usize) -> bool {
+pub fn goes_on((load, share): Candidate<'_>, unwritten: usize) -> bool {
     // A light one keeps its share request by request.
-    unwritten > 0
-        && unwritten as u64 * 100 < load.pace.requests_in(RUN_TIME).min(RUN_MAX) * u64::from(weight.min(100))
+    let run_max = load.pace.requests_in(RUN_TIME).min(RUN_MAX);
+    unwritten > 0 && unwritten as u64 * u64::from(FULL) < run_max * u64::from(share.min(FULL))
 }
 
-/// One of the instances to choose from: its load and its weight.
+/// One of the pipes to choose from: its load and its share.
 pub type Candidate<'a> = (&'a Load, u32);
 
 /// Whether the first of two is better.
@@ -230,10 +246,10 @@ fn better(now: Instant, virtual_time: u64, first: Candidate<'_>, second: Candida
     b > a * clearly(first.1, second.1) || first.0.position(virtual_time) <= second.0.position(virtual_time)
 }
 
-/// By how much one of `weight` has to be cheaper than the other to get more than its share: one that is ramped up is not to get
-/// what the others are for, whenever they are held up for a moment.
-fn clearly(weight: u32, other: u32) -> f64 {
-    TIE * (f64::from(other) / f64::from(weight.max(1))).max(1.0)
+/// By how much one of `share` has to be cheaper than the other to get more than its share. One that is
+/// ramped up does not get what is meant for the others whenever they are held up for a moment.
+fn clearly(share: u32, other: u32) -> f64 {
+    TIE * (f64::from(other) / f64::from(share.max(1))).max(1.0)
 }
 
 /// Picks one of `len` instances. `candidate(i)` is `None` for one that takes nothing now. O(1) while most take requests.
@@ -271,7 +287,7 @@ fn pick_two(
     }
 }
 
-/// Draws an instance in proportion to its weight, which is at most 100 for most: a few draws, then the next that takes requests.
+/// Draws a pipe in proportion to its share, up to a full one: a few draws, then the next that takes requests.
 fn draw<'a>(
     rng: &mut fastrand::Rng,
     len: usize,
@@ -282,7 +298,7 @@ fn draw<'a>(
     let usable = |index: usize| if Some(index) == other { None } else { candidate(index) };
     for _ in 0..DRAWS {
         let index = rng.usize(..len);
-        if usable(index).is_some_and(|(_, weight)| weight >= 100 || rng.u32(..100) < weight) {
+        if usable(index).is_some_and(|(_, share)| share >= FULL || rng.u32(..FULL) < share) {
             return Some(index);
         }
     }

@@ -1,8 +1,9 @@
 //! Who serves what: the route table and the services behind it, built from hellos.
 //!
-//! More specific patterns win. A pattern belongs to the first service that claims it, for as long as that service has
-//! an instance; instances of one service share it. A service whose last instance went keeps its patterns, so that its
-//! routes answer "no instance" rather than "no such route"; a while later they give way to any that somebody serves.
+//! More specific patterns win. A pattern's owner is the first service that claims it; its instances share
+//! it. While the owner has no instance, another service may hold the pattern, until the owner is back. A
+//! service whose last instance went keeps its patterns, so that its routes answer "no instance" rather
+//! than "no such route"; a while later they give way to any that somebody serves.
 
 mod routers;
 
@@ -35,6 +36,8 @@ pub struct Entry {
     pub pattern: Pattern,
     /// The service that holds it.
     pub service: u32,
+    /// The service that claimed it first, and did not give it up since.
+    owner: u32,
     /// The instances that claim it.
     pub peers: Vec<PipeId>,
     epoch: u32,
@@ -80,6 +83,8 @@ pub struct Claimed {
     pub service: u32,
     /// Patterns that another service holds, with its name.
     pub conflicts: Vec<(Pattern, String)>,
+    /// Pipes that lost a pattern: to its owner, or to a peer with fewer patterns when there was no room.
+    pub displaced: Vec<(PipeId, Pattern)>,
 }
 
 impl Directory {
@@ -110,18 +115,35 @@ impl Directory {
     /// [`HelloError::Services`] and [`HelloError::Routes`] when there is no room; nothing has changed for `pipe` then.
     pub fn claim(&mut self, pipe: PipeId, hello: &Hello) -> Result<Claimed, HelloError> {
         self.version += 1;
-        self.make_room(hello)?;
+        let displaced = self.make_room(pipe, hello)?;
         let service = self.service_index(&hello.service).ok_or(HelloError::Services)?;
         self.release(pipe);
         self.services[service as usize].peers.push(pipe);
-        let mut claimed = Claimed { service, conflicts: Vec::new() };
+        let mut claimed = Claimed { service, conflicts: Vec::new(), displaced };
         for pattern in &hello.routes {
-            if let Err(holder) = self.claim_pattern(pipe, service, pattern) {
-                claimed.conflicts.push((pattern.clone(), holder));
+            match self.claim_pattern(pipe, service, pattern) {
+                Ok(displaced) => {
+                    claimed.displaced.extend(displaced.into_iter().map(|other| (other, pattern.clone())));
+                }
+                Err(holder) => claimed.conflicts.push((pattern.clone(), holder)),
+            }
+        }
+        self.give_up(service);
+        Ok(claimed)
+    }
+
+    /// What `service` does not claim any more is forgotten, or belongs to the service that holds it. What
+    /// it held for another one goes back.
+    fn give_up(&mut self, service: u32) {
+        for entry in self.entries.iter_mut().flatten() {
+            if entry.owner == service && entry.service != service {
+                entry.owner = entry.service;
+            } else if entry.service == service && entry.peers.is_empty() && entry.owner != service {
+                self.epoch += 1;
+                (entry.service, entry.epoch) = (entry.owner, self.epoch);
             }
         }
         self.drop_entries(|entry| entry.service == service && entry.peers.is_empty());
-        Ok(claimed)
     }
 
     /// The instance behind `pipe` is gone; its service and patterns stay known.
@@ -142,6 +164,33 @@ impl Directory {
                 }
             }
         }
+    }
+
+    /// How many patterns each pipe claims, and the one that claims most, `except` left out.
+    fn largest(&self, except: PipeId) -> Option<(PipeId, usize)> {
+        let mut counts: HashMap<PipeId, usize> = HashMap::new();
+        for peer in self.entries().flat_map(|entry| &entry.peers).filter(|peer| **peer != except) {
+            *counts.entry(*peer).or_default() += 1;
+        }
+        counts.into_iter().max_by_key(|(_, count)| *count)
+    }
+
+    /// Takes the `count` patterns from `pipe` that it claimed last.
+    fn displace(&mut self, pipe: PipeId, count: usize) -> Vec<(PipeId, Pattern)> {
+        let claimed = self.entries().filter(|entry| entry.peers.contains(&pipe));
+        let mut claimed: Vec<(u32, Pattern)> =
+            claimed.map(|entry| (entry.epoch, entry.pattern.clone())).collect();
+        claimed.sort_unstable_by_key(|(epoch, _)| std::cmp::Reverse(*epoch));
+        claimed.truncate(count);
+        for (_, pattern) in &claimed {
+            let index = self.served.index(pattern).expect("it has a peer");
+            let entry = self.entries[index as usize].as_mut().expect("routers name live entries");
+            entry.peers.retain(|peer| *peer != pipe);
+            if entry.peers.is_empty() {
+                self.remove(index as usize, true);
+            }
+        }
+        claimed.into_iter().map(|(_, pattern)| (pipe, pattern)).collect()
     }
 
     /// Another number whenever the patterns, or who claims them, may have changed.
@@ -201,14 +250,27 @@ impl Directory {
         self.entries.iter().flatten()
     }
 
-    /// Room for the routes of `hello`: the patterns that nobody claims make way for it, if they must.
-    fn make_room(&mut self, hello: &Hello) -> Result<(), HelloError> {
+    /// Room for the routes of `hello`, which comes by `pipe`. If need be, patterns that nobody claims make
+    /// way, then those of the pipes that claim most, as long as they claim more than this one: whoever
+    /// claims little always finds room. What was taken from whom.
+    fn make_room(&mut self, pipe: PipeId, hello: &Hello) -> Result<Vec<(PipeId, Pattern)>, HelloError> {
         let wanted = hello.routes.len();
+        let mut displaced = Vec::new();
         if self.entries().count() + wanted <= ROUTES_MAX {
-            return Ok(());
+            return Ok(displaced);
         }
         self.drop_entries(|entry| entry.peers.is_empty());
-        if self.entries().count() + wanted > ROUTES_MAX { Err(HelloError::Routes(wanted)) } else { Ok(()) }
+        while let over = (self.entries().count() + wanted).saturating_sub(ROUTES_MAX)
+            && over > 0
+        {
+            match self.largest(pipe) {
+                Some((largest, count)) if count > wanted => {
+                    displaced.extend(self.displace(largest, over.min(count - wanted)));
+                }
+                _ => return Err(HelloError::Routes(wanted)),
+            }
+        }
+        Ok(displaced)
     }
 
     fn service_index(&mut self, name: &str) -> Option<u32> {
@@ -231,42 +293,59 @@ impl Directory {
     fn forget_one(&mut self) -> Option<usize> {
         let index = self.services.iter().position(|service| service.peers.is_empty())?;
         self.by_name.remove(&self.services[index].name);
-        self.drop_entries(|entry| entry.service as usize == index);
+        self.give_up(u32::try_from(index).expect("SERVICES_MAX fits u32"));
         Some(index)
     }
 
+    /// Enters `pipe` at a pattern. The pipes of another service that the owner takes it back from.
+    ///
     /// # Errors
     /// The name of the service that holds the pattern, or what limit was hit.
-    fn claim_pattern(&mut self, pipe: PipeId, service: u32, pattern: &Pattern) -> Result<(), String> {
+    fn claim_pattern(
+        &mut self,
+        pipe: PipeId,
+        service: u32,
+        pattern: &Pattern,
+    ) -> Result<Vec<PipeId>, String> {
         let Some(index) = self.served.index(pattern).or_else(|| self.left.index(pattern)) else {
-            let entry =
-                Entry { pattern: pattern.clone(), service, peers: vec![pipe], epoch: 0, left_at: None };
+            let entry = Entry {
+                pattern: pattern.clone(),
+                service,
+                owner: service,
+                peers: vec![pipe],
+                epoch: 0,
+                left_at: None,
+            };
             let index = self.add_entry(entry);
-            return self.served.insert(pattern, index).inspect_err(|_| {
+            self.served.insert(pattern, index).inspect_err(|_| {
                 self.entries[index as usize] = None;
                 self.free.push(index);
-            });
+            })?;
+            return Ok(Vec::new());
         };
         let entry = self.entries[index as usize].as_mut().expect("routers name live entries");
+        let mut displaced = Vec::new();
         if entry.service != service {
             let holder = &self.services[entry.service as usize];
-            if !holder.peers.is_empty() {
+            if !holder.peers.is_empty() && entry.owner != service {
                 return Err(holder.name.clone());
             }
             self.epoch += 1;
             (entry.service, entry.epoch) = (service, self.epoch);
+            if !entry.peers.is_empty() {
+                displaced = std::mem::replace(&mut entry.peers, vec![pipe]);
+            }
         }
         if entry.peers.is_empty() {
             self.left.remove(&entry.pattern);
             entry.pattern = pattern.clone();
             entry.left_at = None;
             entry.peers.push(pipe);
-            return self.served.insert(pattern, index);
-        }
-        if !entry.peers.contains(&pipe) {
+            self.served.insert(pattern, index)?;
+        } else if !entry.peers.contains(&pipe) {
             entry.peers.push(pipe);
         }
-        Ok(())
+        Ok(displaced)
     }
 
     fn add_entry(&mut self, mut entry: Entry) -> u32 {
@@ -287,14 +366,17 @@ impl Directory {
     /// Drops the patterns that are `stale`.
     fn drop_entries(&mut self, stale: impl Fn(&Entry) -> bool) {
         for index in 0..self.entries.len() {
-            if !self.entries[index].as_ref().is_some_and(&stale) {
-                continue;
+            if let Some(entry) = self.entries[index].as_ref().filter(|entry| stale(entry)) {
+                self.remove(index, !entry.peers.is_empty());
             }
-            let entry = self.entries[index].take().expect("looked at a moment ago");
-            let routers = if entry.peers.is_empty() { &mut self.left } else { &mut self.served };
-            routers.remove(&entry.pattern);
-            self.free.push(u32::try_from(index).expect("services and their routes are bounded"));
         }
+    }
+
+    fn remove(&mut self, index: usize, is_served: bool) {
+        let Some(entry) = self.entries[index].take() else { return };
+        let routers = if is_served { &mut self.served } else { &mut self.left };
+        routers.remove(&entry.pattern);
+        self.free.push(u32::try_from(index).expect("services and their routes are bounded"));
     }
 
     fn is_more_specific(&self, a: u32, b: u32) -> bool {

@@ -14,7 +14,7 @@ pub struct Hello {
     pub version: String,
     /// Tells instances apart.
     pub instance: String,
-    /// Share of the traffic, relative to the other instances; 0 = no new requests.
+    /// Share of the traffic, relative to the other instances, up to [`WEIGHT_MAX`]; 0 = no new requests.
     pub weight: u32,
     /// Requests taken at once; 0 = no limit.
     pub limit: u32,
@@ -35,6 +35,9 @@ pub struct Pattern {
 
 /// The weight of a peer that names none.
 pub const WEIGHT_DEFAULT: u32 = 100;
+/// A higher weight counts as this one: ten times the default. No instance takes everything from the
+/// others by what it says of itself.
+pub const WEIGHT_MAX: u32 = 1000;
 
 impl Hello {
     /// A hello of `service` with the contract's defaults and nothing served yet.
@@ -67,7 +70,7 @@ impl Hello {
                 b"service" => hello.service = text()?.to_owned(),
                 b"version" => hello.version = text()?.to_owned(),
                 b"instance" => hello.instance = text()?.to_owned(),
-                b"weight" => hello.weight = number("weight", text()?)?,
+                b"weight" => hello.weight = number("weight", text()?)?.min(WEIGHT_MAX),
                 b"limit" => hello.limit = number("limit", text()?)?,
                 b"route" => {
                     if hello.routes.len() == HELLO_ROUTES_MAX {

@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod balancer;
+pub mod claims;
 pub mod counters;
 pub mod directory;
 pub mod envelope;
@@ -19,6 +20,7 @@ pub mod socket;
 pub mod sp;
 
 pub use backoff::Backoff;
+pub use claims::Claims;
 pub use counters::Counters;
 pub use directory::Route;
 pub use envelope::{

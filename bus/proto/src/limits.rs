@@ -69,7 +69,8 @@ pub struct Limits {
     pub message_len_max: usize,
     /// Messages that may wait in one pipe's out-queue.
     pub queue_messages_max: usize,
-    /// Bytes that may wait in one pipe's out-queue.
+    /// Bytes that may wait in one pipe's out-queue. Below twice `message_len_max`, half of it and one
+    /// message may wait.
     pub queue_bytes_max: usize,
     /// Outstanding requests of one worker.
     pub pending_max: usize,

@@ -6,6 +6,7 @@
 mod answering;
 mod asking;
 mod liveness;
+mod shares;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,8 +14,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::balancer::Shared;
+use crate::claims::Claims;
 use crate::counters::Counters;
-use crate::directory::Directory;
+use crate::directory::{Claimed, Directory};
 use crate::envelope::{Correlation, DecodeError, Envelope, Header, Kind, Origin, RequestId};
 use crate::hello::{Hello, HelloError, Pattern};
 use crate::limits::Limits;
@@ -60,10 +62,13 @@ pub enum Input {
     Cancelled(Correlation),
     /// Hand it to the subscribers.
     Event(Envelope),
-    /// A reply to a request of another worker of this process.
+    /// A reply to a request of another worker of this process. When it cannot be passed on, that
+    /// worker's [`Node::lose_reply`] is to be called.
     Forward {
         /// The worker that asked.
         worker: u8,
+        /// The request that is replied to.
+        request: RequestId,
         /// The message.
         message: Bytes,
     },
@@ -71,6 +76,10 @@ pub enum Input {
     Hello {
         /// Patterns that another service holds, with its name.
         conflicts: Vec<(Pattern, String)>,
+        /// Patterns that [`Node::restrict`] does not allow.
+        forbidden: Vec<Pattern>,
+        /// Patterns that other peers have lost to it.
+        displaced: Vec<(PipeId, Pattern)>,
     },
     /// The peer's hello was refused.
     HelloRefused(HelloError),
@@ -124,10 +133,18 @@ impl Node {
 
     /// A connection: queues the opening, and the hello when there is one.
     pub fn open_pipe(&mut self, now: Instant, framing: Framing) -> PipeId {
-        let shared = (self.config.workers > 1).then(Arc::<Shared>::default);
+        let workers = self.config.workers;
+        let shared = (workers > 1).then(|| Arc::new(Shared::new(workers)));
         let pipe = self.socket.open(now, framing, None, shared);
         self.introduce(pipe);
         pipe
+    }
+
+    /// Of what the peer behind `pipe` claims, only what `claims` allows counts from now on.
+    pub fn restrict(&mut self, pipe: PipeId, claims: Option<Arc<Claims>>) {
+        if let Some(pipe) = self.socket.pipe_mut(pipe) {
+            pipe.claims = claims;
+        }
     }
 
     /// A pipe that stands for another worker's; `shared` is that one's.
@@ -138,7 +155,12 @@ impl Node {
         remote: Remote,
         shared: Arc<Shared>,
     ) -> PipeId {
-        self.socket.open(now, framing, Some(remote), Some(shared))
+        let pipe = self.socket.open(now, framing, Some(remote), Some(shared));
+        if let Some(pipe) = self.socket.pipe_mut(pipe) {
+            // What was lost before concerns no request of this pipe: it has none yet.
+            pipe.has_lost(self.config.worker);
+        }
+        pipe
     }
 
     /// The connection is gone: what was outstanding there has ended.
@@ -152,7 +174,7 @@ impl Node {
             self.directory.tick(now);
             self.directory.release(pipe);
             self.claim_refused();
-            self.mark_redundant();
+            self.update_shares();
         }
     }
 
@@ -171,10 +193,11 @@ impl Node {
     pub fn handle_message(&mut self, now: Instant, pipe: PipeId, message: Bytes) -> Input {
         if let Some(from) = self.socket.pipe_mut(pipe) {
             from.heard = now;
+            from.has_spoken = true;
             from.pings_unanswered = 0;
             if from.silent {
                 from.set_silent(false);
-                self.mark_redundant();
+                self.update_shares();
             }
         }
         let envelope = match Envelope::decode(message) {
@@ -202,7 +225,7 @@ impl Node {
                 if let Some(pipe) = self.socket.pipe_mut(pipe) {
                     pipe.draining = true;
                 }
-                self.mark_redundant();
+                self.update_shares();
                 Input::Drain
             }
             Kind::Ping => self.handle_ping(pipe, &header),
@@ -211,15 +234,20 @@ impl Node {
     }
 
     fn handle_hello(&mut self, now: Instant, pipe: PipeId, envelope: &Envelope) -> Input {
-        let hello = match Hello::decode(envelope) {
+        let mut hello = match Hello::decode(envelope) {
             Ok(hello) => hello,
             Err(error) => {
                 self.counters.rejected_hello += 1;
                 return Input::HelloRefused(error);
             }
         };
-        if self.socket.pipe(pipe).is_none() {
-            return Input::Done;
+        let Some(from) = self.socket.pipe(pipe) else { return Input::Done };
+        let mut forbidden = Vec::new();
+        if let Some(claims) = &from.claims {
+            forbidden = hello.routes.extract_if(.., |route| !claims.allow(&hello.service, route)).collect();
+        }
+        if from.remote.is_none() {
+            self.counters.claims_forbidden += forbidden.len() as u64;
         }
         let claimed = match self.directory.claim(pipe, &hello) {
             Ok(claimed) => claimed,
@@ -228,20 +256,26 @@ impl Node {
                 return Input::HelloRefused(error);
             }
         };
-        self.counters.route_conflicts += claimed.conflicts.len() as u64;
-        let virtual_time = self.directory.service(claimed.service).map_or(0, |service| service.virtual_time);
+        let Claimed { service, conflicts, displaced } = claimed;
+        self.counters.route_conflicts += (conflicts.len() + displaced.len()) as u64;
+        for (loser, _) in &displaced {
+            if let Some(loser) = self.socket.pipe_mut(*loser) {
+                loser.refused = true;
+            }
+        }
+        let virtual_time = self.directory.service(service).map_or(0, |service| service.virtual_time);
         if let Some(pipe) = self.socket.pipe_mut(pipe) {
             let same = pipe.hello.as_ref().is_some_and(|known| known.service == hello.service);
             if !same {
                 pipe.load.restart(now, virtual_time);
             }
             pipe.hello = Some(hello);
-            pipe.refused = !claimed.conflicts.is_empty();
+            pipe.refused = !conflicts.is_empty();
             pipe.draining = false;
         }
         self.claim_refused();
-        self.mark_redundant();
-        Input::Hello { conflicts: claimed.conflicts }
+        self.update_shares();
+        Input::Hello { conflicts, forbidden, displaced }
     }
 
     /// Somebody may have left: those who were refused a pattern claim it again.
@@ -252,34 +286,6 @@ impl Node {
             let claimed = self.directory.claim(id, &hello);
             if let (Ok(claimed), Some(pipe)) = (claimed, self.socket.pipe_mut(id)) {
                 pipe.refused = !claimed.conflicts.is_empty();
-            }
-        }
-    }
-
-    /// A pipe that stands for another worker's is left alone while this worker has its own to the same instance, and that takes
-    /// requests. Who names no instance is the same as nobody.
-    fn mark_redundant(&mut self) {
-        if self.config.workers == 1 {
-            return;
-        }
-        let instance = |hello: &Hello| (hello.service.clone(), hello.instance.clone());
-        let own: std::collections::HashSet<_> = self
-            .socket
-            .pipes()
-            .filter(|(_, pipe)| pipe.remote.is_none() && pipe.takes_requests())
-            .filter_map(|(_, pipe)| pipe.hello.as_ref())
-            .filter(|hello| !hello.instance.is_empty())
-            .map(instance)
-            .collect();
-        let remote: Vec<(PipeId, bool)> = self
-            .socket
-            .pipes()
-            .filter(|(_, pipe)| pipe.remote.is_some())
-            .map(|(id, pipe)| (id, pipe.hello.as_ref().is_some_and(|hello| own.contains(&instance(hello)))))
-            .collect();
-        for (id, redundant) in remote {
-            if let Some(pipe) = self.socket.pipe_mut(id) {
-                pipe.redundant = redundant;
             }
         }
     }

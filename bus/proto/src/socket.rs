@@ -10,7 +10,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::balancer::{Load, Shared};
-use crate::envelope::{HeadWriter, Header, RequestId};
+use crate::claims::Claims;
+use crate::envelope::{HeadWriter, Header, Kind, RequestId};
 use crate::hello::Hello;
 use crate::limits::{BATCH_MESSAGES, Limits};
 use crate::outqueue::{OutQueue, PushError};
@@ -37,12 +38,16 @@ pub struct Pipe {
     pub hello: Option<Hello>,
     /// Another service held a pattern that it claims: it gets it when that one has gone.
     pub refused: bool,
+    /// What its hello may claim; `None` is everything.
+    pub claims: Option<Arc<Claims>>,
     /// The peer takes no new requests.
     pub draining: bool,
     /// Its load, seen from here.
     pub load: Load,
-    /// When its last message came.
+    /// When its last message came; before the first one, when it was opened.
     pub heard: Instant,
+    /// A message has come by it, of whatever kind.
+    pub has_spoken: bool,
     /// It has answered a ping once: its silence means something.
     pub answers_pings: bool,
     /// Pings since it was last heard.
@@ -51,10 +56,16 @@ pub struct Pipe {
     pub silent: bool,
     /// Stands for a pipe of another worker.
     pub remote: Option<Remote>,
-    /// Replies of those that came by it for other workers that were lost, as far as this one knows.
+    /// Stream offset behind the last message that has to be written before the process ends.
+    owed: u64,
+    /// The value of [`Shared::lost`] that this worker has seen last.
     lost: u32,
-    /// Stands for a pipe to an instance that this worker has a connection of its own to.
-    pub redundant: bool,
+    /// Set on a pipe that stands for another worker's while this worker has a connection of its own
+    /// to the same instance: that connection.
+    pub redundant_to: Option<PipeId>,
+    /// This pipe's part of the weight of its instance, in units of `1 / balancer::UNIT` of a weight.
+    /// The pipes of one worker to one instance share the instance's weight.
+    pub share: u32,
     /// The ping whose pong shows that the peer has read all that was sent before it.
     pub barrier: Option<RequestId>,
 }
@@ -69,14 +80,14 @@ pub struct Remote {
 }
 
 impl Pipe {
-    /// Whether it may get a new request now.
+    /// True when it may get a new request now.
     #[inline]
     #[must_use]
     pub fn takes_requests(&self) -> bool {
-        !self.redundant && self.is_willing()
+        self.redundant_to.is_none() && self.is_willing()
     }
 
-    /// Whether its peer takes requests, by this way or another.
+    /// True when its peer takes requests, by this pipe or another.
     #[inline]
     #[must_use]
     pub fn is_willing(&self) -> bool {
@@ -91,10 +102,11 @@ impl Pipe {
         }
     }
 
-    /// Whether a reply has been lost since this was last asked: what came behind it has a hole.
-    pub(crate) fn has_lost(&mut self) -> bool {
+    /// True when a reply to `worker`, which one is not known, was lost since the last call: every
+    /// reply that is outstanding on this pipe may have a hole.
+    pub(crate) fn has_lost(&mut self, worker: u8) -> bool {
         let (Some(_), Some(shared)) = (self.remote, &self.load.shared) else { return false };
-        let lost = shared.lost();
+        let lost = shared.lost(worker);
         std::mem::replace(&mut self.lost, lost) != lost
     }
 
@@ -142,21 +154,24 @@ impl Socket {
             None => OutQueue::new(framing, self.limits),
             Some(_) => OutQueue::without_opening(framing, self.limits),
         };
-        let lost = shared.as_ref().map_or(0, |shared| shared.lost());
         let pipe = Pipe {
             out,
             waker: None,
             hello: None,
             refused: false,
+            claims: None,
             draining: false,
             load: Load::new(now, 0, shared),
             heard: now,
+            has_spoken: false,
             answers_pings: false,
             pings_unanswered: 0,
             silent: false,
             remote,
-            lost,
-            redundant: false,
+            owed: 0,
+            lost: 0,
+            redundant_to: None,
+            share: 0,
             barrier: None,
         };
         let index = self.free.pop().unwrap_or_else(|| {
@@ -241,9 +256,11 @@ impl Socket {
     }
 
     /// Queues a message on every pipe for which `wants` holds: how many took it, and how many had no room.
+    /// `owed` says whether it has to be written before the process ends.
     pub fn send_all(
         &mut self,
         wants: impl Fn(PipeId, &Pipe) -> bool,
+        owed: bool,
         header: &Header,
         head: impl Fn(&mut HeadWriter<'_>),
         body: &[Bytes],
@@ -253,7 +270,12 @@ impl Socket {
             let id = PipeId { index, generation: *generation };
             let Some(pipe) = pipe.as_mut().filter(|pipe| wants(id, pipe)) else { continue };
             match pipe.send(id, &mut self.due, header, &head, body) {
-                Ok(_) => taken += 1,
+                Ok(end) => {
+                    taken += 1;
+                    if owed {
+                        pipe.owed = end;
+                    }
+                }
                 Err(_) => dropped += 1,
             }
         }
@@ -278,11 +300,37 @@ impl Pipe {
         body: &[Bytes],
     ) -> Result<u64, PushError> {
         let pushed = self.out.push(header, head, body);
+        if header.kind == Kind::Reply
+            && let Ok(end) = pushed
+        {
+            self.owed = end;
+        }
         self.wake_writer();
         if self.out.messages().is_multiple_of(BATCH_MESSAGES) && self.remote.is_none() {
             *due = Some(id);
         }
         pushed
+    }
+
+    /// Queues messages that another worker encoded; see [`OutQueue::push_encoded`]. `owed` is that
+    /// worker's [`Pipe::owes`].
+    ///
+    /// # Errors
+    /// [`PushError::Full`]; the queue is then as it was.
+    pub fn send_encoded(&mut self, chunks: &[Bytes], messages: usize, owed: bool) -> Result<(), PushError> {
+        let pushed = self.out.push_encoded(chunks, messages);
+        if owed && pushed.is_ok() {
+            self.owed = self.out.end();
+        }
+        self.wake_writer();
+        pushed
+    }
+
+    /// True when the out-queue holds something that has to be written before the process ends: a reply or
+    /// an event of this process. Events that it only relays, pings and cancels may be cut off.
+    #[must_use]
+    pub const fn owes(&self) -> bool {
+        self.owed > self.out.written()
     }
 
     /// The writer waits for the next message.

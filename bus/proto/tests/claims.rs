@@ -19,7 +19,7 @@ fn one_who_was_refused_gets_the_pattern_when_its_holder_has_gone() {
     node.handle_message(now, thief, hello_message(&hello("thief", &["GET /a/{id}"], &[])));
     let input =
         node.handle_message(now, owner, hello_message(&hello("owner", &["GET /a/{id}", "GET /b"], &[])));
-    assert!(matches!(input, Input::Hello { conflicts } if conflicts.len() == 1));
+    assert!(matches!(input, Input::Hello { conflicts, .. } if conflicts.len() == 1));
     assert_eq!(holder(&node, "/a/1").as_deref(), Some("thief"), "the first keeps it");
     node.close_pipe(now, thief);
     assert_eq!(holder(&node, "/a/1").as_deref(), Some("owner"), "without another hello");
@@ -36,4 +36,88 @@ fn one_who_was_refused_gets_the_pattern_when_its_holder_gives_it_up() {
     node.handle_message(now, first, hello_message(&hello("first", &["GET /b"], &[])));
     assert_eq!(holder(&node, "/a").as_deref(), Some("second"));
     assert_eq!(node.counters.route_conflicts, 1);
+}
+
+#[test]
+fn a_service_that_returns_gets_its_routes_back_from_one_that_took_them() {
+    let now = epoch();
+    let mut node = Node::new(config(1), now);
+    let [owner, rogue] = [(); 2].map(|()| node.open_pipe(now, Framing::Tcp));
+    let owners = hello_message(&hello("owner", &["GET /a/{id}"], &[]));
+    node.handle_message(now, owner, owners.clone());
+    node.handle_message(now, rogue, hello_message(&hello("rogue", &["GET /a/{other}", "GET /r"], &[])));
+    node.close_pipe(now, owner);
+    assert_eq!(holder(&node, "/a/1").as_deref(), Some("rogue"), "while the owner is away");
+    let stale = node.directory.find("GET", "/a/1").expect("claimed");
+
+    let back = node.open_pipe(now, Framing::Tcp);
+    let input = node.handle_message(now, back, owners);
+    let Input::Hello { conflicts, displaced, .. } = input else { panic!("{input:?}") };
+    assert!(conflicts.is_empty() && displaced.len() == 1 && displaced[0].0 == rogue, "{displaced:?}");
+    assert_eq!(holder(&node, "/a/1").as_deref(), Some("owner"));
+    assert_eq!(holder(&node, "/r").as_deref(), Some("rogue"), "its own it keeps");
+    assert!(node.directory.entry(stale).is_none(), "a request to the rogue's route is not sent to the owner");
+    assert_eq!(node.counters.route_conflicts, 2);
+
+    node.close_pipe(now, back);
+    assert_eq!(holder(&node, "/a/1").as_deref(), Some("rogue"), "as before");
+}
+
+#[test]
+fn a_service_that_gives_a_route_up_does_not_get_it_back() {
+    let now = epoch();
+    let mut node = Node::new(config(1), now);
+    let [first, second] = [(); 2].map(|()| node.open_pipe(now, Framing::Tcp));
+    node.handle_message(now, first, hello_message(&hello("first", &["GET /a", "GET /b"], &[])));
+    node.close_pipe(now, first);
+    node.handle_message(now, second, hello_message(&hello("second", &["GET /a"], &[])));
+    let first = node.open_pipe(now, Framing::Tcp);
+    node.handle_message(now, first, hello_message(&hello("first", &["GET /b"], &[])));
+    assert_eq!(holder(&node, "/a").as_deref(), Some("second"));
+    node.handle_message(now, first, hello_message(&hello("first", &["GET /a", "GET /b"], &[])));
+    assert_eq!(holder(&node, "/a").as_deref(), Some("second"), "it is the second's now");
+}
+
+#[test]
+fn what_an_intruder_took_is_the_owners_again_when_the_intruder_goes() {
+    let now = epoch();
+    let mut node = Node::new(config(1), now);
+    let [owner, rogue] = [(); 2].map(|()| node.open_pipe(now, Framing::Tcp));
+    node.handle_message(now, owner, hello_message(&hello("owner", &["GET /a"], &[])));
+    node.close_pipe(now, owner);
+    node.handle_message(now, rogue, hello_message(&hello("rogue", &["GET /a"], &[])));
+    node.handle_message(now, rogue, hello_message(&hello("rogue", &[], &[])));
+    assert_eq!(holder(&node, "/a").as_deref(), Some("owner"), "503, not 404");
+}
+
+#[test]
+fn no_weight_is_above_a_thousand() {
+    let now = epoch();
+    let mut node = Node::new(config(1), now);
+    let pipe = node.open_pipe(now, Framing::Tcp);
+    let mut said = hello("s", &["GET /"], &[]);
+    for (weight, counts) in [(0, 0), (1000, 1000), (1_000_000, 1000)] {
+        said.weight = weight;
+        node.handle_message(now, pipe, hello_message(&said));
+        let known = node.socket.pipe(pipe).and_then(|pipe| pipe.hello.as_ref()).map(|hello| hello.weight);
+        assert_eq!(known, Some(counts));
+    }
+}
+
+/// A table that an intruder has filled with sixteen pipes has room for a service with a few routes.
+#[test]
+fn one_peer_with_many_routes_does_not_make_anothers_unknown() {
+    let now = epoch();
+    let mut node = Node::new(config(1), now);
+    for n in 0..16 {
+        let routes: Vec<String> = (0..1024).map(|route| format!("GET /rogue/{n}/{route}")).collect();
+        let routes: Vec<&str> = routes.iter().map(String::as_str).collect();
+        let pipe = node.open_pipe(now, Framing::Tcp);
+        node.handle_message(now, pipe, hello_message(&hello("profile", &routes, &[])));
+    }
+    let honest = node.open_pipe(now, Framing::Tcp);
+    let input =
+        node.handle_message(now, honest, hello_message(&hello("profile", &["GET /profiles/{id}"], &[])));
+    assert!(matches!(input, Input::Hello { .. }), "{input:?}");
+    assert_eq!(holder(&node, "/profiles/1").as_deref(), Some("profile"));
 }

@@ -10,9 +10,9 @@ use bus_proto::balancer::Shared;
 use bus_proto::node::{Ask, NodeConfig};
 use bus_proto::pending::Outcome;
 use bus_proto::socket::Remote;
-use bus_proto::{Envelope, Flags, Framing, Input, Kind, Node, PipeId, Refused, RequestId};
+use bus_proto::{Envelope, Flags, Framing, Input, Kind, Limits, Node, PipeId, Refused, RequestId};
 use bytes::Bytes;
-use peer::{Flag, config, epoch, hello, hello_message, ms, plain, reply, written};
+use peer::{Flag, config, epoch, hello, hello_message, ms, plain, written};
 use std::task::Poll;
 
 /// An asker with one pipe; its peer has said hello when `knows`.
@@ -154,12 +154,16 @@ fn a_peer_that_is_silent_is_so_for_every_worker() {
 
 /// A worker that has a pipe of its own to an instance, and stands in for another's to one that says the same of itself.
 fn two_ways(instance: &str) -> (Node, [PipeId; 2], Instant) {
+    two_ways_within(instance, Limits::default())
+}
+
+fn two_ways_within(instance: &str, limits: Limits) -> (Node, [PipeId; 2], Instant) {
     let now = epoch();
-    let mut node = Node::new(NodeConfig { worker: 1, workers: 2, ..config(1) }, now);
+    let mut node = Node::new(NodeConfig { limits, worker: 1, workers: 2, ..config(1) }, now);
     let theirs = PipeId { index: 0, generation: 0 };
     let own = node.open_pipe(now, Framing::Tcp);
     let other = Remote { worker: 0, pipe: theirs };
-    let stand_in = node.open_remote(now, Framing::Tcp, other, Arc::default());
+    let stand_in = node.open_remote(now, Framing::Tcp, other, Arc::new(Shared::new(2)));
     let mut said = hello("s", &["GET /"], &[]);
     instance.clone_into(&mut said.instance);
     for pipe in [own, stand_in] {
@@ -175,28 +179,6 @@ fn shares(node: &mut Node, ways: [PipeId; 2], now: Instant) -> [usize; 2] {
         ask(node, now).expect("somebody takes it");
     }
     ways.map(|pipe| written(node, pipe).iter().filter(|sent| sent.header().kind == Kind::Request).count())
-}
-
-/// Were it taken, a reply in parts would have a hole, or begin with its second part.
-#[test]
-fn what_comes_behind_a_reply_that_was_lost_between_workers_is_lost_too() {
-    let now = epoch();
-    let mut node = Node::new(NodeConfig { worker: 1, workers: 2, ..config(1) }, now);
-    let (shared, pipe) = (Arc::<Shared>::default(), PipeId { index: 0, generation: 0 });
-    let stand_in = node.open_remote(now, Framing::Tcp, Remote { worker: 0, pipe }, Arc::clone(&shared));
-    node.handle_message(now, stand_in, hello_message(&hello("s", &["GET /"], &[])));
-    let flag = Flag::raised();
-    for loses in [false, true] {
-        let id = ask(&mut node, now).expect("it takes requests");
-        assert!(node.poll_reply(id, &flag.waker()).is_pending());
-        if loses {
-            shared.lose();
-        }
-        node.handle_message(now, stand_in, reply(1, id, false, b"second part"));
-        let outcome = node.poll_reply(id, &flag.waker());
-        let is_lost = matches!(outcome, Poll::Ready(Outcome::Lost { written: true }));
-        assert_eq!(is_lost, loses, "{outcome:?}");
-    }
 }
 
 #[test]
@@ -220,6 +202,16 @@ fn another_workers_way_to_an_instance_is_used_when_ones_own_is_full() {
     assert!(ask(&mut node, now).is_ok() && ask(&mut node, now).is_ok());
     assert_eq!(ask(&mut node, now), Err(Refused::Busy { instances: 1 }));
     assert!(ways.iter().all(|pipe| written(&mut node, *pipe).len() == 1));
+}
+
+/// It would wait there for its deadline, and be a 504 instead of an immediate 503.
+#[test]
+fn another_workers_way_to_an_instance_is_not_used_when_the_instance_does_not_read() {
+    let limits = Limits { queue_messages_max: 10, ..Limits::default() };
+    let (mut node, [own, other], now) = two_ways_within("i", limits);
+    let asked = (0..10).filter(|_| ask(&mut node, now).is_ok()).count();
+    assert_eq!((asked, ask(&mut node, now)), (10, Err(Refused::Busy { instances: 1 })));
+    assert_eq!((written(&mut node, own).len(), written(&mut node, other).len()), (10, 0));
 }
 
 #[test]
@@ -273,7 +265,7 @@ fn a_draining_peer_gets_nothing_new_until_it_says_hello_again() {
 #[test]
 fn pongs_that_find_no_room_are_counted() {
     let now = epoch();
-    let limits = bus_proto::Limits { queue_messages_max: 10, ..bus_proto::Limits::default() };
+    let limits = Limits { queue_messages_max: 10, ..Limits::default() };
     let mut node = Node::new(NodeConfig { limits, ..config(1) }, now);
     let pipe = node.open_pipe(now, Framing::Tcp);
     for n in 0..25 {

@@ -54,6 +54,7 @@ struct Entry {
     method: Option<String>,
     segments: Vec<Segment>,
     service: u8,
+    owner: u8,
     peers: Vec<PipeId>,
 }
 
@@ -106,17 +107,27 @@ impl Naive {
             match self.entries.iter_mut().find(same) {
                 None => {
                     let method = pattern.method.clone();
-                    self.entries.push(Entry { method, segments, service, peers: vec![pipe] });
+                    self.entries.push(Entry { method, segments, service, owner: service, peers: vec![pipe] });
                 }
                 Some(entry) if entry.service == service => {
                     if !entry.peers.contains(&pipe) {
                         entry.peers.push(pipe);
                     }
                 }
+                Some(entry) if entry.owner == service => {
+                    (entry.service, entry.peers) = (service, vec![pipe]);
+                }
                 Some(entry) if self.said.iter().any(|(_, other)| *other == entry.service) => {
                     conflicts.push(pattern.clone());
                 }
                 Some(entry) => (entry.service, entry.peers) = (service, vec![pipe]),
+            }
+        }
+        for entry in &mut self.entries {
+            if entry.owner == service && entry.service != service {
+                entry.owner = entry.service;
+            } else if entry.service == service && entry.peers.is_empty() {
+                entry.service = entry.owner;
             }
         }
         self.entries.retain(|entry| entry.service != service || !entry.peers.is_empty());

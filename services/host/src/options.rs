@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bus::proto::limits::{HELLO_VALUE_LEN_MAX, MESSAGE_LEN_MAX};
-use bus::{Endpoint, Limits, Scheduling};
+use bus::{Endpoint, Limits, Listen, Scheduling};
 use clap::Args;
 
 /// What [`crate::run`] needs to know of a service's clap struct.
@@ -29,9 +29,10 @@ pub trait Settings: clap::Parser + Clone + Send + Sync + 'static {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Service")]
 pub struct Options {
-    /// Listen for peers here, e.g. tcp://0.0.0.0:5555 or ipc:///run/profile.sock; may be repeated.
+    /// Listen for peers here, e.g. tcp://0.0.0.0:5555, ipc:///run/profile.sock or
+    /// ipc:///run/profile.sock?mode=0660&user=UID&group=GID; may be repeated.
     #[arg(long, value_name = "URL")]
-    pub bus_listen: Vec<Endpoint>,
+    pub bus_listen: Vec<Listen>,
 
     /// Dial a peer here, e.g. a terminator's --bus-listen; may be repeated.
     #[arg(long, value_name = "URL")]
@@ -101,7 +102,7 @@ pub struct Upstream {
 
     /// Listen here for services to ask; may be repeated.
     #[arg(long, value_name = "URL")]
-    pub upstream_listen: Vec<Endpoint>,
+    pub upstream_listen: Vec<Listen>,
 
     /// How long after the start it waits for those it cannot do without before it takes requests.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]

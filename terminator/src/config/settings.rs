@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bus::{Endpoint, Scheduling};
+use bus::{Allow, Endpoint, Listen, Scheduling};
 use clap::{Parser, ValueEnum};
 
 use crate::connection::TrustedProxy;
@@ -34,9 +34,13 @@ pub struct Settings {
     /// Where to serve /live, /ready, /routes, /peers and /stats: IP:PORT; keep it away from clients
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
     pub admin: SocketAddr,
-    /// Where services dial in: tcp://HOST:PORT, ipc:///PATH; may be repeated
+    /// Where services dial in: tcp://HOST:PORT, ipc:///PATH, ipc:///PATH?mode=0660&user=UID&group=GID; may be repeated
     #[arg(long, value_name = "URL")]
-    pub bus_listen: Vec<Endpoint>,
+    pub bus_listen: Vec<Listen>,
+    /// What services may claim that dial in at a --bus-listen, or at any: such as 'tcp://0.0.0.0:5555 hello=GET /hello/{name}',
+    /// or '*=*,!* /profiles/{*rest}' (everything but); may be repeated; the first rule of a listener ends its allowing everything
+    #[arg(long, value_name = "[URL ]SERVICE=ROUTE,...")]
+    pub bus_allow: Vec<Allow>,
     /// Services to dial: tcp://HOST:PORT, ipc:///PATH; may be repeated
     #[arg(long, value_name = "URL")]
     pub bus_dial: Vec<Endpoint>,

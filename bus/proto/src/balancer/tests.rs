@@ -17,7 +17,7 @@ impl Model {
             .unwrap_or_else(|| fastrand::u64(..));
         println!("BUS_SEED={seed}");
         let now = Instant::now();
-        let loads = weights.iter().map(|&weight| (Load::new(now, 0, None), weight)).collect();
+        let loads = weights.iter().map(|&weight| (Load::new(now, 0, None), weight * UNIT)).collect();
         Self { loads, virtual_time: 0, rng: fastrand::Rng::with_seed(seed), now }
     }
 
@@ -25,9 +25,9 @@ impl Model {
         let loads = &self.loads;
         let takes = |i: usize| (loads[i].1 > 0).then_some((&loads[i].0, loads[i].1));
         let picked = pick(&mut self.rng, self.now, self.virtual_time, loads.len(), takes)?;
-        let (load, weight) = &mut self.loads[picked];
+        let (load, share) = &mut self.loads[picked];
         assert!(load.enter(0));
-        load.sent(self.now, *weight, &mut self.virtual_time);
+        load.sent(self.now, *share, &mut self.virtual_time);
         Some(picked)
     }
 
@@ -114,9 +114,9 @@ fn turns(model: &mut Model, turns: usize, batch: usize, each: Duration) -> usize
             let takes = |at: &usize| goes_on((&model.loads[*at].0, model.loads[*at].1), unwritten[*at]);
             let picked = match last.filter(takes) {
                 Some(at) => {
-                    let (load, weight) = &mut model.loads[at];
+                    let (load, share) = &mut model.loads[at];
                     assert!(load.enter(0));
-                    load.sent(model.now, *weight, &mut model.virtual_time);
+                    load.sent(model.now, *share, &mut model.virtual_time);
                     at
                 }
                 None => model.send().unwrap(),
@@ -164,7 +164,7 @@ fn a_light_instance_gets_no_runs() {
 
 #[test]
 fn a_limit_holds_for_all_who_share_an_instance() {
-    let shared = Arc::<Shared>::default();
+    let shared = Arc::new(Shared::new(2));
     let mut loads = [(); 2].map(|()| Load::new(Instant::now(), 0, Some(Arc::clone(&shared))));
     assert!(loads[0].enter(2) && loads[1].enter(2));
     assert!(!loads[0].is_below(2) && !loads[0].enter(2) && !loads[1].enter(2));

@@ -147,3 +147,43 @@ fn patterns_are_bounded_and_those_that_nobody_claims_make_room() {
     assert!(directory.find("GET", "/7/3").is_none() && directory.find("GET", "/7/4").is_some());
     assert!(directory.entries.len() <= ROUTES_MAX, "{}", directory.entries.len());
 }
+
+/// Sixteen pipes of one peer claim all that the table holds.
+#[test]
+fn a_full_table_takes_from_those_that_claim_most_for_those_that_claim_little() {
+    let mut directory = Directory::new(Instant::now());
+    let many = |service: u32| {
+        let routes: Vec<String> = (0..1024).map(|n| format!("GET /{service}/{n}")).collect();
+        hello(&service.to_string(), &routes.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    for service in 0..16 {
+        directory.claim(pipe(service), &many(service)).unwrap();
+    }
+    for n in 0..100 {
+        let route = format!("GET /honest/{n}");
+        let claimed = directory.claim(pipe(100 + n), &hello("honest", &[&route])).unwrap();
+        assert!(claimed.conflicts.is_empty());
+        assert_eq!(claimed.displaced.len(), 1, "one for one");
+        assert!(found(&directory, "GET", &format!("/honest/{n}")).is_some());
+    }
+    assert!(directory.claim(pipe(16), &many(16)).is_err(), "it claims as many as the others");
+    let left = |service: u32| {
+        let of = |entry: &&Entry| entry.peers == [pipe(service)];
+        directory.entries().filter(of).count()
+    };
+    assert!((0..16).all(|service| (1017..=1018).contains(&left(service))), "all give the same");
+    assert_eq!(directory.entries().count(), ROUTES_MAX);
+}
+
+#[test]
+fn a_pattern_that_two_pipes_share_stays_when_one_has_to_give_way() {
+    let mut directory = Directory::new(Instant::now());
+    let routes: Vec<String> = (0..1024).map(|n| format!("GET /big/{n}")).collect();
+    let routes: Vec<&str> = routes.iter().map(String::as_str).collect();
+    directory.claim(pipe(0), &hello("big", &routes)).unwrap();
+    directory.claim(pipe(1), &hello("big", &routes[..1000])).unwrap();
+    let last = directory.displace(pipe(0), 30);
+    assert_eq!(last.len(), 30);
+    assert_eq!(directory.entries().count(), 1000);
+    assert_eq!(directory.entries().filter(|entry| entry.peers == [pipe(1)]).count(), 6);
+}

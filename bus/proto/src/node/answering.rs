@@ -78,7 +78,7 @@ impl Node {
             Some(hello) => wants_topic(hello, topic),
             None => !is_hub && pipe.remote.is_none(),
         };
-        let (taken, dropped) = self.socket.send_all(wants, &header, head, std::slice::from_ref(body));
+        let (taken, dropped) = self.socket.send_all(wants, true, &header, head, std::slice::from_ref(body));
         self.counters.events_published += taken as u64;
         self.counters.events_dropped += dropped as u64;
         taken
@@ -107,7 +107,7 @@ impl Node {
             // Subscribers that do not read keep it; a short one is copied by each queue anyway.
             let is_short = envelope.body_bytes().len() <= COPY_LEN_MAX;
             let body = if is_short { envelope.body() } else { envelope.body_to_keep() };
-            let (taken, dropped) = self.socket.send_all(wants, &header, head, &[body]);
+            let (taken, dropped) = self.socket.send_all(wants, false, &header, head, &[body]);
             self.counters.events_published += taken as u64;
             self.counters.events_dropped += dropped as u64;
         }

@@ -14,7 +14,7 @@ use crate::envelope::{Correlation, EncodeError, Envelope, Flags, HeadWriter, Hea
 use crate::limits::{PART_COST, PARTS_BYTES_MAX};
 use crate::outqueue::PushError;
 use crate::pending::{Outcome, Parts, PartsEnd, Pending, State};
-use crate::socket::{Pipe, PipeId};
+use crate::socket::{Pipe, PipeId, Socket};
 
 /// How a request is sent.
 #[derive(Clone, Copy, Debug)]
@@ -84,9 +84,8 @@ impl Node {
             to.load.leave();
             return sent;
         }
-        let weight = to.hello.as_ref().map_or(1, |hello| hello.weight);
         if let Some((_, service)) = self.directory.entry_and_service(ask.route) {
-            to.load.sent(now, weight, &mut service.virtual_time);
+            to.load.sent(now, to.share, &mut service.virtual_time);
         }
         sent
     }
@@ -96,22 +95,20 @@ impl Node {
         loop {
             let (entry, service) = self.directory.entry_and_service(route).ok_or(Refused::NoInstance)?;
             let socket = &self.socket;
-            let candidate = |at: usize, takes: fn(&Pipe) -> bool| {
+            let candidate = |at: usize, takes: fn(&Socket, &Pipe) -> bool| {
                 let pipe = socket.pipe(entry.peers[at])?;
-                let weight = pipe.hello.as_ref()?.weight;
-                (takes(pipe) && pipe.has_room()).then_some((&pipe.load, weight))
+                (takes(socket, pipe) && pipe.has_room()).then_some((&pipe.load, pipe.share))
             };
             let running = service.last.filter(|_| entry.peers.len() > 1).and_then(|last| {
                 let unwritten = Some(socket.pipe(last)?.out.messages()).filter(|messages| *messages > 0)?;
                 let at = entry.peers.iter().position(|peer| *peer == last)?;
-                balancer::goes_on(candidate(at, Pipe::takes_requests)?, unwritten).then_some(at)
+                balancer::goes_on(candidate(at, takes_requests)?, unwritten).then_some(at)
             });
-            let mut pick = |takes: fn(&Pipe) -> bool| {
+            let mut pick = |takes: fn(&Socket, &Pipe) -> bool| {
                 let (time, len) = (service.virtual_time, entry.peers.len());
                 balancer::pick(&mut self.rng, now, time, len, |at| candidate(at, takes))
             };
-            // An instance's other ways have places of their own, for when there is no other place.
-            let picked = running.or_else(|| pick(Pipe::takes_requests)).or_else(|| pick(Pipe::is_willing));
+            let picked = running.or_else(|| pick(takes_requests)).or_else(|| pick(has_spare_places));
             let Some(picked) = picked else { return Err(self.why_nobody(route)) };
             let id = entry.peers[picked];
             service.last = Some(id);
@@ -218,10 +215,11 @@ impl Node {
         }
         if Pending::worker_of(id) != self.config.worker {
             let worker = Pending::worker_of(id);
-            return Input::Forward { worker, message: envelope.message().clone() };
+            return Input::Forward { worker, request: id, message: envelope.message().clone() };
         }
-        if self.socket.pipe_mut(pipe).is_some_and(Pipe::has_lost) {
-            // It may have been this one's first part, or one before this one.
+        let worker = self.config.worker;
+        if self.socket.pipe_mut(pipe).is_some_and(|pipe| pipe.has_lost(worker)) {
+            // Which reply was lost is not known: it may have been an earlier part of this one.
             self.lose_outstanding(now, pipe, Some(true));
         }
         let Some(slot) = self.pending.find(id) else {
@@ -301,23 +299,40 @@ impl Node {
         }
     }
 
-    /// Ends what is outstanding on `pipe`. `written` overrides what the out-queue knows.
+    /// The reply to `id`, or a part of it, came by `pipe` and was lost between two workers of this
+    /// process: what comes of it later has a hole. Other requests are not affected.
+    pub fn lose_reply(&mut self, now: Instant, pipe: PipeId, id: RequestId) {
+        let is_outstanding =
+            self.pending.find(id).is_some_and(|slot| slot.pipe == pipe && slot.state.is_outstanding());
+        if is_outstanding {
+            self.lose(now, pipe, id, true);
+            // The service may send more parts of it: nobody can use them.
+            self.cancel(pipe, id);
+        }
+    }
+
+    /// Ends every request that is outstanding on `pipe`. `written` overrides what the out-queue knows.
     pub(super) fn lose_outstanding(&mut self, now: Instant, pipe: PipeId, written: Option<bool>) {
         let Some(position) = self.socket.pipe(pipe).map(|pipe| pipe.out.written()) else { return };
         for id in self.pending.waiting_on(pipe) {
             let Some(slot) = self.pending.find(id) else { continue };
-            let elapsed = now.saturating_duration_since(slot.sent_at);
             let written = written.unwrap_or(slot.end <= position);
-            self.counters.requests_lost += 1;
-            if let State::Streaming(parts) = &mut slot.state {
-                parts.ended = Some(PartsEnd::Lost);
-                wake(&mut slot.waker);
-                self.pending.disarm(id);
-            } else {
-                self.pending.end(id, Outcome::Lost { written });
-                if let Some(pipe) = self.socket.pipe_mut(pipe) {
-                    pipe.load.failed(now, elapsed);
-                }
+            self.lose(now, pipe, id, written);
+        }
+    }
+
+    fn lose(&mut self, now: Instant, pipe: PipeId, id: RequestId, written: bool) {
+        let Some(slot) = self.pending.find(id) else { return };
+        let elapsed = now.saturating_duration_since(slot.sent_at);
+        self.counters.requests_lost += 1;
+        if let State::Streaming(parts) = &mut slot.state {
+            parts.ended = Some(PartsEnd::Lost);
+            wake(&mut slot.waker);
+            self.pending.disarm(id);
+        } else {
+            self.pending.end(id, Outcome::Lost { written });
+            if let Some(pipe) = self.socket.pipe_mut(pipe) {
+                pipe.load.failed(now, elapsed);
             }
         }
     }
@@ -335,6 +350,18 @@ impl Node {
             instances => Refused::Busy { instances },
         }
     }
+}
+
+fn takes_requests(_: &Socket, pipe: &Pipe) -> bool {
+    pipe.takes_requests()
+}
+
+/// True for another worker's connection to an instance when the `limit` of this worker's own is reached:
+/// the limit is each connection's, so there may be places left. When it is the own out-queue that is full,
+/// the instance does not read, and a request would only wait in another queue until its deadline.
+fn has_spare_places(socket: &Socket, pipe: &Pipe) -> bool {
+    let own = pipe.redundant_to.and_then(|own| socket.pipe(own));
+    pipe.is_willing() && own.is_some_and(|own| !own.load.is_below(own.limit()))
 }
 
 fn register(place: &mut Option<Waker>, waker: &Waker) {

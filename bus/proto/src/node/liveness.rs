@@ -57,7 +57,7 @@ impl Node {
         if pipe.answers_pings && !pipe.silent && pipe.pings_unanswered >= PINGS_UNANSWERED_MAX {
             pipe.set_silent(true);
             self.counters.peers_silent += 1;
-            self.mark_redundant();
+            self.update_shares();
             self.lose_outstanding(now, id, Some(true));
         }
         let Some(pipe) = self.socket.pipe_mut(id) else { return };
@@ -109,7 +109,14 @@ impl Node {
         self.socket.pipes().all(|(_, pipe)| pipe.barrier.is_none())
     }
 
-    /// Whether [`Node::drain`] was called.
+    /// True when everything that is owed to a peer is written: replies, and events of this process.
+    /// Events that are only relayed may go on for ever and do not count.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.socket.pipes().all(|(_, pipe)| !pipe.owes())
+    }
+
+    /// True once [`Node::drain`] was called.
     #[must_use]
     pub const fn is_draining(&self) -> bool {
         self.draining

@@ -1,0 +1,142 @@
+//! Names with several addresses, over real sockets on loopback addresses.
+
+use std::cell::RefCell;
+use std::net::{Ipv4Addr, TcpListener};
+
+use bus_proto::sp::OPENING;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions};
+
+use super::*;
+use crate::bind::{Config, bind};
+use crate::bus::Bus;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Two listeners on one port of two loopback addresses; `None` where the system has only 127.0.0.1.
+fn two_hosts() -> Option<[TcpListener; 2]> {
+    for _ in 0..20 {
+        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = first.local_addr().unwrap().port();
+        match TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), port)) {
+            Ok(second) => return Some([first, second]),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+fn in_a_runtime(test: impl Future<Output = ()>) {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("it takes too long") });
+}
+
+/// A bus that dials nothing by itself, with one endpoint that the test dials.
+fn bus(endpoint: &str) -> Bus {
+    let seeds = bind(&Config::default(), 1).unwrap();
+    let mut seed = seeds.into_iter().next().unwrap();
+    seed.config.dial = vec![endpoint.parse().unwrap()];
+    Bus::start_without_dialling(seed)
+}
+
+async fn accept(listener: &tokio::net::TcpListener) -> TcpStream {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    stream.write_all(&OPENING).await.unwrap();
+    stream
+}
+
+async fn until(done: impl Fn() -> bool) {
+    while !done() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn every_address_of_a_name_is_dialled_and_changes_are_followed() {
+    let Some(hosts) = two_hosts() else {
+        println!("SKIPPED: this system has no 127.0.0.2");
+        return;
+    };
+    in_a_runtime(async {
+        let addresses = hosts.each_ref().map(|host| host.local_addr().unwrap());
+        let [first, second] = hosts.map(|host| {
+            host.set_nonblocking(true).unwrap();
+            tokio::net::TcpListener::from_std(host).unwrap()
+        });
+        let bus = bus("tcp://service:1");
+        let zone = Rc::new(RefCell::new(addresses.to_vec()));
+        let known = Rc::clone(&zone);
+        let lookup = move |_, _| std::future::ready(Ok(known.borrow().clone()));
+        spawn_local(dial_by(Rc::clone(&bus.inner), 0, lookup));
+
+        let (to_first, to_second) = (accept(&first).await, accept(&second).await);
+        until(|| bus.unconnected().is_empty() && bus.peers().len() == 2).await;
+
+        // The second host leaves the name, then its connection ends.
+        *zone.borrow_mut() = vec![addresses[0]];
+        drop(to_second);
+        until(|| bus.peers().len() == 1).await;
+        assert!(bus.unconnected().is_empty(), "the first is still there");
+        // It comes back, which is noticed when the first is dialled again.
+        zone.borrow_mut().push(addresses[1]);
+        drop(to_first);
+        let _both = (accept(&first).await, accept(&second).await);
+        until(|| bus.unconnected().is_empty() && bus.peers().len() == 2).await;
+    });
+}
+
+#[test]
+fn a_name_that_cannot_be_looked_up_is_reported_and_tried_again() {
+    in_a_runtime(async {
+        let host = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = host.local_addr().unwrap();
+        let bus = bus("tcp://service:1");
+        let zone = Rc::new(RefCell::new(Vec::new()));
+        let known = Rc::clone(&zone);
+        let lookup = move |_, _| std::future::ready(Ok(known.borrow().clone()));
+        spawn_local(dial_by(Rc::clone(&bus.inner), 0, lookup));
+        until(|| bus.unconnected().iter().any(|missing| missing.failures > 1)).await;
+        assert_eq!(bus.unconnected()[0].error.as_deref(), Some("the name has no address"));
+        zone.borrow_mut().push(address);
+        let _stream = accept(&host).await;
+        until(|| bus.unconnected().is_empty()).await;
+    });
+}
+
+#[test]
+fn a_connection_counts_when_the_peer_has_opened_it() {
+    in_a_runtime(async {
+        let host = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let bus = bus(&format!("tcp://{}", host.local_addr().unwrap()));
+        spawn_local(dial(Rc::clone(&bus.inner), 0));
+        drop(host.accept().await.unwrap());
+        let (mut stream, _) = host.accept().await.unwrap();
+        let missing = bus.unconnected().remove(0);
+        assert!(missing.failures == 1 && missing.error.is_some(), "{missing:?}");
+        stream.write_all(&OPENING).await.unwrap();
+        until(|| bus.unconnected().is_empty()).await;
+        let ended = Instant::now();
+        drop((stream, host));
+        until(|| bus.unconnected().iter().any(|missing| missing.failures > 0)).await;
+        assert!(bus.unconnected()[0].since >= ended);
+    });
+}
+
+/// The opening and a message that is too long come with one read.
+#[test]
+fn a_peer_that_opens_and_sends_nonsense_at_once_is_dialled_again() {
+    in_a_runtime(async {
+        let host = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let bus = bus(&format!("tcp://{}", host.local_addr().unwrap()));
+        spawn_local(dial(Rc::clone(&bus.inner), 0));
+        for _ in 0..3 {
+            let (mut stream, _) = host.accept().await.unwrap();
+            let nonsense = [&OPENING[..], &u64::MAX.to_be_bytes()].concat();
+            stream.write_all(&nonsense).await.unwrap();
+        }
+        let opened = bus.counters().into_iter().find(|(name, _)| *name == "bus.pipes.opened").unwrap().1;
+        assert!(opened >= 2, "{opened} pipes were open");
+    });
+}
