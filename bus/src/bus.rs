@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use bus_proto::node::NodeConfig;
 use bus_proto::{Hello, Input, Node, Pattern, PipeId, Route};
 use bytes::{Bytes, BytesMut};
-use tokio::sync::watch;
+use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 use tracing::{debug, info, warn};
 
@@ -60,6 +61,8 @@ pub(crate) struct Inner {
     pub(crate) remotes: RefCell<Remotes>,
     /// Set when a drain begins: nobody is accepted any more.
     pub(crate) drains: watch::Sender<bool>,
+    /// Told of every hello.
+    joined: Arc<Notify>,
     subscriptions: RefCell<Subscriptions>,
     pub(crate) dials: RefCell<Dials>,
     pub(crate) places: Arc<Places>,
@@ -130,6 +133,7 @@ impl Bus {
             worker: seed.worker,
             remotes: RefCell::default(),
             drains: watch::Sender::new(false),
+            joined: Arc::default(),
             subscriptions: RefCell::default(),
             others: RefCell::default(),
         });
@@ -152,6 +156,20 @@ impl Bus {
     pub fn route(&self, method: &str, path: &str) -> Option<Route> {
         let path = path.split_once('?').map_or(path, |(path, _)| path);
         self.inner.node.borrow().directory.find(method, path)
+    }
+
+    /// Completes when a further peer has said what it serves, or one has said so anew: what nobody could be asked for may now
+    /// be served. Hellos count from this call on, not from the first poll.
+    ///
+    /// **Cancel safety**: safe.
+    pub fn joined(&self) -> OwnedNotified {
+        Arc::clone(&self.inner.joined).notified_owned()
+    }
+
+    /// The services that are expected to be there: routes of one that is away, however long, do not give way to less specific
+    /// routes of others.
+    pub fn expect(&self, services: &[String]) {
+        self.inner.node.borrow_mut().directory.expect(services);
     }
 
     /// Another number whenever [`Bus::routes`] may have changed: what was worked out from them holds until then.
@@ -299,6 +317,7 @@ impl Inner {
             Input::Forward { worker, request, message } => self.forward(pipe, worker, request, message),
             Input::Hello { conflicts, forbidden, displaced } => {
                 self.log_hello(pipe, &conflicts, &forbidden);
+                self.joined.notify_waiters();
                 for (loser, pattern) in displaced {
                     let (peer, route) = (self.describe(loser), pattern.to_string());
                     warn!(%peer, route = %route.escape_debug(), by = %self.describe(pipe), "route lost");

@@ -166,7 +166,7 @@ impl Desk {
     async fn ready(&self) -> Response<Full<Bytes>> {
         let asked = self.workers.ask(|worker| {
             let peers = worker.bus.peers();
-            (worker.settling(), peers.iter().filter(|peer| peer.hello.is_some()).count())
+            (worker.settling(), worker.missing(), peers.iter().filter(|peer| peer.hello.is_some()).count())
         });
         let unready = |detail: &str, remedy| {
             problem(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", detail, remedy)
@@ -181,13 +181,19 @@ impl Desk {
             let detail = format!("{} of {} workers run", services.len(), self.count);
             return unready(&detail, "look into the log for the panic; restart");
         }
-        if services.iter().any(|(settling, _)| *settling) {
+        if let Some((_, missing, _)) = services.iter().find(|(_, missing, _)| !missing.is_empty()) {
+            return unready(
+                &format!("{missing} (--expect): not seen yet"),
+                "start what is missing, or let it reach this terminator's bus",
+            );
+        }
+        if services.iter().any(|(settling, ..)| *settling) {
             return unready(
                 "started a moment ago: services are still dialling",
                 "ask again in a second (--settle)",
             );
         }
-        let services: usize = services.into_iter().map(|(_, count)| count).max().unwrap_or(0);
+        let services: usize = services.into_iter().map(|(.., count)| count).max().unwrap_or(0);
         json(&serde_json::json!({
             "ready": true,
             "workers": self.count,

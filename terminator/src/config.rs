@@ -30,6 +30,10 @@ pub struct Config {
     pub deadline: Duration,
     /// How long after the start services may still be dialling.
     pub settle: Duration,
+    /// How long a request waits for an instance.
+    pub hold: Duration,
+    /// Services that have to join before the terminator is ready.
+    pub expect: Vec<String>,
     /// Deadlines by route pattern.
     pub route_deadlines: Vec<(String, Duration)>,
     /// Where and how figures are sent.
@@ -176,6 +180,8 @@ impl Config {
             workers: settings.workers,
             deadline: settings.deadline,
             settle: settings.settle,
+            hold: settings.hold,
+            expect: settings.expect,
             route_deadlines: settings.route_deadline,
             statsd,
             log: settings.log,
@@ -267,6 +273,7 @@ mod tests {
         assert_eq!(config.http, ["127.0.0.1:8080".parse().unwrap()]);
         assert_eq!(config.admin, "127.0.0.1:8081".parse().unwrap());
         assert_eq!((config.workers, config.deadline), (1, limits::DEADLINE));
+        assert_eq!((config.hold, config.expect.len()), (limits::HOLD, 0));
         assert_eq!(config.drain_deadline, limits::DRAIN_DEADLINE);
         let timeouts = config.limits.timeouts;
         assert_eq!((timeouts.head, timeouts.idle), (limits::HEADER_TIMEOUT, limits::IDLE_TIMEOUT));

@@ -3,13 +3,12 @@
 //! Owns: the order, and counting each request and response exactly once. Does not: choose a status (`rescue`), nor know
 //! how any step works. Invariant: whatever happens there is one response, or a client that left, counted.
 
-use std::fmt;
-use std::pin::Pin;
+mod asked;
+mod hold;
+
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bus::{Call, Options};
 use http::Method;
 use http1::Request;
 
@@ -20,6 +19,8 @@ use crate::request::{Names, RequestHead};
 use crate::rescue::{self, Refusal};
 use crate::response::Answer;
 use crate::route::Line;
+pub use asked::Asked;
+pub use hold::Holding;
 
 /// A request whose head has been read.
 #[derive(Debug)]
@@ -32,10 +33,10 @@ pub struct Begun {
 /// Where a request goes.
 #[derive(Debug)]
 struct Way {
-    route: bus::Route,
-    line: Rc<Line>,
+    /// `None` when nobody claims it yet: a service that is expected may.
+    route: Option<(bus::Route, Rc<Line>)>,
     /// Held until the answer is there.
-    _permit: Permit,
+    permit: Permit,
 }
 
 /// Begins a request. Nothing of what was read is held afterwards: the next head is read into the same memory.
@@ -60,14 +61,12 @@ fn prepare(head: &mut RequestHead, request: Request<'_>, names: &Names<'_>) -> R
         Method::OPTIONS if request.target() == "*" => return Err(Answer::Options),
         _ => {}
     }
-    let (route, line) = match worker.routes.find(&worker.bus, head.method(), request.path()) {
-        Err(Refusal::NoRoute) if worker.settling() => {
-            return Err(Refusal::Settling { limit: worker.config.settle }.into());
-        }
-        found => found?,
+    let route = match worker.routes.find(&worker.bus, head.method(), request.path()) {
+        Err(Refusal::NoRoute) if worker.settling() => None,
+        found => Some(found?),
     };
     head.encode(request, names).map_err(Refusal::from)?;
-    Ok(Way { route, line, _permit: permit })
+    Ok(Way { route, permit })
 }
 
 impl Begun {
@@ -84,8 +83,7 @@ impl Begun {
         self.head.connection().worker.config.limits.http
     }
 
-    /// Asks a service. The deadline is the service's: it does not count the time that the
-    /// client took to send its body, which has a limit of its own.
+    /// Asks a service.
     ///
     /// # Errors
     /// The answer that needs none.
@@ -93,53 +91,18 @@ impl Begun {
     #[expect(clippy::result_large_err, reason = "both sides are moved once, and are of one size")]
     pub fn ask(self, body: bus::Body) -> Result<Asked, Answered> {
         let Self { counted, head, way } = self;
-        let Way { route, line, _permit } = match way {
-            Ok(way) => way,
-            Err(answer) => return Err(Answered { counted, head, line: None, answer }),
-        };
-        let asked = if body.is_empty() { counted.started } else { Instant::now() };
-        let options = Options { asked, deadline: asked + line.deadline, flags: head.flags() };
-        let call = counted.connection.worker.bus.request(route, head, body, options);
-        Ok(Asked { counted, line, _permit, call })
+        match way {
+            Ok(Way { route, permit }) => Ok(Asked::new(counted, head, body, route, permit)),
+            Err(answer) => Err(Answered { counted, head, line: None, answer }),
+        }
     }
 
     /// Refuses it: its body cannot be read.
     #[must_use]
     pub fn refuse(self, refusal: Refusal) -> Answered {
         let Self { counted, head, way } = self;
-        let line = way.ok().map(|way| way.line);
+        let line = way.ok().and_then(|way| way.route).map(|(_, line)| line);
         Answered { counted, head, line, answer: refusal.into() }
-    }
-}
-
-/// A request that a service has been asked.
-///
-/// Dropped when the client leaves; the permit and the bus's slot are given back.
-pub struct Asked {
-    counted: Counted,
-    line: Rc<Line>,
-    _permit: Permit,
-    call: Call<RequestHead>,
-}
-
-impl fmt::Debug for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Asked").field("line", &self.line).finish_non_exhaustive()
-    }
-}
-
-impl Asked {
-    /// The answer, once. The service has been asked when this was first polled.
-    #[inline]
-    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
-        let reply = ready!(Pin::new(&mut self.call).poll(context));
-        Poll::Ready(reply.map_err(Refusal::from).and_then(Answer::reply).unwrap_or_else(Answer::from))
-    }
-
-    /// What the response needs to know.
-    #[inline]
-    pub fn exchange(&mut self) -> Exchange<'_> {
-        Exchange { counted: &mut self.counted, head: self.call.head(), line: Some(&self.line) }
     }
 }
 
@@ -163,10 +126,10 @@ impl Answered {
 /// A request and its answer, about to be written.
 #[derive(Debug)]
 pub struct Exchange<'a> {
-    counted: &'a mut Counted,
+    pub(crate) counted: &'a mut Counted,
     /// The request.
     pub head: &'a RequestHead,
-    line: Option<&'a Rc<Line>>,
+    pub(crate) line: Option<&'a Rc<Line>>,
 }
 
 impl Exchange<'_> {
@@ -191,9 +154,9 @@ impl Exchange<'_> {
 
 /// One request on its way; counts a client that left when it is dropped before its end.
 #[derive(Debug)]
-struct Counted {
-    connection: Rc<Connection>,
-    started: Instant,
+pub(crate) struct Counted {
+    pub(crate) connection: Rc<Connection>,
+    pub(crate) started: Instant,
     ended: bool,
 }
 

@@ -32,6 +32,8 @@ pub enum Refusal {
     Settling {
         /// For so long after the start.
         limit: Duration,
+        /// Services that are expected and have not joined.
+        missing: String,
     },
     /// The path is claimed, for these methods only.
     Method {
@@ -143,7 +145,10 @@ impl Refusal {
         match self {
             Self::Request(error) => error.to_string(),
             Self::NoRoute => "no service that has ever connected claims this path".into(),
-            Self::Settling { limit } => format!(
+            Self::Settling { missing, .. } if !missing.is_empty() => {
+                format!("no service claims this path yet; {missing} (--expect) have not joined")
+            }
+            Self::Settling { limit, .. } => format!(
                 "no service claims this path yet; this terminator started within the last {} (--settle)",
                 humantime::format_duration(*limit)
             ),

@@ -3,8 +3,8 @@
 //! Owns: putting them together, and drain as seen by one worker. Does not: threads (crate `bus`), nor the road of a
 //! request (`forward`). Invariant: nothing in it leaves the thread but [`Picture`]s.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,9 +15,11 @@ use tokio::sync::Notify;
 use crate::access_log::{AccessLog, Entry};
 use crate::config::Config;
 use crate::connection::{Buffers, Connections};
+use crate::forward::Holding;
 use crate::limit::Permits;
 use crate::listen::Listener;
 use crate::request::Heads;
+use crate::rescue::Refusal;
 use crate::route::Routes;
 use crate::stats::{Stats, Totals};
 
@@ -42,11 +44,15 @@ pub struct Worker {
     pub access_log: Option<AccessLog>,
     /// Memory for heads under way.
     pub heads: Heads,
+    /// Requests that wait for an instance.
+    pub holding: Holding,
     /// Memory that the connections share.
     pub buffers: Buffers,
     leaving: Cell<bool>,
     draining: Cell<bool>,
     settled_at: Instant,
+    /// Services that are expected and have not joined.
+    missing: RefCell<Vec<String>>,
     /// Told when no more connections are to be accepted.
     pub accepting: Notify,
 }
@@ -79,7 +85,8 @@ impl Worker {
         listeners: Vec<Listener>,
         access_log: Option<AccessLog>,
     ) -> Rc<Self> {
-        let settle = config.settle;
+        let (settle, missing) = (config.settle, config.expect.clone());
+        bus.expect(&config.expect);
         let worker = Rc::new(Self {
             id,
             bus: BusHandle(bus),
@@ -90,6 +97,8 @@ impl Worker {
             access_log,
             config,
             heads: Heads::default(),
+            holding: Holding::default(),
+            missing: RefCell::new(missing),
             buffers: Buffers::default(),
             leaving: Cell::new(false),
             draining: Cell::new(false),
@@ -100,14 +109,31 @@ impl Worker {
             tokio::task::spawn_local(listener.accept(Rc::clone(&worker)));
         }
         tokio::task::spawn_local(memory::give_back());
+        tokio::task::spawn_local(await_expected(Rc::downgrade(&worker)));
         tokio::task::spawn_local(crate::connection::sweep(Rc::downgrade(&worker)));
         worker
     }
 
-    /// True while services may still be dialling.
+    /// True while services may still be dialling, or one that is expected has not joined.
     #[must_use]
     pub fn settling(&self) -> bool {
-        Instant::now() < self.settled_at
+        Instant::now() < self.settled_at || !self.missing.borrow().is_empty()
+    }
+
+    /// The services that are expected and have not joined, comma-separated.
+    #[must_use]
+    pub fn missing(&self) -> String {
+        self.missing.borrow().join(", ")
+    }
+
+    /// Why a path that nobody claims is refused.
+    #[must_use]
+    pub fn unclaimed(&self) -> Refusal {
+        if self.settling() {
+            Refusal::Settling { limit: self.config.settle, missing: self.missing() }
+        } else {
+            Refusal::NoRoute
+        }
     }
 
     /// True when the process is about to stop: every response is the last of its connection.
@@ -173,6 +199,28 @@ impl Worker {
             peers: self.bus.peers(),
             routes: self.bus.routes(),
         }
+    }
+}
+
+/// Strikes each service that joins off the list of those that are missing.
+async fn await_expected(worker: Weak<Worker>) {
+    loop {
+        let joined = {
+            let Some(worker) = worker.upgrade() else { return };
+            // Before the look, so that nobody joins between the two.
+            let joined = worker.bus.joined();
+            let peers = worker.bus.peers();
+            let has_joined = |name: &String| {
+                peers.iter().filter_map(|peer| peer.hello.as_ref()).any(|hello| hello.service == *name)
+            };
+            let mut missing = worker.missing.borrow_mut();
+            missing.retain(|name| !has_joined(name));
+            if missing.is_empty() {
+                return;
+            }
+            joined
+        };
+        joined.await;
     }
 }
 

@@ -74,6 +74,8 @@ pub struct Directory {
     left: Routers,
     /// The time, as coarse as it is told.
     now: Instant,
+    /// Services whose patterns do not give way to less specific ones while they are away.
+    expected: Vec<String>,
 }
 
 /// What came of a hello.
@@ -101,7 +103,13 @@ impl Directory {
             served: Routers::default(),
             left: Routers::default(),
             now,
+            expected: Vec::new(),
         }
+    }
+
+    /// The patterns of these services do not give way to less specific ones, however long they are away.
+    pub fn expect(&mut self, services: &[String]) {
+        self.expected = services.to_vec();
     }
 
     /// Tells the time; now and then is enough.
@@ -222,8 +230,10 @@ impl Directory {
     }
 
     fn is_in_grace(&self, index: u32) -> bool {
-        let left_at = self.entries[index as usize].as_ref().and_then(|entry| entry.left_at);
-        left_at.is_some_and(|left_at| self.now.saturating_duration_since(left_at) < GRACE)
+        let Some(entry) = &self.entries[index as usize] else { return false };
+        let is_recent = |left_at| self.now.saturating_duration_since(left_at) < GRACE;
+        entry.left_at.is_some_and(is_recent)
+            || self.expected.iter().any(|name| *name == self.services[entry.service as usize].name)
     }
 
     /// The entry of a route; `None` when the route is no longer claimed.
@@ -380,12 +390,8 @@ impl Directory {
     }
 
     fn is_more_specific(&self, a: u32, b: u32) -> bool {
-        let ranks = |index: u32| {
-            let path = self.entries[index as usize].as_ref().map_or("", |entry| entry.pattern.path.as_str());
-            path.split('/')
-                .map(|segment| if segment.starts_with("{*") { 2 } else { u8::from(segment.starts_with('{')) })
-        };
-        ranks(a).lt(ranks(b))
+        let pattern = |index: u32| self.entries[index as usize].as_ref().map(|entry| &entry.pattern);
+        pattern(a).zip(pattern(b)).is_some_and(|(a, b)| a.is_more_specific(b))
     }
 }
 

@@ -109,6 +109,16 @@ impl Hello {
     }
 }
 
+impl Pattern {
+    /// True when this pattern wins over `other` for a path that both match: the first segments of different kinds
+    /// decide, where a literal wins over a parameter, and that over a wildcard.
+    pub(crate) fn is_more_specific(&self, other: &Self) -> bool {
+        let kind =
+            |segment: &str| if segment.starts_with("{*") { 2 } else { u8::from(segment.starts_with('{')) };
+        self.path.split('/').map(kind).lt(other.path.split('/').map(kind))
+    }
+}
+
 impl std::str::FromStr for Pattern {
     type Err = HelloError;
 

@@ -90,6 +90,12 @@ fn terminator(options: &Options, machine: Machine, runtime: &Path) -> Vec<OsStri
         "--bus-listen".into(),
         ipc(runtime, "terminator"),
     ];
+    // What a member's page needs; and time for a load balancer to see that this terminator stops.
+    for (flag, value) in [("expect", "web,profile"), ("drain-delay", "1s")] {
+        if !(machine.has_variable)(&variable(flag)) {
+            args.extend([format!("--{flag}").into(), value.into()]);
+        }
+    }
     if !(machine.has_variable)("TERMINATOR_ROUTE_DEADLINE") {
         for route in LONG_POLLS {
             args.extend(["--route-deadline".into(), format!("{route}={LONG_POLL_DEADLINE}").into()]);
@@ -99,12 +105,16 @@ fn terminator(options: &Options, machine: Machine, runtime: &Path) -> Vec<OsStri
     let connections = CONNECTIONS.min(machine.open_files_max.saturating_sub(FILES_RESERVED)).max(1);
     // A connection has one request at a time: all of them may wait.
     for flag in ["connection-limit", "in-flight-limit"] {
-        let variable = format!("TERMINATOR_{}", flag.to_uppercase().replace('-', "_"));
-        if !(machine.has_variable)(&variable) {
+        if !(machine.has_variable)(&variable(flag)) {
             args.extend([format!("--{flag}").into(), connections.to_string().into()]);
         }
     }
     args
+}
+
+/// The variable that sets a flag of the terminator.
+fn variable(flag: &str) -> String {
+    format!("TERMINATOR_{}", flag.to_uppercase().replace('-', "_"))
 }
 
 /// A directory each, or one cluster: there a service's keys all begin with its name.
@@ -156,7 +166,7 @@ mod tests {
         assert_eq!(
             lines(&[], MACHINE),
             [
-                "/bin/terminator --http 127.0.0.1:8080 --admin 127.0.0.1:8081 --bus-listen tcp://127.0.0.1:5555 --bus-listen ipc:///run/s/terminator.ipc --route-deadline GET /chats/{id}/updates=31s --route-deadline GET /events/stream=31s --connection-limit 32768 --in-flight-limit 32768",
+                "/bin/terminator --http 127.0.0.1:8080 --admin 127.0.0.1:8081 --bus-listen tcp://127.0.0.1:5555 --bus-listen ipc:///run/s/terminator.ipc --expect web,profile --drain-delay 1s --route-deadline GET /chats/{id}/updates=31s --route-deadline GET /events/stream=31s --connection-limit 32768 --in-flight-limit 32768",
                 "/bin/web --bus-dial ipc:///run/s/terminator.ipc --upstream-listen ipc:///run/s/web.ipc",
                 &format!("/bin/profile {both} --store embedded:./data/profile"),
                 &format!("/bin/feed {both} --store embedded:./data/feed"),

@@ -65,6 +65,13 @@ pub struct Settings {
     /// /ready says no
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub settle: Duration,
+    /// How long a request whose route has no instance for the moment waits for one before 503, within its deadline; 0s: not at all
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration)]
+    pub hold: Duration,
+    /// Services without which the terminator is not ready: until each has joined once, /ready is 503 and says which is missing, and a
+    /// path that nobody claims is 503, not 404; comma-separated
+    #[arg(long, value_name = "SERVICE,...", value_delimiter = ',')]
+    pub expect: Vec<String>,
     /// The deadline of one route, by its pattern as in /routes; may be repeated
     #[arg(long, value_name = "PATTERN=TIME", value_parser = route_deadline)]
     pub route_deadline: Vec<(String, Duration)>,

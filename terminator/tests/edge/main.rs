@@ -17,6 +17,7 @@ mod proxies;
 mod service;
 mod statuses;
 mod terminator;
+mod waiting;
 
 /// How long anything is waited for. Far above what it takes, so that only what is broken meets it.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -187,3 +187,18 @@ fn a_pattern_that_two_pipes_share_stays_when_one_has_to_give_way() {
     assert_eq!(directory.entries().count(), 1000);
     assert_eq!(directory.entries().filter(|entry| entry.peers == [pipe(1)]).count(), 6);
 }
+
+#[test]
+fn a_pattern_of_a_service_that_is_expected_does_not_give_way() {
+    let start = Instant::now();
+    for (expected, holder) in [(&[][..], "any"), (&["exact".to_owned()], "exact")] {
+        let mut directory = Directory::new(start);
+        directory.expect(expected);
+        directory.claim(pipe(0), &hello("any", &["GET /{any}"])).unwrap();
+        directory.claim(pipe(1), &hello("exact", &["GET /a"])).unwrap();
+        directory.release(pipe(1));
+        directory.tick(start + GRACE);
+        let route = directory.find("GET", "/a").unwrap();
+        assert_eq!(directory.service(route.service).unwrap().name, holder);
+    }
+}
