@@ -12,6 +12,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bus_proto::balancer::Shared;
+use bus_proto::limits::GUEST_QUEUE;
 use bus_proto::socket::Remote;
 use bus_proto::{Claims, Envelope, Framing, PipeId, RequestId};
 use bytes::Bytes;
@@ -253,7 +254,9 @@ async fn ferry(inner: Rc<Inner>, pipe: PipeId, remote: Remote) {
                 return Poll::Pending;
             }
             let owed = pipe.owes();
-            let (chunks, messages) = pipe.out.take();
+            // The worker that has the connection divides no batch.
+            let (chunks, messages) =
+                if pipe.paced { pipe.out.take_some(GUEST_QUEUE / 2) } else { pipe.out.take() };
             Poll::Ready(Some(Batch { chunks, messages, owed }))
         });
         let Some(batch) = batch.await else { return };

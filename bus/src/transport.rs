@@ -156,7 +156,7 @@ impl Writer {
     /// # Errors
     /// As the system says; `WouldBlock` when some of it still waits.
     pub(crate) fn try_flush(&self, out: &mut OutQueue) -> io::Result<()> {
-        while !out.is_empty() {
+        while out.writable() > 0 {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = out.fill(&mut slices);
             let written = self.try_write(&slices[..filled])?;

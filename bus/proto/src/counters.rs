@@ -60,6 +60,7 @@ counters! {
     pongs_received "bus.pongs.received" "Pongs that came in."
     control_dropped "bus.control.dropped" "Pings, pongs, cancels and drains not sent: the out-queue was full."
     hellos_slowed "bus.hellos.slowed" "Times a pipe was read no further for a while: its peer says hello too often."
+    guests_paced "bus.guests.paced" "Times that messages to a peer which announces no limit had to wait for it."
     peers_silent "bus.peers.silent" "Times a peer that answers pings fell silent."
     busy_polls "bus.polls.busy" "Looks at the sockets instead of a sleep, while a few requests were outstanding."
     crossed "bus.workers.crossed" "Messages passed to another worker of this process."

@@ -62,6 +62,12 @@ pub const HELLO_BYTE_COST: Duration = Duration::from_micros(1);
 /// What a pipe may owe for hellos before it has to wait.
 pub const HELLO_DEBT_MAX: Duration = Duration::from_millis(100);
 
+/// Messages that a stock peer holds for its application, and so the longest burst to a peer that announces
+/// no `limit`. libnng 1.5 has 16, whatever its options say.
+pub const GUEST_QUEUE: usize = 16;
+/// Between two messages of a longer burst to such a peer, on average: 8000 messages a second.
+pub const GUEST_INTERVAL: Duration = Duration::from_micros(125);
+
 /// The settings among the bounds; the constants above are their defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
