@@ -12,8 +12,19 @@ use bus_proto::pending::{Outcome, PartsEnd};
 use bus_proto::{Envelope, Flags, Header, Node, Refused, RequestId, Route, limits, retry};
 use bytes::Bytes;
 
-use crate::bus::Inner;
-use crate::message::{Body, Head, Options, Reply, RequestError};
+use crate::message::{Body, Head, Options, RequestError};
+use crate::state::inner::Inner;
+
+/// A reply, or its first part.
+#[derive(Debug)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// Fields and body, slices of the buffer that the bus read.
+    pub envelope: Envelope,
+    /// Further parts follow: the rest of the body.
+    pub parts: Option<Parts>,
+}
 
 /// A request under way. Dropping it frees its slot and tells the peer to cancel.
 ///

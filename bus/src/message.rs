@@ -9,8 +9,6 @@ use bus_proto::{Envelope, Flags, HeadWriter};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::Parts;
-
 /// The head of a request to send. Encoded in place in a pipe's out-queue, once for every pipe it is sent to.
 pub trait Head {
     /// Writes every field, the pseudo-fields `:method` and `:path` first.
@@ -30,17 +28,6 @@ pub struct Options {
     pub deadline: Instant,
     /// `IDEMPOTENT` allows a retry on another instance; `SAMPLED` and `SHADOW` are passed on.
     pub flags: Flags,
-}
-
-/// A reply, or its first part.
-#[derive(Debug)]
-pub struct Reply {
-    /// The HTTP status.
-    pub status: u16,
-    /// Fields and body, slices of the buffer that the bus read.
-    pub envelope: Envelope,
-    /// Further parts follow: the rest of the body.
-    pub parts: Option<Parts>,
 }
 
 /// Why there is no reply. The terminator's `rescue` maps these to statuses.

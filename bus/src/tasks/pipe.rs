@@ -21,9 +21,10 @@ use bytes::BytesMut;
 use tokio::time::Sleep;
 use tracing::{debug, info, warn};
 
-use crate::bus::{Handled, Inner, Other};
-use crate::places::Place;
-use crate::transport::Transport;
+use crate::io::transport::Transport;
+use crate::state::inner::{Inner, Other};
+use crate::state::places::Place;
+use crate::tasks::dispatch::Handled;
 
 /// What one read takes at most: more than most batches, and little enough to stay in a processor's cache.
 const READ_LEN: usize = 64 << 10;
