@@ -7,31 +7,13 @@ use std::time::Duration;
 
 use bus_proto::{Hello, Limits, Origin};
 
-use crate::bus::Bus;
-use crate::crossing::Inboxes;
-use crate::endpoint::Endpoint;
-use crate::listen::Listen;
-use crate::listener::Listener;
-use crate::places::Places;
+use crate::io::endpoint::Endpoint;
+use crate::io::listen::Listen;
+use crate::io::listener::Listener;
+use crate::io::transport::Keepalive;
 use crate::scheduling::Scheduling;
-
-/// TCP keepalive: after `idle`, `count` probes `interval` apart, then the pipe is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keepalive {
-    /// Silence before the first probe.
-    pub idle: Duration,
-    /// Between probes.
-    pub interval: Duration,
-    /// Probes without an answer.
-    pub count: u32,
-}
-
-impl Default for Keepalive {
-    /// A dead machine is noticed after 19 s; requests time out long before, so this only frees the pipe.
-    fn default() -> Self {
-        Self { idle: Duration::from_secs(10), interval: Duration::from_secs(3), count: 3 }
-    }
-}
+use crate::state::inboxes::Inboxes;
+use crate::state::places::Places;
 
 /// What a process's bus is made of.
 #[derive(Clone, Debug, Default)]
@@ -137,14 +119,5 @@ impl Seed {
     #[must_use]
     pub fn listening(&self) -> Vec<Endpoint> {
         self.listeners.iter().map(|listener| listener.endpoint().clone()).collect()
-    }
-
-    /// Spawns the tasks of the pipes on the current thread's `LocalRuntime`; [`crate::worker::start`] calls this.
-    ///
-    /// # Panics
-    /// Outside a `LocalRuntime`.
-    #[must_use]
-    pub fn start(self) -> Bus {
-        Bus::start(self)
     }
 }

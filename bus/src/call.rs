@@ -12,8 +12,20 @@ use bus_proto::pending::{Outcome, PartsEnd};
 use bus_proto::{Envelope, Flags, Header, Node, Refused, RequestId, Route, limits, retry};
 use bytes::Bytes;
 
-use crate::bus::Inner;
-use crate::message::{Body, Head, Options, Reply, RequestError};
+use crate::message::{Body, Head, Options, RequestError};
+use crate::state::hold::{Held, Wait};
+use crate::state::inner::Inner;
+
+/// A reply, or its first part.
+#[derive(Debug)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// Fields and body, slices of the buffer that the bus read.
+    pub envelope: Envelope,
+    /// Further parts follow: the rest of the body.
+    pub parts: Option<Parts>,
+}
 
 /// A request under way. Dropping it frees its slot and tells the peer to cancel.
 ///
@@ -27,11 +39,12 @@ pub struct Call<H> {
     options: Options,
     sent: Option<RequestId>,
     attempts: u32,
+    held: Option<Box<Held>>,
 }
 
 impl<H: Head + Unpin> Call<H> {
     pub(crate) fn new(inner: Rc<Inner>, route: Route, head: H, body: Body, options: Options) -> Self {
-        Self { inner, route, head, body, options, sent: None, attempts: 0 }
+        Self { inner, route, head, body, options, sent: None, attempts: 0, held: None }
     }
 
     /// The head that it sends.
@@ -41,9 +54,9 @@ impl<H: Head + Unpin> Call<H> {
     }
 
     fn send(&mut self) -> Result<RequestId, RequestError> {
-        let Options { asked, deadline, flags } = self.options;
+        let Options { asked, deadline, flags, .. } = self.options;
         let ask = Ask { route: self.route, flags, deadline };
-        let now = if self.attempts == 0 { asked } else { Instant::now() };
+        let now = if self.attempts == 0 && self.held.is_none() { asked } else { Instant::now() };
         let node = &mut *self.inner.node.borrow_mut();
         let sent = node.request(now, ask, |head| self.head.encode(head), &self.body);
         let id = sent.map_err(|refused| self.refusal(node, refused))?;
@@ -52,6 +65,36 @@ impl<H: Head + Unpin> Call<H> {
         self.attempts += 1;
         self.inner.timer.arm(deadline);
         Ok(id)
+    }
+
+    /// Sends it, or waits for an instance when there is none.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestId, RequestError>> {
+        loop {
+            let mut is_last = false;
+            if let Some(held) = &mut self.held {
+                is_last = ready!(held.poll(cx)) == Wait::Over;
+            }
+            let sent = self.send();
+            if is_last || !matches!(sent, Err(RequestError::NoInstance { .. })) || !self.hold() {
+                self.held = None;
+                return Poll::Ready(sent);
+            }
+        }
+    }
+
+    /// Takes a place among the requests that wait for an instance. True when it has one.
+    #[cold]
+    fn hold(&mut self) -> bool {
+        if self.held.is_none() {
+            let Options { deadline, hold, .. } = self.options;
+            let end = (Instant::now() + hold).min(deadline);
+            let body_len = self.body.iter().map(Bytes::len).sum();
+            self.held = Held::new(&self.inner.holding, &self.inner.joined, body_len, end).map(Box::new);
+            if self.held.is_some() {
+                self.inner.node.borrow_mut().counters.requests_held += 1;
+            }
+        }
+        self.held.is_some()
     }
 
     fn refusal(&self, node: &Node, refused: Refused) -> RequestError {
@@ -88,7 +131,7 @@ impl<H: Head + Unpin> Future for Call<H> {
             let id = match this.sent {
                 Some(id) => id,
                 None => {
-                    let id = this.send()?;
+                    let id = ready!(this.poll_send(cx))?;
                     *this.sent.insert(id)
                 }
             };

@@ -2,42 +2,33 @@
 //!
 //! A process calls [`bind()`] once, then [`worker::start`]; each worker thread owns one [`Bus`].
 //! A `Bus` is a cheap handle (`Rc`) that never leaves its thread. The protocol is `bus-proto`'s [`proto::Node`];
-//! here are only sockets, tasks and clocks.
+//! here are only sockets (`io`), what a worker knows (`state`) and what it does (`tasks`). Imports go one way:
+//! `worker` -> `bus` -> `tasks` -> `state` -> `io`, and a test of the package `stack` holds it.
 
 pub mod bind;
-pub mod endpoint;
 pub mod message;
 pub mod worker;
 
 mod bus;
-mod busy_poll;
 mod call;
-mod crossing;
-mod dialer;
-mod dials;
 mod info;
-mod inproc;
-mod listen;
-mod listener;
-mod pipe;
-mod places;
+mod io;
 mod scheduling;
-mod serving;
-mod subscription;
-mod timer;
-mod transport;
-mod waiting;
+mod state;
+mod tasks;
 
 pub use self::bus::Bus;
-pub use bind::{BindError, Config, Keepalive, Seed, bind};
+pub use self::io::endpoint::{self, Endpoint, EndpointError};
+pub use self::io::listen::{Allow, AllowError, FileAccess, Listen};
+pub use self::io::transport::Keepalive;
+pub use bind::{BindError, Config, Seed, bind};
 pub use bus_proto::{
     self as proto, Claims, Envelope, Flags, HeadWriter, Hello, Kind, Limits, Pattern, Route,
 };
-pub use call::{Call, Parts};
-pub use dials::Unconnected;
-pub use endpoint::{Endpoint, EndpointError};
+pub use call::{Call, Parts, Reply};
 pub use info::{PeerInfo, RouteInfo};
-pub use listen::{Allow, AllowError, FileAccess, Listen};
-pub use message::{Body, Event, Head, Incoming, Options, Reply, RequestError, Response, Serve, Serving};
+pub use message::{Body, Event, Head, Incoming, Options, RequestError, Response, Serve, Serving};
 pub use scheduling::Scheduling;
-pub use subscription::Subscription;
+pub use state::dials::Unconnected;
+pub use state::hold::{Held, Wait};
+pub use state::subscription::Subscription;

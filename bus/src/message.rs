@@ -3,13 +3,11 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bus_proto::{Envelope, Flags, HeadWriter};
 use bytes::Bytes;
 use smallvec::SmallVec;
-
-use crate::Parts;
 
 /// The head of a request to send. Encoded in place in a pipe's out-queue, once for every pipe it is sent to.
 pub trait Head {
@@ -28,19 +26,10 @@ pub struct Options {
     pub asked: Instant,
     /// When the asker gives up.
     pub deadline: Instant,
+    /// How long it may wait for an instance when there is none for the moment, within the deadline.
+    pub hold: Duration,
     /// `IDEMPOTENT` allows a retry on another instance; `SAMPLED` and `SHADOW` are passed on.
     pub flags: Flags,
-}
-
-/// A reply, or its first part.
-#[derive(Debug)]
-pub struct Reply {
-    /// The HTTP status.
-    pub status: u16,
-    /// Fields and body, slices of the buffer that the bus read.
-    pub envelope: Envelope,
-    /// Further parts follow: the rest of the body.
-    pub parts: Option<Parts>,
 }
 
 /// Why there is no reply. The terminator's `rescue` maps these to statuses.

@@ -99,7 +99,12 @@ async fn ask_all(
             tokio::task::spawn_local(async move {
                 let route = bus.route("GET", path).unwrap();
                 let asked = Instant::now();
-                let options = Options { asked, deadline: asked + patience, flags: Flags::IDEMPOTENT };
+                let options = Options {
+                    asked,
+                    deadline: asked + patience,
+                    hold: std::time::Duration::ZERO,
+                    flags: Flags::IDEMPOTENT,
+                };
                 let body: Body = std::iter::once(Bytes::from_static(body)).collect();
                 let reply = bus.request(route, Get(path), body, options).await;
                 answer.send(whole(reply).await).await.expect("somebody waits for it");
@@ -267,7 +272,12 @@ async fn a_worker_that_has_finished_stays_for_those_that_send_by_its_connection(
             let (bus, answer) = (bus.clone(), answer.clone());
             tokio::task::spawn_local(async move {
                 let (route, asked) = (bus.route("GET", "/slow").unwrap(), Instant::now());
-                let options = Options { asked, deadline: asked + PATIENCE, flags: Flags::NONE };
+                let options = Options {
+                    asked,
+                    deadline: asked + PATIENCE,
+                    hold: std::time::Duration::ZERO,
+                    flags: Flags::NONE,
+                };
                 let reply = bus.request(route, Get("/slow"), Body::new(), options).await;
                 answer.send(whole(reply).await).await.expect("somebody waits for it");
             });

@@ -85,7 +85,12 @@ async fn a_handler_that_wakes_itself_leaves_the_others_their_turn() {
             tokio::task::spawn_local(async move {
                 let route = bus.route("GET", "/a").unwrap();
                 let asked = Instant::now();
-                let options = Options { asked, deadline: asked + 2 * PATIENCE, flags: Flags::NONE };
+                let options = Options {
+                    asked,
+                    deadline: asked + 2 * PATIENCE,
+                    hold: std::time::Duration::ZERO,
+                    flags: Flags::NONE,
+                };
                 let reply = bus.request(route, Get("/a"), Body::new(), options).await;
                 tx.send(reply.unwrap().status).await.unwrap();
             });
@@ -146,7 +151,12 @@ impl Gate {
                 tokio::task::spawn_local(async move {
                     let route = bus.route("GET", path).unwrap();
                     let asked = Instant::now();
-                    let options = Options { asked, deadline: asked + PATIENCE, flags: Flags::NONE };
+                    let options = Options {
+                        asked,
+                        deadline: asked + PATIENCE,
+                        hold: std::time::Duration::ZERO,
+                        flags: Flags::NONE,
+                    };
                     let reply = bus.request(route, Get(path), Body::new(), options).await;
                     answer.send(reply.map(|reply| reply.status)).await.expect("somebody waits for it");
                 });

@@ -4,7 +4,6 @@
 //! how any step works. Invariant: whatever happens there is one response, or a client that left, counted.
 
 mod asked;
-mod hold;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -20,7 +19,6 @@ use crate::rescue::{self, Refusal};
 use crate::response::Answer;
 use crate::route::Line;
 pub use asked::Asked;
-pub use hold::Holding;
 
 /// A request whose head has been read.
 #[derive(Debug)]

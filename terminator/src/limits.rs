@@ -55,16 +55,8 @@ pub const DISCARD_TIME: Duration = Duration::from_millis(100);
 /// the response and not a reset.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a request waits for an instance unless `--hold` says otherwise: a service that restarts is back sooner, and a client
-/// hardly notices.
-pub const HOLD: Duration = Duration::from_millis(500);
-
-/// Requests that wait for an instance, of one worker. Above it a request is answered 503 at once: what comes in half a second is
-/// more than a service that is back can answer at once.
-pub const HELD: usize = 1024;
-
-/// Bytes of the bodies of requests that wait for an instance, of one worker.
-pub const HELD_BYTES: usize = 16 << 20;
+/// How long a request waits for an instance unless `--hold` says otherwise.
+pub const HOLD: Duration = bus::proto::limits::HOLD;
 
 /// The longest time that a setting may name.
 pub const TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);

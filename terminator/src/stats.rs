@@ -52,8 +52,6 @@ pub struct Stats {
     pub requests: Counter,
     /// Requests whose client left before the response.
     pub client_gone: Counter,
-    /// Requests that waited for an instance of their service.
-    pub requests_held: Counter,
     /// Connections accepted.
     pub connections_accepted: Counter,
     /// Connections open now.
@@ -85,7 +83,6 @@ impl Default for Stats {
         Self {
             requests: Counter::default(),
             client_gone: Counter::default(),
-            requests_held: Counter::default(),
             connections_accepted: Counter::default(),
             connections_open: Counter::default(),
             connections_refused: Counter::default(),
@@ -136,7 +133,6 @@ impl Stats {
                 ("responses", self.statuses.iter().map(Counter::value).sum()),
                 ("under_25ms", self.under_25ms.value()),
                 ("client_gone", self.client_gone.value()),
-                ("requests_held", self.requests_held.value()),
                 ("connections_accepted", self.connections_accepted.value()),
                 ("connections_refused", self.connections_refused.value()),
                 ("connections_timed_out", self.connections_timed_out.value()),

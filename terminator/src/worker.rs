@@ -15,7 +15,6 @@ use tokio::sync::Notify;
 use crate::access_log::{AccessLog, Entry};
 use crate::config::Config;
 use crate::connection::{Buffers, Connections};
-use crate::forward::Holding;
 use crate::limit::Permits;
 use crate::listen::Listener;
 use crate::request::Heads;
@@ -44,8 +43,6 @@ pub struct Worker {
     pub access_log: Option<AccessLog>,
     /// Memory for heads under way.
     pub heads: Heads,
-    /// Requests that wait for an instance.
-    pub holding: Holding,
     /// Memory that the connections share.
     pub buffers: Buffers,
     leaving: Cell<bool>,
@@ -97,7 +94,6 @@ impl Worker {
             access_log,
             config,
             heads: Heads::default(),
-            holding: Holding::default(),
             missing: RefCell::new(missing),
             buffers: Buffers::default(),
             leaving: Cell::new(false),

@@ -138,7 +138,12 @@ async fn ask(bus: Bus, body: Bytes, count: Rc<Cell<u64>>) {
             continue;
         };
         let asked = Instant::now();
-        let options = bus::Options { asked, deadline: asked + PATIENCE, flags: Flags::NONE };
+        let options = bus::Options {
+            asked,
+            deadline: asked + PATIENCE,
+            hold: std::time::Duration::ZERO,
+            flags: Flags::NONE,
+        };
         let body: Body = std::iter::once(body.clone()).collect();
         match bus.request(route, Ask, body, options).await {
             Ok(_) => count.set(count.get() + 1),

@@ -18,6 +18,8 @@ pub struct Hello {
     pub weight: u32,
     /// Requests taken at once; 0 = no limit.
     pub limit: u32,
+    /// The hello names a `limit`, if only 0. A peer that names none may be a stock one with a short queue.
+    pub announces_limit: bool,
     /// The routes claimed.
     pub routes: Vec<Pattern>,
     /// Events wanted.
@@ -49,6 +51,7 @@ impl Hello {
             instance: instance.into(),
             weight: WEIGHT_DEFAULT,
             limit: 0,
+            announces_limit: true,
             routes: Vec::new(),
             topics: Vec::new(),
         }
@@ -63,7 +66,7 @@ impl Hello {
     }
 
     fn from_fields(fields: Fields<'_>) -> Result<Self, HelloError> {
-        let mut hello = Self::new("", "", "");
+        let mut hello = Self { announces_limit: false, ..Self::new("", "", "") };
         for (name, value) in fields {
             let text = || text(name, value);
             match name {
@@ -71,7 +74,10 @@ impl Hello {
                 b"version" => hello.version = text()?.to_owned(),
                 b"instance" => hello.instance = text()?.to_owned(),
                 b"weight" => hello.weight = number("weight", text()?)?.min(WEIGHT_MAX),
-                b"limit" => hello.limit = number("limit", text()?)?,
+                b"limit" => {
+                    hello.limit = number("limit", text()?)?;
+                    hello.announces_limit = true;
+                }
                 b"route" => {
                     if hello.routes.len() == HELLO_ROUTES_MAX {
                         return Err(HelloError::TooMany { field: "route", limit: HELLO_ROUTES_MAX });
@@ -99,7 +105,9 @@ impl Hello {
         head.field("version", &self.version);
         head.field("instance", &self.instance);
         head.field("weight", self.weight.to_string());
-        head.field("limit", self.limit.to_string());
+        if self.announces_limit {
+            head.field("limit", self.limit.to_string());
+        }
         for route in &self.routes {
             head.field("route", route.to_string());
         }

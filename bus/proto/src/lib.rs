@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod balancer;
+pub mod bucket;
 pub mod claims;
 pub mod counters;
 pub mod directory;

@@ -33,6 +33,16 @@ pub const ROUTERS_MAX: usize = 128;
 /// Longest value of a hello's field, in bytes. With [`ROUTES_MAX`] it bounds the route table to some tens of megabytes.
 pub const HELLO_VALUE_LEN_MAX: usize = 1024;
 
+/// How long a request waits for an instance: a service that restarts is back sooner, and a client hardly notices.
+pub const HOLD: Duration = Duration::from_millis(500);
+
+/// Requests that wait for an instance, of one worker. Above it a request is refused at once: what comes in half a
+/// second is more than a service that is back can answer at once.
+pub const HELD_MAX: usize = 1024;
+
+/// Bytes of the bodies of requests that wait for an instance, of one worker.
+pub const HELD_BYTES_MAX: usize = 16 << 20;
+
 /// Bytes of reply parts (`more`) buffered for a client that reads slowly. The bus has no flow control per reply.
 pub const PARTS_BYTES_MAX: usize = 4 << 20;
 
@@ -61,6 +71,12 @@ pub const HELLO_COST: Duration = Duration::from_millis(5);
 pub const HELLO_BYTE_COST: Duration = Duration::from_micros(1);
 /// What a pipe may owe for hellos before it has to wait.
 pub const HELLO_DEBT_MAX: Duration = Duration::from_millis(100);
+
+/// Messages that a stock peer holds for its application, and so the longest burst to a peer that announces
+/// no `limit`. libnng 1.5 has 16, whatever its options say.
+pub const GUEST_QUEUE: usize = 16;
+/// Between two messages of a longer burst to such a peer, on average: 8000 messages a second.
+pub const GUEST_INTERVAL: Duration = Duration::from_micros(125);
 
 /// The settings among the bounds; the constants above are their defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -269,6 +269,8 @@ impl Node {
             if !same {
                 pipe.load.restart(now, virtual_time);
             }
+            pipe.paced = !hello.announces_limit;
+            pipe.out.release();
             pipe.hello = Some(hello);
             pipe.refused = !conflicts.is_empty();
             pipe.draining = false;

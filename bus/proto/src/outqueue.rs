@@ -53,6 +53,8 @@ pub struct OutQueue {
     ends: VecDeque<u64>,
     /// Stream offset behind everything written.
     written: u64,
+    /// Stream offset at which writing stops for now.
+    held_at: u64,
 }
 
 impl OutQueue {
@@ -76,6 +78,7 @@ impl OutQueue {
             tail: BytesMut::new(),
             ends: VecDeque::new(),
             written: 0,
+            held_at: u64::MAX,
         }
     }
 
@@ -140,6 +143,45 @@ impl OutQueue {
         Ok(())
     }
 
+    /// Holds back what is behind the first `messages` messages. A batch of [`OutQueue::push_encoded`] is
+    /// not divided: when it does not fit it waits, unless it is the first.
+    pub fn hold_behind(&mut self, messages: usize) {
+        let is_end = |at: usize| self.ends.get(at + 1).is_none_or(|next| *next != self.ends[at]);
+        let fitting = (0..messages.min(self.ends.len())).rev().find(|at| is_end(*at));
+        let held_at = fitting.or(self.ends.len().checked_sub(1).map(|_| 0)).map(|at| self.ends[at]);
+        self.held_at = held_at.unwrap_or(u64::MAX);
+    }
+
+    /// Holds nothing back any more.
+    pub const fn release(&mut self) {
+        self.held_at = u64::MAX;
+    }
+
+    /// Bytes that may be written now.
+    #[inline]
+    #[must_use]
+    pub fn writable(&self) -> usize {
+        let held = self.held_at.saturating_sub(self.written);
+        self.bytes().min(usize::try_from(held).unwrap_or(usize::MAX))
+    }
+
+    /// The first `messages` messages that wait, encoded, with their number.
+    pub fn take_some(&mut self, messages: usize) -> (Vec<Bytes>, usize) {
+        self.hold_behind(messages);
+        let mut len = self.writable();
+        self.release();
+        let (mut chunks, before) = (Vec::new(), self.messages());
+        for chunk in self.segments.iter().chain(&[self.tail.clone().freeze()]) {
+            let taken = len.min(chunk.len());
+            len -= taken;
+            if taken > 0 {
+                chunks.push(chunk.slice(..taken));
+            }
+        }
+        self.advance(chunks.iter().map(Bytes::len).sum());
+        (chunks, before - self.messages())
+    }
+
     /// Everything that waits, as chunks, with the number of messages; the queue is then empty.
     pub fn take(&mut self) -> (Vec<Bytes>, usize) {
         let bytes = self.bytes();
@@ -152,11 +194,16 @@ impl OutQueue {
         (chunks, std::mem::take(&mut self.ends).len())
     }
 
-    /// Fills `slices` from the front; how many were filled.
+    /// Fills `slices` from the front, up to what is held back; how many were filled.
     pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let chunks = self.segments.iter().map(|chunk| &chunk[..]).chain([&self.tail[..]]);
-        let mut filled = 0;
+        let (mut filled, mut left) = (0, self.writable());
         for (slice, chunk) in slices.iter_mut().zip(chunks.filter(|chunk| !chunk.is_empty())) {
+            if left == 0 {
+                break;
+            }
+            let chunk = &chunk[..chunk.len().min(left)];
+            left -= chunk.len();
             *slice = IoSlice::new(chunk);
             filled += 1;
         }

@@ -38,6 +38,8 @@ pub struct Pipe {
     pub hello: Option<Hello>,
     /// Another service held a pattern that it claims: it gets it when that one has gone.
     pub refused: bool,
+    /// Its hello announces no `limit`: it is sent no more at once than a stock peer's queue holds.
+    pub paced: bool,
     /// What its hello may claim; `None` is everything.
     pub claims: Option<Arc<Claims>>,
     /// The peer takes no new requests.
@@ -159,6 +161,7 @@ impl Socket {
             waker: None,
             hello: None,
             refused: false,
+            paced: false,
             claims: None,
             draining: false,
             load: Load::new(now, 0, shared),
@@ -306,7 +309,7 @@ impl Pipe {
             self.owed = end;
         }
         self.wake_writer();
-        if self.out.messages().is_multiple_of(BATCH_MESSAGES) && self.remote.is_none() {
+        if self.out.messages().is_multiple_of(BATCH_MESSAGES) && self.remote.is_none() && !self.paced {
             *due = Some(id);
         }
         pushed

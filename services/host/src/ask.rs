@@ -34,7 +34,12 @@ impl Ask<'_> {
     pub fn options(&self, asked: Instant, deadline: Instant) -> Options {
         let kept = Flags(self.cause.flags().0 & (Flags::SAMPLED.0 | Flags::SHADOW.0));
         let idempotent = is_idempotent(self.method);
-        Options { asked, deadline, flags: if idempotent { kept.union(Flags::IDEMPOTENT) } else { kept } }
+        Options {
+            asked,
+            deadline,
+            hold: bus::proto::limits::HOLD,
+            flags: if idempotent { kept.union(Flags::IDEMPOTENT) } else { kept },
+        }
     }
 }
 

@@ -253,7 +253,12 @@ impl Question<'_> {
             return Err(RequestError::NoInstance { service: "?".to_owned() });
         };
         let asked = Instant::now();
-        let options = Options { asked, deadline: asked + self.time, flags: Flags::NONE };
+        let options = Options {
+            asked,
+            deadline: asked + self.time,
+            hold: std::time::Duration::ZERO,
+            flags: Flags::NONE,
+        };
         let body: Body = [self.body].into_iter().filter(|body| !body.is_empty()).collect();
         let reply = bus.request(route, self.head, body, options).await?;
         Ok(Answer { status: reply.status, envelope: reply.envelope })

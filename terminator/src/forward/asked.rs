@@ -1,7 +1,7 @@
 //! A request whose body is there, until its answer is.
 //!
-//! Owns: asking the bus, and waiting for an instance where there is none for the moment (`hold`). Invariant: a request waits only
-//! before it has been sent, or after its instance died and it may be sent again, so waiting never doubles it.
+//! Owns: asking the bus, which waits for an instance where there is none for the moment, and waiting for a service that claims the
+//! path where one is expected.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,10 +9,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bus::{Call, Options, RequestError};
+use bus::{Call, Held, Options, Wait};
 use bytes::Bytes;
 
-use super::hold::{Held, Wait};
 use super::{Counted, Exchange};
 use crate::limit::Permit;
 use crate::request::RequestHead;
@@ -27,15 +26,19 @@ pub struct Asked {
     counted: Counted,
     line: Option<Rc<Line>>,
     _permit: Permit,
-    body_len: usize,
     stage: Stage,
-    held: Option<Box<Held>>,
 }
 
 enum Stage {
-    /// Nobody claims its path yet. Emptied when it is asked.
-    Unclaimed(Option<(RequestHead, bus::Body)>),
+    Unclaimed(Box<Unclaimed>),
     Called(Call<RequestHead>),
+}
+
+/// A request whose path nobody claims yet.
+struct Unclaimed {
+    /// Taken when it is asked.
+    request: Option<(RequestHead, bus::Body)>,
+    held: Option<Held>,
 }
 
 impl Asked {
@@ -47,69 +50,58 @@ impl Asked {
         route: Option<(bus::Route, Rc<Line>)>,
         permit: Permit,
     ) -> Self {
-        let body_len = body.iter().map(Bytes::len).sum();
         let (stage, line) = match route {
             Some((route, line)) => (Stage::Called(call(&counted, head, body, route, &line)), Some(line)),
-            None => (Stage::Unclaimed(Some((head, body))), None),
+            None => (Stage::Unclaimed(Box::new(Unclaimed { request: Some((head, body)), held: None })), None),
         };
-        Self { counted, line, _permit: permit, body_len, stage, held: None }
+        Self { counted, line, _permit: permit, stage }
     }
 
-    /// The answer, once. The service has been asked when this was first polled.
+    /// The answer, once. The service has been asked when this was first polled, if there is one to ask.
     #[inline]
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
-        let mut is_last = false;
-        loop {
-            if let Some(held) = &mut self.held {
-                is_last = ready!(held.poll(&self.counted.connection.worker.bus, context)) == Wait::Over;
-            }
-            let refusal = match self.attempt(context) {
-                Poll::Ready(Ok(answer)) => return Poll::Ready(answer),
-                Poll::Ready(Err(refusal)) => refusal,
-                Poll::Pending => {
-                    // There was an instance.
-                    self.held = None;
-                    return Poll::Pending;
-                }
-            };
-            let may_pass =
-                matches!(refusal, Refusal::Settling { .. } | Refusal::Bus(RequestError::NoInstance { .. }));
-            if may_pass && !is_last && self.held.is_none() {
-                self.held = self.hold();
-            }
-            if !may_pass || is_last || self.held.is_none() {
-                return Poll::Ready(refusal.into());
-            }
+        if let Stage::Unclaimed(_) = &self.stage
+            && let Err(refusal) = ready!(self.poll_claimed(context))
+        {
+            return Poll::Ready(refusal.into());
         }
-    }
-
-    /// Asks for a place among the requests that wait for an instance.
-    #[cold]
-    fn hold(&self) -> Option<Box<Held>> {
-        let worker = &self.counted.connection.worker;
-        let deadline = self.line.as_ref().map_or(worker.config.deadline, |line| line.deadline);
-        let end = (Instant::now() + worker.config.hold).min(self.counted.started + deadline);
-        let held = worker.holding.hold(&worker.bus, self.body_len, end)?;
-        worker.stats.requests_held.increment();
-        Some(Box::new(held))
-    }
-
-    #[inline]
-    fn attempt(&mut self, context: &mut Context<'_>) -> Poll<Result<Answer, Refusal>> {
-        if let Stage::Unclaimed(waiting) = &mut self.stage {
-            let worker = Rc::clone(&self.counted.connection.worker);
-            let (head, _) = waiting.as_ref().expect("it is emptied when it is asked");
-            let (route, line) = match worker.routes.find(&worker.bus, head.method(), head.path()) {
-                Err(Refusal::NoRoute) => return Poll::Ready(Err(worker.unclaimed())),
-                found => found?,
-            };
-            let (head, body) = waiting.take().expect("it was there a moment ago");
-            self.stage = Stage::Called(call(&self.counted, head, body, route, &line));
-            self.line = Some(line);
-        }
-        let Stage::Called(call) = &mut self.stage else { unreachable!("it has just been called") };
+        let Stage::Called(call) = &mut self.stage else { unreachable!("its path is claimed") };
         let reply = ready!(Pin::new(call).poll(context));
-        Poll::Ready(reply.map_err(Refusal::from).and_then(Answer::reply))
+        Poll::Ready(reply.map_err(Refusal::from).and_then(Answer::reply).unwrap_or_else(Answer::from))
+    }
+
+    /// Waits until a service claims the path, as long as one may.
+    #[cold]
+    fn poll_claimed(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        let worker = Rc::clone(&self.counted.connection.worker);
+        let Stage::Unclaimed(unclaimed) = &mut self.stage else { return Poll::Ready(Ok(())) };
+        loop {
+            let mut is_last = false;
+            if let Some(held) = &mut unclaimed.held {
+                is_last = ready!(held.poll(context)) == Wait::Over;
+            }
+            let (head, body) = unclaimed.request.as_ref().expect("it is taken when it is asked");
+            match worker.routes.find(&worker.bus, head.method(), head.path()) {
+                Ok((route, line)) => {
+                    let (head, body) = unclaimed.request.take().expect("it was there a moment ago");
+                    self.stage = Stage::Called(call(&self.counted, head, body, route, &line));
+                    self.line = Some(line);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(Refusal::NoRoute) if is_last || !worker.settling() => {
+                    return Poll::Ready(Err(worker.unclaimed()));
+                }
+                Err(Refusal::NoRoute) => {}
+                Err(refusal) => return Poll::Ready(Err(refusal)),
+            }
+            if unclaimed.held.is_none() {
+                let end = Instant::now() + worker.config.hold.min(worker.config.deadline);
+                unclaimed.held = worker.bus.hold(body.iter().map(Bytes::len).sum(), end);
+            }
+            if unclaimed.held.is_none() {
+                return Poll::Ready(Err(worker.unclaimed()));
+            }
+        }
     }
 
     /// What the response needs to know.
@@ -117,7 +109,9 @@ impl Asked {
     pub fn exchange(&mut self) -> Exchange<'_> {
         let head = match &self.stage {
             Stage::Called(call) => call.head(),
-            Stage::Unclaimed(waiting) => &waiting.as_ref().expect("it is emptied when it is asked").0,
+            Stage::Unclaimed(unclaimed) => {
+                &unclaimed.request.as_ref().expect("it is taken when it is asked").0
+            }
         };
         Exchange { counted: &mut self.counted, head, line: self.line.as_ref() }
     }
@@ -133,12 +127,14 @@ fn call(
     line: &Line,
 ) -> Call<RequestHead> {
     let asked = if body.is_empty() { counted.started } else { Instant::now() };
-    let options = Options { asked, deadline: asked + line.deadline, flags: head.flags() };
-    counted.connection.worker.bus.request(route, head, body, options)
+    let worker = &counted.connection.worker;
+    let (deadline, hold) = (asked + line.deadline, worker.config.hold);
+    let options = Options { asked, deadline, hold, flags: head.flags() };
+    worker.bus.request(route, head, body, options)
 }
 
 impl fmt::Debug for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Asked").field("line", &self.line).field("held", &self.held).finish_non_exhaustive()
+        f.debug_struct("Asked").field("line", &self.line).finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ const POST: &str = "POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody
 
 /// Waits until so many requests have waited for an instance.
 fn until_held(terminator: &Terminator, count: u64) {
-    terminator.until("/stats", |stats| stats["requests_held"] == count);
+    terminator.until("/stats", |stats| stats["bus"]["bus.requests.held"] == count);
 }
 
 /// A terminator whose only service has come and gone.
@@ -76,11 +76,11 @@ fn a_request_waits_no_longer_than_it_may() {
             client.send(text);
             client.answer().problem(503, "no_instance");
         }
-        assert_eq!(terminator.ask("/stats")["requests_held"], 2);
+        assert_eq!(terminator.ask("/stats")["bus"]["bus.requests.held"], 2);
     }
     let terminator = abandoned(&["--hold", "0s"]);
     terminator.client().get("/a").problem(503, "no_instance");
-    assert_eq!(terminator.ask("/stats")["requests_held"], 0);
+    assert_eq!(terminator.ask("/stats")["bus"]["bus.requests.held"], 0);
 }
 
 #[test]

@@ -123,3 +123,56 @@ fn the_end_offset_tells_whether_a_message_was_written() {
     assert!(first <= queue.written() && second > queue.written());
     assert_eq!(queue.messages(), 1);
 }
+
+#[test]
+fn what_is_held_back_is_not_written_and_not_lost() {
+    let mut queue = OutQueue::new(Framing::Tcp, Limits::default());
+    for size in [10, 5000, 20, 30] {
+        push(&mut queue, size).unwrap();
+    }
+    queue.hold_behind(2);
+    let held = queue.writable();
+    let mut stream = Vec::new();
+    while queue.writable() > 0 {
+        let mut slices = [IoSlice::new(&[]); 4];
+        let filled = queue.fill(&mut slices);
+        let before = stream.len();
+        stream.extend(slices[..filled].iter().flat_map(|slice| slice.iter().copied()));
+        queue.advance(stream.len() - before);
+    }
+    assert_eq!((stream.len(), queue.messages(), queue.is_empty()), (held, 2, false));
+    queue.release();
+    stream.extend(drain(&mut queue, 1 << 20));
+    let (mut buffer, mut decoder) = (BytesMut::from(&stream[..]), Decoder::new(Framing::Tcp, 1 << 20));
+    for size in [10, 5000, 20, 30] {
+        let message = decoder.decode(&mut buffer).unwrap().unwrap();
+        assert_eq!(Envelope::decode(message).unwrap().body().len(), size);
+    }
+}
+
+#[test]
+fn messages_are_taken_some_at_a_time_and_a_batch_stays_whole() {
+    let mut from = OutQueue::without_opening(Framing::Tcp, Limits::default());
+    for size in [10, 5000, 20, 2000, 30] {
+        push(&mut from, size).unwrap();
+    }
+    let mut to = OutQueue::new(Framing::Tcp, Limits::default());
+    let mut batches = Vec::new();
+    while !from.is_empty() {
+        let (chunks, messages) = from.take_some(2);
+        to.push_encoded(&chunks, messages).unwrap();
+        batches.push((messages, chunks.iter().map(Bytes::len).sum::<usize>()));
+    }
+    assert_eq!(batches.iter().map(|batch| batch.0).collect::<Vec<_>>(), [2, 2, 1]);
+    to.hold_behind(3);
+    assert_eq!(to.writable(), OPENING.len() + batches[0].1, "half of the second would not fit");
+    to.hold_behind(1);
+    assert_eq!(to.writable(), OPENING.len() + batches[0].1, "the first goes whatever it is");
+    let (mut buffer, mut decoder) = (BytesMut::new(), Decoder::new(Framing::Tcp, 1 << 20));
+    to.release();
+    buffer.extend_from_slice(&drain(&mut to, 1 << 20));
+    for size in [10, 5000, 20, 2000, 30] {
+        let message = decoder.decode(&mut buffer).unwrap().unwrap();
+        assert_eq!(Envelope::decode(message).unwrap().body().len(), size);
+    }
+}

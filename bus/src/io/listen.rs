@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bus_proto::Claims;
 use bus_proto::claims::{Rule, RuleError};
 
-use crate::endpoint::{Endpoint, EndpointError};
+use crate::io::endpoint::{Endpoint, EndpointError};
 
 /// One endpoint to listen on. Parsed from an endpoint's text; an `ipc` one may name the file's mode and
 /// owner: `ipc:///run/bus.sock?mode=0660&user=1000&group=1001`.

@@ -16,11 +16,11 @@ use bus_proto::Backoff;
 use tokio::task::spawn_local;
 use tracing::{debug, info, warn};
 
-use crate::bus::Inner;
-use crate::dials::Worth;
-use crate::endpoint::Endpoint;
-use crate::pipe::{self, End, Peer};
-use crate::transport::Transport;
+use crate::io::endpoint::Endpoint;
+use crate::io::transport::Transport;
+use crate::state::dials::Worth;
+use crate::state::inner::Inner;
+use crate::tasks::pipe::{self, End, Peer};
 
 /// How long a look-up may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,53 +1,39 @@
 //! Requests that wait for an instance, because a service restarts, has died, or has not joined yet.
 //!
-//! Owns: how many wait, with how many bytes of bodies, and for how long each. Does not: know what they ask (`asked`).
+//! Owns: how many wait, with how many bytes of bodies, and for how long each. Does not: know what they ask (`call`).
 
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bus::Bus;
+use bus_proto::limits::{HELD_BYTES_MAX, HELD_MAX};
+use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Sleep;
 
-use crate::limits::{HELD, HELD_BYTES};
-
 /// The requests of one worker that wait for an instance. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Holding {
+pub(crate) struct Holding {
     requests: Rc<Cell<usize>>,
     body_bytes: Rc<Cell<usize>>,
 }
 
-impl Holding {
-    /// A place for a request with a body of so many bytes, until `end`; `None` when there is none, or no time.
-    pub(super) fn hold(&self, bus: &Bus, body_len: usize, end: Instant) -> Option<Held> {
-        let (requests, body_bytes) = (self.requests.get() + 1, self.body_bytes.get() + body_len);
-        if requests > HELD || body_bytes > HELD_BYTES || end <= Instant::now() {
-            return None;
-        }
-        self.requests.set(requests);
-        self.body_bytes.set(body_bytes);
-        let joined = Box::pin(bus.joined());
-        let end = Box::pin(tokio::time::sleep_until(end.into()));
-        Some(Held { all: self.clone(), body_len, joined, end })
-    }
-}
-
 /// A request that waits; it gives its place back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Held {
+pub struct Held {
     all: Holding,
     body_len: usize,
+    notify: Arc<Notify>,
     joined: Pin<Box<OwnedNotified>>,
     end: Pin<Box<Sleep>>,
 }
 
 /// Why a request is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
+pub enum Wait {
     /// A peer has joined.
     Joined,
     /// Its time is up: it is the last try.
@@ -55,10 +41,24 @@ pub(super) enum Wait {
 }
 
 impl Held {
-    /// Waits for the next peer that joins.
-    pub(super) fn poll(&mut self, bus: &Bus, context: &mut Context<'_>) -> Poll<Wait> {
+    pub(crate) fn new(all: &Holding, notify: &Arc<Notify>, body_len: usize, end: Instant) -> Option<Self> {
+        let (requests, body_bytes) = (all.requests.get() + 1, all.body_bytes.get() + body_len);
+        if requests > HELD_MAX || body_bytes > HELD_BYTES_MAX || end <= Instant::now() {
+            return None;
+        }
+        all.requests.set(requests);
+        all.body_bytes.set(body_bytes);
+        let joined = Box::pin(Arc::clone(notify).notified_owned());
+        let end = Box::pin(tokio::time::sleep_until(end.into()));
+        Some(Self { all: all.clone(), body_len, notify: Arc::clone(notify), joined, end })
+    }
+
+    /// Waits for the next peer that says what it serves.
+    ///
+    /// **Cancel safety**: safe.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Wait> {
         if self.joined.as_mut().poll(context).is_ready() {
-            self.joined = Box::pin(bus.joined());
+            self.joined = Box::pin(Arc::clone(&self.notify).notified_owned());
             return Poll::Ready(Wait::Joined);
         }
         ready!(self.end.as_mut().poll(context));

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use bus_proto::bucket::Bucket;
 use bus_proto::limits::{HELLO_BYTE_COST, HELLO_COST, HELLO_DEBT_MAX, OPENING_TIMEOUT, SHARED_LEN_MAX};
 use bus_proto::sp::Decoder;
 use bus_proto::{Claims, PipeId, SpError};
@@ -20,9 +21,10 @@ use bytes::BytesMut;
 use tokio::time::Sleep;
 use tracing::{debug, info, warn};
 
-use crate::bus::{Handled, Inner, Other};
-use crate::places::Place;
-use crate::transport::Transport;
+use crate::io::transport::Transport;
+use crate::state::inner::{Inner, Other};
+use crate::state::places::Place;
+use crate::tasks::dispatch::Handled;
 
 /// What one read takes at most: more than most batches, and little enough to stay in a processor's cache.
 const READ_LEN: usize = 64 << 10;
@@ -83,6 +85,8 @@ pub(crate) async fn run(inner: &Rc<Inner>, transport: Transport, peer: Peer) -> 
         opening: Some(Box::pin(tokio::time::sleep(OPENING_TIMEOUT))),
         paid_until: Instant::now(),
         pause: None,
+        bucket: Bucket::new(Instant::now()),
+        refill: None,
         dialled,
         left_over: false,
     };
@@ -138,6 +142,10 @@ struct Pipe<'a> {
     paid_until: Instant,
     /// Nothing is read until then: the peer says hello too often.
     pause: Option<Pin<Box<Sleep>>>,
+    /// What a peer that announces no limit may be sent.
+    bucket: Bucket,
+    /// Until it may be sent more.
+    refill: Option<Pin<Box<Sleep>>>,
     dialled: Option<usize>,
     /// Messages of the last read wait until a subscriber has had its turn.
     left_over: bool,
@@ -303,9 +311,40 @@ impl Pipe<'_> {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut node = self.inner.node.borrow_mut();
         let Some(pipe) = node.socket.pipe_mut(self.id) else { return Poll::Ready(Ok(())) };
+        if pipe.paced {
+            drop(node);
+            return self.poll_flush_paced(cx);
+        }
         ready!(self.transport.writer().poll_flush(cx, &mut pipe.out))?;
         pipe.await_message(cx.waker());
         Poll::Pending
+    }
+
+    /// Writes no more at a time than the peer's queue holds.
+    fn poll_flush_paced(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if let Some(refill) = &mut self.refill {
+                ready!(refill.as_mut().poll(cx));
+                self.refill = None;
+            }
+            let now = Instant::now();
+            let node = &mut *self.inner.node.borrow_mut();
+            let Some(pipe) = node.socket.pipe_mut(self.id) else { return Poll::Ready(Ok(())) };
+            if pipe.out.is_empty() {
+                pipe.await_message(cx.waker());
+                return Poll::Pending;
+            }
+            let (available, waiting) = (self.bucket.available(now), pipe.out.messages());
+            if available == 0 {
+                node.counters.guests_paced += 1;
+                self.refill = Some(Box::pin(tokio::time::sleep(self.bucket.wait(now))));
+                continue;
+            }
+            pipe.out.hold_behind(available);
+            let flushed = self.transport.writer().poll_flush(cx, &mut pipe.out);
+            self.bucket.spend(now, waiting - pipe.out.messages());
+            ready!(flushed)?;
+        }
     }
 }
 

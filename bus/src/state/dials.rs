@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::endpoint::Endpoint;
+use crate::io::endpoint::Endpoint;
 
 /// The pause between the first and the second warning about an endpoint that cannot be dialled.
 const FIRST_GAP: Duration = Duration::from_secs(5);

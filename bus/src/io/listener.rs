@@ -1,27 +1,19 @@
-//! Listening: one socket per endpoint, shared by the workers, each with its own accept loop.
+//! Listening: one bound socket per endpoint, shared by the workers, and each worker's view of it.
 
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bus_proto::Claims;
 use socket2::{Domain, SockAddr, Type};
-use tracing::warn;
 
-use crate::bus::Inner;
-use crate::endpoint::Endpoint;
-use crate::inproc;
-use crate::listen::{FileAccess, Listen};
-use crate::pipe::{self, Peer};
-use crate::transport::Transport;
-
-/// How long accepting pauses when the process is out of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use crate::io::endpoint::Endpoint;
+use crate::io::inproc;
+use crate::io::listen::{FileAccess, Listen};
+use crate::io::transport::{Keepalive, Transport};
 
 /// Connections to an `ipc` endpoint that wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -65,6 +57,11 @@ impl Listener {
 
     pub(crate) const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// What may be claimed by those who dial in here; `None` is everything.
+    pub(crate) const fn claims(&self) -> Option<&Arc<Claims>> {
+        self.claims.as_ref()
     }
 }
 
@@ -113,60 +110,15 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Accepts for one worker until its bus drains. The socket is closed when no worker accepts any more.
-pub(crate) async fn accept(inner: Rc<Inner>, listener: Arc<Listener>) {
-    let mut drains = inner.drains.subscribe();
-    // Also ends a pause: a worker that woke from it during the drain would accept somebody whom
-    // nobody will serve.
-    tokio::select! {
-        biased;
-        _ = drains.wait_for(|drains| *drains) => {}
-        () = accept_all(&inner, &listener) => {}
-    }
-}
-
-async fn accept_all(inner: &Rc<Inner>, listener: &Listener) {
-    let mut accepting = match Accepting::new(listener) {
-        Ok(accepting) => accepting,
-        Err(error) => return warn!(endpoint = %listener.endpoint, %error, "cannot accept"),
-    };
-    loop {
-        match accepting.next(inner).await {
-            Ok((transport, from)) if inner.places.has_room() || inner.evict_silent() => {
-                let peer =
-                    Peer { from, dialled: None, claims: listener.claims.clone(), place: inner.places.take() };
-                tokio::task::spawn_local(serve(Rc::clone(inner), transport, peer));
-            }
-            Ok((_, from)) => {
-                let counters = &mut inner.node.borrow_mut().counters;
-                counters.pipes_refused += 1;
-                let (refused, limit) = (counters.pipes_refused, inner.places.max());
-                // Said less and less often: whoever is refused comes again.
-                if refused.is_power_of_two() {
-                    warn!(endpoint = %listener.endpoint, %from, limit, refused, "too many pipes: a peer was refused");
-                }
-            }
-            Err(error) => {
-                warn!(endpoint = %listener.endpoint, %error, "cannot accept, pausing");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn serve(inner: Rc<Inner>, transport: Transport, peer: Peer) {
-    pipe::run(&inner, transport, peer).await;
-}
-
 /// One worker's view of a listener.
-enum Accepting<'a> {
+pub(crate) enum Accepting<'a> {
     Tcp(tokio::net::TcpListener),
     Ipc(tokio::net::UnixListener, &'a Path),
     Inproc(&'a inproc::Listener),
 }
 
 impl<'a> Accepting<'a> {
-    fn new(listener: &'a Listener) -> io::Result<Self> {
+    pub(crate) fn new(listener: &'a Listener) -> io::Result<Self> {
         Ok(match &listener.socket {
             Socket::Tcp(socket) => Self::Tcp(tokio::net::TcpListener::from_std(socket.try_clone()?)?),
             Socket::Ipc(socket, path) => {
@@ -176,17 +128,20 @@ impl<'a> Accepting<'a> {
         })
     }
 
-    async fn next(&mut self, inner: &Inner) -> io::Result<(Transport, String)> {
+    /// The next connection, and the text of where it comes from.
+    pub(crate) async fn next(&mut self, keepalive: Keepalive) -> io::Result<(Transport, String)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                Ok((Transport::tcp(stream, inner.config.keepalive)?, format!("tcp://{address}")))
+                Ok((Transport::tcp(stream, keepalive)?, format!("tcp://{address}")))
             }
             Self::Ipc(listener, path) => {
                 let (stream, _) = listener.accept().await?;
                 Ok((Transport::unix(stream.into_std()?)?, format!("ipc://{}", path.display())))
             }
-            Self::Inproc(listener) => Ok((listener.accept().await?, format!("inproc://{}", listener.name()))),
+            Self::Inproc(listener) => {
+                Ok((Transport::unix(listener.accept().await)?, format!("inproc://{}", listener.name())))
+            }
         }
     }
 }

@@ -8,8 +8,6 @@ use std::sync::{Arc, LazyLock, Mutex};
 use crossbeam_queue::ArrayQueue;
 use tokio::sync::Notify;
 
-use crate::transport::Transport;
-
 /// Connections that wait to be accepted.
 const BACKLOG: usize = 128;
 
@@ -41,11 +39,11 @@ impl Listener {
         &self.name
     }
 
-    pub(crate) async fn accept(&self) -> io::Result<Transport> {
+    pub(crate) async fn accept(&self) -> UnixStream {
         loop {
             let arrived = self.waiting.arrived.notified();
             if let Some(stream) = self.waiting.streams.pop() {
-                return Transport::unix(stream);
+                return stream;
             }
             arrived.await;
         }
@@ -59,7 +57,7 @@ impl Drop for Listener {
 }
 
 /// Connects to a name bound in this process.
-pub(crate) fn connect(name: &str) -> io::Result<Transport> {
+pub(crate) fn connect(name: &str) -> io::Result<UnixStream> {
     let waiting = NAMES.lock().expect("no holder of this lock panics").get(name).map(Arc::clone);
     let waiting =
         waiting.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "nobody listens in this process"))?;
@@ -71,5 +69,5 @@ pub(crate) fn connect(name: &str) -> io::Result<Transport> {
         ));
     }
     waiting.arrived.notify_one();
-    Transport::unix(ours)
+    Ok(ours)
 }

@@ -18,9 +18,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::net::{TcpStream, tcp};
 
-use crate::bind::Keepalive;
-use crate::endpoint::Endpoint;
-use crate::inproc;
+use crate::io::endpoint::Endpoint;
+use crate::io::inproc;
 
 /// How long a dial may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,6 +30,24 @@ const MANY_BYTES: usize = 256 << 10;
 /// The buffer then, as far as `net.core.wmem_max` goes (Linux doubles it, socket(7)): a body of 1 MiB is written with one turn
 /// of each side and not with five.
 const SEND_BUFFER_LEN: usize = 1 << 20;
+
+/// TCP keepalive: after `idle`, `count` probes `interval` apart, then the pipe is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence before the first probe.
+    pub idle: Duration,
+    /// Between probes.
+    pub interval: Duration,
+    /// Probes without an answer.
+    pub count: u32,
+}
+
+impl Default for Keepalive {
+    /// A dead machine is noticed after 19 s; requests time out long before, so this only frees the pipe.
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(10), interval: Duration::from_secs(3), count: 3 }
+    }
+}
 
 /// A connected stream: who reads it owns it, who writes may share it.
 pub(crate) struct Transport {
@@ -69,7 +86,7 @@ impl Transport {
                 Self::dial_address(SocketAddr::new(address, *port), keepalive).await
             }
             Endpoint::Ipc(path) => Self::unix(tokio::net::UnixStream::connect(path).await?.into_std()?),
-            Endpoint::Inproc(name) => inproc::connect(name),
+            Endpoint::Inproc(name) => Self::unix(inproc::connect(name)?),
         }
     }
 
@@ -156,7 +173,7 @@ impl Writer {
     /// # Errors
     /// As the system says; `WouldBlock` when some of it still waits.
     pub(crate) fn try_flush(&self, out: &mut OutQueue) -> io::Result<()> {
-        while !out.is_empty() {
+        while out.writable() > 0 {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = out.fill(&mut slices);
             let written = self.try_write(&slices[..filled])?;

@@ -4,59 +4,14 @@
 //! or two leave the processor idle anyway. Invariant: between two looks whoever else has work on this core goes first.
 //! docs/adr/0017 has the numbers.
 
-use std::cell::Cell;
-use std::future::poll_fn;
-use std::mem;
-use std::ops::RangeInclusive;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::task;
 
-use crate::bus::Inner;
-
-/// So many requests outstanding are worth it.
-const FEW: RangeInclusive<usize> = 4..=24;
-
-/// The waiting of one worker.
-#[derive(Default)]
-pub(crate) struct BusyPoll {
-    /// Set while [`run`] has nothing to wait for.
-    asleep: Cell<Option<Waker>>,
-}
-
-/// What changes with a request and with a reply.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Traffic {
-    pub(crate) sent: u64,
-    pub(crate) outstanding: usize,
-}
-
-impl BusyPoll {
-    /// A request was sent, and `outstanding` wait for their replies.
-    #[inline]
-    pub(crate) fn sent(&self, outstanding: usize) {
-        if FEW.contains(&outstanding)
-            && let Some(waker) = self.asleep.take()
-        {
-            waker.wake();
-        }
-    }
-
-    async fn until_sent(&self) {
-        let mut was_woken = false;
-        poll_fn(|cx| {
-            if mem::replace(&mut was_woken, true) {
-                return Poll::Ready(());
-            }
-            self.asleep.set(Some(cx.waker().clone()));
-            Poll::Pending
-        })
-        .await;
-    }
-}
+use crate::state::busy_poll::FEW;
+use crate::state::inner::Inner;
 
 /// Looks at the sockets for `patience` after a request that was sent, and after what else is sent and replied meanwhile.
 pub(crate) async fn run(inner: Rc<Inner>, patience: Duration) {

@@ -1,0 +1,8 @@
+//! Sockets: endpoints and their text forms, listening, connecting, reading and writing. Knows nothing of
+//! what the bytes mean, and runs no tasks.
+
+pub mod endpoint;
+pub(crate) mod inproc;
+pub(crate) mod listen;
+pub(crate) mod listener;
+pub(crate) mod transport;

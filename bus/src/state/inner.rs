@@ -1,0 +1,150 @@
+//! What the tasks of one worker's bus share.
+//!
+//! Everything here belongs to one thread. The node is borrowed for single calls only: never while a
+//! handler runs, never across an await.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bus_proto::{Hello, Node, PipeId};
+use bytes::BytesMut;
+use tokio::sync::{Notify, watch};
+use tracing::debug;
+
+use crate::bind::Config;
+use crate::io::transport::Writer;
+use crate::state::busy_poll::{BusyPoll, Traffic};
+use crate::state::dials::Dials;
+use crate::state::hold::Holding;
+use crate::state::inboxes::{Inboxes, Remotes};
+use crate::state::places::Places;
+use crate::state::serving::Serving;
+use crate::state::subscription::Subscriptions;
+use crate::state::timer::Timer;
+
+/// What the tasks of one worker's bus share.
+pub(crate) struct Inner {
+    pub(crate) node: RefCell<Node>,
+    pub(crate) config: Config,
+    pub(crate) timer: Timer,
+    pub(crate) busy_poll: BusyPoll,
+    /// What the pipes read into, in turn (`pipe`).
+    pub(crate) read_buffer: RefCell<BytesMut>,
+    pub(crate) serving: Serving,
+    pub(crate) inboxes: Arc<Inboxes>,
+    pub(crate) worker: u8,
+    pub(crate) remotes: RefCell<Remotes>,
+    /// Set when a drain begins: nobody is accepted any more.
+    pub(crate) drains: watch::Sender<bool>,
+    /// Told of every hello.
+    pub(crate) joined: Arc<Notify>,
+    pub(crate) holding: Holding,
+    pub(crate) subscriptions: RefCell<Subscriptions>,
+    pub(crate) dials: RefCell<Dials>,
+    pub(crate) places: Arc<Places>,
+    /// The other end of each pipe of this worker.
+    pub(crate) others: RefCell<HashMap<PipeId, Other>>,
+}
+
+/// The other end of a pipe.
+pub(crate) struct Other {
+    pub(crate) from: String,
+    /// The endpoint's place in the configuration when this side dialled.
+    pub(crate) dialled: Option<usize>,
+    writer: Rc<Writer>,
+    /// Its connection was closed to make room.
+    evicted: Cell<bool>,
+}
+
+impl Other {
+    pub(crate) const fn new(from: String, dialled: Option<usize>, writer: Rc<Writer>) -> Self {
+        Self { from, dialled, writer, evicted: Cell::new(false) }
+    }
+}
+
+impl Inner {
+    /// How far requests and replies have come.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let node = self.node.borrow();
+        Traffic { sent: node.counters.requests_sent, outstanding: node.pending.len() }
+    }
+
+    /// Hands an event to this worker's subscribers. True when one of them ought to have its turn before more is read.
+    #[inline]
+    pub(crate) fn deliver(&self, envelope: bus_proto::Envelope) -> bool {
+        let delivered = self.subscriptions.borrow_mut().deliver(envelope);
+        if delivered.dropped > 0 {
+            self.node.borrow_mut().counters.events_dropped += delivered.dropped;
+        }
+        delivered.behind
+    }
+
+    /// Closes the connection of the oldest peer of this worker that dialled in and never said anything.
+    /// False when there is none. Its task ends, and its place is free, a moment later.
+    ///
+    /// A stock peer that only listens to events never says anything either, so this is done only when
+    /// places are scarce.
+    pub(crate) fn evict_silent(&self) -> bool {
+        let mut node = self.node.borrow_mut();
+        let others = self.others.borrow();
+        let candidate = |(id, pipe): (PipeId, &bus_proto::socket::Pipe)| {
+            let other = others.get(&id).filter(|other| other.dialled.is_none() && !other.evicted.get())?;
+            (!pipe.has_spoken).then_some((pipe.heard, other))
+        };
+        let oldest = node.socket.pipes().filter_map(candidate).min_by_key(|(since, _)| *since);
+        let Some((_, other)) = oldest else { return false };
+        other.evicted.set(true);
+        other.writer.shut_down();
+        node.counters.pipes_evicted += 1;
+        debug!(peer = %other.from, "closed for want of places: it never said anything");
+        true
+    }
+
+    pub(crate) fn pipe_opened(&self, pipe: PipeId, other: Other) {
+        self.others.borrow_mut().insert(pipe, other);
+    }
+
+    /// Writes the batch that is full, if one is. What the system does not take now, and errors, are for the pipe's task.
+    pub(crate) fn flush_due(&self, node: &mut Node) {
+        let Some(id) = node.socket.take_due() else { return };
+        if let (Some(pipe), Some(other)) = (node.socket.pipe_mut(id), self.others.borrow().get(&id)) {
+            let _ = other.writer.try_flush(&mut pipe.out);
+        }
+    }
+
+    /// A pipe's other side, for logs.
+    pub(crate) fn describe(&self, pipe: PipeId) -> String {
+        let node = self.node.borrow();
+        let hello = node.socket.pipe(pipe).and_then(|pipe| pipe.hello.as_ref());
+        let name = hello.map(name_for_log).unwrap_or_default();
+        let others = self.others.borrow();
+        format!("{name}{}", others.get(&pipe).map_or("another worker", |other| other.from.as_str()))
+    }
+
+    pub(crate) fn is_idle(&self, may_be_unread: bool) -> bool {
+        let node = self.node.borrow();
+        self.serving.waiting() == 0
+            && node.pending.is_empty()
+            && (may_be_unread || node.drain_was_read())
+            && node.is_flushed()
+    }
+}
+
+/// A peer's own words: escaped, or they could forge lines of the log.
+fn name_for_log(hello: &Hello) -> String {
+    format!("{}/{} at ", hello.service.escape_debug(), hello.instance.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peers_name_cannot_break_out_of_its_log_line() {
+        let name = name_for_log(&Hello::new("a\nforged", "1", "\0\u{1b}[31m"));
+        assert!(!name.contains(char::is_control), "{name:?}");
+        assert!(name.contains("forged"), "{name:?}");
+    }
+}

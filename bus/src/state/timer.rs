@@ -1,0 +1,27 @@
+//! When a worker's timer goes off, and a way to bring it forward.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+/// When the timer goes off, and a way to bring it forward.
+pub(crate) struct Timer {
+    pub(crate) armed: Cell<Instant>,
+    pub(crate) earlier: Notify,
+}
+
+impl Timer {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { armed: Cell::new(now), earlier: Notify::new() }
+    }
+
+    /// Makes sure that the timer goes off by `deadline`.
+    #[inline]
+    pub(crate) fn arm(&self, deadline: Instant) {
+        if deadline < self.armed.get() {
+            self.armed.set(deadline);
+            self.earlier.notify_one();
+        }
+    }
+}

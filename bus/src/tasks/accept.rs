@@ -1,0 +1,64 @@
+//! Accepting: one task for each listener of a worker, until the bus drains.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::warn;
+
+use crate::io::listener::{Accepting, Listener};
+use crate::io::transport::Transport;
+use crate::state::inner::Inner;
+use crate::tasks::pipe::{self, Peer};
+
+/// How long accepting pauses when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts for one worker until its bus drains. The socket is closed when no worker accepts any more.
+pub(crate) async fn accept(inner: Rc<Inner>, listener: Arc<Listener>) {
+    let mut drains = inner.drains.subscribe();
+    // Also ends a pause: a worker that woke from it during the drain would accept somebody whom
+    // nobody will serve.
+    tokio::select! {
+        biased;
+        _ = drains.wait_for(|drains| *drains) => {}
+        () = accept_all(&inner, &listener) => {}
+    }
+}
+
+async fn accept_all(inner: &Rc<Inner>, listener: &Listener) {
+    let mut accepting = match Accepting::new(listener) {
+        Ok(accepting) => accepting,
+        Err(error) => return warn!(endpoint = %listener.endpoint(), %error, "cannot accept"),
+    };
+    loop {
+        match accepting.next(inner.config.keepalive).await {
+            Ok((transport, from)) if inner.places.has_room() || inner.evict_silent() => {
+                let peer = Peer {
+                    from,
+                    dialled: None,
+                    claims: listener.claims().cloned(),
+                    place: inner.places.take(),
+                };
+                tokio::task::spawn_local(serve(Rc::clone(inner), transport, peer));
+            }
+            Ok((_, from)) => {
+                let counters = &mut inner.node.borrow_mut().counters;
+                counters.pipes_refused += 1;
+                let (refused, limit) = (counters.pipes_refused, inner.places.max());
+                // Said less and less often: whoever is refused comes again.
+                if refused.is_power_of_two() {
+                    warn!(endpoint = %listener.endpoint(), %from, limit, refused, "too many pipes: a peer was refused");
+                }
+            }
+            Err(error) => {
+                warn!(endpoint = %listener.endpoint(), %error, "cannot accept, pausing");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(inner: Rc<Inner>, transport: Transport, peer: Peer) {
+    pipe::run(&inner, transport, peer).await;
+}
