@@ -173,9 +173,12 @@ impl Writer {
     /// # Errors
     /// As the system says; `WouldBlock` when some of it still waits.
     pub(crate) fn try_flush(&self, out: &mut OutQueue) -> io::Result<()> {
-        while out.writable() > 0 {
+        while !out.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = out.fill(&mut slices);
+            if filled == 0 {
+                break; // The rest is held back.
+            }
             let written = self.try_write(&slices[..filled])?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
