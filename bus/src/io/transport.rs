@@ -153,6 +153,7 @@ impl UnixWriter {
 
 impl Writer {
     /// Writes what waits in `out`, all of it unless the system takes no more now.
+    #[inline]
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>, out: &mut OutQueue) -> Poll<io::Result<()>> {
         while let Err(error) = self.try_flush(out) {
             if error.kind() != io::ErrorKind::WouldBlock {

@@ -322,7 +322,9 @@ impl Pipe<'_> {
             drop(node);
             return self.poll_flush_paced(cx);
         }
-        ready!(self.transport.writer().poll_flush(cx, &mut pipe.out))?;
+        if !pipe.out.is_empty() {
+            ready!(self.transport.writer().poll_flush(cx, &mut pipe.out))?;
+        }
         pipe.await_message(cx.waker());
         Poll::Pending
     }
