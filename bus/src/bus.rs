@@ -43,7 +43,7 @@ impl Bus {
     pub(crate) fn start(seed: Seed) -> Self {
         let bus = Self::start_without_dialling(seed);
         for at in 0..bus.inner.config.dial.len() {
-            spawn_local(dialer::dial(Rc::clone(&bus.inner), at));
+            dialer::dial(Rc::clone(&bus.inner), at);
         }
         bus
     }

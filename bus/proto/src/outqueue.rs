@@ -196,6 +196,21 @@ impl OutQueue {
 
     /// Fills `slices` from the front, up to what is held back; how many were filled.
     pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        if self.held_at != u64::MAX {
+            return self.fill_unheld(slices);
+        }
+        let chunks = self.segments.iter().map(|chunk| &chunk[..]).chain([&self.tail[..]]);
+        let mut filled = 0;
+        for (slice, chunk) in slices.iter_mut().zip(chunks.filter(|chunk| !chunk.is_empty())) {
+            *slice = IoSlice::new(chunk);
+            filled += 1;
+        }
+        filled
+    }
+
+    /// Apart from [`OutQueue::fill`], which is on the hot path.
+    #[cold]
+    fn fill_unheld<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let chunks = self.segments.iter().map(|chunk| &chunk[..]).chain([&self.tail[..]]);
         let (mut filled, mut left) = (0, self.writable());
         for (slice, chunk) in slices.iter_mut().zip(chunks.filter(|chunk| !chunk.is_empty())) {

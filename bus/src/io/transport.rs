@@ -153,6 +153,7 @@ impl UnixWriter {
 
 impl Writer {
     /// Writes what waits in `out`, all of it unless the system takes no more now.
+    #[inline]
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>, out: &mut OutQueue) -> Poll<io::Result<()>> {
         while let Err(error) = self.try_flush(out) {
             if error.kind() != io::ErrorKind::WouldBlock {
@@ -173,9 +174,12 @@ impl Writer {
     /// # Errors
     /// As the system says; `WouldBlock` when some of it still waits.
     pub(crate) fn try_flush(&self, out: &mut OutQueue) -> io::Result<()> {
-        while out.writable() > 0 {
+        while !out.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = out.fill(&mut slices);
+            if filled == 0 {
+                break; // The rest is held back.
+            }
             let written = self.try_write(&slices[..filled])?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());

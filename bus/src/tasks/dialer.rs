@@ -20,14 +20,15 @@ use crate::io::endpoint::Endpoint;
 use crate::io::transport::Transport;
 use crate::state::dials::Worth;
 use crate::state::inner::Inner;
-use crate::tasks::pipe::{self, End, Peer};
+use crate::tasks::pipe::{self, End, Ended, Peer};
 
 /// How long a look-up may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Keeps a pipe to the `at`-th endpoint of the configuration, or one to each address of its name.
-pub(crate) async fn dial(inner: Rc<Inner>, at: usize) {
-    dial_by(inner, at, lookup).await;
+/// Starts a task that keeps a pipe to the `at`-th endpoint of the configuration, or one for each address
+/// of its name.
+pub(crate) fn dial(inner: Rc<Inner>, at: usize) {
+    dial_by(inner, at, lookup);
 }
 
 /// The addresses of a name, as the system's resolver says now.
@@ -37,7 +38,7 @@ async fn lookup(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// As [`dial`], with another way to look names up.
-async fn dial_by<L, F>(inner: Rc<Inner>, at: usize, lookup: L)
+fn dial_by<L, F>(inner: Rc<Inner>, at: usize, lookup: L)
 where
     L: Fn(String, u16) -> F + 'static,
     F: Future<Output = io::Result<Vec<SocketAddr>>> + 'static,
@@ -47,9 +48,9 @@ where
     match dial.endpoint.clone() {
         Endpoint::Tcp { host, port } if host.parse::<IpAddr>().is_err() => {
             let addresses = RefCell::default();
-            Rc::new(Name { dial, host, port, lookup, addresses }).begin().await;
+            spawn_local(Rc::new(Name { dial, host, port, lookup, addresses }).begin());
         }
-        _ => dial.keep_one().await,
+        _ => drop(spawn_local(dial.keep_one())),
     }
 }
 
@@ -61,30 +62,37 @@ struct Dial {
 }
 
 impl Dial {
-    /// Keeps one pipe to the endpoint.
-    async fn keep_one(&self) {
+    /// Keeps one pipe to the endpoint. Runs it directly, not by a further `async fn`: a pipe is polled for
+    /// every batch.
+    async fn keep_one(self) {
         let mut backoff = Backoff::new(fastrand::u64(..));
+        let to = self.endpoint.to_string();
         loop {
-            let transport = Transport::dial(&self.endpoint, self.inner.config.keepalive).await;
-            let wait = self.run(transport, self.endpoint.to_string(), &mut backoff).await;
+            let wait = match Transport::dial(&self.endpoint, self.inner.config.keepalive).await {
+                Ok(transport) => {
+                    let ended = pipe::run(&self.inner, transport, self.peer(&to)).await;
+                    self.ended(&to, &ended, &mut backoff)
+                }
+                Err(error) => self.not_dialled(&to, &error, &mut backoff),
+            };
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Runs the pipe, if there is a connection; how long to wait before the next try.
-    async fn run(&self, transport: io::Result<Transport>, to: String, backoff: &mut Backoff) -> Duration {
-        let ended = match transport {
-            Ok(transport) => {
-                debug!(%to, "connected");
-                let place = self.inner.places.take();
-                let peer = Peer { from: to.clone(), dialled: Some(self.at), claims: None, place };
-                pipe::run(&self.inner, transport, peer).await
-            }
-            Err(error) => {
-                self.failed(&to, error.to_string());
-                return self.wait(backoff);
-            }
-        };
+    fn peer(&self, to: &str) -> Peer {
+        debug!(%to, "connected");
+        let place = self.inner.places.take();
+        Peer { from: to.to_owned(), dialled: Some(self.at), claims: None, place }
+    }
+
+    /// There was no connection; how long to wait before the next try.
+    fn not_dialled(&self, to: &str, error: &io::Error, backoff: &mut Backoff) -> Duration {
+        self.failed(to, error.to_string());
+        self.wait(backoff)
+    }
+
+    /// The pipe has ended; how long to wait before the next try.
+    fn ended(&self, to: &str, ended: &Ended, backoff: &mut Backoff) -> Duration {
         match ended.end {
             End::Closed => {
                 self.inner.dials.borrow_mut().closed(self.at, Instant::now());
@@ -92,11 +100,11 @@ impl Dial {
                 backoff.next_wait()
             }
             End::Unopened => {
-                self.failed(&to, ended.failure.to_string());
+                self.failed(to, ended.failure.to_string());
                 self.wait(backoff)
             }
             End::Foreign => {
-                self.failed(&to, ended.failure.to_string());
+                self.failed(to, ended.failure.to_string());
                 Backoff::longest()
             }
         }
@@ -159,8 +167,13 @@ where
         let mut backoff = Backoff::new(fastrand::u64(..));
         let to = format!("{} at {}", self.dial.endpoint, address.ip());
         loop {
-            let transport = Transport::dial_address(address, self.dial.inner.config.keepalive).await;
-            let wait = self.dial.run(transport, to.clone(), &mut backoff).await;
+            let wait = match Transport::dial_address(address, self.dial.inner.config.keepalive).await {
+                Ok(transport) => {
+                    let ended = pipe::run(&self.dial.inner, transport, self.dial.peer(&to)).await;
+                    self.dial.ended(&to, &ended, &mut backoff)
+                }
+                Err(error) => self.dial.not_dialled(&to, &error, &mut backoff),
+            };
             tokio::time::sleep(wait).await;
             // A resolver that fails says nothing about the address.
             let found = self.look_up().await.unwrap_or_else(|_| vec![address]);

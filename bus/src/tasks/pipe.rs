@@ -267,24 +267,17 @@ impl Pipe<'_> {
     }
 
     fn dispatch(&mut self, buffer: &mut BytesMut) -> Result<(), SpError> {
-        let taken = self.take_messages(buffer);
-        // Whatever came behind the opening: a pipe that ends at its first message was open as well.
-        if self.opening.is_some() && self.decoder.is_open() {
-            self.opening = None;
-            self.inner.node.borrow_mut().counters.pipes_opened += 1;
-            if let Some(at) = self.dialled {
-                self.inner.dials.borrow_mut().opened(at);
-                info!(peer = %self.inner.describe(self.id), "dialled");
-            }
-        }
-        taken
-    }
-
-    fn take_messages(&mut self, buffer: &mut BytesMut) -> Result<(), SpError> {
         let now = Instant::now();
-        while self.pause.is_none()
-            && let Some(message) = self.decoder.decode(buffer)?
-        {
+        let mut taken = Ok(());
+        while self.pause.is_none() {
+            let message = match self.decoder.decode(buffer) {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(error) => {
+                    taken = Err(error);
+                    break;
+                }
+            };
             let len = message.len();
             match self.inner.handle_message(now, self.id, message) {
                 Handled::Done => {}
@@ -295,7 +288,21 @@ impl Pipe<'_> {
                 }
             }
         }
-        Ok(())
+        // Whatever came behind the opening: a pipe that ends at its first message was open as well.
+        if self.opening.is_some() && self.decoder.is_open() {
+            self.opened();
+        }
+        taken
+    }
+
+    #[cold]
+    fn opened(&mut self) {
+        self.opening = None;
+        self.inner.node.borrow_mut().counters.pipes_opened += 1;
+        if let Some(at) = self.dialled {
+            self.inner.dials.borrow_mut().opened(at);
+            info!(peer = %self.inner.describe(self.id), "dialled");
+        }
     }
 
     fn charge_hello(&mut self, now: Instant, len: usize) {
@@ -315,12 +322,15 @@ impl Pipe<'_> {
             drop(node);
             return self.poll_flush_paced(cx);
         }
-        ready!(self.transport.writer().poll_flush(cx, &mut pipe.out))?;
+        if !pipe.out.is_empty() {
+            ready!(self.transport.writer().poll_flush(cx, &mut pipe.out))?;
+        }
         pipe.await_message(cx.waker());
         Poll::Pending
     }
 
     /// Writes no more at a time than the peer's queue holds.
+    #[cold]
     fn poll_flush_paced(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if let Some(refill) = &mut self.refill {

@@ -69,7 +69,7 @@ fn every_address_of_a_name_is_dialled_and_changes_are_followed() {
         let zone = Rc::new(RefCell::new(addresses.to_vec()));
         let known = Rc::clone(&zone);
         let lookup = move |_, _| std::future::ready(Ok(known.borrow().clone()));
-        spawn_local(dial_by(Rc::clone(&bus.inner), 0, lookup));
+        dial_by(Rc::clone(&bus.inner), 0, lookup);
 
         let (to_first, to_second) = (accept(&first).await, accept(&second).await);
         until(|| bus.unconnected().is_empty() && bus.peers().len() == 2).await;
@@ -96,7 +96,7 @@ fn a_name_that_cannot_be_looked_up_is_reported_and_tried_again() {
         let zone = Rc::new(RefCell::new(Vec::new()));
         let known = Rc::clone(&zone);
         let lookup = move |_, _| std::future::ready(Ok(known.borrow().clone()));
-        spawn_local(dial_by(Rc::clone(&bus.inner), 0, lookup));
+        dial_by(Rc::clone(&bus.inner), 0, lookup);
         until(|| bus.unconnected().iter().any(|missing| missing.failures > 1)).await;
         assert_eq!(bus.unconnected()[0].error.as_deref(), Some("the name has no address"));
         zone.borrow_mut().push(address);
@@ -110,7 +110,7 @@ fn a_connection_counts_when_the_peer_has_opened_it() {
     in_a_runtime(async {
         let host = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let bus = bus(&format!("tcp://{}", host.local_addr().unwrap()));
-        spawn_local(dial(Rc::clone(&bus.inner), 0));
+        dial(Rc::clone(&bus.inner), 0);
         drop(host.accept().await.unwrap());
         let (mut stream, _) = host.accept().await.unwrap();
         let missing = bus.unconnected().remove(0);
@@ -130,7 +130,7 @@ fn a_peer_that_opens_and_sends_nonsense_at_once_is_dialled_again() {
     in_a_runtime(async {
         let host = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let bus = bus(&format!("tcp://{}", host.local_addr().unwrap()));
-        spawn_local(dial(Rc::clone(&bus.inner), 0));
+        dial(Rc::clone(&bus.inner), 0);
         for _ in 0..3 {
             let (mut stream, _) = host.accept().await.unwrap();
             let nonsense = [&OPENING[..], &u64::MAX.to_be_bytes()].concat();
