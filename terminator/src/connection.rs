@@ -72,7 +72,7 @@ impl Connection {
         }
     }
 
-    /// Enters a phase; its time begins, and what was late in the one before is no longer.
+    /// Enters a phase; its time begins. An expiry ordered for the previous phase is cancelled.
     #[inline]
     fn enter(&self, phase: Phase) {
         if self.order.get() == Some(Order::Expire) {

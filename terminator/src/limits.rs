@@ -45,10 +45,13 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a reply's head as the envelope has it: four times what nginx takes of an upstream (`proxy_buffer_size`, 8 KiB).
 pub const REPLY_HEAD_BYTES: usize = 32 << 10;
 
+/// Bytes of a path that a problem repeats as its `instance`; a longer one is left out.
+pub const INSTANCE_BYTES: usize = 1024;
+
 /// Of the body of a request that is refused so much is read and thrown away before it is answered: the connection goes on behind it, as
 /// nginx's does. Behind more it closes, and says so.
 pub const DISCARD_BYTES: u64 = 256 << 10;
-/// For so long that is waited for.
+/// How long to wait for such a body.
 pub const DISCARD_TIME: Duration = Duration::from_millis(100);
 
 /// After an error that leaves request bytes unread: how long they are read and thrown away, so that the client sees

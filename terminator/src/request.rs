@@ -67,7 +67,7 @@ impl RequestHead {
         let mut traces = 0;
         for field in request.fields() {
             // The other names are nothing to this loop.
-            if !matches!(field.name.first(), Some(b'f' | b't' | b'x')) {
+            if !matches!(field.name.first(), Some(b'c' | b'f' | b't' | b'x')) {
                 continue;
             }
             match field.name {
@@ -174,7 +174,7 @@ impl RequestHead {
         head.field(":scheme", SCHEME);
         for field in request.fields() {
             let goes_on = match field.name.first() {
-                Some(b'e' | b'f' | b'h' | b't' | b'x') => self.goes_on(field, names),
+                Some(b'c' | b'e' | b'f' | b'h' | b't' | b'x') => self.goes_on(field, names),
                 _ => !field.ends_here,
             };
             if goes_on {

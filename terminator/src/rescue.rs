@@ -45,6 +45,11 @@ pub enum Refusal {
         /// The limit.
         limit: Duration,
     },
+    /// The client ended its side, and the service took longer than is waited for such a client.
+    HalfClosed {
+        /// The limit.
+        limit: Duration,
+    },
     /// The body took too long.
     BodyTimeout {
         /// The limit.
@@ -99,6 +104,7 @@ impl Refusal {
             Self::Method { .. } => Reason::Method,
             Self::HeadTimeout { .. } => Reason::HeadTimeout,
             Self::BodyTimeout { .. } => Reason::BodyTimeout,
+            Self::HalfClosed { .. } => Reason::Deadline,
             Self::BadReply { .. } | Self::ReplyHead { .. } | Self::ReplyOptions => Reason::BadReply,
             Self::Shedding { .. } => Reason::Shedding,
             Self::Connections { .. } => Reason::Connections,
@@ -156,6 +162,10 @@ impl Refusal {
             Self::HeadTimeout { limit } => {
                 format!("the head was not complete after {}", humantime::format_duration(*limit))
             }
+            Self::HalfClosed { limit } => format!(
+                "the client ended its side of the connection, and the service did not answer within {} (--deadline)",
+                humantime::format_duration(*limit)
+            ),
             Self::BodyTimeout { limit } => {
                 format!("the body was not complete after {}", humantime::format_duration(*limit))
             }
@@ -175,7 +185,9 @@ impl Refusal {
     fn limit(&self) -> Option<u64> {
         let milliseconds = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         match self {
-            Self::HeadTimeout { limit } | Self::BodyTimeout { limit } => Some(milliseconds(limit)),
+            Self::HeadTimeout { limit } | Self::BodyTimeout { limit } | Self::HalfClosed { limit } => {
+                Some(milliseconds(limit))
+            }
             Self::Request(error) => limit_of(*error),
             Self::Shedding { limit } | Self::Connections { limit } => Some(*limit as u64),
             Self::Bus(RequestError::Pending { limit }) => Some(*limit as u64),
@@ -187,6 +199,7 @@ impl Refusal {
     /// Writes the headers that the problem asks for; its body is of the type `media`.
     pub fn write_fields(&self, media: &str, fields: &mut Fields<'_>) {
         fields.add(b"content-type", media.as_bytes());
+        fields.add(b"vary", b"accept");
         if self.reason().status() == StatusCode::SERVICE_UNAVAILABLE {
             fields.add(b"retry-after", RETRY_AFTER_SECONDS.to_string().as_bytes());
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use http1::{Fields, Options, Response, Sending};
 
-use crate::limits::REPLY_HEAD_BYTES;
+use crate::limits::{INSTANCE_BYTES, REPLY_HEAD_BYTES};
 use crate::request::{REQUEST_ID, RequestHead};
 use crate::rescue::{METHODS, Refusal};
 
@@ -124,7 +124,9 @@ impl Answer {
             Self::Refusal(refusal) => {
                 let mut problem = refusal.problem();
                 problem.request_id = request.id();
-                problem.instance = request.path();
+                if request.path().len() <= INSTANCE_BYTES {
+                    problem.instance = request.path();
+                }
                 let (media, body) = problem.body(request.prefers_html());
                 let response = Response {
                     length: Some(body.len() as u64),

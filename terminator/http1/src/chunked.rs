@@ -92,7 +92,7 @@ impl Chunked {
             return Ok(None);
         }
         self.searched = 0;
-        if input[..len].ends_with(b"\r\n") { Ok(Some(len)) } else { Err(Error::LineEnd) }
+        if input[..len].ends_with(b"\r\n") { Ok(Some(len)) } else { Err(Error::ChunkLineEnd) }
     }
 
     fn size(&mut self, line: &[u8], limits: &Limits) -> Result<(), Error> {

@@ -237,7 +237,7 @@ impl Connection {
         self.is_head
     }
 
-    /// What the client is waited for with, or the caller; responses are the caller's to tell.
+    /// What the connection waits for. The caller tracks the phases of a response itself.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self.reading {

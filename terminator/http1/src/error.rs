@@ -74,6 +74,9 @@ pub enum Error {
     /// RFC 9112 section 7.1.
     #[error("the size of a chunk is not a hexadecimal number")]
     ChunkSize,
+    /// RFC 9112 section 7.1.
+    #[error("a line of the body's chunks does not end with CRLF")]
+    ChunkLineEnd,
     /// RFC 9112 section 7.1.1.
     #[error("the extensions of a chunk are malformed or too long")]
     ChunkExtension,

@@ -52,7 +52,7 @@ pub(crate) fn check_name(line: &mut [u8]) -> Result<usize, Error> {
 pub(crate) fn value(line: &[u8], name_len: usize) -> (usize, &[u8]) {
     let behind = &line[name_len + 1..];
     let value = trimmed(behind);
-    // Of an empty value nothing is left to be found again.
+    // An empty slice may not point into `line`.
     let start = if value.is_empty() { name_len + 1 } else { value.as_ptr().addr() - line.as_ptr().addr() };
     (start, value)
 }

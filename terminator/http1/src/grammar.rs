@@ -52,8 +52,9 @@ pub(crate) fn control(bytes: &[u8]) -> Option<usize> {
     let is_control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f;
     let (words, rest) = bytes.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
-        // A word's answer may be wrong for a tab, and for the byte behind a control character.
-        if controls(u64::from_ne_bytes(*word)) != 0
+        let word_bytes = u64::from_ne_bytes(*word);
+        if controls(word_bytes) != 0
+            && has_control(word_bytes)
             && let Some(found) = word.iter().position(is_control)
         {
             return Some(at * 8 + found);
@@ -62,13 +63,26 @@ pub(crate) fn control(bytes: &[u8]) -> Option<usize> {
     rest.iter().position(is_control).map(|found| words.len() * 8 + found)
 }
 
-/// Not zero when one of the eight bytes is below a space or is DEL.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x80 * ONES;
+
+/// Not zero when one of the eight bytes is below a space or is DEL. A tab counts, and so may a byte behind such a one.
 #[inline]
 const fn controls(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x80 * ONES;
     let delete = word ^ (0x7f * ONES);
     ((word.wrapping_sub(0x20 * ONES) & !word) | (delete.wrapping_sub(ONES) & !delete)) & HIGH
+}
+
+/// True when one of the eight bytes is a control character other than the tab: exact, and a few instructions more.
+#[cold]
+const fn has_control(word: u64) -> bool {
+    let low = !(((word & !HIGH) + 0x60 * ONES) | word);
+    (low & !zeros(word ^ (0x09 * ONES)) | zeros(word ^ (0x7f * ONES))) & HIGH != 0
+}
+
+/// The highest bit of each byte that is zero.
+const fn zeros(word: u64) -> u64 {
+    !(((word & !HIGH) + !HIGH) | word) & HIGH
 }
 
 /// `bytes` without the spaces and tabs around them (`OWS`, RFC 9110 section 5.6.3).

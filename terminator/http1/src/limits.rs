@@ -46,7 +46,7 @@ pub enum Phase {
     Service,
     /// The client, to take what was written of the response.
     Response,
-    /// The caller, for more of a response of which all that there was is written.
+    /// The caller, for the next part of a response; everything so far is written.
     Parts,
     /// The client, for a further request.
     Idle,

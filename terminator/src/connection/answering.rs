@@ -2,7 +2,6 @@
 //!
 //! Owns: the step from a request to the response that is to be written. Does not: choose what is answered (`forward`, `rescue`).
 
-use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -52,21 +51,18 @@ pub(super) fn poll_answer(
         return Poll::Ready(Ok(respond(io, asked.exchange(), &mut answer)));
     }
     if order == Some(Order::Expire) {
-        // Its client had ended its side long ago.
-        return Poll::Ready(Err(End::Gone(io::ErrorKind::TimedOut.into())));
+        // The client has ended its side, and the time for such requests is over.
+        let limit = io.connection.worker.config.deadline;
+        let mut answer = Answer::from(Refusal::HalfClosed { limit });
+        return Poll::Ready(Ok(respond(io, asked.exchange(), &mut answer)));
     }
-    // Behind bytes that nobody has read the end cannot be seen.
-    if io.unread.is_empty() && !io.connection.half_closed.get() {
-        match io.stream.poll_ended(context) {
-            Poll::Pending => {}
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(End::Gone(error))),
-            Poll::Ready(Ok(())) => {
-                // It may still read: its request is answered, and is the last.
-                io.connection.half_closed.set(true);
-                io.connection.enter(Phase::Service);
-                io.protocol.end_of_input().expect("the request has been read whole");
-            }
-        }
+    let was_half_closed = io.connection.half_closed.get();
+    if let Poll::Ready(end) = io.poll_gone(context) {
+        return Poll::Ready(Err(end));
+    }
+    if io.connection.half_closed.get() != was_half_closed {
+        // From now on its time is limited.
+        io.connection.enter(Phase::Service);
     }
     Poll::Pending
 }

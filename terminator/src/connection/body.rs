@@ -28,8 +28,7 @@ pub(super) struct Receiving {
     piece: BytesMut,
     limits: Limits,
     state: State,
-    /// Of a request that is refused already, whose body is thrown away for so long: it is answered behind the body if that comes
-    /// soon, and the connection can then go on.
+    /// Set when the request is already refused: how long its body is read and discarded, so that the connection can be reused.
     discarding: Option<Pin<Box<Sleep>>>,
     /// Bytes of `100 Continue` that have been written.
     continue_written: usize,
@@ -39,8 +38,6 @@ pub(super) struct Receiving {
 enum State {
     Coming,
     Whole,
-    /// It is left where it is.
-    Unread,
     /// It is wrong, too long, or too late.
     GivenUp(Refusal),
 }
@@ -147,11 +144,6 @@ impl Receiving {
     /// Tells a client that waits for it to send the body.
     fn poll_continue(&mut self, io: &mut Io, context: &mut Context<'_>) -> Poll<Result<(), End>> {
         while self.state == State::Coming && io.protocol.expects_continue() {
-            if !self.begun.wants_body() {
-                // It will not be sent, or it will: nobody can tell, so nothing behind it can be read.
-                self.state = State::Unread;
-                break;
-            }
             let rest = &http1::CONTINUE[self.continue_written..];
             let written = ready!(Pin::new(&mut io.stream).poll_write(context, rest)).map_err(End::Gone)?;
             io.wrote(written);
@@ -189,8 +181,11 @@ fn take_unread(io: &mut Io, receiving: &mut Receiving) {
         io.unread.advance(skip);
         receiving.pieces.push(io.unread.split_to(len).freeze());
     }
+    if receiving.state == State::Coming {
+        return;
+    }
     if io.unread.is_empty() {
-        // It would hold on to what the pieces are slices of.
+        // Drop the handle: it would keep the pieces' buffer alive.
         io.unread = BytesMut::new();
     } else {
         // What is behind the body is a further request's.

@@ -27,16 +27,11 @@ pub(super) enum Incoming {
 
 /// Reads a request's head, and its body if that came with it.
 pub(super) fn poll_request(io: &mut Io, context: &mut Context<'_>) -> Poll<Result<Incoming, End>> {
-    match io.connection.take_order(context.waker()) {
-        None => {}
-        Some(Order::Expire) => return Poll::Ready(Err(End::Expired)),
-        // What came before a drain is served, and is the last.
-        Some(Order::Drain) if io.fresh || !io.protocol.is_between_requests() => {}
-        Some(Order::Drain) if io.stream.has_unread() => {}
-        Some(Order::Drain) => return Poll::Ready(Err(End::Closed)),
+    if io.connection.take_order(context.waker()) == Some(Order::Expire) {
+        return Poll::Ready(Err(End::Expired));
     }
     if io.fresh {
-        // Requests that lie here already are served in turn with other connections, as those are that have to be read.
+        // Charge the task's budget, so that a client that pipelines cannot starve others.
         ready!(coop::poll_proceed(context)).made_progress();
     }
     loop {
@@ -44,14 +39,16 @@ pub(super) fn poll_request(io: &mut Io, context: &mut Context<'_>) -> Poll<Resul
             return Poll::Ready(Ok(next));
         }
         let looked = if io.unread.is_empty() {
-            ready!(poll_read_shared(io, context))
+            poll_read_shared(io, context)
         } else {
-            ready!(io.poll_read_unread(READ_LEN_MAX, context)).map(|_| None)
+            io.poll_read_unread(READ_LEN_MAX, context).map_ok(|()| None)
         };
         match looked {
-            Ok(None) => {}
-            Ok(Some(next)) => return Poll::Ready(Ok(next)),
-            Err(end) => return Poll::Ready(Err(end)),
+            Poll::Ready(Ok(None)) => {}
+            Poll::Ready(Ok(Some(next))) => return Poll::Ready(Ok(next)),
+            Poll::Ready(Err(end)) => return Poll::Ready(Err(end)),
+            Poll::Pending if io.is_done() => return Poll::Ready(Err(End::Closed)),
+            Poll::Pending => return Poll::Pending,
         }
     }
 }
@@ -123,6 +120,11 @@ fn look_for_body(
 ) -> (usize, Incoming) {
     if let Err(error) = io.protocol.check_length(limits) {
         return (0, Incoming::Ready(Ready::Response(answer(io, begun.refuse(error.into())))));
+    }
+    if !begun.wants_body() && io.protocol.expects_continue() {
+        // The client may or may not send the body now, so nothing behind the head can be framed.
+        io.protocol.end();
+        return (0, Incoming::Ready(ask(io, begun, bus::Body::new())));
     }
     let len = match io.protocol.body_left() {
         Some(left) if left <= behind.len().min(READ_LEN_MAX) as u64 => {

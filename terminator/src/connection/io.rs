@@ -17,6 +17,9 @@ use super::buffers::READ_LEN_MAX;
 use super::{Connection, Stream};
 use crate::rescue::Reason;
 
+/// A read with less room than this is not worth its system call.
+const READ_LEN_MIN: usize = 4 << 10;
+
 /// A client's socket, with its protocol's state.
 pub(super) struct Io {
     pub(super) stream: Stream,
@@ -58,14 +61,39 @@ impl Io {
         }
     }
 
-    /// Reads behind what is unread.
+    /// True when a drain has begun and the client has sent nothing that is still to be served.
+    pub(super) fn is_done(&self) -> bool {
+        // The driver may not have heard yet of what the system has.
+        self.connection.worker.draining() && self.protocol.is_between_requests() && !self.stream.has_unread()
+    }
+
+    /// Watches a client that is not read from. `Ready` when it is gone. A client that has only ended its side may still read.
+    pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        // A FIN is only visible once all bytes before it have been read.
+        if !self.unread.is_empty() || self.connection.half_closed.get() {
+            return Poll::Pending;
+        }
+        match ready!(self.stream.poll_ended(context)) {
+            Err(error) => Poll::Ready(End::Gone(error)),
+            Ok(()) => {
+                self.connection.half_closed.set(true);
+                self.protocol.end_of_input().expect("the request has been read whole");
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Reads behind what is unread. Makes room only once there is something to read.
     pub(super) fn poll_read_unread(
         &mut self,
         len: usize,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), End>> {
+        ready!(self.stream.poll_readable(context));
         let mut unread = mem::take(&mut self.unread);
-        unread.reserve(len);
+        if unread.capacity() - unread.len() < READ_LEN_MIN {
+            unread.reserve(len);
+        }
         let read = self.poll_read(&mut unread, context);
         self.unread = unread;
         self.fresh |= matches!(read, Poll::Ready(Ok(_)));

@@ -45,8 +45,7 @@ impl Outgoing {
         Self { out, out_written: 0, body: Bytes::new(), tail: &[], sending, parts: None }
     }
 
-    /// Puts a piece of the body behind what is there. A copy that stays in the cache costs less than what `writev` does more
-    /// than `send`.
+    /// Puts a piece of the body behind what is there. Copying a small body is cheaper than `writev`.
     #[inline]
     fn put(&mut self, piece: Bytes) {
         if piece.is_empty() {
@@ -135,12 +134,16 @@ impl Outgoing {
                     io.connection.enter(Phase::Parts);
                     // The service's time is limited by its deadline, and the worker knows of a drain.
                     let _ = io.connection.take_order(context.waker());
-                    return Poll::Pending;
+                    return io.poll_gone(context).map(Err);
                 }
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok(part))) => self.put(part),
                 Poll::Ready(Some(Err(_))) => {
                     io.connection.worker.stats.replies_broken_off.increment();
+                    if self.sending == Sending::UntilClose {
+                        // An ordinary end would say that the body is whole.
+                        io.stream.reset_when_closed();
+                    }
                     return Poll::Ready(Err(End::Broken));
                 }
                 Poll::Ready(None) => {

@@ -67,8 +67,16 @@ impl FromStr for TrustedProxy {
         }
         let net =
             text.parse::<IpNet>().or_else(|error| text.parse::<IpAddr>().map(IpNet::from).map_err(|_| error));
-        net.map(|net| Self::Net(net.trunc()))
+        net.map(|net| Self::Net(canonical(net.trunc())))
             .map_err(|_| "write an address, a network such as 10.0.0.0/8 or fd00::/8, or unix".to_owned())
+    }
+}
+
+/// A network of IPv4 addresses that are written as IPv6 ones: clients' addresses are never written so.
+fn canonical(net: IpNet) -> IpNet {
+    match (net.addr().to_canonical(), net.prefix_len().checked_sub(96)) {
+        (ip @ IpAddr::V4(_), Some(len)) if net.addr().is_ipv6() => IpNet::new(ip, len).unwrap_or(net),
+        _ => net,
     }
 }
 
@@ -85,6 +93,9 @@ mod tests {
             ("10.0.0.1", Some("10.0.0.1"), true),
             ("10.0.0.1", Some("10.0.0.2"), false),
             ("::1", Some("::1"), true),
+            ("::ffff:10.0.0.1", Some("10.0.0.1"), true),
+            ("::ffff:10.0.0.0/104", Some("10.1.2.3"), true),
+            ("::ffff:10.0.0.0/104", Some("11.1.2.3"), false),
             ("fd00::/8", Some("fd12::1"), true),
             ("0.0.0.0/0", Some("::1"), false),
             ("0.0.0.0/0", None, false),

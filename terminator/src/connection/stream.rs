@@ -4,6 +4,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -53,6 +54,13 @@ impl Stream {
         }
     }
 
+    /// Has the connection reset when it is closed, so that the client sees that something is missing. Unix sockets have no
+    /// reset.
+    pub(super) fn reset_when_closed(&self) {
+        // Without it the client takes what it has for all there is.
+        let _ = self.socket().set_linger(Some(Duration::ZERO));
+    }
+
     /// Waits until there is something to read, the end, or an error that a read will tell.
     pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         match self {
@@ -69,7 +77,7 @@ impl Stream {
             match self.try_peek() {
                 Ok(0) => return Poll::Ready(Ok(())),
                 Ok(_) => return Poll::Pending,
-                // Was not readable after all: asked again, the driver wakes.
+                // Spurious readiness: poll again to register the waker.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }

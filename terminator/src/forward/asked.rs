@@ -29,6 +29,7 @@ pub struct Asked {
     stage: Stage,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly every request is the large one")]
 enum Stage {
     Unclaimed(Box<Unclaimed>),
     Called(Call<RequestHead>),

@@ -15,15 +15,29 @@ const HOST: &[u8] = b"x-forwarded-host";
 const FORWARDED: &[u8] = b"forwarded";
 
 /// Fields without the prefix `x-forwarded` by which proxies say where a request came from.
-const OTHERS: [&[u8]; 5] =
-    [FORWARDED, b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip"];
+const OTHERS: [&[u8]; 9] = [
+    FORWARDED,
+    b"x-real-ip",
+    b"x-client-ip",
+    b"x-cluster-client-ip",
+    b"x-original-forwarded-for",
+    b"x-proxyuser-ip",
+    b"true-client-ip",
+    b"cf-connecting-ip",
+    b"fastly-client-ip",
+];
 
 /// True when a field of this name says where a request came from. `Connection` cannot name it: a client could so drop what a
 /// proxy in front says of it.
 #[inline]
 pub(super) fn is_forwarding(name: &[u8]) -> bool {
-    matches!(name.first(), Some(b'x' | b'f' | b't'))
-        && (name.starts_with(b"x-forwarded") || OTHERS.contains(&name))
+    // CGI and its heirs read an underscore as a dash.
+    let is_same = |known: &[u8]| {
+        let same = |(byte, known): (&u8, &u8)| byte == known || (*byte == b'_' && *known == b'-');
+        name.len() >= known.len() && name.iter().zip(known).all(same)
+    };
+    matches!(name.first(), Some(b'c' | b'f' | b't' | b'x'))
+        && (is_same(b"x-forwarded") || OTHERS.iter().any(|known| name.len() == known.len() && is_same(known)))
 }
 
 /// Which of these fields came from a trusted peer.
@@ -118,25 +132,33 @@ fn element(peer: &Peer, authority: &[u8], scheme: &str) -> Vec<u8> {
     element
 }
 
-/// The address of the request's client: the last one of the chain that trusted proxies report which is none of theirs.
+/// What reads an address out of a member of a chain.
+type Read = fn(&[u8]) -> Option<IpAddr>;
+
+/// Members of a chain of proxies that are looked at.
+const CHAIN_MAX: usize = 32;
+
+/// The address of the request's client: of the chain that trusted proxies report, the rightmost address that is not a trusted
+/// proxy.
 #[cold]
 pub(super) fn client(
     request: Request<'_>,
     connection: &Connection,
     forwarding: Forwarding,
 ) -> Option<IpAddr> {
-    let trusted = &connection.worker.config.trusted_proxies;
-    let mut chain: Vec<Option<IpAddr>> = Vec::new();
-    if forwarding.addresses {
-        chain.extend(request.called(FOR).flat_map(|value| value.split(|byte| *byte == b',')).map(address));
+    let (name, read): (_, Read) = if forwarding.addresses {
+        (FOR, address)
     } else if forwarding.forwarded {
-        let elements = request.called(FORWARDED).flat_map(|value| value.split(|byte| *byte == b','));
-        chain.extend(elements.map(|element| address(for_of(element)?)));
-    }
+        (FORWARDED, |element| address(for_of(element)?))
+    } else {
+        return connection.peer.ip;
+    };
+    let values: Vec<&[u8]> = request.called(name).collect();
+    let members = values.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b','));
     let mut client = connection.peer.ip;
-    while let Some(Some(address)) = chain.pop() {
+    for address in members.take(CHAIN_MAX).map_while(read) {
         client = Some(address);
-        if !trusted.iter().any(|proxy| proxy.is(client)) {
+        if !connection.worker.config.trusted_proxies.iter().any(|proxy| proxy.is(client)) {
             break;
         }
     }
@@ -172,6 +194,8 @@ mod tests {
             "forwarded",
             "x-real-ip",
             "true-client-ip",
+            "x_forwarded_for",
+            "cf-connecting-ip",
         ] {
             assert!(is_forwarding(name.as_bytes()), "{name}");
         }

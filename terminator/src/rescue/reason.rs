@@ -109,6 +109,7 @@ impl Reason {
             | Error::TooManyOptions { .. }
             | Error::TrailersTooLong { .. } => Self::HeadTooLarge,
             Error::ChunkSize
+            | Error::ChunkLineEnd
             | Error::ChunkExtension
             | Error::ChunkEnd
             | Error::Trailer

@@ -141,6 +141,12 @@ impl Client {
         matches!(self.socket.fill_buf(), Ok([]))
     }
 
+    /// True when the other side resets the connection, after whatever it has sent.
+    pub(crate) fn breaks_off(&mut self) -> bool {
+        let mut rest = Vec::new();
+        self.socket.read_to_end(&mut rest).is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
+    }
+
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.socket.read_line(&mut line).unwrap();

@@ -170,8 +170,8 @@ fn a_client_that_has_ended_its_side_is_given_up_after_the_usual_deadline() {
     client.end();
     let cancel = service.until(Kind::Cancel);
     assert_eq!(cancel.header().correlation, request.header().correlation);
-    assert!(client.is_closed());
-    terminator.until("/stats", |stats| stats["client_gone"] == 1);
+    client.answer().problem(504, "deadline");
+    assert!(client.has_ended());
 }
 
 #[test]
@@ -345,5 +345,47 @@ fn an_unread_body_is_never_taken_for_a_request() {
         if !client.is_closed() {
             assert_eq!(client.answer().header("x-request-id"), Some("next"), "{body:?}");
         }
+    }
+}
+
+#[test]
+fn a_client_that_leaves_between_two_parts_of_its_response_cancels_the_rest() {
+    let terminator = Terminator::start(&["--deadline", "1h"]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    client.send(GET);
+    let request = service.request();
+    service.part(&request, &[], b"one");
+    assert_eq!((client.head().status, client.chunk()), (200, "one".to_owned()));
+    client.reset();
+    let cancel = service.until(Kind::Cancel);
+    assert_eq!(cancel.header().correlation, request.header().correlation);
+    terminator.until("/stats", |stats| stats["connections_open"] == 0);
+}
+
+#[test]
+fn a_client_without_chunks_sees_that_its_response_broke_off() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["GET /a"]);
+    let mut client = terminator.client();
+    client.send("GET /a HTTP/1.0\r\n\r\n");
+    let request = service.request();
+    service.part(&request, &[], b"one");
+    assert_eq!(client.head().header("connection"), Some("close"));
+    drop(service);
+    assert!(client.breaks_off());
+}
+
+/// Whether the body came with the head or after it.
+#[test]
+fn a_refused_request_that_expects_to_be_asked_for_its_body_is_the_last() {
+    let terminator = Terminator::start(&[]);
+    let head = "PUT /nowhere HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n";
+    for with_head in ["", "a", "abc"] {
+        let mut client = terminator.client();
+        client.send(format!("{head}{with_head}"));
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.header("connection")), (404, Some("close")), "{with_head:?}");
+        assert!(client.is_closed());
     }
 }

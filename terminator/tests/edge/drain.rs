@@ -85,6 +85,21 @@ fn what_came_before_a_drain_is_served_on_connections_old_and_new() {
     assert_eq!(status.code(), Some(0), "{log}");
 }
 
+/// What is left behind a blank line is no request: the connection ends with the drain's beginning, not with its deadline.
+#[test]
+fn an_empty_line_that_came_before_a_drain_does_not_keep_the_connection() {
+    for behind in ["\r\n", "\r\n\r\n\r\n", "\r"] {
+        let mut terminator = Terminator::start(&["--drain-deadline", "1h", "--idle-timeout", "1h"]);
+        let mut client = terminator.client();
+        assert_eq!(client.get("/nowhere").status, 404);
+        terminator.signal("STOP");
+        client.send(behind);
+        terminator.signals(&["TERM", "CONT"]);
+        assert!(client.is_closed(), "{behind:?}");
+        assert_eq!(terminator.end_of().0.code(), Some(0));
+    }
+}
+
 /// Nor does a drain that begins when the response has been written, and the client is still busy sending.
 #[test]
 fn a_drain_does_not_reset_a_connection_that_throws_away_a_body() {
