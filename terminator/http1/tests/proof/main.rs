@@ -6,6 +6,7 @@
 mod cases;
 mod contract;
 mod driver;
+mod hyper_oracle;
 mod mutations;
 mod outcome;
 mod random;

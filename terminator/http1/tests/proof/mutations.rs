@@ -52,12 +52,13 @@ const WORDS: &[&[u8]] = &[
 ];
 
 /// Cases to start from: those that are accepted several times each, since most damage leads to a refusal anyway.
-fn seeds() -> Vec<Vec<u8>> {
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let cases = table::cases().into_iter().filter(|case| case.bytes.len() <= SEED_LEN_MAX);
     cases.flat_map(|case| vec![case.bytes; if case.verdict.goes_on() { 6 } else { 1 }]).collect()
 }
 
-fn mutated(rng: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
+/// A case, or two of them, with some damage.
+pub(crate) fn mutated(rng: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = seeds[rng.usize(..seeds.len())].clone();
     if rng.u8(..4) == 0 {
         // The front of one case and the back of another.
