@@ -1,7 +1,10 @@
 //! One field line: `NAME ":" OWS VALUE OWS` (RFC 9112 section 5).
 
 use crate::Error;
-use crate::grammar::{TOKEN_LOWER, is_field_value, trimmed};
+use crate::grammar::{TOKEN_LOWER, is_field_value, is_token, trimmed};
+
+/// Lines up to this length are read a byte at a time, which is cheaper for the names that there are.
+const LONG: usize = 128;
 
 /// A field of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,20 +34,26 @@ pub(crate) fn check(line: &mut [u8]) -> Result<usize, Error> {
 /// [`Error::Folded`], [`Error::FieldName`].
 #[inline]
 pub(crate) fn check_name(line: &mut [u8]) -> Result<usize, Error> {
-    let mut name_len = 0;
-    while name_len < line.len() {
-        let lower = TOKEN_LOWER[usize::from(line[name_len])];
-        if lower == 0 {
-            break;
+    let is_folded = matches!(line, [b' ' | b'\t', ..]);
+    name(line).ok_or(if is_folded { Error::Folded } else { Error::FieldName })
+}
+
+/// Puts the name in front of a colon in lower case; its length.
+#[inline]
+fn name(line: &mut [u8]) -> Option<usize> {
+    if line.len() > LONG {
+        // The name may be as long: many bytes at once.
+        let len = memchr::memchr(b':', line).filter(|len| is_token(&line[..*len]))?;
+        line[..len].make_ascii_lowercase();
+        return Some(len);
+    }
+    for (at, byte) in line.iter_mut().enumerate() {
+        match TOKEN_LOWER[usize::from(*byte)] {
+            0 => return (*byte == b':' && at > 0).then_some(at),
+            lower => *byte = lower,
         }
-        line[name_len] = lower;
-        name_len += 1;
     }
-    match line.get(name_len) {
-        Some(b':') if name_len > 0 => Ok(name_len),
-        Some(b' ' | b'\t') if name_len == 0 => Err(Error::Folded),
-        _ => Err(Error::FieldName),
-    }
+    None
 }
 
 /// The value of a line that has been checked, and where it begins in the line.

@@ -3,14 +3,16 @@
 /// Letters and digits.
 pub(crate) const ALPHANUMERIC: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
+/// Bytes of a token.
+const TOKEN: [bool; 256] = bytes_of(&[ALPHANUMERIC, b"!#$%&'*+-.^_`|~"]);
+
 /// A byte of a token in lower case; 0 for a byte that no token has.
 pub(crate) const TOKEN_LOWER: [u8; 256] = {
-    let allowed = bytes_of(&[ALPHANUMERIC, b"!#$%&'*+-.^_`|~"]);
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         #[allow(clippy::cast_possible_truncation, reason = "it is below 256")]
-        if allowed[byte] {
+        if TOKEN[byte] {
             table[byte] = (byte as u8).to_ascii_lowercase();
         }
         byte += 1;
@@ -36,7 +38,7 @@ pub(crate) const fn bytes_of(sets: &[&[u8]]) -> [bool; 256] {
 /// True when `bytes` is a token: a method, a field name, a connection option.
 #[must_use]
 pub fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| TOKEN_LOWER[usize::from(*byte)] != 0)
+    !bytes.is_empty() && bytes.iter().fold(true, |valid, byte| valid & TOKEN[usize::from(*byte)])
 }
 
 /// True when `bytes` may be a field's value: no control character but the tab. White space around it is not looked at.
@@ -85,16 +87,24 @@ const fn zeros(word: u64) -> u64 {
     !(((word & !HIGH) + !HIGH) | word) & HIGH
 }
 
+/// True when two hexadecimal digits follow each `%` (RFC 3986 section 2.1).
+#[inline]
+pub(crate) fn has_whole_escapes(bytes: &[u8]) -> bool {
+    // Every three neighbours rather than each escape: that is done many bytes at once.
+    let is_whole =
+        |three: &[u8; 3]| (three[0] != b'%') | (three[1].is_ascii_hexdigit() & three[2].is_ascii_hexdigit());
+    let ends_well = !matches!(bytes, [.., b'%'] | [.., b'%', _]);
+    memchr::memchr(b'%', bytes).is_none()
+        || ends_well && bytes.array_windows().fold(true, |whole, three| whole & is_whole(three))
+}
+
 /// `bytes` without the spaces and tabs around them (`OWS`, RFC 9110 section 5.6.3).
 #[inline]
-pub(crate) fn trimmed(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] = bytes {
-        bytes = rest;
-    }
-    while let [rest @ .., b' ' | b'\t'] = bytes {
-        bytes = rest;
-    }
-    bytes
+pub(crate) fn trimmed(bytes: &[u8]) -> &[u8] {
+    let is_content = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let Some(start) = bytes.iter().position(is_content) else { return &bytes[..0] };
+    let last = bytes.iter().rposition(is_content).unwrap_or(start);
+    &bytes[start..=last]
 }
 
 /// The members of a comma-separated list, without empty ones (RFC 9110 section 5.6.1.2).

@@ -4,10 +4,12 @@
 
 use std::net::Ipv6Addr;
 
-use crate::grammar::{ALPHANUMERIC, bytes_of};
+use crate::grammar::{ALPHANUMERIC, bytes_of, has_whole_escapes};
 
-/// `unreserved` and `sub-delims` (RFC 3986 sections 2.2 and 2.3): bytes of a name that stand for themselves.
-const NAME: [bool; 256] = bytes_of(&[ALPHANUMERIC, b"-._~!$&'()*+,;="]);
+/// `unreserved` and `sub-delims` (RFC 3986 sections 2.2 and 2.3) and the colon: bytes of a literal address of a later version.
+const LITERAL: [bool; 256] = bytes_of(&[ALPHANUMERIC, b"-._~!$&'()*+,;=:"]);
+/// The same for a name, and what begins an escape.
+const NAME: [bool; 256] = bytes_of(&[ALPHANUMERIC, b"-._~!$&'()*+,;=%"]);
 
 /// True when `value` is a host, with or without a port. The empty name is one: a target without an authority has it.
 #[inline]
@@ -16,16 +18,9 @@ pub fn is_host(value: &[u8]) -> bool {
     if let [b'[', literal @ ..] = value {
         return is_valid_literal(literal);
     }
-    let mut rest = value;
-    while let Some(end) = rest.iter().position(|byte| !NAME[usize::from(*byte)]) {
-        match &rest[end..] {
-            [b'%', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                rest = after
-            }
-            behind => return is_port(behind),
-        }
-    }
-    true
+    let (name, port) = value.split_at(memchr::memchr(b':', value).unwrap_or(value.len()));
+    let is_name = name.iter().fold(true, |valid, byte| valid & NAME[usize::from(*byte)]);
+    is_name && has_whole_escapes(name) && (port.is_empty() || is_port(port))
 }
 
 /// True when `authority`, of a target in absolute form, is a host with or without a port: no user, and not empty (RFC 9110
@@ -53,7 +48,7 @@ fn is_future(address: &[u8]) -> bool {
     let [b'v' | b'V', rest @ ..] = address else { return false };
     let Some(dot) = rest.iter().position(|byte| *byte == b'.') else { return false };
     let (version, name) = (&rest[..dot], &rest[dot + 1..]);
-    let named = |byte: &u8| *byte == b':' || NAME[usize::from(*byte)];
+    let named = |byte: &u8| LITERAL[usize::from(*byte)];
     !version.is_empty()
         && version.iter().all(u8::is_ascii_hexdigit)
         && !name.is_empty()

@@ -1,7 +1,7 @@
 //! The options of `Connection`: whether the connection stays, and which fields end at this hop (RFC 9110 section 7.6.1).
 
 use crate::Error;
-use crate::grammar::members;
+use crate::grammar::{members, trimmed};
 use crate::limits::OPTIONS_MAX;
 
 /// True when a field of this name, in lower case, never goes on: those of RFC 9110 section 7.6.1, and those that frame a body.
@@ -35,8 +35,15 @@ impl Wishes {
     /// Takes the value of a further `Connection` field.
     #[inline]
     pub(crate) fn add(&mut self, value: &[u8]) {
-        for option in members(value) {
+        for option in value.split(|byte| *byte == b',').map(trimmed) {
+            // Empty ones count: RFC 9110 section 5.6.1.2 wants a reasonable number of them ignored, and no more.
             self.count += 1;
+            if self.count > OPTIONS_MAX {
+                return;
+            }
+            if option.is_empty() {
+                continue;
+            }
             if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
             } else if option.eq_ignore_ascii_case(b"close") {
@@ -59,9 +66,9 @@ impl Wishes {
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
     all: [&'a [u8]; OPTIONS_MAX],
+    /// Their hashes: what is compared with each name, so that long options that look alike cost no more than others.
+    hashes: [u64; OPTIONS_MAX],
     len: usize,
-    /// A bit for each option: most names that are not among them are told so by it.
-    seen: u64,
 }
 
 impl<'a> Options<'a> {
@@ -70,12 +77,12 @@ impl<'a> Options<'a> {
     /// # Errors
     /// [`Error::TooManyOptions`] above 32.
     pub fn of(values: impl Iterator<Item = &'a [u8]>) -> Result<Self, Error> {
-        let mut options = Self { all: [&[]; OPTIONS_MAX], len: 0, seen: 0 };
+        let mut options = Self { all: [&[]; OPTIONS_MAX], hashes: [0; OPTIONS_MAX], len: 0 };
         for option in values.flat_map(members) {
             let place = options.all.get_mut(options.len);
             *place.ok_or(Error::TooManyOptions { limit: OPTIONS_MAX })? = option;
+            options.hashes[options.len] = hash(option);
             options.len += 1;
-            options.seen |= bit(option);
         }
         Ok(options)
     }
@@ -84,15 +91,21 @@ impl<'a> Options<'a> {
     #[inline]
     #[must_use]
     pub fn name(&self, name: &[u8]) -> bool {
-        self.seen & bit(name) != 0
-            && self.all[..self.len].iter().any(|option| option.eq_ignore_ascii_case(name))
+        let hash = hash(name);
+        let mut options = self.hashes[..self.len].iter().zip(&self.all);
+        options.any(|(found, option)| *found == hash && option.eq_ignore_ascii_case(name))
     }
 }
 
-/// Which bit stands for `name`: its length and its first byte decide.
-fn bit(name: &[u8]) -> u64 {
-    let first = name.first().map_or(0, u8::to_ascii_lowercase);
-    1 << ((name.len() + usize::from(first) * 7) % 64)
+/// A hash that is the same for a name in any case, eight bytes at a time.
+#[inline]
+fn hash(name: &[u8]) -> u64 {
+    let add = |hash: u64, word: u64| {
+        (hash.rotate_left(5) ^ (word | 0x2020_2020_2020_2020)).wrapping_mul(0x517c_c1b7_2722_0a95)
+    };
+    let (words, rest) = name.as_chunks();
+    let front = words.iter().fold(name.len() as u64, |hash, word| add(hash, u64::from_le_bytes(*word)));
+    add(front, rest.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
 }
 
 #[cfg(test)]

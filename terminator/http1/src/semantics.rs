@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::grammar::members;
 use crate::host::is_host;
+use crate::limits::OPTIONS_MAX;
 use crate::options::Wishes;
 
 /// How long the body of a request is.
@@ -90,16 +91,25 @@ fn length(value: &[u8]) -> Result<u64, Error> {
     if value.contains(&b',') {
         return Err(Error::LengthRepeated);
     }
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+    if value.is_empty() || !value.iter().fold(true, |valid, byte| valid & byte.is_ascii_digit()) {
         return Err(Error::Length);
     }
+    // 64 bits hold no number of more than twenty digits.
+    let (front, digits) = value.split_at(value.len().saturating_sub(20));
+    if !front.iter().fold(true, |zeros, digit| zeros & (*digit == b'0')) {
+        return Ok(u64::MAX);
+    }
     let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
-    Ok(value.iter().fold(0, add))
+    Ok(digits.iter().fold(0, add))
 }
 
 /// `chunked` alone (RFC 9112 section 7): no other coding is implemented.
 fn coding(value: &[u8]) -> Result<(), Error> {
     let mut chunked = 0;
+    // More empty members than anybody sends by mistake (RFC 9110 section 5.6.1.2).
+    if memchr::memchr_iter(b',', value).take(OPTIONS_MAX).count() == OPTIONS_MAX {
+        return Err(Error::Coding);
+    }
     for coding in members(value) {
         if !coding.eq_ignore_ascii_case(b"chunked") {
             return Err(Error::CodingUnknown);

@@ -1,18 +1,14 @@
 //! The request target and its four forms (RFC 9112 section 3.2).
 //!
-//! Paths and queries consist of the bytes of RFC 3986 and of `" [ \ ] ^ ` { | }`, which browsers and other clients send as they
-//! are. Nothing else is let through: what a proxy in front and a service behind might read differently.
+//! Paths and queries consist of the visible bytes of ASCII but `#`, `<` and `>`: those of RFC 3986, and `" [ \ ] ^ ` { | }`,
+//! which browsers and other clients send as they are. Nothing else is let through: what a proxy in front and a service behind
+//! might read differently.
 
 use std::ops::Range;
 
 use crate::Error;
-use crate::grammar::{ALPHANUMERIC, bytes_of};
+use crate::grammar::has_whole_escapes;
 use crate::host::is_authority;
-
-/// Bytes of a path that stand for themselves.
-const PATH: [bool; 256] = bytes_of(&[ALPHANUMERIC, b"-._~!$&'()*+,;=:@/", b"\"[\\]^`{|}"]);
-/// Bytes of a query.
-const QUERY: [bool; 256] = bytes_of(&[ALPHANUMERIC, b"-._~!$&'()*+,;=:@%/?", b"\"[\\]^`{|}"]);
 
 /// Where the parts of a target lie in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,27 +37,29 @@ pub(crate) fn parse(method: &[u8], target: &[u8]) -> Result<Target, Error> {
 /// routes decode; nobody here decodes a query.
 #[inline]
 fn path(target: &[u8], start: usize) -> Result<Range<usize>, Error> {
-    let mut end = start;
-    loop {
-        match &target[end..] {
-            [byte, ..] if PATH[usize::from(*byte)] => end += 1,
-            [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => end += 3,
-            [] => return Ok(start..end),
-            [b'?', query @ ..] if query.iter().all(|byte| QUERY[usize::from(*byte)]) => return Ok(start..end),
-            _ => return Err(Error::Target),
-        }
-    }
+    let end = memchr::memchr(b'?', &target[start..]).map_or(target.len(), |at| start + at);
+    // Escapes of a path alone: routes decode it, and nobody here decodes a query.
+    let is_valid = are_valid(&target[start..]) && has_whole_escapes(&target[start..end]);
+    if is_valid { Ok(start..end) } else { Err(Error::Target) }
+}
+
+/// True for bytes of paths and queries: visible ASCII but `#`, `<` and `>`.
+#[inline]
+fn are_valid(bytes: &[u8]) -> bool {
+    // Without a way out in the middle, so that it is done many bytes at once.
+    let is_valid = |byte: &u8| byte.is_ascii_graphic() & (*byte != b'#') & (*byte != b'<') & (*byte != b'>');
+    bytes.iter().fold(true, |valid, byte| valid & is_valid(byte))
 }
 
 /// `http://` or `https://`, an authority, a path that may be empty, and a query (RFC 9110 section 4.2).
 #[cold]
 fn absolute(target: &[u8]) -> Result<Target, Error> {
-    let colon = target.iter().position(|byte| *byte == b':').ok_or(Error::Target)?;
+    let colon = memchr::memchr(b':', target).ok_or(Error::Target)?;
     let (scheme, behind) = target.split_at(colon);
     let is_http = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
     let Some(rest) = behind.strip_prefix(b"://").filter(|_| is_http) else { return Err(Error::Target) };
     let start = target.len() - rest.len();
-    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).map_or(target.len(), |at| start + at);
+    let end = memchr::memchr2(b'/', b'?', rest).map_or(target.len(), |at| start + at);
     if !is_authority(&target[start..end]) {
         return Err(Error::Target);
     }

@@ -163,6 +163,17 @@ fn framing(request: &Request) -> Result<Framing, Refusal> {
         // Section 6.1: framing of HTTP/1.0 with a transfer coding is faulty.
         ([], [_, ..]) if request.is_1_0 => Err(BAD),
         ([], [_, ..]) => {
+            // Choice: no more than 31 commas in a list of codings, unless a field before names an unknown one.
+            for value in &codings {
+                let names = list(value);
+                let many = value.iter().filter(|byte| **byte == b',').count() > 31;
+                if !many && names.iter().any(|coding| coding != b"chunked") {
+                    return Err(501);
+                }
+            }
+            if codings.iter().any(|value| value.iter().filter(|byte| **byte == b',').count() > 31) {
+                return Err(BAD);
+            }
             let named: Vec<Vec<u8>> = codings.iter().flat_map(|value| list(value)).collect();
             if named.iter().any(|coding| coding != b"chunked") {
                 return Err(501);
@@ -183,11 +194,12 @@ fn check_host(request: &Request) -> Result<(), Refusal> {
 
 /// RFC 9110 sections 7.6.1, 7.8 and 10.1.1, RFC 9112 section 9.3.
 fn connection(request: &mut Request) -> Result<(), Refusal> {
-    let options: Vec<Vec<u8>> = values(request, "connection").iter().flat_map(|value| list(value)).collect();
-    // Choice: each option is compared with each field, so their number is bounded.
-    if options.len() > 32 {
+    // Choice: each option is compared with each field, so their number is bounded; empty ones count (RFC 9110 section 5.6.1.2).
+    let count = |value: &Vec<u8>| value.iter().filter(|byte| **byte == b',').count() + 1;
+    if values(request, "connection").iter().map(count).sum::<usize>() > 32 {
         return Err(431);
     }
+    let options: Vec<Vec<u8>> = values(request, "connection").iter().flat_map(|value| list(value)).collect();
     let has = |option: &str| options.iter().any(|found| found == option.as_bytes());
     request.goes_on = !has("close") && (!request.is_1_0 || has("keep-alive"));
     request.expects = !request.is_1_0
