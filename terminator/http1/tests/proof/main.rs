@@ -5,6 +5,7 @@
 
 mod cases;
 mod contract;
+mod differential;
 mod driver;
 mod hyper_oracle;
 mod mutations;
