@@ -13,9 +13,18 @@ mod connection;
 mod drain;
 mod http;
 mod life;
+#[allow(dead_code, reason = "of a case, its bytes alone are used here")]
+#[path = "../../http1/tests/proof/outcome.rs"]
+mod outcome;
+mod plain;
 mod proxies;
+mod rest;
 mod service;
+mod smuggling;
 mod statuses;
+#[allow(dead_code, reason = "of a case, its bytes alone are used here")]
+#[path = "../../http1/tests/proof/table.rs"]
+mod table;
 mod terminator;
 mod waiting;
 

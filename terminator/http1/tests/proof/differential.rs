@@ -76,7 +76,7 @@ fn reason(name: &str, log: &Log, is_laxer: bool) -> &'static str {
         return found.map_or("it is stricter than the RFC asks for", |(_, reason)| reason);
     }
     match log.error {
-        Some(Error::LineEnd) => {
+        Some(Error::LineEnd | Error::ChunkLineEnd) => {
             "RFC 9112 section 2.2 lets a reader take a bare LF for a line's end; readers behind may not"
         }
         Some(Error::RequestLine) => {

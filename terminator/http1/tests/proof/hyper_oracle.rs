@@ -87,7 +87,7 @@ fn explained(input: &[u8], log: &Log, ours: &Verdict, theirs: &Verdict) -> Optio
 /// Why hyper reads what the crate refuses.
 fn laxer(error: Error) -> Option<&'static str> {
     Some(match error {
-        Error::LineEnd => "laxer: a bare LF ends a line",
+        Error::LineEnd | Error::ChunkLineEnd => "laxer: a bare LF ends a line",
         Error::Host => "laxer: Host is not looked at",
         Error::Target => "laxer: targets with fragments, bad escapes, obs-text, users, other schemes",
         Error::LengthRepeated => "laxer: equal lengths count as one",
