@@ -16,9 +16,7 @@ mod life;
 #[allow(dead_code, reason = "of a case, its bytes alone are used here")]
 #[path = "../../http1/tests/proof/outcome.rs"]
 mod outcome;
-mod plain;
 mod proxies;
-mod rest;
 mod service;
 mod smuggling;
 mod statuses;
