@@ -116,7 +116,8 @@ fn kill_in_hand(front: Front, method: &'static str) -> Option<(u16, usize)> {
     Some((status, count))
 }
 
-/// SIGTERM, end and start of terminator 1 under load, with a long poll open on each terminator, until it has a share again.
+/// SIGTERM, end and start of one terminator after the other under load, until each has a share again. Two long polls are
+/// open when it begins.
 fn restart(front: Front) -> Option<Tally> {
     let seed = seed();
     let mut running = start(front)?;
@@ -132,22 +133,24 @@ fn restart(front: Front) -> Option<Tally> {
     });
     let load = Load::start(http, mixed(seed));
     load.wait_more(SECOND);
-    assert!(running.answered(1) > 0, "terminator 1 has a share");
-    running.terminators[0].signal(Signal::TERM);
-    let status = running.terminators[0].wait();
-    assert_eq!(status.code(), Some(0), "{:?}", running.terminators[0].lines());
-    load.wait_more(SECOND);
-    running.restart(1);
-    // nginx returns to it after fail_timeout, haproxy after two checks.
-    until("terminator 1 has a share again", || match running.answered(1) {
-        0 => Err("no request".to_owned()),
-        _ => Ok(()),
-    });
-    load.wait_more(SECOND);
+    for number in [1, 2] {
+        assert!(running.answered(number) > 0, "terminator {number} has a share");
+        let leaving = &mut running.terminators[number - 1];
+        leaving.signal(Signal::TERM);
+        let status = leaving.wait();
+        assert_eq!(status.code(), Some(0), "{:?}", leaving.lines());
+        load.wait_more(SECOND);
+        running.restart(number);
+        // nginx returns to it after fail_timeout, haproxy after two checks.
+        until(&format!("terminator {number} has a share again"), || match running.answered(number) {
+            0 => Err("no request".to_owned()),
+            _ => Ok(()),
+        });
+        load.wait_more(SECOND);
+    }
     let tally = load.stop();
     let polls = polls.map(|poll| poll.join().unwrap());
-    eprintln!("{front:?}, SIGTERM and start: {tally:?}, long polls {polls:?}");
-    eprintln!("{front:?}: terminator 1 answered {} after its start", running.answered(1));
+    eprintln!("{front:?}, SIGTERM and start of both: {tally:?}, long polls {polls:?}");
     assert!(polls.iter().all(|status| matches!(status, 200 | 204)), "long polls: {polls:?}");
     Some(tally)
 }
@@ -189,13 +192,13 @@ fn haproxy_passes_the_clients_address_large_bodies_and_long_polls() {
 }
 
 #[test]
-fn a_restart_of_a_terminator_behind_nginx_loses_nothing() {
+fn a_rolling_restart_of_terminators_behind_nginx_loses_nothing() {
     let Some(tally) = restart(Front::Nginx) else { return };
     assert_eq!((failures(&tally, "GET"), failures(&tally, "POST")), (0, 0), "{tally:?}");
 }
 
 #[test]
-fn a_restart_of_a_terminator_behind_haproxy_loses_nothing() {
+fn a_rolling_restart_of_terminators_behind_haproxy_loses_nothing() {
     let Some(tally) = restart(Front::Haproxy) else { return };
     assert_eq!((failures(&tally, "GET"), failures(&tally, "POST")), (0, 0), "{tally:?}");
 }
