@@ -1,7 +1,9 @@
-//! The files of infra/deploy, used: by nginx, haproxy, systemd's own checks and every role's binary.
+//! The files of infra/deploy, used: by nginx, haproxy, systemd's own checks and every role's
+//! binary.
 //!
-//! Owns: what must hold behind a proxy while a terminator stops, starts or dies. Only addresses and directories of the
-//! files are replaced. Invariant: tests count requests and wait for events; none measures a duration.
+//! Owns: what must hold behind a proxy while a terminator stops, starts or dies. Only addresses and
+//! directories of the files are replaced. Invariant: tests count requests and wait for events; none
+//! measures a duration.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,

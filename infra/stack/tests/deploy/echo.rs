@@ -1,4 +1,5 @@
-//! A service inside the test: it answers with the `x-forwarded-for` it got, or keeps the first request for ever.
+//! A service inside the test: it answers with the `x-forwarded-for` it got, or keeps the first
+//! request for ever.
 
 use std::sync::mpsc::SyncSender;
 
@@ -12,8 +13,8 @@ pub(crate) fn start(site: &Site, number: usize) -> Pipe {
     join(site, number, || true)
 }
 
-/// Joins terminator `number` and sends that number to `delivered` for every request. The first request of the site, on
-/// whichever terminator, is never answered; later ones are.
+/// Joins terminator `number` and sends that number to `delivered` for every request. The first
+/// request of the site, on whichever terminator, is never answered; later ones are.
 pub(crate) fn hold_first(site: &Site, number: usize, delivered: SyncSender<usize>) -> Pipe {
     let mark = site.dir.path().join("held");
     join(site, number, move || {

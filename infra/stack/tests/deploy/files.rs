@@ -1,4 +1,5 @@
-//! The files of infra/deploy with other addresses and directories in them, and nothing else changed.
+//! The files of infra/deploy with other addresses and directories in them, and nothing else
+//! changed.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

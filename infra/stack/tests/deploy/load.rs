@@ -1,6 +1,8 @@
-//! An open-loop HTTP client: requests start when they are due, whether or not earlier ones have ended.
+//! An open-loop HTTP client: requests start when they are due, whether or not earlier ones have
+//! ended.
 //!
-//! Connections are kept alive and bounded in number. No request is sent twice; each ends in a status or an error.
+//! Connections are kept alive and bounded in number. No request is sent twice; each ends in a
+//! status or an error.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -121,7 +123,8 @@ async fn one(http: SocketAddr, kept: Option<BufReader<TcpStream>>, planned: &Pla
 
 type Answered = (u16, Option<BufReader<TcpStream>>);
 
-/// One request on a kept connection or a new one. Gives the connection back if it may be used again.
+/// One request on a kept connection or a new one. Gives the connection back if it may be used
+/// again.
 async fn ask(
     http: SocketAddr,
     kept: Option<BufReader<TcpStream>>,

@@ -1,5 +1,5 @@
-//! What clients see through nginx and haproxy: answers, their own address, long polls, and no failure while a
-//! terminator stops, starts or dies.
+//! What clients see through nginx and haproxy: answers, their own address, long polls, and no
+//! failure while a terminator stops, starts or dies.
 
 use std::sync::mpsc;
 
@@ -19,7 +19,8 @@ const CLIENT: [u8; 4] = [127, 0, 0, 9];
 /// One request in this many is a POST.
 const POST_EVERY: u64 = 10;
 
-/// How long a poll waits that is open during a restart: past --drain-delay, within --drain-deadline.
+/// How long a poll waits that is open during a restart: past --drain-delay, within
+/// --drain-deadline.
 const POLL_S: u64 = 8;
 
 /// More deliveries of one request than any proxy makes.
@@ -36,7 +37,8 @@ fn ask(site: &Site, planned: &Planned, headers: &str) -> Answer {
     ask_from(CLIENT.into(), site.front, planned, headers)
 }
 
-/// Mostly reads of one profile, and messages with ids that none other has, spread over conversations by `seed`.
+/// Mostly reads of one profile, and messages with ids that none other has, spread over
+/// conversations by `seed`.
 fn mixed(seed: u64) -> impl Fn(u64) -> Planned + Send + 'static {
     move |number| {
         if number % POST_EVERY != 0 {
@@ -55,7 +57,8 @@ fn seed() -> u64 {
     seed
 }
 
-/// How many ended other than a GET in 200 and a POST in 201. A POST that was sent twice ends in 200.
+/// How many ended other than a GET in 200 and a POST in 201. A POST that was sent twice ends in
+/// 200.
 fn failures(tally: &Tally, method: &str) -> u64 {
     let good = |(of, outcome): &(&str, String)| {
         *of != method || *outcome == if method == "GET" { "200" } else { "201" }
@@ -93,13 +96,15 @@ fn addresses_and_long_polls(front: Front) {
     assert_eq!(ask(site, &Planned { body: "x".repeat(900_000), ..large.clone() }, "").status, 200);
     assert_eq!(ask(site, &large, "").status, 413);
 
-    // Nobody writes to this conversation: the service answers after its 30 s, past every default of a proxy's deadline.
+    // Nobody writes to this conversation: the service answers after its 30 s, past every default of
+    // a proxy's deadline.
     let poll = ask(site, &plan("GET", "/chats/quiet/updates"), "");
     eprintln!("{front:?}: long poll {} {}", poll.status, poll.body);
     assert!(matches!(poll.status, 200 | 204), "{}: {}", poll.status, poll.body);
 }
 
-/// Kills the terminator that has a request in hand. Brings the client's status and how often the request was delivered.
+/// Kills the terminator that has a request in hand. Brings the client's status and how often the
+/// request was delivered.
 fn kill_in_hand(front: Front, method: &'static str) -> Option<(u16, usize)> {
     let mut running = start(front)?;
     let (delivered, deliveries) = mpsc::sync_channel(DELIVERIES_MAX);
@@ -116,8 +121,8 @@ fn kill_in_hand(front: Front, method: &'static str) -> Option<(u16, usize)> {
     Some((status, count))
 }
 
-/// SIGTERM, end and start of one terminator after the other under load, until each has a share again. Two long polls are
-/// open when it begins.
+/// SIGTERM, end and start of one terminator after the other under load, until each has a share
+/// again. Two long polls are open when it begins.
 fn restart(front: Front) -> Option<Tally> {
     let seed = seed();
     let mut running = start(front)?;

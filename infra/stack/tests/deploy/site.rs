@@ -27,7 +27,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts all of it and waits until both terminators know both services; `None` when the proxy is missing.
+    /// Starts all of it and waits until both terminators know both services; `None` when the proxy
+    /// is missing.
     pub(crate) fn start(front: Front) -> Option<Self> {
         let name = if matches!(front, Front::Nginx) { "nginx" } else { "haproxy" };
         let program = program(name)?;
