@@ -17,10 +17,13 @@ pub(crate) fn statsd() -> Option<PathBuf> {
     tool("the npm module statsd", "node_modules/statsd/stats.js")
 }
 
-/// A program on the PATH.
+/// A program on the PATH, or in /usr/sbin, where Debian keeps servers.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    let found = std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin")])
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file());
     if found.is_none() {
         skipped(&format!("{name} is not on the PATH"));
     }
