@@ -12,7 +12,7 @@ Examples:
   bench compare --report                                    the same, and the tables of bench/README.md anew
   bench compare --only stack,bare,haproxy --connections 256
   bench compare --only open                                 the stack at 50 000 requests/s, open loop
-  bench compare --from bench/runs/2026-11-21-compare        a kept run's tables once more
+  bench compare --from bench/runs/2026-11-27-compare-6      a kept run's tables once more
 
 Systems: bare, stack-1, stack-2, nginx, haproxy, nats-1, nats-2, mongrel2, pushpin, nng-1, nng-2 (1 and 2: hops).
 Further measurements: open, bodies, growth. A name stands for all that begin with it: stack is stack-1 and stack-2.

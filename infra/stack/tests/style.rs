@@ -1,5 +1,6 @@
 //! What `CONTRIBUTING.md` asks of every source file, as far as a machine can tell.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Above this a file holds two concepts. The aim is 300.
@@ -54,6 +55,30 @@ fn tests_do_not_sleep() {
     fail_on(|source| {
         source.text.contains(&sleep).then(|| "sleeps: wait for the event, or use paused time".to_owned())
     });
+}
+
+/// `bench/runs` keeps the latest run of each command: older ones are in git's history.
+#[test]
+fn one_run_of_each_benchmark_is_kept() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let listed = std::process::Command::new("git")
+        .args(["ls-files", "bench/runs"])
+        .current_dir(&root)
+        .output()
+        .ok()
+        .filter(|listed| listed.status.success());
+    let Some(listed) = listed else {
+        println!("SKIPPED: git cannot list the files of {}", root.display());
+        return;
+    };
+    let listed = String::from_utf8(listed.stdout).expect("paths are UTF-8");
+    let runs: BTreeSet<&str> = listed.lines().filter_map(|path| path.split('/').nth(2)).collect();
+    let mut commands = BTreeSet::new();
+    for run in &runs {
+        // DATE-COMMAND, or DATE-COMMAND-N: the date has ten characters.
+        let command = run.get(11..).and_then(|rest| rest.split('-').next()).unwrap_or(run);
+        assert!(commands.insert(command), "bench/runs has several runs of {command}: {runs:?}");
+    }
 }
 
 struct Source {
