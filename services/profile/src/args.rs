@@ -21,42 +21,43 @@ Every flag is also a key of the file that --config names, and an environment var
 #[derive(Clone, Debug, Parser)]
 #[command(name = "profile", version, after_help = EXAMPLES, args_conflicts_with_subcommands = false)]
 pub struct Args {
-    /// What every service has.
+    /// Options that every service has.
     #[command(flatten)]
     pub host: Options,
 
-    /// Where the profiles are kept: embedded:DIR, or fdb:CLUSTER_FILE in a build with FoundationDB.
+    /// Where the profiles are stored: embedded:DIR, or fdb:CLUSTER_FILE in a build with
+    /// FoundationDB.
     #[arg(long, value_name = "ADDRESS", global = true)]
     pub store: Option<StoreAddress>,
 
-    /// Serves when there is none.
+    /// A subcommand; without one the service serves.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What is done instead of serving.
+/// What to do instead of serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Load profiles from a file of one JSON object per line, resumably.
     Load(Load),
 }
 
-/// What to load.
+/// What `profile load` reads.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Load {
-    /// The file, or - for standard input (which cannot be resumed).
+    /// The file, or - for standard input, which cannot be resumed.
     #[arg(value_name = "FILE.jsonl")]
     pub file: std::path::PathBuf,
 
-    /// The member of each object that is its id: a string or a whole number.
+    /// The member of each object that holds the id: a string or a whole number.
     #[arg(long, value_name = "NAME", default_value = "id")]
     pub id_field: String,
 
-    /// Count lines that are not profiles and go on, rather than stop at the first.
+    /// Count lines that are not profiles and continue, instead of stopping at the first.
     #[arg(long)]
     pub skip_bad: bool,
 
-    /// Load from the first line, whatever was loaded before.
+    /// Load from the first line, and ignore the checkpoint of an earlier run.
     #[arg(long)]
     pub from_start: bool,
 }
