@@ -16,11 +16,11 @@ Every flag is also a key of the file that --config names, and an environment var
 #[derive(Clone, Debug, Parser)]
 #[command(name = "web", version, after_help = EXAMPLES)]
 pub struct Args {
-    /// What every service has.
+    /// Options that every service has.
     #[command(flatten)]
     pub host: Options,
 
-    /// Where the services are that it asks.
+    /// How to reach the services that web asks.
     #[command(flatten)]
     pub upstream: Upstream,
 }

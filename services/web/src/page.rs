@@ -1,7 +1,7 @@
 //! The pages as HTML.
 //!
-//! Owns: the frame, and the pages of members. Everything that comes from outside goes through maud's escaping; style and
-//! script are files of our own (`assets`), so that a page needs nothing inline.
+//! Owns the frame and the pages of members. Everything that comes from outside is escaped by maud.
+//! Style and script are separate files (`assets`), so a page needs nothing inline.
 
 pub(crate) mod items;
 
@@ -15,9 +15,9 @@ use crate::gather::{Answer, Answers};
 /// A member in a list.
 pub(crate) struct Entry {
     pub(crate) id: String,
-    /// Where the member's page is.
+    /// The address of the member's page.
     pub(crate) href: String,
-    /// What it is called, when its profile says.
+    /// The member's name, when the profile has one.
     pub(crate) name: Option<String>,
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn problem(title: &str, detail: &str) -> Markup {
     )
 }
 
-/// What a profile calls its member.
+/// The name of a member according to the profile.
 pub(crate) fn name(profile: &Value) -> Option<&str> {
     profile.get("name").and_then(Value::as_str)
 }
@@ -127,7 +127,7 @@ fn frame(title: &str, content: &Markup) -> Markup {
     }
 }
 
-/// A feed's entries; what is no feed of ours as any JSON.
+/// A feed's entries; JSON of another shape is shown like any value.
 fn feed(content: &Value) -> Markup {
     let entries = feed_page::entries(content);
     html! {
@@ -139,7 +139,7 @@ fn feed(content: &Value) -> Markup {
     }
 }
 
-/// Any JSON; serde_json has bounded how deep it is nested.
+/// Any JSON value; serde_json bounds its depth.
 fn value(content: &Value) -> Markup {
     html! {
         @match content {

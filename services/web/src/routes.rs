@@ -1,7 +1,7 @@
-//! The routes, and HTTP on members.
+//! The routes, and HTTP for members.
 //!
-//! Owns: paths, media types and cache headers. Does not own: asking (`gather`), markup (`page`), text (`json`), feeds and
-//! conversations (`feed_page`, `conversation`).
+//! Owns paths, media types and cache headers. `gather` asks services, `page` writes markup, `json`
+//! writes JSON, `feed_page` and `conversation` handle feeds and conversations.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -27,13 +27,13 @@ use crate::json;
 use crate::page::{self as pages, Entry};
 use crate::parts::Claimed;
 
-/// The unreserved characters (RFC 3986, section 2.3) stay as they are.
+/// All but the unreserved characters (RFC 3986, section 2.3) are escaped.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// For the member alone, and only when it is still the same.
+/// Only the member's own cache may store a page, and must revalidate it.
 pub(crate) const REVALIDATE: Bytes = Bytes::from_static(b"private, no-cache");
 
-/// A page with something left out is asked for again.
+/// A page with a missing part is not cached.
 const INCOMPLETE: Bytes = Bytes::from_static(b"no-store");
 
 const ACCEPT: Bytes = Bytes::from_static(b"accept");
@@ -64,7 +64,8 @@ pub fn routes(bus: Bus) -> Router {
         .ready_when(move || Claimed::default().has_essential(&bus))
 }
 
-/// A handler whose answer is HTML or JSON. Boxed, so that it can be named; the one that is asked often is not.
+/// A handler whose answer is HTML or JSON. Boxed, so that its type can be named; the busiest
+/// handler is not boxed.
 fn page(
     bus: Bus,
     work: impl AsyncFn(&Bus, &Request, Media) -> Result<Response, Problem> + Copy + 'static,
@@ -72,7 +73,7 @@ fn page(
     move |request| Box::pin(negotiated(bus.clone(), request, work))
 }
 
-/// Chooses the media type for `work`, and shows its problems in it.
+/// Chooses the media type for `work`, and renders its problems in it.
 #[expect(
     clippy::manual_async_fn,
     reason = "it would keep what it is given twice, in more than mimalloc's small 1 KiB"
@@ -98,7 +99,7 @@ fn negotiated(
 async fn member(bus: &Bus, known: &Known, request: &Request, media: Media) -> Result<Response, Problem> {
     let id = request.param("id")?;
     let answers = gather(bus, known, request, request.raw_param("id")).await;
-    // The essential one comes first.
+    // The essential source comes first.
     match answers.first() {
         Some((_, Answer::Given(_))) => (),
         Some((_, Answer::Absent(_))) | None => {
@@ -118,7 +119,7 @@ async fn member(bus: &Bus, known: &Known, request: &Request, media: Media) -> Re
     })
 }
 
-/// What `GET /profiles` answers.
+/// The answer of `GET /profiles`.
 #[derive(Deserialize)]
 struct Profiles<'a> {
     #[serde(borrow)]
@@ -150,7 +151,7 @@ impl Profile<'_> {
     }
 }
 
-/// What `GET /members` answers.
+/// The answer of `GET /members`.
 #[derive(Serialize)]
 struct Members<'a> {
     members: Vec<Member<'a>>,
@@ -216,7 +217,7 @@ pub(crate) fn html(page: Markup) -> Response {
     Response::html(page.into_string()).header("content-security-policy", POLICY)
 }
 
-/// As one segment of a path, or one value of a query.
+/// Escapes `text` as one path segment or one query value.
 pub(crate) fn segment(text: &str) -> impl std::fmt::Display {
     utf8_percent_encode(text, SEGMENT)
 }
