@@ -20,14 +20,15 @@ Every flag is also a key of the file that --config names, and an environment var
 /// Serves conversations: messages, long polls, typing and read markers under /chats/{id}.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "chat", version, after_help = EXAMPLES)]
-// A poll that waits counts as a request in hand: 20 000 of them shall fit beside the others.
+// A waiting poll counts against `limit`: 20 000 of them must fit beside other requests.
 #[command(mut_arg("limit", |limit| limit.default_value("65536")))]
 pub struct Args {
-    /// What every service has.
+    /// Options that every service has.
     #[command(flatten)]
     pub host: Options,
 
-    /// Where the conversations are kept: embedded:DIR, or fdb:CLUSTER_FILE in a build with FoundationDB.
+    /// Where the conversations are stored: embedded:DIR, or fdb:CLUSTER_FILE in a build with
+    /// FoundationDB.
     #[arg(long, value_name = "ADDRESS")]
     pub store: Option<StoreAddress>,
 }
