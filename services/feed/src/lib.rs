@@ -1,11 +1,12 @@
-//! Timelines of members on the store: follow, fan-out, unread.
+//! Timelines of members in the store: follows, fan-out, unread counts.
 //!
-//! Owns: what an entry is, who sees it (its owner, and those who follow the owner while it is posted), pages with
-//! cursors, counters of unread entries. Does not own: members' profiles, the bus (`service-host`), or how the store
-//! keeps bytes (`store`).
+//! Owns what an entry is, who sees it (its owner, and members who follow the owner when it is
+//! posted), pages with cursors, and counters of unread entries. `profile` owns profiles,
+//! `service-host` the bus, `store` how bytes are stored.
 //!
-//! Invariant: an entry has one position, the versionstamp of the commit that posted it, in every timeline. So a page
-//! that goes on before a position never shows an entry twice and never misses one, whatever arrives meanwhile.
+//! Invariant: an entry has one position in every timeline, the versionstamp of the commit that
+//! posted it. So a page before a position never shows an entry twice and never misses one, whatever
+//! arrives in between.
 
 mod args;
 mod counts;

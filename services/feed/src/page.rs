@@ -1,7 +1,7 @@
-//! Pages of a feed: own entries, copies, and what large owners posted, merged by position.
+//! Pages of a feed: own entries, copies, and entries of large owners, merged by position.
 //!
-//! Owns: the merge. Invariant: all sources are read at one moment, and a page holds the newest entries before its cursor:
-//! what is committed later stands before the first page, never inside.
+//! Owns the merge. Invariant: all sources are read at one moment, and a page holds the newest
+//! entries before its cursor; entries committed later come before the first page, never inside.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,24 +13,25 @@ use crate::feeds::Feeds;
 use crate::pulls::Pull;
 use crate::unread::Unread;
 
-/// A page ends when its entries pass this many bytes: with the last one it still fits into one message of the bus.
+/// Bytes of entries after which a page ends: with the last entry it still fits into one bus
+/// message.
 const PAGE_BYTES_MAX: usize = 512 * 1024;
 
-/// Some entries, the newest first.
+/// Entries of a feed, the newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The entries.
+    /// The newest entry first.
     pub entries: Vec<PageEntry>,
-    /// Where the next page goes on; `None` at the end.
+    /// The position before which the next page begins; `None` at the end.
     pub next: Option<Position>,
 }
 
-/// An entry and where it stands.
+/// An entry and its position.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PageEntry {
-    /// Its position.
+    /// The entry's position.
     pub position: Position,
-    /// Its JSON text as it is kept.
+    /// The entry's JSON text as it is stored.
     pub entry: Bytes,
 }
 
@@ -38,7 +39,7 @@ impl Feeds {
     /// At most `limit` entries of `owner`'s feed before `before`; fewer when they are long.
     ///
     /// # Errors
-    /// The store's.
+    /// Errors of the store.
     pub async fn page(
         &self,
         owner: &str,
@@ -57,10 +58,10 @@ impl Feeds {
         self.store.read(options, work).await
     }
 
-    /// The first page and what is unread, at one moment.
+    /// The first page and the unread count, at one moment.
     ///
     /// # Errors
-    /// The store's.
+    /// Errors of the store.
     pub async fn head(
         &self,
         owner: &str,
@@ -83,7 +84,7 @@ impl Feeds {
         before: Position,
         limit: usize,
     ) -> Result<Page, Error> {
-        // One more tells whether there are others.
+        // One more entry shows whether more follow.
         let mut newest = Newest::with(limit + 1, &[]);
         newest.take(snapshot, |floor| self.keys.line_between(owner, floor, before)).await?;
         newest.take(snapshot, |floor| self.keys.own_between(owner, floor, before)).await?;
@@ -96,7 +97,7 @@ impl Feeds {
 }
 
 impl Page {
-    /// The page of the first `limit` of `entries`, behind which there may be more.
+    /// A page of the first `limit` of `entries`, which may hold more.
     pub(crate) fn of(entries: &[PageEntry], limit: usize) -> Self {
         let mut bytes = 0;
         let fits = |entry: &&PageEntry| {
@@ -110,7 +111,7 @@ impl Page {
     }
 }
 
-/// The newest entries found so far. Sources that come later are read down to the oldest of them only, so that a
+/// The newest entries found so far. Later sources are read down to the oldest of these only, so a
 /// hundred sources cost little more than one.
 pub(crate) struct Newest {
     wanted: usize,
@@ -118,12 +119,12 @@ pub(crate) struct Newest {
 }
 
 impl Newest {
-    /// At most `wanted`, of which `entries` are known.
+    /// Collects at most `wanted` entries, beginning with `entries`.
     pub(crate) fn with(wanted: usize, entries: &[PageEntry]) -> Self {
         Self { wanted, oldest_first: entries.iter().cloned().map(Reverse).collect() }
     }
 
-    /// Nothing at or before it can belong to the page.
+    /// Entries at or before this position cannot belong to the page.
     fn floor(&self) -> Position {
         match self.oldest_first.peek() {
             Some(Reverse(oldest)) if self.oldest_first.len() == self.wanted => oldest.position,
@@ -131,7 +132,7 @@ impl Newest {
         }
     }
 
-    /// Adds what is in `range`, which is given what [`Newest::floor`] says.
+    /// Adds the entries in `range`, which receives [`Newest::floor`].
     pub(crate) async fn take(
         &mut self,
         snapshot: Snapshot<'_>,
@@ -151,9 +152,9 @@ impl Newest {
         Ok(())
     }
 
-    /// How many were wanted, and those found, the newest first.
+    /// The number wanted, and the entries found, the newest first.
     pub(crate) fn into_entries(self) -> (usize, Vec<PageEntry>) {
-        // Ascending by `Reverse` is descending by position.
+        // Ascending order of `Reverse` is descending order of positions.
         let found = self.oldest_first.into_sorted_vec();
         (self.wanted, found.into_iter().map(|Reverse(entry)| entry).collect())
     }
