@@ -34,7 +34,7 @@ pub struct Append {
     condition: Option<Condition>,
 }
 
-/// Append only if no event that matches the query is behind the position.
+/// Append only if no event after the position matches the query.
 #[derive(Clone, Debug)]
 pub struct Condition {
     /// The events that forbid the append.

@@ -1,13 +1,14 @@
-//! The embedded backend: this machine's disk, this process alone.
+//! The embedded backend: a directory of this machine, used by this process alone.
 //!
-//! Owns: the directory, its lock, and the parts that make transactions of an engine that has none: `view` (what
-//! reads see), `transaction` (what one attempt did), `committer` (one thread that orders, checks and writes
-//! them, many with one `fdatasync`), `resolver` (who conflicts), `fingers` (where reversed scans begin), `rows` (what is
-//! read again and again), `memtables` (which the engine is done with), `watches`. The engine is fjall, used for
-//! batches and snapshots only; docs/adr/0003 has the reasons.
+//! Owns the directory, its lock, and the parts that add transactions to an engine without them:
+//! `view` (what reads see), `transaction` (what one attempt did), `committer` (the thread that
+//! orders, checks and writes commits, many with one `fdatasync`), `resolver` (which commits
+//! conflict), `fingers` (where reversed scans begin), `rows` (a cache of small rows), `memtables`
+//! (frees the engine's memtables), `watches`. The engine is fjall, used for batches and snapshots
+//! only; docs/adr/0003 has the reasons.
 //!
-//! Invariant: only the committer writes, and only it publishes views; so a view never shows half a group of
-//! commits, and never one that is not durable yet.
+//! Invariant: only the committer writes, and only the committer publishes views; so a view never
+//! shows half a group of commits, and never a commit that is not durable yet.
 
 mod committer;
 mod directory;
@@ -56,21 +57,21 @@ pub(crate) struct Embedded {
     shared: Arc<Shared>,
 }
 
-/// What transactions use of the store they belong to.
+/// What transactions use of their store.
 struct Shared {
     views: Arc<Views>,
     queue: Arc<CommitQueue>,
     watches: Arc<Watches>,
     fingers: Fingers,
     rows: Arc<Rows>,
-    /// Joined on drop; `None` once it was.
+    /// Joined on drop; `None` afterwards.
     committer: Option<JoinHandle<()>>,
-    /// Dropped last: unlocks the directory.
+    /// Dropped last, which unlocks the directory.
     _directory: Directory,
 }
 
 impl Embedded {
-    /// Opens the directory, making it first when it is missing. Blocks.
+    /// Opens the directory and creates it when it is missing. Blocks.
     pub(crate) fn open(address: &EmbeddedAddress) -> Result<Self, OpenError> {
         let directory = Directory::open(&address.dir)?;
         let none = Recent::new(directory.version, std::iter::empty());

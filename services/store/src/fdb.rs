@@ -1,16 +1,18 @@
 //! The FoundationDB backend: any number of processes, on a cluster.
 //!
-//! Owns: opening, and what all transactions of a store share ([`Cluster`]). `boot` starts the client's network thread,
-//! `transaction` is one transaction, `turn` the point reads of one turn of a worker's loop, `failure` says what an
-//! error number means. Does not retry ([`crate::Store::run`] does) and owns no limit of its own: keys, values and
-//! sizes were refused before they get here, as on the embedded backend.
+//! Owns opening, and what all transactions of a store share ([`Cluster`]). `boot` starts the
+//! client's network thread, `transaction` is one transaction, `turn` batches the point reads of one
+//! turn of a worker's loop, `failure` interprets error numbers. [`crate::Store::run`] retries. This
+//! module has no limits of its own: keys, values and sizes are checked before, as for the embedded
+//! backend.
 //!
-//! One database handle for all clones of a [`crate::Store`], not one for each worker: the client does its work on one
-//! network thread however many handles there are, and a handle is what batches requests for read versions and
-//! remembers which server has which keys. More handles would ask for more versions and learn every place again.
+//! All clones of a [`crate::Store`] share one database handle. The client does its work on one
+//! network thread however many handles there are, and a handle batches requests for read versions
+//! and caches which server has which keys. More handles would request more versions and learn every
+//! location again.
 //!
-//! Invariant: every transaction has a timeout and a retry limit. The database's defaults set them, so that none can be
-//! made without.
+//! Invariant: every transaction has a timeout and a retry limit, because the database's defaults
+//! set them.
 
 mod boot;
 mod cluster_file;
@@ -48,7 +50,7 @@ pub(crate) struct Fdb {
     cluster: Arc<Cluster>,
 }
 
-/// What transactions use of the store they belong to.
+/// What transactions use of their store.
 struct Cluster {
     database: Database,
     grv_cache: bool,
@@ -56,7 +58,7 @@ struct Cluster {
 }
 
 impl Fdb {
-    /// Boots the client, once a process, and asks the cluster for a version. Blocks.
+    /// Starts the client, once per process, and asks the cluster for a version. Blocks.
     pub(crate) fn open(address: &FdbAddress) -> Result<Self, OpenError> {
         let file = ClusterFile::read(&address.cluster_file)?;
         boot::boot()?;
@@ -93,7 +95,7 @@ impl Cluster {
         self.database.create_trx()
     }
 
-    /// The options that FoundationDB forgets in `on_error`: to be set for each attempt.
+    /// Sets the options that FoundationDB forgets in `on_error`; called for each attempt.
     fn set_access(&self, transaction: &Transaction, access: Access) -> FdbResult<()> {
         if self.grv_cache && access == Access::ReadOnly {
             transaction.set_option(TransactionOption::UseGrvCache)?;
@@ -118,12 +120,12 @@ fn configured(file: &ClusterFile) -> FdbResult<Database> {
     let defaults = RunOptions::default();
     database.set_option(DatabaseOption::TransactionTimeout(milliseconds(limits::CLUSTER_TIMEOUT)))?;
     database.set_option(DatabaseOption::TransactionRetryLimit(clamped(defaults.retries_max)))?;
-    // Ours is the bound (`watches`); the client gives places back a moment later than we do.
+    // `watches` enforces the bound. The client's is larger, because it releases places later.
     database.set_option(DatabaseOption::MaxWatches(clamped(2 * limits::WATCHES_MAX)))?;
     Ok(database)
 }
 
-/// Rounded up; FoundationDB takes 0 for no timeout at all.
+/// Rounded up, because FoundationDB takes 0 for no timeout.
 fn milliseconds(duration: Duration) -> i32 {
     clamped(duration.as_micros().div_ceil(1000).max(1))
 }
@@ -132,7 +134,7 @@ fn clamped(number: impl TryInto<i32>) -> i32 {
     number.try_into().unwrap_or(i32::MAX)
 }
 
-/// Runs `future` on this thread: a runtime may be running on it already, which allows no second one.
+/// Runs `future` on this thread, also when a runtime is running on it, which allows no second one.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {
