@@ -1,4 +1,4 @@
-//! The road of a request in one thread: a client, the real terminator, a service on the real bus.
+//! The path of a request in one thread: a client, the real terminator, a service on the real bus.
 //!
 //! Owns: putting them together with the terminator's own defaults. Invariant: after [`Hop::new`] everything is connected and has
 //! served once, so [`Hop::requests`] costs requests only. The client allocates nothing.

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Above this a file holds two concepts. The aim is 300.
+/// A longer file holds two concepts. The aim is 300.
 const LINES_MAX: usize = 400;
 
-/// Names that say nothing about what a module owns.
+/// Names that do not say what a module owns.
 const BANNED: &[&str] = &["manager", "helper", "helpers", "util", "utils", "common", "misc"];
 
-/// Not ours, or not source.
+/// Directories without our source.
 const SKIPPED: &[&str] = &["target", "node_modules", "data"];
 
 #[test]
@@ -50,7 +50,7 @@ fn modules_are_self_named() {
 
 #[test]
 fn tests_do_not_sleep() {
-    // Put together here, or this file would find itself.
+    // Concatenated, or this file would match.
     let sleep = ["thread", "sleep("].join("::");
     fail_on(|source| {
         source.text.contains(&sleep).then(|| "sleeps: wait for the event, or use paused time".to_owned())
@@ -82,12 +82,12 @@ fn one_run_of_each_benchmark_is_kept() {
 }
 
 struct Source {
-    /// Below the workspace's root.
+    /// Relative to the workspace's root.
     path: PathBuf,
     text: String,
 }
 
-/// Fails with every file that `check` finds something wrong in.
+/// Fails with every file for which `check` returns a reason.
 fn fail_on(check: impl Fn(&Source) -> Option<String>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut sources = Vec::new();

@@ -9,9 +9,9 @@ Examples:
   chat --bus-dial tcp://127.0.0.1:5555 --store embedded:/var/lib/chat
       Joins the terminator at port 5555 and serves /chats from a store in that directory.
   terminator --http 0.0.0.0:8080 --bus-listen tcp://0.0.0.0:5555 --route-deadline 'GET /chats/{id}/updates=31s'
-      The terminator for it: without this deadline a long poll ends, empty, shortly before the default deadline.
+      Its terminator: without this deadline a long poll ends, empty, shortly before the default deadline.
   curl '127.0.0.1:8080/chats/7/updates?after=CURSOR'
-      Waits up to 30 s for what is new behind the cursor.
+      Waits up to 30 s for changes after the cursor.
   chat --bus-dial tcp://127.0.0.1:5555 --store fdb:/etc/foundationdb/fdb.cluster
       The same on a FoundationDB cluster; any number of instances may serve. Needs a build with --features fdb.
 

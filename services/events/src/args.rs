@@ -11,9 +11,9 @@ Examples:
   events --bus-dial tcp://127.0.0.1:5555 --store fdb:/etc/foundationdb/fdb.cluster
       The same on FoundationDB, in a build with the feature fdb; any number of instances share the events.
   curl localhost:8080/events -d '{\"events\":[{\"id\":\"1\",\"type\":\"Opened\",\"tags\":[\"account:7\"],\"data\":{}}]}'
-      Appends an event, once however often it is repeated.
+      Appends an event; repeating the command has no further effect.
   curl 'localhost:8080/events/stream?tags=account:7'
-      Gives the events with that tag, or waits for the first.
+      Returns the events with that tag, or waits for the first.
 
 Every flag is also a key of the file that --config names, and an environment variable: EVENTS_BUS_DIAL, EVENTS_STORE.";
 

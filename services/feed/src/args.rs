@@ -9,7 +9,7 @@ Examples:
   feed --bus-dial tcp://127.0.0.1:5555 --store embedded:/var/lib/feed
       Joins the terminator at port 5555 and serves /feeds from a store in that directory.
   feed --bus-dial ipc:///run/terminator.ipc --bus-dial ipc:///run/web.ipc --store embedded:data --fan-out-limit 50
-      Joins terminator and web; owners with more than 50 followers are merged in when a feed is read.
+      Joins terminator and web; entries of owners with more than 50 followers are merged when a feed is read.
   feed --bus-dial tcp://127.0.0.1:5555 --store fdb:/etc/foundationdb/fdb.cluster
       The same on a FoundationDB cluster; any number of instances may serve. Needs a build with --features fdb.
 

@@ -9,11 +9,11 @@ Examples:
   profile --bus-dial tcp://127.0.0.1:5555 --store embedded:/var/lib/profile
       Joins the terminator at port 5555 and serves /profiles from a store in that directory.
   profile --bus-listen ipc:///run/profile.sock --store embedded:data --workers 2 --statsd 127.0.0.1:8125
-      Waits for askers at a Unix socket.
+      Listens for peers at a Unix socket.
   profile --bus-dial tcp://127.0.0.1:5555 --store fdb:/etc/foundationdb/fdb.cluster
       The same on a FoundationDB cluster; any number of instances may serve. Needs a build with --features fdb.
   profile --store embedded:data load members.jsonl
-      Loads one JSON object per line; run it again to go on where it was stopped.
+      Loads one JSON object per line; run it again to continue where it was stopped.
 
 Every flag is also a key of the file that --config names, and an environment variable: PROFILE_BUS_DIAL, PROFILE_STORE.";
 

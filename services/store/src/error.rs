@@ -316,7 +316,7 @@ pub enum OpenError {
     Cluster {
         /// Path of the cluster file.
         cluster_file: PathBuf,
-        /// What the client said.
+        /// The client's error.
         #[source]
         source: Box<Error>,
     },

@@ -1,6 +1,6 @@
-//! Garbage for the HTTP port: one of each kind with the statuses it may be answered by, and random ones.
+//! Garbage for the HTTP port: one of each kind with its allowed statuses, and random bytes.
 
-/// What it is, its bytes, and the statuses allowed.
+/// The name of each request, its bytes, and the allowed statuses.
 pub(super) fn requests() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
     let long = "a".repeat(200_000);
     let many = "x: y\r\n".repeat(5000);
@@ -23,7 +23,7 @@ pub(super) fn requests() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
         ),
         ("a negative length", text("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n".into()), &[400]),
         (
-            // hyper takes a length that it cannot count for a head that is too large.
+            // A length that cannot be represented may be refused as such or as above the limit.
             "a length of 2^64-1",
             text("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 18446744073709551615\r\n\r\nabcd".into()),
             &[400, 413, 431],
@@ -39,7 +39,7 @@ pub(super) fn requests() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
     ]
 }
 
-/// One connection's worth of bytes.
+/// The bytes of one connection.
 pub(super) fn random(rng: &mut fastrand::Rng) -> Vec<u8> {
     let mut known = requests();
     let mut bytes = match rng.u8(..4) {
