@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use store::{Error, Snapshot};
 
-use crate::feeds::number;
+use crate::counter::number;
 
 /// Counters by owner.
 #[derive(Default)]

@@ -8,13 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use store::{Error, Position, RunOptions, Store, Transaction, limits::STAMP_BYTES};
 
+use crate::cache::{Heads, heads};
+use crate::counter::ONE;
 use crate::counts::Counts;
 use crate::entry::NewEntry;
-use crate::heads::{Heads, heads};
 use crate::keys::Keys;
-
-/// Little-endian one, for counters.
-pub(crate) const ONE: [u8; 8] = 1_u64.to_le_bytes();
 
 /// The feeds of a store. Cheap to clone.
 #[derive(Clone)]
@@ -153,9 +151,4 @@ impl Feeds {
         }
         Ok(())
     }
-}
-
-/// A counter's value; a missing counter is zero.
-pub(crate) fn number(value: Option<&Bytes>) -> u64 {
-    value.and_then(|value| value.first_chunk().copied()).map_or(0, u64::from_le_bytes)
 }

@@ -7,14 +7,12 @@
 
 use store::{Error, Position, Range, RunOptions, Transaction};
 
-use crate::feeds::{FeedError, Feeds, ONE, number};
-use crate::pulls::Pull;
+use crate::counter::{MINUS_ONE, ONE, number};
+use crate::feeds::{FeedError, Feeds};
+use crate::interval::Interval;
 
 /// Most members that one member follows. Bounds what one page may have to merge.
 pub(crate) const FOLLOWS_MAX: u64 = 2_000;
-
-/// Minus one in little-endian: counters wrap.
-const MINUS_ONE: [u8; 8] = [u8::MAX; 8];
 
 impl Feeds {
     /// Adds what `other` posts from now on to `owner`'s feed. True when `owner` did not follow
@@ -45,7 +43,8 @@ impl Feeds {
                 // Read with a conflict check, here and below, because a post in between would be
                 // counted on the wrong side.
                 let posted = number(transaction.get(&keys.posted(other)).await?.as_ref());
-                transaction.set_versionstamped_key(&keys.new_pull(owner, other), &Pull::opened(posted))?;
+                transaction
+                    .set_versionstamped_key(&keys.new_pull(owner, other), &Interval::opened(posted))?;
                 self.touch_pulls(transaction, owner)?;
             } else {
                 // Read without a conflict check, so that simultaneous follows of one owner do not
@@ -114,7 +113,7 @@ impl Feeds {
     /// Makes `other` large: all its followers, including this transaction's, merge its entries from
     /// now on.
     async fn grow(&self, transaction: &Transaction, other: &str) -> Result<(), Error> {
-        let posted = Pull::opened(number(transaction.get(&self.keys.posted(other)).await?.as_ref()));
+        let posted = Interval::opened(number(transaction.get(&self.keys.posted(other)).await?.as_ref()));
         let mut followers = transaction.rows(self.keys.followers_of(other));
         while let Some(row) = followers.next().await? {
             let follower = self.keys.follower_named(&row.key);

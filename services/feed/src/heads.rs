@@ -1,6 +1,6 @@
-//! The newest entries of frequently read feeds, kept in memory.
+//! First pages of feeds, from the cache where it is current.
 //!
-//! Owns the cache, and the check that a cached head is current. Invariant: entries are never
+//! Owns the check that a cached head is current, and its renewal. Invariant: entries are never
 //! changed or removed, so a feed's newest entries are those of an earlier moment and what its
 //! sources received since; a source whose counter is unchanged received nothing. So every answer
 //! equals that of the store at the moment of the read.
@@ -9,61 +9,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{try_join_all, try_join3};
-use quick_cache::{Weighter, sync::Cache};
 use store::{Error, Position, Snapshot};
 
-use crate::feeds::{Feeds, number};
-use crate::page::{Newest, Page, PageEntry};
-use crate::pulls::Pull;
-
-/// Memory of an entry or a head beside its text.
-const OVERHEAD_BYTES: u64 = 96;
-
-/// Expected bytes of a head; sizes the cache's table.
-const HEAD_BYTES_TYPICAL: u64 = 8 * 1024;
-
-/// Heads of feeds, shared by all workers.
-pub(crate) type Heads = Cache<String, Arc<Head>, Weight>;
-
-/// An empty cache of at most `bytes`.
-pub(crate) fn heads(bytes: u64) -> Heads {
-    let items = usize::try_from(bytes / HEAD_BYTES_TYPICAL).unwrap_or(usize::MAX);
-    Cache::with_weighter(items, bytes, Weight)
-}
-
-/// The newest entries of a feed at a version.
-pub(crate) struct Head {
-    sources: Sources,
-    /// Most entries that it can have.
-    wanted: usize,
-    /// The newest entry first.
-    entries: Vec<PageEntry>,
-}
-
-/// Where a feed's entries come from, and how many entries each source had received at one moment.
-pub(crate) struct Sources {
-    version: u64,
-    pub(crate) arrived: u64,
-    posted: u64,
-    /// When `pulls` changed last.
-    changed: Position,
-    pub(crate) pulls: Arc<[Pull]>,
-    /// Entries received from each of `pulls`, in the same order; for an interval that ended, up to
-    /// its end.
-    pub(crate) pulled: Vec<u64>,
-}
-
-#[derive(Clone)]
-pub(crate) struct Weight;
-
-impl Weighter<String, Arc<Head>> for Weight {
-    fn weight(&self, owner: &String, head: &Arc<Head>) -> u64 {
-        let texts: usize = head.entries.iter().map(|entry| entry.entry.len()).sum();
-        let pulls: usize = head.sources.pulls.iter().map(|pull| pull.key.len() + pull.other.len()).sum();
-        let parts = 2 + head.entries.len() + head.sources.pulls.len();
-        (owner.len() + texts + pulls) as u64 + OVERHEAD_BYTES * parts as u64
-    }
-}
+use crate::cache::{Head, Sources};
+use crate::counter::number;
+use crate::feeds::Feeds;
+use crate::merge::{Newest, Page};
 
 impl Feeds {
     /// The sources of `owner`'s feed, whose cached head is `kept`.
@@ -153,19 +104,5 @@ impl Feeds {
             self.heads.insert(owner.to_owned(), Arc::new(Head { sources, wanted, entries }));
         }
         Ok(page)
-    }
-}
-
-impl Sources {
-    /// True when both have the same sources, whatever these received.
-    fn are_those_of(&self, other: &Self) -> bool {
-        let interval = |pull: &Pull| (pull.key.clone(), pull.until);
-        Arc::ptr_eq(&self.pulls, &other.pulls)
-            || self.pulls.iter().map(interval).eq(other.pulls.iter().map(interval))
-    }
-
-    /// True when both received the same number of entries.
-    fn have_got(&self, other: &Self) -> bool {
-        (self.arrived, self.posted, &self.pulled) == (other.arrived, other.posted, &other.pulled)
     }
 }

@@ -9,13 +9,17 @@
 //! arrives in between.
 
 mod args;
+mod cache;
+mod counter;
 mod counts;
 mod entry;
 mod failure;
 mod feeds;
 mod follows;
 mod heads;
+mod interval;
 mod keys;
+mod merge;
 mod page;
 mod pulls;
 mod routes;
@@ -24,7 +28,7 @@ mod unread;
 pub use args::Args;
 pub use entry::NewEntry;
 pub use feeds::{FeedError, Feeds, Posted};
-pub use page::{Page, PageEntry};
+pub use merge::{Page, PageEntry};
 pub use routes::routes;
 pub use store::Position;
 pub use unread::Unread;

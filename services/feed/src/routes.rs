@@ -14,7 +14,7 @@ use store::Position;
 use crate::entry::{ID_BYTES_MAX, NewEntry, check_id, now_ms};
 use crate::failure::{Failure, within};
 use crate::feeds::Feeds;
-use crate::page::{Page, PageEntry};
+use crate::merge::{Page, PageEntry};
 use crate::unread::Unread;
 
 /// Entries in a page when the request has no `limit`.

@@ -7,11 +7,9 @@
 
 use store::{Error, Position, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
 
-use crate::feeds::{Feeds, number};
-use crate::heads::Sources;
-
-/// Most entries that are counted; a larger number is of no use to readers.
-pub(crate) const UNREAD_MAX: u64 = 1_000;
+use crate::cache::Sources;
+use crate::counter::{UNREAD_MAX, number};
+use crate::feeds::Feeds;
 
 /// Most copies after a position that are counted: the one above `UNREAD_MAX` shows that there are
 /// more.
