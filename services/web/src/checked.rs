@@ -4,19 +4,15 @@
 //! is identified by its length, its source and a 128-bit hash whose seed is secret.
 
 use std::cell::Cell;
-use std::ops::Range;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::parts::{PARTS, Source};
+use crate::parts::{PARTS, Places, Source};
 
 /// Texts that one worker remembers.
 const SLOTS: usize = 4096;
-
-/// Where each part lies in an answer; `None` when it is missing or not JSON.
-pub(crate) type Places = [Option<(u32, u32)>; PARTS];
 
 /// Results for recent texts.
 pub(crate) struct Checked {
@@ -56,11 +52,6 @@ impl Checked {
             }
         }
     }
-}
-
-/// A range in the form that a slot stores.
-pub(crate) fn place(range: Range<usize>) -> Option<(u32, u32)> {
-    Some((u32::try_from(range.start).ok()?, u32::try_from(range.end).ok()?))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::form::{Form, new_id, see};
 use crate::gather::{ask, send};
 use crate::page::items::{self, ConversationView, Item};
-use crate::routes::{REVALIDATE, html, segment};
+use crate::response::{REVALIDATE, html, segment};
 
 /// The answer of `GET /chats/{id}/messages`.
 #[derive(Deserialize)]

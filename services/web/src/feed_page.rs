@@ -4,7 +4,6 @@
 //! `page::items`.
 
 use serde::Deserialize;
-use serde_json::Value;
 use service_host::bus::Bus;
 use service_host::{Problem, Request, Response};
 
@@ -12,18 +11,11 @@ use crate::accept::Media;
 use crate::failure::Failure;
 use crate::form::{Form, new_id, see};
 use crate::gather::{ask, send};
-use crate::page::items::{self, FeedView, Item};
-use crate::routes::{REVALIDATE, html, segment};
+use crate::page::items::{self, Feed, FeedView};
+use crate::response::{REVALIDATE, html, segment};
 
 /// Entries on a page.
 const ENTRIES: u32 = 20;
-
-/// The answer of `GET /feeds/{owner}`.
-#[derive(Deserialize)]
-struct Feed {
-    entries: Vec<Item>,
-    next: Option<String>,
-}
 
 /// The answer of `GET /feeds/{owner}/head`.
 #[derive(Deserialize)]
@@ -113,9 +105,4 @@ async fn change(
     body: String,
 ) -> Result<(), Problem> {
     send(bus, request, method, path, body.into_bytes()).await.map_err(|failure| failure.problem("feed"))
-}
-
-/// The entries of a feed on a member's page; `None` when the JSON has another shape.
-pub(crate) fn entries(feed: &Value) -> Option<Vec<Item>> {
-    Feed::deserialize(feed).ok().map(|feed| feed.entries)
 }

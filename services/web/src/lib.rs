@@ -11,10 +11,12 @@ mod conversation;
 mod failure;
 mod feed_page;
 mod form;
+mod frame;
 mod gather;
 mod json;
 mod page;
 mod parts;
+mod response;
 mod routes;
 
 pub use args::Args;

@@ -6,11 +6,10 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use serde_json::value::RawValue;
 use service_host::bus::Bus;
-
-use crate::checked::{Places, place};
 
 /// One question that a member's page asks, and the parts that its answer contains.
 #[derive(Debug)]
@@ -34,6 +33,9 @@ pub(crate) struct Part {
     /// The member of the service's answer that is the part; `None` means the whole answer.
     member: Option<&'static str>,
 }
+
+/// Where each part lies in an answer; `None` when it is missing or not JSON.
+pub(crate) type Places = [Option<(u32, u32)>; PARTS];
 
 /// Parts of a member's page.
 pub(crate) const PARTS: usize = 3;
@@ -96,6 +98,11 @@ impl Source {
         }
         places
     }
+}
+
+/// A range in the form that a slot stores.
+fn place(range: Range<usize>) -> Option<(u32, u32)> {
+    Some((u32::try_from(range.start).ok()?, u32::try_from(range.end).ok()?))
 }
 
 /// Which sources have a route that a service claims. Computed when the routes change, not for every

@@ -1,7 +1,8 @@
 //! The routes, and HTTP for members.
 //!
-//! Owns paths, media types and cache headers. `gather` asks services, `page` writes markup, `json`
-//! writes JSON, `feed_page` and `conversation` handle feeds and conversations.
+//! Owns paths and media types. `response` has what handlers share, `gather` asks services, `page`
+//! writes markup, `json` writes JSON, `feed_page` and `conversation` handle feeds and
+//! conversations.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -9,8 +10,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use maud::Markup;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -24,14 +23,9 @@ use crate::failure::Failure;
 use crate::feed_page;
 use crate::gather::{Answer, Known, ask, gather};
 use crate::json;
-use crate::page::{self as pages, Entry};
+use crate::page::{self as pages, ListedMember};
 use crate::parts::Claimed;
-
-/// All but the unreserved characters (RFC 3986, section 2.3) are escaped.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// Only the member's own cache may store a page, and must revalidate it.
-pub(crate) const REVALIDATE: Bytes = Bytes::from_static(b"private, no-cache");
+use crate::response::{REVALIDATE, html, segment};
 
 /// A page with a missing part is not cached.
 const INCOMPLETE: Bytes = Bytes::from_static(b"no-store");
@@ -141,9 +135,13 @@ impl Profile<'_> {
         Member { id: &self.id, href: self.href(), profile: self.profile }
     }
 
-    fn entry(&self) -> Entry {
+    fn listed(&self) -> ListedMember {
         let profile: Value = serde_json::from_str(self.profile.get()).unwrap_or(Value::Null);
-        Entry { id: self.id.to_string(), href: self.href(), name: pages::name(&profile).map(str::to_owned) }
+        ListedMember {
+            id: self.id.to_string(),
+            href: self.href(),
+            name: pages::name(&profile).map(str::to_owned),
+        }
     }
 
     fn href(&self) -> String {
@@ -181,8 +179,8 @@ async fn list(bus: &Bus, request: &Request, media: Media) -> Result<Response, Pr
             Response::json(&Members { members, next })
         }
         Media::Html => {
-            let entries: Vec<Entry> = found.profiles.iter().map(Profile::entry).collect();
-            html(pages::list(&entries, next.as_deref()))
+            let members: Vec<ListedMember> = found.profiles.iter().map(Profile::listed).collect();
+            html(pages::list(&members, next.as_deref()))
         }
     };
     Ok(response.header("cache-control", REVALIDATE).tagged(request))
@@ -211,13 +209,4 @@ fn problem_page(problem: Problem) -> Response {
     let kind = Bytes::from_static(b"text/html; charset=utf-8");
     let response = problem.into_response().body(page).replace_header("content-type", kind);
     response.header("content-security-policy", POLICY)
-}
-
-pub(crate) fn html(page: Markup) -> Response {
-    Response::html(page.into_string()).header("content-security-policy", POLICY)
-}
-
-/// Escapes `text` as one path segment or one query value.
-pub(crate) fn segment(text: &str) -> impl std::fmt::Display {
-    utf8_percent_encode(text, SEGMENT)
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use maud::{Markup, html};
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::frame;
+use crate::frame::frame;
 
 /// Longest text that the services accept, in characters. Browsers count UTF-16 units, so a form may
 /// stop earlier.
@@ -24,6 +25,13 @@ pub(crate) struct Item {
     text: String,
     at_ms: u64,
     position: String,
+}
+
+/// The answer of `GET /feeds/{owner}`.
+#[derive(Deserialize)]
+pub(crate) struct Feed {
+    pub(crate) entries: Vec<Item>,
+    pub(crate) next: Option<String>,
 }
 
 /// The contents of a feed's page.
@@ -55,6 +63,11 @@ pub(crate) struct ConversationView<'a> {
     pub(crate) after: &'a str,
     pub(crate) is_newest: bool,
     pub(crate) new_id: &'a str,
+}
+
+/// The entries of a feed on a member's page; `None` when the JSON has another shape.
+pub(crate) fn entries(feed: &Value) -> Option<Vec<Item>> {
+    Feed::deserialize(feed).ok().map(|feed| feed.entries)
 }
 
 pub(crate) fn feed(view: &FeedView<'_>) -> Markup {
