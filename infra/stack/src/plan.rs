@@ -8,7 +8,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::options::Options;
-use crate::supervise::Role;
 
 /// The roles' packages and binaries, the front first. Roles start in this order, so that each finds
 /// the Unix sockets that it dials, and stop in this order, so that requests in progress are
@@ -29,6 +28,17 @@ const CONNECTIONS: u64 = 32_768;
 
 /// Open files of the terminator that are not client connections: listeners, pipes, epoll, logs.
 const FILES_RESERVED: u64 = 512;
+
+/// One process of the stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// Printed in front of its lines.
+    pub name: &'static str,
+    /// Its binary.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+}
 
 /// Properties of this machine that the plan depends on.
 #[derive(Clone, Copy, Debug)]

@@ -18,8 +18,9 @@ use tokio::task::JoinHandle;
 use crate::error::Error;
 use crate::log::Log;
 use crate::options::Options;
+use crate::plan::Role;
 use crate::signals::Signals;
-use crate::supervise::{Order, Role, keep};
+use crate::supervise::{Order, keep};
 use crate::tied::Launcher;
 use crate::{binaries, plan, ready, sample};
 

@@ -9,6 +9,7 @@ pub mod error;
 pub mod front;
 pub mod lines;
 pub mod options;
+pub mod place;
 pub mod population;
 pub mod request;
 pub mod sending;
@@ -24,9 +25,10 @@ use std::path::Path;
 use self::checkpoint::Checkpoint;
 use self::error::Error;
 use self::options::Options;
+use self::place::Place;
 use self::sending::{End, Sending};
 use self::shown::{Shown, say};
-use self::source::{Place, Source};
+use self::source::Source;
 use crate::signals::Signals;
 
 /// Runs `stack seed`.

@@ -3,8 +3,6 @@
 //! Owns the life of a role's process. `run` decides the order among roles, `plan` their arguments.
 //! Invariant: a role has at most one process, and none once [`keep`] has returned.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::log::Log;
+use crate::plan::Role;
 use crate::tied::Launcher;
 
 /// The exit code of a role that refuses its arguments; a restart would not help.
@@ -23,17 +22,6 @@ const USAGE: i32 = 2;
 
 /// Time for a role's last output to arrive through its pipe.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// One process of the stack.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Role {
-    /// Printed in front of its lines.
-    pub name: &'static str,
-    /// Its binary.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub args: Vec<OsString>,
-}
 
 /// The state that a role should be in; it only moves downwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use store::{Error, Position, RunOptions, Snapshot, Store, Transaction, Watch, limits::STAMP_BYTES};
 
 use crate::keys::{Keys, shard_of};
-use crate::markers::Marker;
 use crate::message::NewMessage;
 
 /// A placeholder that the commit replaces by its versionstamp.
@@ -58,6 +57,14 @@ pub struct Posted {
 pub(crate) struct Told {
     pub(crate) position: Position,
     pub(crate) message: Bytes,
+}
+
+/// A member's marker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Marker {
+    pub(crate) member: String,
+    /// The member has read everything at and before this position.
+    pub(crate) read: Position,
 }
 
 /// Messages, the newest first.

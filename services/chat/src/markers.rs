@@ -5,18 +5,10 @@
 
 use store::{Error, Position, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
 
-use crate::conversations::Conversations;
+use crate::conversations::{Conversations, Marker};
 
 /// Most markers in one answer.
 pub(crate) const MARKERS_MAX: usize = 100;
-
-/// A member's marker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Marker {
-    pub(crate) member: String,
-    /// The member has read everything at and before this position.
-    pub(crate) read: Position,
-}
 
 impl Conversations {
     /// Marks everything up to `upto` as read, or everything when `upto` is `None`. Returns the

@@ -21,15 +21,13 @@ mod recent;
 mod resolver;
 mod rows;
 mod run;
+mod shared;
 mod transaction;
 mod view;
 mod watches;
 mod write_buffer;
 
-use std::{
-    sync::Arc,
-    thread::{self, JoinHandle},
-};
+use std::{sync::Arc, thread};
 
 use bytes::Bytes;
 
@@ -40,6 +38,7 @@ use self::{
     queue::CommitQueue,
     recent::Recent,
     rows::Rows,
+    shared::Shared,
     transaction::EmbeddedTransaction,
     view::{View, Views},
     watches::Watches,
@@ -55,19 +54,6 @@ use crate::{
 /// An open directory.
 pub(crate) struct Embedded {
     shared: Arc<Shared>,
-}
-
-/// What transactions use of their store.
-struct Shared {
-    views: Arc<Views>,
-    queue: Arc<CommitQueue>,
-    watches: Arc<Watches>,
-    fingers: Fingers,
-    rows: Arc<Rows>,
-    /// Joined on drop; `None` afterwards.
-    committer: Option<JoinHandle<()>>,
-    /// Dropped last, which unlocks the directory.
-    _directory: Directory,
 }
 
 impl Embedded {
@@ -112,17 +98,5 @@ impl Backend for Embedded {
 
     fn get<'a>(&'a self, key: &'a [u8]) -> Answer<'a, Option<Bytes>> {
         self.shared.rows.get(&self.shared.views.newest(), key).into()
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.queue.close();
-        self.watches.close();
-        if let Some(committer) = self.committer.take()
-            && committer.join().is_err()
-        {
-            tracing::error!("the store's committer had panicked");
-        }
     }
 }

@@ -15,6 +15,7 @@
 //! set them.
 
 mod boot;
+mod cluster;
 mod cluster_file;
 mod failure;
 mod transaction;
@@ -26,16 +27,17 @@ use std::{
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
     thread::Thread,
-    time::Duration,
 };
 
 use bytes::Bytes;
-use foundationdb::{
-    Database, FdbError, FdbResult, Transaction,
-    options::{DatabaseOption, TransactionOption},
-};
+use foundationdb::{Database, FdbResult, options::DatabaseOption};
 
-use self::{cluster_file::ClusterFile, failure::During, transaction::FdbTransaction, watches::WatchPlaces};
+use self::{
+    cluster::{Cluster, clamped, milliseconds},
+    cluster_file::ClusterFile,
+    transaction::FdbTransaction,
+    watches::WatchPlaces,
+};
 use crate::{
     address::FdbAddress,
     answer::Answer,
@@ -48,13 +50,6 @@ use crate::{
 /// An open cluster.
 pub(crate) struct Fdb {
     cluster: Arc<Cluster>,
-}
-
-/// What transactions use of their store.
-struct Cluster {
-    database: Database,
-    grv_cache: bool,
-    watches: WatchPlaces,
 }
 
 impl Fdb {
@@ -90,31 +85,6 @@ impl Backend for Fdb {
     }
 }
 
-impl Cluster {
-    fn begin(&self) -> FdbResult<Transaction> {
-        self.database.create_trx()
-    }
-
-    /// Sets the options that FoundationDB forgets in `on_error`; called for each attempt.
-    fn set_access(&self, transaction: &Transaction, access: Access) -> FdbResult<()> {
-        if self.grv_cache && access == Access::ReadOnly {
-            transaction.set_option(TransactionOption::UseGrvCache)?;
-        }
-        Ok(())
-    }
-
-    async fn newest_version(&self) -> Result<i64, Error> {
-        let version = async {
-            let transaction = self.begin()?;
-            self.set_access(&transaction, Access::ReadOnly)?;
-            transaction.get_read_version().await
-        };
-        version
-            .await
-            .map_err(|error: FdbError| failure::explained(error, During::Read, &failure::Run::point()))
-    }
-}
-
 fn configured(file: &ClusterFile) -> FdbResult<Database> {
     let database = Database::from_path(&file.path)?;
     let defaults = RunOptions::default();
@@ -123,15 +93,6 @@ fn configured(file: &ClusterFile) -> FdbResult<Database> {
     // `watches` enforces the bound. The client's is larger, because it releases places later.
     database.set_option(DatabaseOption::MaxWatches(clamped(2 * limits::WATCHES_MAX)))?;
     Ok(database)
-}
-
-/// Rounded up, because FoundationDB takes 0 for no timeout.
-fn milliseconds(duration: Duration) -> i32 {
-    clamped(duration.as_micros().div_ceil(1000).max(1))
-}
-
-fn clamped(number: impl TryInto<i32>) -> i32 {
-    number.try_into().unwrap_or(i32::MAX)
 }
 
 /// Runs `future` on this thread, also when a runtime is running on it, which allows no second one.
@@ -155,14 +116,6 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_timeout_is_never_none_and_never_negative() {
-        assert_eq!(milliseconds(Duration::ZERO), 1);
-        assert_eq!(milliseconds(Duration::from_micros(1_001)), 2);
-        assert_eq!(milliseconds(Duration::from_secs(5)), 5_000);
-        assert_eq!(milliseconds(Duration::MAX), i32::MAX);
-    }
 
     #[test]
     fn a_future_that_another_thread_wakes_is_waited_for() {

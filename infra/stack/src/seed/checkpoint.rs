@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::Error;
-use super::source::{Place, Source};
+use super::place::Place;
+use super::source::Source;
 
 /// Bytes hashed at the beginning of a file, and as many before the place, to detect a changed file.
 const PROBE_BYTES: u64 = 4096;

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::source::Place;
+use super::place::Place;
 
 /// How many requests one slow subject (a conversation, a feed) may lag behind all others.
 pub const UNDER_WAY_MAX: usize = 64 * 1024;

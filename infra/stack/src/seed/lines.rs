@@ -5,8 +5,8 @@
 
 use std::io::{self, BufRead, Read};
 
+use super::place::{Item, Place};
 use super::request::Request;
-use super::source::{Item, Place};
 use super::template::Template;
 
 /// Longest line, in bytes. A longer body would exceed the bus's longest message.

@@ -16,9 +16,10 @@ use super::checkpoint::Checkpoint;
 use super::error::Error;
 use super::front::{Answer, Front};
 use super::options::Options;
+use super::place::{Item, Place};
 use super::request::Request;
 use super::shown::Shown;
-use super::source::{Item, Place, Source};
+use super::source::Source;
 use super::target::{Connection, Outcome};
 use crate::signals::Signals;
 

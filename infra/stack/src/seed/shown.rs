@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::source::{Place, Source};
+use super::place::Place;
+use super::source::Source;
 
 /// Pause between two lines when there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);

@@ -9,36 +9,17 @@ use std::io::{self, BufReader, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::error::Error;
 use super::lines::Lines;
 use super::options::Options;
+use super::place::{Item, Place};
 use super::population::Population;
-use super::request::Request;
 use super::template::Template;
 
 /// Requests generated or read before they can be sent.
 const AHEAD_MAX: usize = 1024;
-
-/// A place in the sequence: everything up to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Place {
-    /// Requests generated, or lines read.
-    pub number: u64,
-    /// Bytes of the file; 0 when there is none.
-    pub end: u64,
-}
-
-/// A request or the reason why there is none, and the place after it.
-#[derive(Debug)]
-pub struct Item {
-    /// The place after the item.
-    pub place: Place,
-    /// The reason is about the line alone; [`Source::at`] names the line.
-    pub request: Result<Request, String>,
-}
 
 /// The source of the requests.
 #[derive(Debug)]

@@ -14,10 +14,10 @@ use tokio::{
 };
 
 use super::{
-    Shared,
     merge::{self, Bounds, Scanned},
     mutation::{Mutation, successor},
     queue::{CommitRequest, ReadRange},
+    shared::Shared,
     view::View,
     watches::PendingWatch,
     write_buffer::{WriteBuffer, Written},

@@ -22,9 +22,8 @@ use foundationdb::{
 use tokio::time::Instant;
 
 use super::{
-    Cluster, clamped,
+    cluster::{Cluster, clamped, milliseconds},
     failure::{self, During, Run},
-    milliseconds,
 };
 use crate::{
     answer::Answer,

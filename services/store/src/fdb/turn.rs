@@ -22,9 +22,8 @@ use bytes::Bytes;
 use foundationdb::{FdbError, FdbResult, Transaction, options::TransactionOption};
 
 use super::{
-    Cluster,
+    cluster::{Cluster, milliseconds},
     failure::{self, During, Run},
-    milliseconds,
     transaction::value,
 };
 use crate::{backend::Access, error::Error, limits};
