@@ -1,6 +1,8 @@
-//! `bench bare`: a bare hyper server on one `current_thread` runtime, the yardstick of every comparison.
+//! `bench bare`: a bare hyper server on one `current_thread` runtime, the yardstick of every
+//! comparison.
 //!
-//! Owns: the least that an HTTP server written in Rust does. Invariant: nothing is added that hyper does not do by itself.
+//! Owns the minimal HTTP server in Rust. Invariant: it does nothing that hyper does not do by
+//! itself.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -32,7 +34,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
-    /// Where to serve; port 0 lets the system choose
+    /// Listening address; port 0 lets the system choose
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9000")]
     pub listen: SocketAddr,
     /// Bytes of every reply
@@ -41,7 +43,8 @@ pub struct Options {
     /// Send bodies back
     #[arg(long)]
     pub echo: bool,
-    /// Congestion control reno whatever the system's is, as the terminator has it on a loopback address (docs/adr/0022)
+    /// Use congestion control reno whatever the system's is, as the terminator does on a loopback
+    /// address (docs/adr/0022)
     #[arg(long)]
     pub unpaced: bool,
 }
@@ -83,7 +86,8 @@ async fn answer(
     Ok(Response::new(Either::Left(Full::new(reply))))
 }
 
-/// Listens at `address`; what is accepted is `unpaced`, or as the system has it.
+/// Listens at `address`; accepted connections are `unpaced`, or use the system's congestion
+/// control.
 pub(crate) fn listen(address: SocketAddr, unpaced: bool) -> Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
@@ -106,7 +110,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     loop {
-        // Out of file descriptors, or a client that left: the others go on.
+        // Out of file descriptors, or a client that left: other connections continue.
         let Ok((stream, _)) = listener.accept().await else {
             tokio::task::yield_now().await;
             continue;

@@ -1,7 +1,7 @@
-//! `bench bus`: the bus without HTTP, one core each side, beside nng and a raw copy loop.
+//! `bench bus`: the bus without HTTP, one core per side, beside nng and a raw copy loop.
 //!
-//! Owns: which pairs are measured, and the table. Invariant: each side is pinned to a core of its own; what counts is what
-//! arrived.
+//! Owns which pairs are measured, and the table. Invariant: each side is pinned to its own core;
+//! messages count where they arrive.
 
 mod endpoints;
 mod ours;
@@ -30,7 +30,7 @@ Examples:
 one-way: events published on one side, counted on the other. ask: requests and their replies, 256 under way (nng: 16, its
 send queue). raw: length-prefixed frames copied into one buffer, written, read and taken apart by tokio.";
 
-/// Of one-way messages of [`PROMISED_LEN`] bytes over TCP.
+/// For one-way messages of [`PROMISED_LEN`] bytes over TCP.
 const NNG_RATIO_MIN: f64 = 8.0;
 const RAW_RATIO_MIN: f64 = 0.5;
 const PROMISED_LEN: usize = 200;
@@ -42,19 +42,19 @@ pub struct Options {
     /// Bytes of a message's body
     #[arg(long, value_name = "BYTES", value_delimiter = ',', default_values_t = [64, 200, 1024, 8192, 65536])]
     pub sizes: Vec<usize>,
-    /// Transports
+    /// Transports to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Transport::Tcp, Transport::Ipc, Transport::Inproc])]
     pub transports: Vec<Transport>,
-    /// Whose
+    /// Implementations to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Whose::Ours, Whose::Nng, Whose::Raw])]
     pub only: Vec<Whose>,
-    /// Patterns
+    /// Patterns to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Pattern::OneWay, Pattern::Ask])]
     pub patterns: Vec<Pattern>,
-    /// Seconds of each measurement
+    /// Seconds per measurement
     #[arg(long, value_name = "S", default_value_t = 2)]
     pub seconds: u64,
-    /// Times that everything is measured; the median counts
+    /// Rounds; the median counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
     /// What runs stand on
@@ -72,7 +72,7 @@ pub enum Transport {
     Inproc,
 }
 
-/// Whose messages.
+/// An implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Whose {
@@ -80,11 +80,11 @@ pub enum Whose {
     Ours,
     /// The crate `nng`.
     Nng,
-    /// No bus at all.
+    /// A copy loop without a bus.
     Raw,
 }
 
-/// What is sent.
+/// A pattern of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -102,7 +102,7 @@ struct Row {
     size: usize,
     round: u32,
     messages_per_second: f64,
-    /// Read by the bus, but dropped before a subscriber that was too slow.
+    /// Messages that the bus read, but dropped before a slow subscriber.
     dropped_per_second: f64,
 }
 
@@ -180,13 +180,13 @@ async fn measure(options: &Options, ground: &Ground, rows: &RefCell<Vec<Row>>) -
     Ok(())
 }
 
-/// Two sides and how they are joined.
+/// Two sides and their connection.
 #[derive(Clone, Copy, Debug)]
 struct Pair {
     transport: Transport,
     pattern: Pattern,
     size: usize,
-    /// Of the one that sends or asks, and of the other.
+    /// The core of the sender or asker, and that of the other side.
     cores: [usize; 2],
     seconds: u64,
 }
@@ -197,7 +197,7 @@ impl Pair {
     }
 }
 
-/// The first two cores of this process; one twice when it has but one.
+/// The first two cores of this process; the same core twice when there is only one.
 fn cores() -> Result<[usize; 2]> {
     let allowed = rustix::thread::sched_getaffinity(None)?;
     let mut cores = (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
@@ -209,7 +209,7 @@ fn cores() -> Result<[usize; 2]> {
     Ok([first, second.unwrap_or(first)])
 }
 
-/// Pins the calling thread, and what it starts.
+/// Pins the calling thread, and the threads that it starts.
 pub(crate) fn pin(core: usize) -> std::io::Result<()> {
     let mut set = rustix::thread::CpuSet::new();
     set.set(core);
@@ -237,7 +237,7 @@ async fn nng(pair: &Pair, ground: &Ground) -> Result<f64> {
             .await?;
         return rate(&output);
     }
-    // The one that listens counts down; the other is ended with it.
+    // The listening end counts; the other is stopped after it.
     let counts_first = pair.pattern == Pattern::Ask;
     let (counting, other) = if counts_first { (first, second) } else { (second, first) };
     let core_of = |role: &str| pair.cores[usize::from(role == second)];

@@ -1,6 +1,6 @@
 //! The command line: one subcommand per question.
 //!
-//! Owns: their names and which function answers. Does not own: their flags.
+//! Owns the names of the subcommands. Each module defines its options.
 
 use clap::{Parser, Subcommand};
 
@@ -19,7 +19,7 @@ Examples:
 
 Exit codes: 0 ok, 1 failure, 2 usage. Ctrl-C ends a run cleanly and reports what was measured.";
 
-/// Measures the stack, and others beside it.
+/// Measures the stack, and other systems beside it.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version, after_help = EXAMPLES)]
 pub struct Cli {
@@ -41,9 +41,9 @@ pub enum Command {
     Mixed(mixed::Options),
     /// The bus alone, beside nng and a raw copy loop
     Bus(bus_alone::Options),
-    /// What idle connections and a burst of bodies cost in memory
+    /// Memory of idle connections, and after a burst of bodies
     Idle(idle::Options),
-    /// What idle long polls cost in memory, and how fast one message wakes them all
+    /// Memory of idle long polls, and the time until one message has answered them all
     Polls(polls::Options),
     /// One process of a peer; started by the other commands
     #[command(hide = true)]
@@ -51,10 +51,10 @@ pub enum Command {
 }
 
 impl Command {
-    /// Does it.
+    /// Runs the subcommand.
     ///
     /// # Errors
-    /// What went wrong, with what it was doing.
+    /// What failed, and in which step.
     pub fn run(&self) -> anyhow::Result<()> {
         let _ = crate::process::raise_file_limit();
         match self {

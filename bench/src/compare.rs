@@ -1,8 +1,9 @@
 //! `bench compare`: the stack beside its peers in one interleaved run.
 //!
-//! Owns: the order of a run. Does not own: how a system is started (`systems`), how it is driven (`wrk`), what is promised
-//! (`verdict`). Invariant: everybody runs alone, is warmed up and is driven by the same program with the same flags;
-//! rounds go over all systems before any is measured again, so that a slow minute of the machine hits them all.
+//! Owns the order of a run. `systems` starts a system, `wrk` loads it, `verdict` has the bounds.
+//! Invariant: each system runs alone, is warmed up and is loaded by the same program with the same
+//! flags; one round measures all systems before the next round begins, so a slow minute of the
+//! machine affects all of them.
 
 mod extra;
 pub(crate) mod ground;
@@ -67,7 +68,7 @@ async fn measure(options: &Options, ground: &Ground, rows: &RefCell<Rows>) -> Re
         }
     }
     for round in 1..=options.rounds {
-        // A system that failed once is not tried again: it would fail in every round.
+        // A system that failed once would fail in every round, so it is not started again.
         let mut failed = Vec::new();
         for system in &systems {
             if let Err(error) = measure_system(options, ground, rows, *system, round).await {
@@ -94,7 +95,7 @@ async fn measure_system(
 ) -> Result<()> {
     let running = system.start(ground).await?;
     for &connections in &options.connections {
-        // The slowest peers have their say at the usual number only.
+        // The slowest peers are measured at the usual number of connections only.
         if connections != options.usual_connections() && system.is_slow() {
             continue;
         }

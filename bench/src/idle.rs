@@ -1,7 +1,8 @@
-//! `bench idle`: what connections that do nothing cost in memory, and whether a burst of bodies is given back.
+//! `bench idle`: memory of idle connections, and whether the memory of a burst of bodies is
+//! returned.
 //!
-//! Owns: the procedure and its bounds. Invariant: every connection has carried a request before it idles, as keep-alive
-//! connections have.
+//! Owns the procedure and its bounds. Invariant: every connection has carried a request before it
+//! idles, as keep-alive connections have.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,19 +30,19 @@ Examples:
 
 /// Resident memory per idle connection, bytes.
 const PER_CONNECTION_MAX: f64 = 6.0 * 1024.0;
-/// After the burst, beside before.
+/// Memory after the burst, relative to before.
 const AFTER_BURST_MAX: f64 = 1.2;
-/// A body under the terminator's default limit.
+/// Bytes of a body, below the terminator's default limit.
 const BODY_LEN: usize = 900_000;
-/// How long memory may take to come back.
+/// Most time for memory to be returned.
 const SETTLE: Duration = Duration::from_secs(10);
-/// Memory that does not fall for so long has settled: a connection rests after 0.6 s, the allocator keeps its pages for a second and looks
-/// once a second (docs/adr/0018).
+/// Memory that has not fallen for this time has settled: the allocator keeps its pages for a second
+/// and checks once a second (docs/adr/0018).
 const STEADY: Duration = Duration::from_secs(3);
-/// Connections opened at once.
+/// Connections opened concurrently.
 const OPENING: usize = 64;
 
-/// What idle connections and a burst of bodies cost in memory.
+/// Memory of idle connections, and after a burst of bodies.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
@@ -51,12 +52,12 @@ pub struct Options {
     /// Megabytes of bodies in the burst
     #[arg(long, value_name = "MB", default_value_t = 200)]
     pub burst_mb: u32,
-    /// What the stack stands on
+    /// What the stack needs
     #[command(flatten)]
     pub ground: Settings,
 }
 
-/// What was measured; bytes.
+/// The result, in bytes.
 #[derive(Debug, Serialize)]
 struct Outcome {
     machine: Machine,
@@ -75,7 +76,7 @@ struct Outcome {
 /// Measures and reports.
 ///
 /// # Errors
-/// The terminator is not there, or refuses a connection.
+/// The terminator is missing, or refuses a connection.
 pub fn main(options: &Options) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(interrupt::ends(run(options)))
@@ -91,7 +92,7 @@ async fn run(options: &Options) -> Result<()> {
     );
     let ground = Ground::prepare(&options.ground, "idle")?;
     ground.roles().await?;
-    // Each on a fresh system: memory that the one leaves behind is not the other's.
+    // Each part uses a new system, so that memory left by one does not count for the other.
     let running = systems::services(&ground, 1, &[], &[]).await?;
     let (burst_before, burst_peak, burst_after) = burst(options, &ground, &running).await?;
     running.stop().await;
@@ -122,10 +123,10 @@ async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Resident memory of the terminator before and with idle connections.
+/// Resident memory of the terminator without and with idle connections.
 async fn idle(options: &Options, running: &Running) -> Result<(u64, u64)> {
     let terminator = running.processes.first().context("the terminator was started first")?;
-    // What is allocated once, at the first requests, is no connection's.
+    // One-time allocations of the first requests do not count for the connections.
     drop(open(running.port, OPENING).await?);
     let before = terminator.resident();
     let connections = open(running.port, options.connections as usize).await?;
@@ -135,8 +136,8 @@ async fn idle(options: &Options, running: &Running) -> Result<(u64, u64)> {
     Ok((before, idle))
 }
 
-/// What is left when it has not fallen for a second: a connection that rests gives its buffers back, the allocator
-/// its pages a little later.
+/// The value once it has not fallen for [`STEADY`]: a resting connection returns its buffers, and
+/// the allocator its pages a little later.
 pub(crate) async fn settled(resident: impl Fn() -> u64) -> u64 {
     let (mut least, mut since) = (resident(), Instant::now());
     let deadline = since + SETTLE;
@@ -150,7 +151,7 @@ pub(crate) async fn settled(resident: impl Fn() -> u64) -> u64 {
     resident()
 }
 
-/// Opens `count` connections; each has carried one request.
+/// Opens `count` connections, each of which has carried one request.
 async fn open(port: u16, count: usize) -> Result<Vec<TcpStream>> {
     let turn = Arc::new(tokio::sync::Semaphore::new(OPENING));
     let mut opening = JoinSet::new();
@@ -161,7 +162,7 @@ async fn open(port: u16, count: usize) -> Result<Vec<TcpStream>> {
             let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
             stream.write_all(b"GET /bench/1 HTTP/1.1\r\nhost: bench\r\n\r\n").await?;
             let mut read = Vec::with_capacity(1024);
-            // 200 bytes of `x` end every reply.
+            // Every reply ends with 200 bytes of `x`.
             while !read.ends_with(&[b'x'; 200]) {
                 ensure!(stream.read_buf(&mut read).await? > 0, "closed by the terminator");
             }
@@ -176,7 +177,7 @@ async fn open(port: u16, count: usize) -> Result<Vec<TcpStream>> {
     Ok(streams)
 }
 
-/// Resident memory of all processes before, at the highest and after bodies.
+/// Resident memory of all processes before the bodies, at its highest, and afterwards.
 async fn burst(options: &Options, ground: &Ground, running: &Running) -> Result<(u64, u64, u64)> {
     let body = ground.scratch.path().join("body");
     std::fs::write(&body, vec![b'x'; BODY_LEN])?;

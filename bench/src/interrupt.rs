@@ -1,14 +1,15 @@
 //! Ctrl-C and SIGTERM.
 //!
-//! Owns: turning either into one future. Invariant: a second signal ends the process at once; what it started ends with it.
+//! Owns turning either into one future. Invariant: a second signal ends the process at once, and
+//! its children with it.
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Exit code of a program that Ctrl-C has ended, as shells have it: 128 and the signal.
+/// Exit code of a program that Ctrl-C ended, as in shells: 128 plus the signal.
 const INTERRUPTED: i32 = 130;
 
-/// Done when the user or the system asks this process to stop.
+/// Completes when the user or the system asks this process to stop.
 ///
 /// # Panics
 /// When the system has no signal handling, which Linux always has.
@@ -19,8 +20,9 @@ pub async fn requested() {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    // The system's own way does not come back with the end of these (tokio::signal::unix). On a thread of its own: the one that was
-    // interrupted may be busy.
+    // Dropping tokio's handlers does not restore the default action (tokio::signal::unix), so a
+    // second signal needs a handler too. It has its own thread, because the interrupted thread may
+    // be busy.
     std::thread::spawn(|| {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
         runtime.block_on(async {
@@ -35,15 +37,15 @@ pub async fn requested() {
     });
 }
 
-/// Runs `work`, which shows nothing before its end, until then or until it is asked to stop.
+/// Runs `work`, which prints nothing before its end, until it ends or a stop is requested.
 ///
 /// # Errors
-/// Those of `work`.
+/// Errors of `work`.
 pub async fn ends(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::select! {
         done = work => done,
         () = requested() => {
-            println!("stopped before there was a figure");
+            println!("stopped before anything was measured");
             Ok(())
         }
     }

@@ -1,9 +1,10 @@
-//! Measures the stack, and others beside it.
+//! Measures the stack, and other systems beside it.
 //!
-//! Owns: the load generator ([`load`]), the yardstick ([`bare`]), the comparison with peers ([`compare`]), the mixed load
-//! ([`mixed`]), the bus alone ([`bus_alone`]), idle connections ([`idle`]) and polls ([`polls`]), and what a machine must look like ([`machine`]).
-//! Does not own: anything that is measured; processes are reached by their command lines and sockets only. Invariant: a
-//! figure is printed beside what it was measured with, and what could not be measured is said.
+//! Owns the load generator ([`load`]), the yardstick ([`bare`]), the comparison with peers
+//! ([`compare`]), the mixed load ([`mixed`]), the bus alone ([`bus_alone`]), idle connections
+//! ([`idle`]) and polls ([`polls`]), and the description of the machine ([`machine`]). Measured
+//! processes are reached by their command lines and sockets only. Invariant: a figure is printed
+//! with the conditions of its measurement, and what could not be measured is reported.
 #![expect(clippy::print_stdout, reason = "a command-line program prints its results")]
 
 pub mod bare;

@@ -1,8 +1,9 @@
-//! `bench load`: HTTP/1.1 load, at a fixed rate (open loop) or as fast as the connections go (closed loop).
+//! `bench load`: HTTP/1.1 load, at a fixed rate (open loop) or as fast as the connections allow
+//! (closed loop).
 //!
-//! Owns: the order of a run: plan, threads, progress, outcome. Does not own: what is measured against. Invariant: at a fixed
-//! rate latency counts from the moment a request was due, so a server that stalls is charged for every request that had
-//! to wait (Tene, "How NOT to Measure Latency", 2015: no coordinated omission).
+//! Owns the order of a run: plan, threads, progress, outcome. Invariant: at a fixed rate latency
+//! counts from the moment when a request was due, so a server that stalls is charged for every
+//! request that had to wait (Tene, "How NOT to Measure Latency", 2015: no coordinated omission).
 
 pub mod options;
 pub mod outcome;
@@ -39,7 +40,7 @@ use self::progress::Counters;
 use self::tally::Tally;
 use crate::interrupt;
 
-/// Runs the load that `options` describe, writes the files they ask for, prints the result.
+/// Runs the load that `options` describe, writes the requested files, prints the result.
 ///
 /// # Errors
 /// Bad options, a server that cannot be reached, a file that cannot be written.
@@ -55,7 +56,7 @@ pub fn main(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs the load and gives what was measured, also after Ctrl-C.
+/// Runs the load and returns the result, also after Ctrl-C.
 ///
 /// # Errors
 /// Bad options, or a server that cannot be reached.
@@ -65,7 +66,7 @@ pub fn run(options: &Options) -> Result<Outcome> {
     runtime.block_on(drive(&plan, std::pin::pin!(interrupt::requested())))
 }
 
-/// Sends what `plan` says, until it is done or `interrupted`.
+/// Sends the requests of `plan` until it is done or `interrupted`.
 ///
 /// # Errors
 /// The server cannot be reached.

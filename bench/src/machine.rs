@@ -1,36 +1,36 @@
-//! What a figure was measured on.
+//! The conditions of a measurement.
 //!
-//! Owns: the description that stands beside every result.
+//! Owns the description beside every result.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-/// A machine, and the versions of what ran on it.
+/// A machine, and the versions of the programs measured on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// Model as the kernel names it.
+    /// Model name according to the kernel.
     pub cpu: String,
-    /// Cores of this process.
+    /// Cores available to this process.
     pub cores: usize,
-    /// Bytes.
+    /// Memory in bytes.
     pub memory: u64,
     /// `uname -sr`.
     pub kernel: String,
     /// `PRETTY_NAME` of os-release.
     pub system: String,
-    /// Of the checkout, `-dirty` when it was changed.
+    /// Commit of the checkout, with `-dirty` when it was changed.
     pub commit: String,
     /// UTC, RFC 3339.
     pub date: String,
-    /// Load average of the minute before the run: above 0.5, others were at work.
+    /// Load average of the minute before the run; above 0.5 other programs were running.
     pub load_before: String,
-    /// First line of each program's version.
+    /// First line of each program's version output.
     pub versions: BTreeMap<String, String>,
 }
 
-/// Programs and how they tell their version.
+/// Programs, and the arguments that print their version.
 const VERSIONS: &[(&str, &[&str])] = &[
     ("rustc", &["--version"]),
     ("wrk", &["--version"]),
@@ -43,7 +43,7 @@ const VERSIONS: &[(&str, &[&str])] = &[
 ];
 
 impl Machine {
-    /// This machine, now.
+    /// Describes this machine, now.
     #[must_use]
     pub fn describe() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -98,7 +98,7 @@ fn versions() -> BTreeMap<String, String> {
     versions
 }
 
-/// The first line that a program writes, to stdout or, as some do with their version, to stderr.
+/// The first line that a program prints to stdout, or to stderr as some do with their version.
 fn first_line(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok()?;
     let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };

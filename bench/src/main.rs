@@ -1,4 +1,4 @@
-//! The binary: parses, runs, says why it failed.
+//! The binary: parses its arguments, runs, and prints errors.
 #![expect(clippy::print_stderr, reason = "a command-line program says why it failed")]
 
 use std::process::ExitCode;

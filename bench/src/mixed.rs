@@ -1,8 +1,8 @@
-//! `bench mixed`: profiles, feeds, chats and long polls together at a fixed rate (issue 4, item 7).
+//! `bench mixed`: profiles, feeds, chats and long polls together at a fixed rate.
 //!
-//! Owns: the order of a run: roles, population, messages, polls, load, report. Does not own: sending (`load`), how roles are
-//! started (`compare::systems`). Invariant: writes and long polls are made by this one process, so that the time from
-//! the one to the other is read from one clock.
+//! Owns the order of a run: roles, population, messages, polls, load, report. `load` sends,
+//! `compare::systems` starts roles. Invariant: this one process sends writes and long polls, so the
+//! time between them is read from one clock.
 
 mod kinds;
 mod options;
@@ -28,13 +28,14 @@ use crate::machine::Machine;
 
 /// Files that this process and the terminator have open beside connections.
 const FILES_RESERVED: u64 = 512;
-/// As `infra/stack` gives its terminator.
+/// The limit that `infra/stack` gives its terminator.
 const CONNECTIONS_MAX: u64 = 32_768;
 
 /// Measures and reports, also after Ctrl-C.
 ///
 /// # Errors
-/// A role cannot be started, the stack that was named does not answer or has no population, or nothing was measured.
+/// A role cannot be started, the given stack does not answer or has no population, or nothing was
+/// measured.
 pub fn main(options: &Options) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -44,7 +45,7 @@ pub fn main(options: &Options) -> Result<()> {
         let prepared = tokio::select! {
             prepared = prepare(options, &ground) => prepared?,
             () = &mut interrupted => {
-                println!("stopped before there was a figure");
+                println!("stopped before anything was measured");
                 return Ok(());
             }
         };
@@ -94,20 +95,20 @@ async fn prepare(options: &Options, ground: &Ground) -> Result<Prepared> {
     Ok(prepared)
 }
 
-/// Whether a stack that runs already has the population.
+/// Checks that a running stack has the population.
 async fn probe(options: &Options, url: &str) -> Result<()> {
     let outcome =
         load::drive(&Arc::new(Plan::new(&kinds::last_member(options, url))?), pin!(std::future::pending()))
             .await?;
     ensure!(
         outcome.successes() == 1,
-        "{url} has no member m{0}: `stack seed --members {0} --target {url}` makes the population, or give --members\n{outcome}",
+        "{url} has no member m{0}: `stack seed --members {0} --target {url}` creates the population, or give --members\n{outcome}",
         options.members
     );
     Ok(())
 }
 
-/// Members, follows and entries, by `stack seed`.
+/// Creates members, follows and entries with `stack seed`.
 async fn seed(options: &Options, ground: &Ground, url: &str) -> Result<()> {
     let log = ground.logs().join("stack-seed.log");
     let file = std::fs::File::create(&log)?;
@@ -129,7 +130,7 @@ async fn seed(options: &Options, ground: &Ground, url: &str) -> Result<()> {
     Ok(())
 }
 
-/// Messages into the conversations, drawn as later ones are.
+/// Writes messages into the conversations, drawn like later ones.
 async fn fill(options: &Options, url: &str) -> Result<()> {
     let load = kinds::fill(options, url);
     let plan = Arc::new(Plan::made(&load, &[CHAT_WRITES], kinds::population(options))?);

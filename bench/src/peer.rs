@@ -1,6 +1,6 @@
-//! Processes that stand for a peer: gateways and services written for it in Rust, as small as they can be.
+//! Processes of the peers: minimal gateways and services in Rust.
 //!
-//! Owns: the hidden subcommand that starts one. Does not own: any measuring.
+//! Owns the hidden subcommand that starts one.
 
 mod bus_service;
 mod gateway;
@@ -18,10 +18,10 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use crate::interrupt;
 
-/// Bytes of every reply, as `bench bare` gives.
+/// The body of every reply, as in `bench bare`.
 pub(crate) const REPLY: [u8; 200] = [b'x'; 200];
 
-/// Which process of which peer.
+/// The process to run.
 #[derive(Debug, Args)]
 pub struct Options {
     #[command(subcommand)]
@@ -37,7 +37,7 @@ enum Role {
         #[arg(long)]
         server: String,
     },
-    /// Answers NATS requests, itself or by asking the next
+    /// Answers NATS requests, by itself or by asking the next responder
     NatsResponder {
         #[arg(long)]
         server: String,
@@ -56,7 +56,7 @@ enum Role {
         #[arg(long)]
         bus: String,
     },
-    /// Answers nng BUS messages, itself or by asking the next
+    /// Answers nng BUS messages, by itself or by asking the next service
     #[cfg(feature = "nng")]
     NngService {
         #[arg(long)]
@@ -69,7 +69,7 @@ enum Role {
     NngEnd(nng_end::Options),
 }
 
-/// Runs it until Ctrl-C or SIGTERM.
+/// Runs the process until Ctrl-C or SIGTERM.
 ///
 /// # Errors
 /// It cannot listen or connect.

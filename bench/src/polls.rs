@@ -1,7 +1,9 @@
-//! `bench polls`: what idle long polls cost in memory over HTTP, and how fast one message wakes them all (issue 4).
+//! `bench polls`: memory of idle long polls over HTTP, and the time until one message has answered
+//! them all.
 //!
-//! Owns: the procedure and its bounds. Does not own: holding polls (`load::polls`). Invariant: memory is that of every role
-//! that was started here, this process's own left out; the message and the answers are read from one clock.
+//! Owns the procedure and its bounds. `load::polls` holds the polls. Invariant: memory is that of
+//! every role started here, without this process's own; the message's time and the answers' times
+//! are read from one clock.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -34,7 +36,7 @@ Examples:
 
 Ctrl-C ends the run and its processes.";
 
-/// Long polls that the bounds are promised for.
+/// Long polls that the bounds require.
 const COUNT: u32 = 20_000;
 /// Resident KiB per idle poll, all roles together.
 const KIB_MAX: f64 = 12.0;
@@ -42,30 +44,30 @@ const KIB_MAX: f64 = 12.0;
 const WAKE_MAX: f64 = 1.0;
 /// Files that this process and the terminator have open beside the polls.
 const FILES_RESERVED: u64 = 600;
-/// Polls before the first measurement: what is allocated once is no poll's.
+/// Polls before the first measurement, so that one-time allocations do not count for the polls.
 const FIRST: usize = 64;
 
-/// What idle long polls cost, and how fast one message wakes all of them.
+/// Memory of idle long polls, and the time until one message has answered them all.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
     /// Long polls, each on a connection of its own, all in one conversation
     #[arg(long, value_name = "N", default_value_t = COUNT, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub count: u32,
-    /// What the stack stands on
+    /// What the stack needs
     #[command(flatten)]
     pub ground: Settings,
 }
 
-/// What was measured; bytes.
+/// The result, in bytes.
 #[derive(Debug, Serialize)]
 struct Outcome {
     machine: Machine,
-    /// As asked for.
+    /// Requested number of polls.
     count: u32,
-    /// As many as the system's limit of open files allowed.
+    /// Number of polls that the system's limit of open files allowed.
     held: u32,
-    /// Resident, by role: before, with polls that wait, after they were woken.
+    /// Resident bytes by role: before, with waiting polls, after they were woken.
     roles: Vec<(String, u64, u64, u64)>,
     bytes_per_poll: f64,
     polls: Wakes,
@@ -223,7 +225,8 @@ fn verdicts(outcome: &Outcome) -> Vec<Verdict> {
         ),
         Verdict::new("20 000 long polls: failed or not woken", Bound::AtMost(0.0), Some(float(lost))),
     ];
-    // Memory per poll is a ratio, and as good with fewer when there are thousands; the time of all is not.
+    // Memory per poll is a ratio, valid with thousands of polls; the time until all are answered is
+    // not.
     let is_all = outcome.held >= COUNT;
     for verdict in verdicts.iter_mut().skip(1) {
         verdict.holds = verdict.holds.filter(|holds| is_all || !holds);

@@ -1,7 +1,7 @@
-//! Processes that are measured: started, watched in `/proc`, ended.
+//! Measured processes: started, observed in `/proc`, ended.
 //!
-//! Owns: their lives. Invariant: what was started here ends with this process, however it ends; nothing else is ever ended:
-//! signals go to process ids that were started here, and to their descendants.
+//! Owns their lives. Invariant: processes started here end with this process, however it ends.
+//! Signals go only to process ids that were started here, and to their descendants.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-/// How long a process may take to end after SIGTERM.
+/// Time for a process to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A running process.
@@ -26,10 +26,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `program`, its output in `logs/NAME.log`.
+    /// Starts `program`, with its output in `logs/NAME.log`.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The program cannot be started.
     pub fn start(
         name: &str,
         program: impl AsRef<Path>,
@@ -51,16 +51,16 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, pid, log })
     }
 
-    /// Its role in what is measured.
+    /// The name of its role.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Fails when it has ended, with the end of its output.
+    /// Succeeds while the process runs.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended; the error contains the end of its output.
     pub fn check(&mut self) -> Result<()> {
         let Some(status) = self.child.try_wait()? else { return Ok(()) };
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
@@ -69,10 +69,10 @@ impl Process {
         bail!("{} ended ({status}): {}", self.name, last.join(" / "))
     }
 
-    /// User and system time of it and its descendants.
+    /// User and system time of the process and its descendants.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub fn cpu(&self) -> Result<Duration> {
         let mut ticks = 0;
         for pid in family(self.pid) {
@@ -85,13 +85,13 @@ impl Process {
         Ok(Duration::from_secs(ticks) / per_second)
     }
 
-    /// Resident bytes (`VmRSS`), its descendants' included.
+    /// Resident bytes (`VmRSS`) of the process and its descendants.
     #[must_use]
     pub fn resident(&self) -> u64 {
         family(self.pid).into_iter().map(resident).sum()
     }
 
-    /// Ends it: SIGTERM, and SIGKILL when that does not help.
+    /// Sends SIGTERM, and SIGKILL when that does not help.
     pub async fn stop(mut self) {
         let family = family(self.pid);
         signal(self.pid, Signal::TERM);
@@ -104,7 +104,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Reaped already: the id may be somebody else's by now.
+        // After the process was reaped, its id may belong to another process.
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
@@ -112,7 +112,7 @@ impl Drop for Process {
     }
 }
 
-/// Starts `program` so that it gets SIGTERM when this process dies.
+/// A command for `program` that gets SIGTERM when this process dies.
 fn tied(program: &Path) -> Command {
     if !is_installed("setpriv") {
         return Command::new(program);
@@ -122,13 +122,13 @@ fn tied(program: &Path) -> Command {
     command
 }
 
-/// Whether a program of this name is in the path.
+/// True when a program of this name is installed.
 #[must_use]
 pub fn is_installed(program: &str) -> bool {
     find(program).is_some()
 }
 
-/// Where a program is: the path, and where Debian keeps servers.
+/// Finds a program in `PATH` and in Debian's directories of servers.
 #[must_use]
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -139,7 +139,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// Waits until an HTTP server answers `GET path` at `port` with a status of class 2.
+/// Waits until an HTTP server answers `GET path` at `port` with a 2xx status.
 ///
 /// # Errors
 /// One of `processes` ended, or there was no such answer in 20 s.
@@ -153,7 +153,7 @@ pub async fn until_answers(port: u16, path: &str, processes: &mut [Process]) -> 
         match asked {
             Ok(Ok(200..300)) => return Ok(()),
             seen if Instant::now() >= deadline => {
-                bail!("http://127.0.0.1:{port}{path}: no answer of class 2 in 20 s, last {seen:?}")
+                bail!("http://127.0.0.1:{port}{path}: no 2xx answer in 20 s, last {seen:?}")
             }
             _ => tokio::time::sleep(Duration::from_millis(20)).await,
         }
@@ -163,7 +163,7 @@ pub async fn until_answers(port: u16, path: &str, processes: &mut [Process]) -> 
 async fn status(port: u16, path: &str) -> Result<u16> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
-    // Mongrel2 knows `Host` by this spelling only.
+    // Mongrel2 accepts `Host` in this spelling only.
     let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut head = [0; 12];
@@ -175,12 +175,13 @@ async fn status(port: u16, path: &str) -> Result<u16> {
 /// A port of 127.0.0.1 that was free a moment ago.
 ///
 /// # Errors
-/// There is none.
+/// There is no free port.
 pub fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Lets this process, and those it starts, have as many open files as the system's hard limit allows; how many that is.
+/// Raises the limit of open files of this process and its children to the hard limit, and returns
+/// it.
 #[must_use]
 pub fn raise_file_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -195,7 +196,8 @@ struct Stat {
     ticks: u64,
 }
 
-/// `proc_pid_stat(5)`: fields 4 (parent), 14 and 15 (user and system time); the second may hold anything, in parentheses.
+/// `proc_pid_stat(5)`: fields 4 (parent), 14 and 15 (user and system time). The second field may
+/// contain anything, in parentheses.
 fn stat(pid: u32) -> Option<Stat> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();

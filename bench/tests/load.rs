@@ -1,4 +1,5 @@
-//! `bench load` against servers that behave, refuse, stall and break off: every request is counted once, as what it was.
+//! `bench load` against servers that behave, refuse, stall and break off: every request is counted
+//! once, by its outcome.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,8 +14,8 @@ use clap::Parser;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// Serves every connection on a thread of its own; `answer` gets the number of the request, from 1, and says what to write;
-/// nothing ends the connection.
+/// Serves every connection on a thread of its own. `answer` receives the number of the request,
+/// from 1, and returns the bytes to write, or `None` to end the connection.
 fn serve(answer: impl Fn(u64) -> Option<&'static [u8]> + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -90,7 +91,8 @@ fn statuses_and_errors_are_told_apart() {
 
 #[test]
 fn a_stall_is_charged_to_every_request_that_was_due_in_it() {
-    // The second request is never answered: behind it, on the only connection, everything waits.
+    // The second request is never answered, and all later ones wait behind it on the only
+    // connection.
     let address = serve(|number| {
         if number == 2 {
             std::thread::park();
@@ -100,12 +102,13 @@ fn a_stall_is_charged_to_every_request_that_was_due_in_it() {
     let outcome = load(address, "--rate 1000 -c 1 -d 1s --timeout 500ms");
     assert_eq!(outcome.errors.timeout, 1, "{outcome}");
     assert_eq!(outcome.responses + outcome.errors.total(), 1000, "each that was due is counted: {outcome}");
-    // In the closed loop a stall costs one sample; here it costs one for every request that was due in the meantime.
+    // In the closed loop a stall costs one sample; here it costs one for every request that was due
+    // in the meantime.
     let stalled = outcome.percentiles.iter().filter(|point| point.latency_us > 100_000).count();
     assert!(stalled > 5, "the distribution shows the stall: {outcome}");
 }
 
-/// Its requests are lost, each once; the run ends.
+/// The server's requests are lost, each counted once, and the run ends.
 #[test]
 fn a_server_that_goes_away_costs_what_is_left_and_no_more() {
     for flags in ["-n 100 -c 1", "-n 100 -c 1 --rate 1000 --timeout 300ms"] {

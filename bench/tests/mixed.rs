@@ -1,4 +1,4 @@
-//! `bench mixed`: against the roles themselves, and against servers that break what they promise.
+//! `bench mixed` against the roles, and against servers that break their promises.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
@@ -22,7 +22,7 @@ fn bench(runs: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// Whether the roles are built; says so when they are not.
+/// True when the roles are built; otherwise prints that they are not.
 fn roles_are_there() -> bool {
     ["terminator", "web", "profile", "feed", "chat", "stack"].iter().all(|role| {
         let binary = Path::new(BENCH).with_file_name(role);
@@ -33,7 +33,7 @@ fn roles_are_there() -> bool {
     })
 }
 
-/// What a run has kept.
+/// The files that a run keeps.
 fn kept(runs: &Path, output: &Output) -> Value {
     let shown = || {
         format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -70,7 +70,7 @@ fn every_request_is_answered_and_every_message_told_by_the_roles_themselves() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("| terminator |"), "{output:?}");
 }
 
-/// So many that what they take shows beside the memory that the roles give back meanwhile.
+/// Enough polls that their memory is visible although the roles return memory at the same time.
 const POLLS: u64 = 1_000;
 
 #[test]
@@ -96,7 +96,7 @@ fn one_message_wakes_every_poll_of_its_conversation() {
     assert!(kept["bytes_per_poll"].as_f64().unwrap() > 0.0, "{kept}");
 }
 
-/// Answers everything but long polls, which wait for ever, and tells of every request.
+/// Answers everything but long polls, which wait for ever, and reports every request.
 fn serve_without_waking(seen: SyncSender<String>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -131,7 +131,8 @@ fn converse(stream: &TcpStream, seen: &SyncSender<String>) -> Option<()> {
             post if post.starts_with("POST") => Some("HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\n{}"),
             _ => Some("HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n{\"after\":\"00\"} "),
         };
-        // Nobody listens any more when the test has what it waited for; what does not fit is not needed.
+        // When the test has what it waited for, the receiver is gone or full, and further requests
+        // are not needed.
         let _ = seen.try_send(first);
         if let Some(reply) = reply {
             (&*stream).write_all(reply.as_bytes()).ok()?;
@@ -151,7 +152,7 @@ fn a_poll_that_is_not_told_of_an_acknowledged_message_is_found() {
     assert_eq!(kept["polls"]["unanswered"], 2, "{kept}");
     let report = String::from_utf8_lossy(&output.stdout).into_owned();
     let verdict = report.lines().find(|line| line.contains("not told of a message")).unwrap().to_owned();
-    // Two polls are less than what is promised, but what fails for less fails.
+    // Two polls are fewer than required, but a failure under less load is a failure.
     assert!(verdict.contains("FAIL"), "{verdict}");
 }
 

@@ -1,8 +1,9 @@
-//! Where FoundationDB's client library is, for the linker and for what was linked. Every package with a feature `fdb`
-//! names this script as its own (`build = "../store/build.rs"`): a link argument holds for one package only.
+//! Tells the linker, and the linked binary, where FoundationDB's client library is. Every package
+//! with a feature `fdb` names this script as its own (`build = "../store/build.rs"`), because a
+//! link argument holds for one package only.
 //!
-//! Does nothing without the feature, and nothing without `FDB_CLIENT_LIB_PATH`: then the library lies where the system
-//! looks. docs/adr/0004 has the reasons.
+//! Does nothing without the feature, and nothing without `FDB_CLIENT_LIB_PATH`: then the library is
+//! where the system looks. docs/adr/0004 has the reasons.
 
 use std::{
     env, fs,
@@ -14,7 +15,7 @@ const VARIABLE: &str = "FDB_CLIENT_LIB_PATH";
 const LIBRARY: &str = "libfdb_c.so";
 
 fn main() -> ExitCode {
-    // foundationdb-sys reads the variable too, but is not run again when it changes.
+    // foundationdb-sys reads the variable too, but does not run again when it changes.
     println!("cargo::rerun-if-env-changed={VARIABLE}");
     println!("cargo::rerun-if-changed=build.rs");
     if env::var_os("CARGO_FEATURE_FDB").is_none() {
@@ -38,9 +39,10 @@ fn link(dir: &Path) -> Result<(), String> {
     if !library.is_file() {
         return Err(format!("has no {LIBRARY}; name the directory that holds FoundationDB's client library"));
     }
-    // For what is run from where it was built.
+    // For programs that run from the build directory.
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", dir.display());
-    // For documentation's tests, which take no link argument: cargo lets the loader look into directories of `target`.
+    // Documentation tests take no link argument, but cargo lets the loader look into directories of
+    // `target`.
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let beside = out.join(LIBRARY);
     if beside.symlink_metadata().is_ok() {

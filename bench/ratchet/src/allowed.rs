@@ -1,16 +1,16 @@
 //! `bench/ratchet.toml`: what each scenario may cost.
 //!
-//! Owns: comparing, and writing the file when asked to. Invariant: a figure that is more than [`TOLERANCE`] worse fails; one
-//! that is as much better asks for the ratchet to be lowered.
+//! Owns comparing figures with the file, and writing the file on request. Invariant: a figure more
+//! than [`TOLERANCE`] worse fails; one as much better asks to lower the ratchet.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The file.
+/// The file of allowed figures.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../ratchet.toml");
-/// Worse by more fails.
+/// A figure that is worse by more than this fails.
 pub const TOLERANCE: f64 = 0.03;
-/// Set to `write`, the tests write what they measured.
+/// When set to `write`, the tests store what they measured.
 pub const VARIABLE: &str = "RATCHET";
 
 const HEADER: &str = "\
@@ -23,10 +23,11 @@ const HEADER: &str = "\
 
 type Table = BTreeMap<String, BTreeMap<String, f64>>;
 
-/// Checks `measured`, by scenario, against the section of the file; writes them there instead when [`VARIABLE`] says so.
+/// Checks `measured`, by scenario, against the section of the file; stores it there instead when
+/// [`VARIABLE`] is `write`.
 ///
 /// # Errors
-/// Says which figures are worse, or that the file cannot be read.
+/// Which figures are worse, or that the file cannot be read.
 pub fn check(section: &str, measured: &BTreeMap<String, f64>) -> Result<Vec<String>, String> {
     check_in(Path::new(FILE), section, measured, std::env::var(VARIABLE).is_ok_and(|word| word == "write"))
 }
@@ -69,7 +70,7 @@ fn check_in(
         return Ok(notes);
     }
     Err(format!(
-        "worse than {} allows by more than {:.0} %; mend it, or run with {VARIABLE}=write and say why in the commit:\n  {}",
+        "worse than {} allows by more than {:.0} %; correct the code, or run with {VARIABLE}=write and say why in the commit:\n  {}",
         file.display(),
         TOLERANCE * 100.0,
         worse.join("\n  ")

@@ -1,7 +1,8 @@
-//! The road of a request in one thread: a client, the real terminator, a service on the real bus.
+//! The path of a request in one thread: a client, the real terminator, a service on the real bus.
 //!
-//! Owns: putting them together with the terminator's own defaults. Invariant: after [`Hop::new`] everything is connected and has
-//! served once, so [`Hop::requests`] costs requests only. The client allocates nothing.
+//! Owns connecting them with the terminator's own defaults. Invariant: after [`Hop::new`]
+//! everything is connected and has served once, so [`Hop::requests`] costs requests only. The
+//! client allocates nothing.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ impl Hop {
     /// Starts all three.
     ///
     /// # Panics
-    /// When the system gives no sockets.
+    /// When the system provides no sockets.
     #[must_use]
     pub fn new() -> Self {
         let runtime = Builder::new_current_thread()
@@ -56,7 +57,7 @@ impl Hop {
         hop
     }
 
-    /// Asks `count` times, one after the other.
+    /// Sends `count` requests, one after the other.
     ///
     /// # Panics
     /// When a response is not the service's.

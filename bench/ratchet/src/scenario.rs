@@ -1,7 +1,7 @@
 //! The hot functions, each by itself, without sockets.
 //!
-//! Owns: what is run how often. Invariant: state that a scenario needs is made before it counts; how often it runs is the
-//! only difference between two runs, so their difference is the cost.
+//! Owns the scenarios. Invariant: the state of a scenario is created before it counts, and two runs
+//! differ only in their number of repetitions, so their difference is the cost.
 
 use std::hint::black_box;
 use std::task::{Poll, Waker};
@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 
 const BODY: [u8; 200] = [b'x'; 200];
 
-/// A scenario's name, and what runs it that often.
+/// A scenario's name, and a function that repeats it.
 pub type Scenario = (&'static str, fn(u32));
 
 /// Every scenario.
@@ -92,7 +92,7 @@ fn push(count: u32) {
     }
 }
 
-/// A request and its reply through both ends' state machines.
+/// A request and its reply through the state machines of both ends.
 fn exchange(count: u32) {
     let now = Instant::now();
     let mut pair = Pair::new(now);
@@ -168,7 +168,7 @@ impl Pair {
     }
 }
 
-/// Writes everything that waits into `buffer`, as a socket would.
+/// Writes everything queued into `buffer`, as a socket would.
 fn carry(node: &mut Node, pipe: PipeId, buffer: &mut BytesMut) {
     let out = &mut node.socket.pipe_mut(pipe).expect("never closed").out;
     let mut slices = [std::io::IoSlice::new(&[]); 4];

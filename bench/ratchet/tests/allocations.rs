@@ -1,4 +1,5 @@
-//! Allocations of one request, counted: the terminator, the bus both ways and a service that answers at once.
+//! Allocations per request: the terminator, the bus in both directions and a service that answers
+//! at once.
 
 use std::alloc::System;
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// So many that what a buffer's growth or a timer adds once disappears in the mean.
+/// Enough that one-time allocations of a buffer or a timer disappear in the mean.
 const REQUESTS: u32 = 2000;
 
 #[test]

@@ -1,6 +1,7 @@
 //! Instructions of the hot functions, counted by valgrind in a release build.
 //!
-//! Two runs that differ in how often a scenario runs: their difference is its cost, start-up cancels out.
+//! Each scenario runs with two numbers of repetitions; the difference is its cost, because the
+//! start-up cancels out.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,7 +11,7 @@ use std::process::Command;
 
 use ratchet::{allowed, scenario};
 
-/// How often, in the shorter and the longer run.
+/// Repetitions in the shorter and in the longer run.
 const COUNTS: [u32; 2] = [200, 1200];
 
 #[test]
@@ -34,9 +35,9 @@ fn hot_functions_run_no_more_instructions_than_they_are_allowed() {
     }
 }
 
-/// The release build of `hot`, made here: the tests' own build is not optimized.
+/// Builds `hot` in release mode, because the tests' own build is not optimized.
 fn build() -> PathBuf {
-    // The tests run from TARGET/PROFILE/deps.
+    // Tests run from TARGET/PROFILE/deps.
     let own = std::env::current_exe().unwrap();
     let target = own.ancestors().nth(3).unwrap();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -1,4 +1,5 @@
-//! The same program with the feature `nng`, under another name, so that `bench` builds it without replacing itself.
+//! The same program with the feature `nng`, under another name, so that `bench` can build it
+//! without replacing itself.
 #![expect(clippy::print_stderr, reason = "a command-line program says why it failed")]
 
 use std::process::ExitCode;

@@ -6,7 +6,7 @@ use super::Transport;
 use crate::compare::ground::Ground;
 use crate::process;
 
-/// A URL that nobody has used before.
+/// A URL that was not used before.
 pub(super) fn url(transport: Transport, ground: &Ground) -> Result<String> {
     let number = fastrand::u64(..);
     Ok(match transport {

@@ -1,6 +1,8 @@
-//! Our bus: two workers of one process, each pinned to a core, over a real socket (or in the process).
+//! Our bus: two workers of one process, each pinned to a core, over a real socket or in the
+//! process.
 //!
-//! Owns: a publisher and a subscriber, an asker and a replier. Invariant: the public API of the crate `bus`, nothing else.
+//! Owns a publisher and a subscriber, and an asker and a replier. Invariant: uses only the public
+//! API of the crate `bus`.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -17,13 +19,14 @@ use crate::compare::ground::Ground;
 use crate::load::outcome::float;
 
 const TOPIC: &str = "bench";
-/// Published between two looks at the sockets: about as many bytes of 200-byte messages as the raw loop writes at once.
+/// Messages published between two looks at the sockets: about as many bytes of 200-byte messages as
+/// the raw loop writes at once.
 const BURST: usize = 256;
-/// Requests under way.
+/// Outstanding requests.
 const WINDOW: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One side: its bus, and what it has counted.
+/// One side: its bus, and its count.
 struct Side {
     bus: Bus,
     count: Rc<Cell<u64>>,
@@ -46,7 +49,8 @@ impl Serve for Echo {
     }
 }
 
-/// Messages a second that arrived at the subscriber or asker, and those that were read but dropped before it.
+/// Messages per second that arrived at the subscriber or asker, and messages that were read but
+/// dropped before it.
 pub(super) async fn measure(pair: &Pair, ground: &Ground) -> Result<(f64, f64)> {
     let url: Endpoint = endpoints::url(pair.transport, ground)?.parse()?;
     let mut hello = Hello::new("bench", "1", "1");
@@ -99,7 +103,7 @@ async fn rate(side: &Workers<Side>, time: Duration) -> Result<(f64, f64)> {
     Ok((float(after.0 - before.0) / seconds, float(after.1 - before.1) / seconds))
 }
 
-/// Arrived, and dropped.
+/// Messages that arrived, and messages that were dropped.
 async fn count(side: &Workers<Side>) -> Result<(u64, u64)> {
     let counts = side
         .ask(|side| {
@@ -114,7 +118,7 @@ async fn count(side: &Workers<Side>) -> Result<(u64, u64)> {
 async fn publish(bus: Bus, body: Bytes) {
     loop {
         for _ in 0..BURST {
-            // Nobody there yet, or a full queue: the reader's turn.
+            // No peer yet, or a full queue: let the reader run.
             if bus.publish(TOPIC, &[], &body) == 0 {
                 break;
             }

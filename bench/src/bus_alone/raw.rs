@@ -1,7 +1,8 @@
-//! The raw copy loop: what tokio moves when nothing but framing is done.
+//! The raw copy loop: what tokio moves with framing alone.
 //!
-//! Owns: a writer that copies each message behind its length into one buffer, and a reader that takes them apart. One way
-//! only, over sockets: the upper bound of any bus that frames messages.
+//! Owns a writer that copies each message behind its length into one buffer, and a reader that
+//! takes them apart. One way and over sockets only: the upper bound of any bus that frames
+//! messages.
 
 use std::io;
 use std::sync::Arc;
@@ -17,12 +18,12 @@ use tokio::runtime::Builder;
 use super::{Pair, Pattern, Transport, pin};
 use crate::load::outcome::float;
 
-/// Written at once, about: a loopback write of more is split by the kernel.
+/// Approximate bytes per write: the kernel splits larger writes on loopback.
 const BATCH: usize = 64 << 10;
 const READ_LEN: usize = 256 << 10;
 const PREFIX_LEN: usize = 8;
 
-/// Messages a second; `None` where there is no such loop.
+/// Messages per second; `None` where the loop does not apply.
 pub(super) async fn measure(pair: &Pair) -> Result<Option<f64>> {
     if pair.pattern == Pattern::Ask || pair.transport == Transport::Inproc {
         return Ok(None);
@@ -120,7 +121,7 @@ async fn read(stream: &mut dyn Duplex, count: &AtomicU64) -> io::Result<()> {
                 break;
             }
             buffer.advance(PREFIX_LEN);
-            // Handed over as every bus must hand it over: a slice that keeps the buffer alive.
+            // Passed on as every bus must: a slice that keeps the buffer alive.
             drop(std::hint::black_box(buffer.split_to(len).freeze()));
             messages += 1;
         }

@@ -1,7 +1,7 @@
 //! Measurements beside the rates: a fixed rate, large bodies, and how the cost of a request grows.
 //!
-//! Owns: their procedures and the names of their figures. Invariant: what is compared runs in turns, and medians are
-//! compared.
+//! Owns their procedures and the names of their figures. Invariant: compared variants run in turn,
+//! and their medians are compared.
 
 use std::cell::RefCell;
 use std::process::Stdio;
@@ -18,9 +18,10 @@ use crate::load::outcome::{Latency, Outcome, float};
 use crate::load::plot;
 
 const MIB: usize = 1 << 20;
-/// A body of 1 MiB and its head are more than the default limit of a message.
+/// A body of 1 MiB with its head exceeds the default limit of a message.
 const MESSAGE_LIMIT: &str = "2097152";
-/// Enough to keep both sides busy, few enough that bodies and not connections are measured.
+/// Enough connections to keep both sides busy, few enough that bodies and not connections are
+/// measured.
 const BODY_CONNECTIONS: u32 = 16;
 
 /// A further measurement.
@@ -28,9 +29,9 @@ const BODY_CONNECTIONS: u32 = 16;
 pub(super) enum Extra {
     /// Two hops at a fixed rate.
     Open,
-    /// 1 MiB each way.
+    /// 1 MiB in each direction.
     Bodies,
-    /// CPU per request by connections, instances and routes.
+    /// CPU per request by number of connections, instances and routes.
     Growth,
 }
 
@@ -102,7 +103,7 @@ impl Run<'_> {
         std::fs::write(&body, vec![b'x'; MIB])?;
         let body = body.to_string_lossy().into_owned();
         let (mut up, mut down) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-        // Where the system paces connections the terminator does not, and hyper does.
+        // Where the system paces connections, the terminator does not pace these, but hyper does.
         let mut unpaced = Vec::new();
         let size = MIB.to_string();
         for _ in 0..self.options.rounds {
@@ -147,7 +148,7 @@ impl Run<'_> {
         let [mut one_instance, mut instances] = [Vec::new(), Vec::new()];
         let [mut one_route, mut routes] = [Vec::new(), Vec::new()];
         for _ in 0..self.options.rounds {
-            // Bare hyper beside it: what the kernel's sockets and the caches take of it.
+            // Bare hyper beside it shows the share of the kernel's sockets and of the caches.
             for (system, few, many) in
                 [(System::Bare, &mut few_bare, &mut many_bare), (System::StackTwo, &mut few, &mut many)]
             {
@@ -181,7 +182,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Microseconds of CPU per request of all processes together.
+    /// Microseconds of CPU per request, all processes together.
     async fn cpu_us(&self, running: &Running, connections: u32) -> Result<f64> {
         running.drive(self.ground, connections, self.options.warmup, "warm-up").await?;
         let sum = |cpu: super::rows::Cpu| cpu.values().map(std::time::Duration::as_secs_f64).sum::<f64>();
@@ -191,7 +192,7 @@ impl Run<'_> {
         Ok((sum(running.cpu()?) - before) * 1e6 / float(measured.requests))
     }
 
-    /// Bytes a second, `way` is read or written.
+    /// Bytes per second in the direction `way` (read or written).
     async fn bytes(&self, way: &str, name: &str, url: &str, flags: &[&str]) -> Result<f64> {
         let connections = BODY_CONNECTIONS.to_string();
         let seconds = format!("{}s", self.options.seconds);
@@ -202,7 +203,7 @@ impl Run<'_> {
         Ok(float(bytes) / outcome.seconds)
     }
 
-    /// Runs `bench load` in a process of its own; what it wrote as JSON.
+    /// Runs `bench load` in its own process and returns its JSON result.
     async fn load(&self, name: &str, url: &str, flags: &[&str]) -> Result<Outcome> {
         let json = self.ground.runs.join(format!("{name}.json"));
         let output = Command::new(&self.ground.own)

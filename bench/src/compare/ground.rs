@@ -1,7 +1,7 @@
-//! What every system stands on: directories, binaries, the sample.
+//! What every system needs: directories, binaries, the sample.
 //!
-//! Owns: preparing them once. Invariant: everything that a run writes lies in its own directory under `runs`, or in a
-//! temporary one that goes away with it.
+//! Owns preparing them once. Invariant: everything that a run writes is in its own directory under
+//! `runs`, or in a temporary one that is removed afterwards.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,25 +15,25 @@ use tokio::sync::OnceCell;
 use super::install::Installer;
 use super::systems::{Needs, System};
 
-/// The packages that are built, as the README builds them.
+/// The packages that the README builds.
 const PACKAGES: [&str; 7] = ["bench", "terminator", "web", "profile", "feed", "chat", "stack"];
 
 /// Members of the sample that the stack reads from.
 const MEMBERS: u32 = 1000;
 
-/// What a run may do to the machine, and how the stack is started.
+/// What a run may change on the machine, and how the stack is started.
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
-    /// Worker threads of every role of the stack; their own defaults when not given
+    /// Worker threads of every role of the stack; by default each role's own default
     #[arg(long, value_name = "N")]
     pub workers: Option<u16>,
     /// Further flags of the terminator, as one word: --terminator-args='--access-log stderr'
     #[arg(long, value_name = "FLAGS", default_value = "")]
     pub terminator_args: String,
-    /// Where runs are kept
+    /// Directory of kept runs
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/runs"))]
     pub runs: PathBuf,
-    /// The end of the run's directory name [default: the subcommand]
+    /// End of the run's directory name [default: the subcommand]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// Write the tables into bench/README.md, between their markers
@@ -42,21 +42,21 @@ pub struct Settings {
     /// Install nothing
     #[arg(long)]
     pub no_install: bool,
-    /// Take the binaries beside this one as they are
+    /// Use the binaries beside this one as they are
     #[arg(long)]
     pub no_build: bool,
 }
 
-/// Prepared.
+/// A prepared machine.
 #[derive(Debug)]
 pub(crate) struct Ground {
     /// This program.
     pub(crate) own: PathBuf,
-    /// Where the roles' binaries are.
+    /// Directory of the roles' binaries.
     pub(crate) binaries: PathBuf,
-    /// Where this run is kept.
+    /// Directory of this run.
     pub(crate) runs: PathBuf,
-    /// Sockets, configurations, data: goes away.
+    /// Temporary directory of sockets, configurations and data.
     pub(crate) scratch: TempDir,
     pub(super) workers: Option<u16>,
     pub(super) terminator_args: Vec<String>,
@@ -67,7 +67,7 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// `what` is measured: the run's name when it was given none.
+    /// Prepares a run of `what`, which names the run's directory unless the options do.
     pub(crate) fn prepare(options: &Settings, what: &str) -> Result<Self> {
         let own = std::env::current_exe()?;
         let binaries = own.parent().context("a binary lies in a directory")?.to_owned();
@@ -90,17 +90,17 @@ impl Ground {
         Ok(ground)
     }
 
-    /// Where processes write.
+    /// Directory of the processes' output.
     pub(crate) fn logs(&self) -> PathBuf {
         self.runs.join("logs")
     }
 
-    /// wrk drives everybody.
+    /// Makes sure that wrk is installed.
     pub(super) async fn wrk(&self) -> Result<()> {
         self.installer.program("wrk", "wrk").await
     }
 
-    /// Whether `system` can be measured here; installs or builds what it lacks.
+    /// Succeeds when `system` can be measured here; installs or builds what it needs.
     pub(super) async fn needs(&self, system: System) -> Result<()> {
         match system.needs() {
             Needs::Nothing => Ok(()),
@@ -125,29 +125,29 @@ impl Ground {
         self.nng.get_or_try_init(|| self.build_nng()).await.copied()
     }
 
-    /// The store that the sample was loaded into.
+    /// The store with the sample.
     pub(super) fn store(&self) -> String {
         self.store_of("store")
     }
 
-    /// A store of this run's own.
+    /// A store for this run only.
     pub(super) fn store_of(&self, role: &str) -> String {
         format!("embedded:{}", self.scratch.path().join(role).display())
     }
 
-    /// The nng peer: this program once more, with the feature.
+    /// Path of the nng peer: this program built with the feature `nng`.
     pub(crate) fn nng_peer(&self) -> PathBuf {
         self.binaries.join("bench-nng")
     }
 
-    /// Builds everything, unless it was told not to, and checks that `names` are there.
+    /// Builds everything unless told not to, and checks that `names` exist.
     pub(crate) async fn binaries(&self, names: &[&str]) -> Result<()> {
         if self.build {
             self.cargo(&[]).await?;
         }
         for name in names {
             let binary = self.binaries.join(name);
-            ensure!(binary.exists(), "{}: not there; run without --no-build", binary.display());
+            ensure!(binary.exists(), "{}: is missing; run without --no-build", binary.display());
         }
         Ok(())
     }
@@ -177,12 +177,17 @@ impl Ground {
         if self.build {
             self.cargo(&["--features", "bench/nng", "--bin", "bench-nng"]).await?;
         }
-        ensure!(self.nng_peer().exists(), "{}: not there; run without --no-build", self.nng_peer().display());
+        ensure!(
+            self.nng_peer().exists(),
+            "{}: is missing; run without --no-build",
+            self.nng_peer().display()
+        );
         Ok(())
     }
 
-    /// Builds into the directory that this binary lies in. Always the packages that the README builds: another choice of
-    /// packages has other features of their dependencies, and would build them all anew.
+    /// Builds into this binary's directory. Always builds the packages that the README builds,
+    /// because another choice of packages changes the features of their dependencies and would
+    /// build these again.
     async fn cargo(&self, args: &[&str]) -> Result<()> {
         let profile = match self.binaries.file_name().and_then(|name| name.to_str()) {
             Some("debug") | None => "dev",
@@ -205,7 +210,7 @@ impl Ground {
         Ok(())
     }
 
-    /// Compiles one of the peers' C handlers, linked to libzmq.
+    /// Compiles the C handler of a peer, linked to libzmq.
     pub(super) async fn handler(&self, name: &str, source: &str) -> Result<PathBuf> {
         let binary = self.scratch.path().join(name);
         if binary.exists() {
@@ -229,7 +234,7 @@ impl Ground {
     }
 }
 
-/// `directory/name`, or with a number behind it when there was a run of that name today.
+/// `directory/name`, with a number appended when the name was used today.
 fn fresh(directory: &Path, name: &str) -> Result<PathBuf> {
     std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     for number in 1..1000 {
@@ -244,7 +249,7 @@ fn fresh(directory: &Path, name: &str) -> Result<PathBuf> {
     bail!("{}: a thousand runs of one day are kept there already", directory.display())
 }
 
-/// One document a line, some 200 bytes each, as the stack's own sample.
+/// One document of some 200 bytes per line, like the stack's own sample.
 fn members() -> String {
     let line = |id: u32| {
         let member = serde_json::json!({

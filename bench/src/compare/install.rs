@@ -1,6 +1,7 @@
-//! Programs of Debian: there, installed, or the reason why not.
+//! Programs of Debian: present, installed, or the reason why not.
 //!
-//! Owns: asking apt-get. Invariant: nothing is installed when it was forbidden, and each package is tried once.
+//! Owns calling apt-get. Invariant: nothing is installed when that is forbidden, and each package
+//! is tried once.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ use crate::process;
 #[derive(Debug)]
 pub(super) struct Installer {
     allowed: bool,
-    /// Packages that were tried, and how that went.
+    /// The result of each package that was tried.
     tried: RefCell<HashMap<String, Result<(), String>>>,
 }
 
@@ -24,7 +25,7 @@ impl Installer {
         Self { allowed, tried: RefCell::default() }
     }
 
-    /// Makes sure that `program` is there, from `package` when it is not.
+    /// Makes sure that `program` exists; installs `package` when it does not.
     pub(super) async fn program(&self, program: &str, package: &str) -> Result<()> {
         if process::is_installed(program) {
             return Ok(());
@@ -36,7 +37,7 @@ impl Installer {
         Ok(())
     }
 
-    /// Makes sure that a file is there.
+    /// Makes sure that a file exists.
     pub(super) async fn file(&self, file: &str, package: &str) -> Result<()> {
         if Path::new(file).exists() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Rounds to one figure: the median, and how far the rounds lie apart.
+//! From rounds to one figure: the median, and the lowest and highest round.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(super) struct Median {
 }
 
 impl Median {
-    /// `None` when it was not measured.
+    /// `None` when the system was not measured.
     pub(super) fn of(rows: &Rows, system: &str, connections: u32) -> Option<Self> {
         let of_system = |row: &&Row| row.system == system && row.connections == connections;
         let rounds: Vec<&Row> = rows.rows.iter().filter(of_system).collect();
@@ -38,7 +38,7 @@ impl Median {
     }
 }
 
-/// The middle one; of an even number the mean of the two in the middle. 0 of none.
+/// The median; of an even number of values the mean of the two in the middle. 0 of none.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

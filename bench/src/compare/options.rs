@@ -1,4 +1,4 @@
-//! What `bench compare` was asked for.
+//! The options of `bench compare`.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ Examples:
   bench compare --report                                    the same, and the tables of bench/README.md anew
   bench compare --only stack,bare,haproxy --connections 256
   bench compare --only open                                 the stack at 50 000 requests/s, open loop
-  bench compare --from bench/runs/2026-11-21-compare        a kept run's tables once more
+  bench compare --from bench/runs/2026-11-27-compare-6      a kept run's tables once more
 
 Systems: bare, stack-1, stack-2, nginx, haproxy, nats-1, nats-2, mongrel2, pushpin, nng-1, nng-2 (1 and 2: hops).
 Further measurements: open, bodies, growth. A name stands for all that begin with it: stack is stack-1 and stack-2.
@@ -26,10 +26,10 @@ pub struct Options {
     /// What to measure [default: all]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Times that everything is measured; the median counts
+    /// Rounds; the median counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Seconds of each measurement
+    /// Seconds per measurement
     #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub seconds: u32,
     /// Seconds of load before each measurement
@@ -38,19 +38,19 @@ pub struct Options {
     /// Keep-alive connections
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [16, 256, 2048])]
     pub connections: Vec<u32>,
-    /// Requests a second of the open loop
+    /// Requests per second of the open loop
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     pub rate: u32,
     /// Print (and with --report write) the tables of a kept run instead of measuring
     #[arg(long, value_name = "RUN")]
     pub from: Option<PathBuf>,
-    /// What every system stands on
+    /// What every system needs
     #[command(flatten)]
     pub ground: Settings,
 }
 
 impl Options {
-    /// Whether the system or measurement `name` was asked for.
+    /// True when the system or measurement `name` is to be measured.
     pub(super) fn wants(&self, name: &str) -> bool {
         let fits = |only: &String| {
             name == only || name.strip_prefix(only.as_str()).is_some_and(|rest| rest.starts_with('-'))
@@ -58,7 +58,7 @@ impl Options {
         self.only.is_empty() || self.only.iter().any(fits)
     }
 
-    /// 256 when it is measured; else the first.
+    /// 256 when it is measured; otherwise the first number of connections.
     pub(super) fn usual_connections(&self) -> u32 {
         let first = self.connections.first().copied().unwrap_or(256);
         if self.connections.contains(&256) { 256 } else { first }

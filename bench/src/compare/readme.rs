@@ -1,6 +1,6 @@
 //! The tables of bench/README.md, each between its own markers.
 //!
-//! Invariant: nothing outside the markers changes.
+//! Invariant: text outside the markers never changes.
 
 use std::path::Path;
 

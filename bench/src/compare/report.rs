@@ -1,6 +1,7 @@
-//! The report: on stdout, as Markdown, as JSON, and in bench/README.md.
+//! The report of a comparison: on stdout, as Markdown, as JSON, and in bench/README.md.
 //!
-//! Owns: the tables. Invariant: the same rows give the same tables, so a kept run can be printed again.
+//! Owns the tables. Invariant: the same rows give the same tables, so a kept run can be printed
+//! again.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -13,13 +14,14 @@ use super::rows::Rows;
 use super::systems::System;
 use super::verdict;
 
-/// Pictures that a run may have.
+/// Pictures that a run may contain.
 const PICTURES: [(&str, &str); 2] = [
     ("Latency by percentile, open loop", "latency-by-percentile.svg"),
     ("Latency over time, open loop", "latency-over-time.svg"),
 ];
 
-/// Writes `rows.json` and `report.md` into `run`, prints the report, and puts it into the README when asked to.
+/// Writes `rows.json` and `report.md` into `run`, prints the report, and writes it into the README
+/// on request.
 pub(super) fn write(rows: &Rows, run: &Path, into_readme: bool) -> Result<()> {
     std::fs::write(run.join("rows.json"), serde_json::to_string_pretty(rows)?)?;
     let markdown = markdown(rows, run);
@@ -74,7 +76,7 @@ fn markdown(rows: &Rows, run: &Path) -> String {
     out
 }
 
-/// The run's pictures, as the README refers to them.
+/// The run's pictures, as the README links them.
 fn pictures(run: &Path) -> String {
     let name = run.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let there = PICTURES.iter().filter(|(_, file)| run.join(file).exists());

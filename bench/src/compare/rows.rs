@@ -1,6 +1,6 @@
-//! What was measured, as it is kept: one row per measurement.
+//! The rows of a run, as they are stored: one per measurement.
 //!
-//! Owns: the JSON's shape. Does not own: what it means (`medians`, `verdict`).
+//! Owns the shape of the JSON. `medians` and `verdict` interpret it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,19 +12,19 @@ use super::wrk::Measured;
 use crate::load::outcome::float;
 use crate::machine::Machine;
 
-/// User and system time of each process, by its name.
+/// User and system time of each process, by name.
 pub(crate) type Cpu = BTreeMap<String, Duration>;
 
 /// A whole run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Rows {
     pub(super) machine: Machine,
-    /// The command line that made it.
+    /// The command line of the run.
     pub(super) command: String,
-    /// Of each measurement.
+    /// Duration of each measurement.
     pub(super) seconds: u32,
     pub(super) rounds: u32,
-    /// Ended by Ctrl-C.
+    /// True when Ctrl-C ended the run.
     pub(super) interrupted: bool,
     pub(super) rows: Vec<Row>,
     /// Further figures, by name.
@@ -42,9 +42,9 @@ pub(super) struct Row {
     pub(super) requests_per_second: f64,
     pub(super) p50_ms: f64,
     pub(super) p99_ms: f64,
-    /// Socket errors and responses of class 4 and 5.
+    /// Socket errors, and responses with status 4xx and 5xx.
     pub(super) errors: u64,
-    /// Microseconds of CPU per request, user and system, of each process.
+    /// Microseconds of CPU per request, user and system, by process.
     pub(super) cpu_us: BTreeMap<String, f64>,
 }
 
@@ -90,7 +90,7 @@ impl Row {
         }
     }
 
-    /// All processes together.
+    /// Microseconds of CPU per request, all processes together.
     pub(super) fn cpu_total_us(&self) -> f64 {
         self.cpu_us.values().sum()
     }

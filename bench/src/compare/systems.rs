@@ -1,7 +1,7 @@
 //! The systems that are compared, and how each is started.
 //!
-//! Owns: their list and what they need. Each one's own file knows its processes and configuration. Invariant: every process
-//! listens on ports that were free, on 127.0.0.1, and is ended by its process id.
+//! Owns their list and what they need. Each system's file has its processes and configuration.
+//! Invariant: every process listens on free ports of 127.0.0.1, and is ended by its process id.
 
 mod messaging;
 mod proxies;
@@ -34,11 +34,11 @@ pub(super) enum System {
     NngTwo,
 }
 
-/// What must be there.
+/// What a system needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Needs {
     Nothing,
-    /// Programs, and Debian's packages that have them.
+    /// Programs, each with its Debian package.
     Packages(&'static [(&'static str, &'static str)]),
     /// The stack's binaries and its sample.
     Roles,
@@ -90,7 +90,7 @@ impl System {
         }
     }
 
-    /// Measured at the usual number of connections only.
+    /// True when the system is measured at the usual number of connections only.
     pub(super) const fn is_slow(self) -> bool {
         matches!(self, Self::Pushpin)
     }
@@ -113,10 +113,10 @@ impl System {
     }
 }
 
-/// A system that answers.
+/// A running system.
 #[derive(Debug)]
 pub(crate) struct Running {
-    /// In the order in which they were started.
+    /// In the order of their start.
     pub(crate) processes: Vec<Process>,
     pub(crate) port: u16,
     pub(crate) path: &'static str,
@@ -127,7 +127,7 @@ impl Running {
         format!("http://127.0.0.1:{}{}", self.port, self.path)
     }
 
-    /// Loads it for `seconds`; wrk's output is kept under `name`.
+    /// Loads the system for `seconds`; wrk's output is kept under `name`.
     pub(super) async fn drive(
         &self,
         ground: &Ground,
@@ -139,7 +139,7 @@ impl Running {
         wrk::run(&self.url(), connections, seconds, (name != "warm-up").then_some(raw.as_path())).await
     }
 
-    /// User and system time of each process so far; several of one name together.
+    /// User and system time of each process so far; processes of one name are added up.
     pub(crate) fn cpu(&self) -> Result<Cpu> {
         let mut cpu = Cpu::new();
         for process in &self.processes {
@@ -148,7 +148,7 @@ impl Running {
         Ok(cpu)
     }
 
-    /// Ends it, what was started last first.
+    /// Ends the processes, the last started first.
     pub(crate) async fn stop(self) {
         for process in self.processes.into_iter().rev() {
             process.stop().await;

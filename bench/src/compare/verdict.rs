@@ -1,6 +1,6 @@
-//! What is promised (issue 3), beside what was measured.
+//! The bounds, beside what was measured.
 //!
-//! Owns: the bounds. Invariant: a promise whose figures were not measured is "not measured", never passed.
+//! Owns the bounds. Invariant: a bound without figures is "not measured", never passed.
 
 use super::medians::Median;
 use super::rows::Rows;
@@ -12,7 +12,7 @@ pub(crate) enum Bound {
     AtMost(f64),
 }
 
-/// One promise, checked.
+/// A bound and its result.
 #[derive(Clone, Debug)]
 pub(crate) struct Verdict {
     pub(crate) what: &'static str,
@@ -43,7 +43,7 @@ impl Verdict {
     }
 }
 
-/// Every promise.
+/// Every bound.
 pub(super) fn all(rows: &Rows) -> Vec<Verdict> {
     use Bound::{AtLeast, AtMost};
     let ratio = |of: &str, to: &str, connections: u32, figure: fn(&Median) -> f64| {

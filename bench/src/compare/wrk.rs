@@ -1,6 +1,6 @@
-//! wrk, which drives every system alike.
+//! wrk, which loads every system.
 //!
-//! Owns: starting it and reading its output.
+//! Owns starting it and parsing its output.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -15,13 +15,13 @@ pub(super) struct Measured {
     pub(super) requests_per_second: f64,
     pub(super) p50_ms: f64,
     pub(super) p99_ms: f64,
-    /// Socket errors and time-outs.
+    /// Socket errors and timeouts.
     pub(super) errors: u64,
-    /// Responses of another class than 2 and 3.
+    /// Responses with a status other than 2xx and 3xx.
     pub(super) refused: u64,
 }
 
-/// Runs `wrk -t1` against `url`; keeps its output in `raw`.
+/// Runs `wrk -t1` against `url`; stores its output in `raw`.
 pub(super) async fn run(url: &str, connections: u32, seconds: u32, raw: Option<&Path>) -> Result<Measured> {
     let args =
         ["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--latency", url].map(str::to_owned);

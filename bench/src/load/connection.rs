@@ -1,7 +1,8 @@
-//! One connection: asks for a request, writes it, reads the response, counts it.
+//! One connection: takes a request, writes it, reads the response, counts it.
 //!
-//! Owns: the stream and what becomes of a request on it. Invariant: between two polls all threads' state is in cells that
-//! nobody has borrowed; a task that is aborted (timed out) leaves nothing behind but its closed socket.
+//! Owns the stream and the outcome of each request on it. Invariant: between two polls no cell of
+//! the thread's state is borrowed; an aborted (timed out) task leaves nothing behind but its closed
+//! socket.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -18,12 +19,12 @@ use super::response::{Parser, Response};
 use super::stream::Stream;
 use super::tally::{Failure, Tally};
 
-/// Read at once; what does not fit is read in the next turn.
+/// Bytes per read; further bytes are read in the next turn.
 const READ_LEN: usize = 64 << 10;
-/// A server that refuses is asked again after this time.
+/// Pause before another attempt to connect.
 const RECONNECT: Duration = Duration::from_millis(10);
 
-/// What the connections of one thread share.
+/// State shared by the connections of one thread.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) plan: std::sync::Arc<Plan>,
@@ -31,24 +32,24 @@ pub(super) struct Shared {
     pub(super) tally: RefCell<Tally>,
     pub(super) counters: std::sync::Arc<[Counters]>,
     pub(super) thread: usize,
-    /// One buffer for all: a connection takes what it read out of it at once.
+    /// One buffer for all connections, because each consumes at once what it read.
     scratch: RefCell<Box<[u8]>>,
     rng: RefCell<fastrand::Rng>,
-    /// Requests that were made by this thread.
+    /// Requests made by this thread.
     made: Cell<u64>,
     weights: u32,
 }
 
-/// What is sent next.
+/// The next request.
 struct Next<'a> {
     bytes: &'a [u8],
     is_head: bool,
     kind: Option<usize>,
-    /// Where it writes a message.
+    /// The conversation that the request writes to.
     writes_to: Option<usize>,
 }
 
-/// A request without a response so far.
+/// An outstanding request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct UnderWay {
     pub(super) due: Instant,
@@ -56,7 +57,7 @@ pub(super) struct UnderWay {
     pub(super) kind: Option<usize>,
 }
 
-/// What others may know of one connection.
+/// The state of one connection that others read.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     pub(super) under_way: Cell<Option<UnderWay>>,
@@ -91,7 +92,8 @@ impl Shared {
         self.counters[self.thread].failed();
     }
 
-    /// All of a request is drawn at once: which requests a thread sends, and in which order, is the seed's alone.
+    /// All random numbers of a request are drawn at once, so that the seed alone determines a
+    /// thread's requests and their order.
     fn next<'a>(&'a self, room: &'a mut Vec<u8>) -> Next<'a> {
         let mut rng = self.rng.borrow_mut();
         match &self.plan.requests_from {
@@ -111,7 +113,7 @@ impl Shared {
     }
 }
 
-/// The index whose share of the sum of `weights` holds `at`.
+/// The index whose share of the sum of `weights` contains `at`.
 pub(super) fn pick(weights: impl Iterator<Item = u32>, mut at: u32) -> usize {
     for (index, weight) in weights.enumerate() {
         match at.checked_sub(weight) {
@@ -122,12 +124,12 @@ pub(super) fn pick(weights: impl Iterator<Item = u32>, mut at: u32) -> usize {
     0
 }
 
-/// Sends requests until there are no more. `stream` is the connection that was made before the start.
+/// Sends requests until there are no more. `stream` is the connection opened before the start.
 pub(super) async fn run(shared: Rc<Shared>, slot: Rc<Slot>, index: usize, mut stream: Option<Stream>) {
     let (mut parser, mut room) = (Parser::default(), Vec::new());
     loop {
-        // Before a request is taken, so that a time without a connection is charged to whatever is due in it. In the closed loop
-        // nothing is due before it is taken.
+        // Reconnects before taking a request, so that time without a connection is charged to
+        // requests that become due in it. In the closed loop nothing is due before it is taken.
         if stream.is_none() && shared.plan.keepalive && shared.plan.rate.is_some() {
             stream = reconnect(&shared).await;
             if stream.is_none() {
@@ -160,7 +162,7 @@ pub(super) async fn run(shared: Rc<Shared>, slot: Rc<Slot>, index: usize, mut st
             Err(failure) => {
                 shared.fail(due, next.kind, failure);
                 parser = Parser::default();
-                // In the closed loop a server that refuses would be asked without a pause.
+                // In the closed loop a server that refuses would be tried without a pause.
                 if failure == Failure::Connect {
                     tokio::time::sleep(RECONNECT).await;
                 }
@@ -173,8 +175,8 @@ pub(super) async fn run(shared: Rc<Shared>, slot: Rc<Slot>, index: usize, mut st
     }
 }
 
-/// A connection, however long it takes; `None` when the run is over before, or when it has no end and nobody is there for as long as a
-/// request may take.
+/// Connects, however long it takes. `None` when the run ends before, or when it has no end and the
+/// server is away for longer than a request may take.
 async fn reconnect(shared: &Shared) -> Option<Stream> {
     let since = Instant::now();
     loop {
@@ -214,13 +216,14 @@ async fn exchange(
                 Poll::Pending => break,
             }
         }
-        // A server that refuses a body answers before it has read it: so read even when the rest cannot be written.
+        // A server that refuses a body answers before it has read the body, so the response is read
+        // even when the rest cannot be written.
         poll_response(shared, stream, parser, next.is_head, &mut read, cx)
     })
     .await;
     match response {
         Ok(response) if written == next.bytes.len() => Ok(Exchanged { response, read, written }),
-        // The rest of the request would be taken for the next one.
+        // The server would take the rest of this request for the next one.
         Ok(response) => Ok(Exchanged { response: Response { keep_alive: false, ..response }, read, written }),
         Err(Failure::Closed | Failure::Read) if unwritable => Err(Failure::Write),
         Err(failure) => Err(failure),

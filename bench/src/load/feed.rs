@@ -1,7 +1,8 @@
 //! Which connection sends when.
 //!
-//! Owns: handing due requests to connections: in the closed loop to whoever asks, at a fixed rate to the connection that
-//! has been idle longest, or, when none is, to the next that asks. Invariant: a request keeps the time that it was due at.
+//! Owns handing due requests to connections: in the closed loop to the connection that asks; at a
+//! fixed rate to the connection that has been idle longest or, when none is idle, to the next that
+//! asks. Invariant: a request keeps its due time.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,16 +13,17 @@ use std::time::{Duration, Instant};
 use super::schedule::{Due, Schedule};
 use super::tick::Tick;
 
-/// Requests due within this time are sent together: one turn of the timer costs about a microsecond.
+/// Requests due within this time are sent together, because one turn of the timer costs about a
+/// microsecond.
 const GRAIN: Duration = Duration::from_micros(20);
 
 /// Requests for the connections of one thread.
 #[derive(Debug)]
 pub(super) struct Feed {
     source: RefCell<Source>,
-    /// Open loop: connections that wait, longest first.
+    /// Open loop: idle connections, longest first.
     idle: RefCell<VecDeque<(usize, Waker)>>,
-    /// Open loop: what the timer has handed to an idle connection.
+    /// Open loop: due times that the timer handed to idle connections.
     assigned: RefCell<Vec<Option<Instant>>>,
     over: Cell<bool>,
     timer_task: RefCell<Option<Waker>>,
@@ -29,7 +31,7 @@ pub(super) struct Feed {
 
 #[derive(Debug)]
 pub(super) enum Source {
-    /// As fast as the connections go.
+    /// As fast as the connections allow.
     Closed { left: Option<u64>, end: Option<Instant> },
     /// At a fixed rate.
     Open(Schedule),
@@ -46,7 +48,7 @@ impl Feed {
         }
     }
 
-    /// When the next request of `connection` was due; `None` when there are no more.
+    /// The due time of the connection's next request; `None` when there are no more.
     pub(super) fn poll_next(&self, connection: usize, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
         if let Some(due) = self.assigned.borrow_mut()[connection].take() {
             return Poll::Ready(Some(due));
@@ -75,7 +77,7 @@ impl Feed {
         std::future::poll_fn(|cx| self.poll_timer(tick, cx)).await
     }
 
-    /// No more requests for anybody.
+    /// Ends the feed: no connection gets a further request.
     pub(super) fn end(&self) {
         self.over.set(true);
         for (_, waker) in self.idle.borrow_mut().drain(..) {
@@ -83,7 +85,7 @@ impl Feed {
         }
     }
 
-    /// Requests that were due before `now` and that nobody took.
+    /// Requests due before `now` that no connection took.
     pub(super) fn overdue(&self, now: Instant) -> u64 {
         match &mut *self.source.borrow_mut() {
             Source::Closed { .. } => 0,
@@ -99,7 +101,7 @@ impl Feed {
                     return Poll::Ready(Ok(()));
                 }
                 if self.idle.borrow().is_empty() {
-                    // Every connection is busy and asks by itself when it is done.
+                    // Every connection is busy, and asks when it is done.
                     *self.timer_task.borrow_mut() = Some(cx.waker().clone());
                     return Poll::Pending;
                 }

@@ -1,10 +1,11 @@
-//! A weighted mix of requests that are made when they are sent.
+//! A weighted mix of requests that are built when they are sent.
 //!
-//! Owns: which kind is next, and who and what is in it. Does not own: when (`schedule`). Invariant: kinds, members,
-//! conversations and words are functions of the seed alone; ids and the moment in them are not, or a store that knows
-//! them from the last run would have nothing to do.
+//! Owns the kind of the next request, and its members and contents. `schedule` decides when.
+//! Invariant: kinds, members, conversations and words are functions of the seed alone; ids and
+//! their times are not, because a store would recognise the ids of an earlier run.
 //!
-//! Members and conversations are drawn Zipf-like, as `stack seed` draws them: P(rank k) = log(1 + 1/k) / log(n + 1).
+//! Members and conversations are drawn from a Zipf-like distribution, as in `stack seed`: P(rank k)
+//! = log(1 + 1/k) / log(n + 1).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -15,7 +16,7 @@ use super::connection::pick;
 use super::stamp::Stamps;
 use super::template::{Drawn, Template};
 
-/// What texts are cut from.
+/// Texts are excerpts of this.
 const WORDS: &str = "Dinner at the old bridge this evening, the light on the river is good and the coffee is always late \
     there; bring your photo of the small garden, I have news of home, and if the train is early we walk along the sea.";
 const WORDS_LEN_MIN: usize = 16;
@@ -23,28 +24,28 @@ const WORDS_LEN_MIN: usize = 16;
 /// One kind of request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
-    /// As the report names it.
+    /// The name in reports.
     pub(crate) name: &'static str,
     pub(crate) weight: u32,
     pub(crate) method: &'static str,
-    /// With places: {member}, {conversation}.
+    /// A template with the places {member} and {conversation}.
     pub(crate) path: &'static str,
-    /// With places, {id} and {words} too; empty: none.
+    /// A template with the same places and {id} and {words}; empty for no body.
     pub(crate) body: &'static str,
 }
 
-/// Who and what there is: `m1` to `m1000`, `c0` to `c4999`.
+/// Names of members and conversations: `m1` to `m1000`, `c0` to `c4999`.
 #[derive(Clone, Debug)]
 pub(crate) struct Population {
     pub(crate) members: u32,
-    /// What every member's id begins with.
+    /// Prefix of every member's id.
     pub(crate) member: String,
     pub(crate) conversations: u32,
-    /// What every conversation's id begins with.
+    /// Prefix of every conversation's id.
     pub(crate) conversation: String,
 }
 
-/// A mix, checked.
+/// A checked mix.
 #[derive(Debug)]
 pub(crate) struct Mix {
     kinds: Vec<Kind>,
@@ -52,7 +53,7 @@ pub(crate) struct Mix {
     population: Population,
     pub(super) host: String,
     pub(super) stamps: Stamps,
-    /// Messages that the server has said it has, by conversation.
+    /// Acknowledged messages, by conversation.
     acknowledged: Box<[AtomicU64]>,
 }
 
@@ -63,11 +64,11 @@ struct Kind {
     template: Template,
 }
 
-/// What was made.
+/// A request that was built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Made {
     pub(super) kind: usize,
-    /// The conversation that it writes to.
+    /// The conversation that the request writes to.
     pub(super) writes_to: Option<usize>,
 }
 
@@ -92,7 +93,7 @@ impl Mix {
         self.kinds.iter().map(|kind| kind.name)
     }
 
-    /// Replaces what is in `room` by the next request, which is sent `now`; `place` is unlike any other's.
+    /// Replaces the contents of `room` by the next request, sent `now`; `place` is unique.
     pub(super) fn make(
         &self,
         rng: &mut fastrand::Rng,
@@ -132,7 +133,7 @@ impl Mix {
     }
 }
 
-/// 0 to `below - 1`, k about as often as 1 / (k + 1).
+/// A number from 0 to `below - 1`; k is drawn about as often as 1 / (k + 1).
 fn rank(rng: &mut fastrand::Rng, below: u32) -> u32 {
     #[expect(
         clippy::cast_possible_truncation,
@@ -182,7 +183,8 @@ mod tests {
         let drawn = draw(&mix(), 1, 73_000);
         for (kind, part) in PARTS.iter().enumerate() {
             let count = u32::try_from(drawn.iter().filter(|(made, _)| made.kind == kind).count()).unwrap();
-            // Four standard deviations: a seed in some ten thousand would fail, and this one is fixed.
+            // Four standard deviations. One seed in some ten thousand would fail, and this seed is
+            // fixed.
             let expected = f64::from(part.weight) * 1000.0;
             let deviation = (expected * (1.0 - expected / 73_000.0)).sqrt();
             assert!((f64::from(count) - expected).abs() < 4.0 * deviation, "{}: {count}", part.name);
@@ -198,7 +200,7 @@ mod tests {
                     .split_once(r#""id":""#)
                     .and_then(|(head, rest)| Some((head, rest.split_once('"')?.1)));
                 match parts {
-                    // The length of an id differs with the clock.
+                    // The length of an id depends on the clock.
                     Some((head, rest)) => {
                         (made, head.split("Content-Length").next().unwrap().to_owned() + rest)
                     }
@@ -225,7 +227,7 @@ mod tests {
         assert!(ids.len() > 500, "{}", ids.len());
     }
 
-    /// The first hundredth of 1000 ranks has log(11) / log(1001) = 35 % of all.
+    /// The first hundredth of 1000 ranks has log(11) / log(1001) = 35 % of all draws.
     #[test]
     fn few_members_are_asked_for_often_and_none_that_there_is_not() {
         let mut counts: HashMap<u32, u32> = HashMap::new();

@@ -1,6 +1,6 @@
-//! What `bench load` was asked for, as typed.
+//! The options of `bench load`, as typed.
 //!
-//! Owns: flags and their words. Does not own: what they mean together (`plan`).
+//! Owns the flags and their help. `plan` combines them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,39 +25,40 @@ Ctrl-C ends the run early and reports what was measured. Exit code: 0, 1 on fail
 pub enum Arrivals {
     /// One every 1/rate seconds.
     Constant,
-    /// Independent of each other: exponential gaps, 1/rate seconds on average.
+    /// Independent of each other: exponential gaps of 1/rate seconds on average.
     Poisson,
 }
 
-/// HTTP/1.1 load: at a fixed rate (--rate), or closed loop, with wrk's and weighttp's flags.
+/// HTTP/1.1 load: at a fixed rate (--rate) or closed loop, with the options of wrk and weighttp.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
     /// `http://HOST[:PORT]/PATH` or `unix:SOCKET:/PATH`
     #[arg(required_unless_present = "urls", conflicts_with = "urls")]
     pub url: Option<String>,
-    /// A mix: one `WEIGHT [METHOD] URL` a line, all of one host
+    /// A mix: one `WEIGHT [METHOD] URL` per line, all on one host
     #[arg(long, value_name = "FILE")]
     pub urls: Option<PathBuf>,
     /// Connections, all threads together
     #[arg(short, long, value_name = "N", default_value_t = 64)]
     pub connections: usize,
-    /// Threads; one makes more than 100 000 requests/s
+    /// Threads; one thread sends more than 100 000 requests/s
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     pub threads: usize,
-    /// How long [default: 10s, without end when -n is given]
+    /// Duration [default: 10s, unlimited when -n is given]
     #[arg(short, long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
-    /// How many requests, all connections together
+    /// Number of requests, all connections together
     #[arg(short = 'n', long, value_name = "N")]
     pub requests: Option<u64>,
-    /// Open loop: requests a second, all threads together; latency counts from when each was due
+    /// Open loop: requests per second, all threads together; latency counts from each request's due
+    /// time
     #[arg(short, long, value_name = "N")]
     pub rate: Option<f64>,
-    /// When requests are due at a fixed rate
+    /// Gaps between requests at a fixed rate
     #[arg(long, value_enum, default_value_t = Arrivals::Constant, requires = "rate")]
     pub arrivals: Arrivals,
-    /// Seed of arrivals and of the mix; printed with the result [default: drawn]
+    /// Seed of arrivals and of the mix, printed with the result [default: random]
     #[arg(long)]
     pub seed: Option<u64>,
     /// Keep connections alive; -k=false opens one per request
@@ -69,16 +70,17 @@ pub struct Options {
     /// A header, `NAME: VALUE`; may be repeated
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     pub headers: Vec<String>,
-    /// Every request's body
+    /// File with the body of every request
     #[arg(short, long, value_name = "FILE")]
     pub body: Option<PathBuf>,
-    /// When an unanswered request is given up, its connection closed and the time counted as its latency
+    /// Time after which an unanswered request is given up, its connection closed and the time
+    /// counted as its latency
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
     /// Load before anything is counted
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
     pub warmup: Duration,
-    /// Where to write the result as JSON
+    /// File for the result as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Directory for latency-by-percentile.svg and latency-over-time.svg

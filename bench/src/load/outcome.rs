@@ -1,6 +1,6 @@
-//! What a run came to, for people and for programs.
+//! The result of a run, for people and for programs.
 //!
-//! Owns: the JSON's shape and the printed table. Times are microseconds, as their names say.
+//! Owns the shape of the JSON and the printed table. Times are in microseconds, as their names say.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,55 +20,55 @@ const POINTS_PER_HALVING: u32 = 5;
 /// A finished run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Address, connections, threads.
+    /// The server's address.
     pub address: String,
-    /// All threads together.
+    /// Connections of all threads.
     pub connections: usize,
     /// Load threads.
     pub threads: usize,
-    /// Requests a second asked for; `None` is the closed loop.
+    /// Requested rate per second; `None` in the closed loop.
     pub rate: Option<f64>,
     /// Constant or Poisson, in the open loop.
     pub arrivals: String,
-    /// Of arrivals and mix.
+    /// Seed of arrivals and mix.
     pub seed: u64,
-    /// Measured time, without warm-up.
+    /// Measured time, without the warm-up.
     pub seconds: f64,
-    /// Ended by Ctrl-C.
+    /// True when Ctrl-C ended the run.
     pub interrupted: bool,
     /// Complete responses.
     pub responses: u64,
-    /// Complete responses a second.
+    /// Complete responses per second.
     pub responses_per_second: f64,
-    /// Heads and bodies.
+    /// Bytes of heads and bodies.
     pub bytes_read: u64,
-    /// Heads and bodies.
+    /// Bytes of heads and bodies.
     pub bytes_written: u64,
-    /// How many responses had each status.
+    /// Number of responses, by status.
     pub statuses: BTreeMap<u16, u64>,
-    /// Requests without a response, by why.
+    /// Requests without a response, by cause.
     pub errors: Errors,
     /// From due (open loop) or sent (closed loop) to the end of the response.
     pub latency: Latency,
     /// The whole distribution.
     pub percentiles: Vec<Point>,
-    /// The same over time.
+    /// The distribution over time.
     pub timeline: Vec<Slice>,
-    /// By kind of request, when there are several.
+    /// Results by kind of request, when there are several.
     #[serde(default)]
     pub kinds: Vec<Kind>,
 }
 
-/// What one kind of request came to.
+/// The result of one kind of request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Kind {
-    /// As the mix names it.
+    /// The name in the mix.
     pub name: String,
     /// Complete responses.
     pub responses: u64,
-    /// Requests without a response, and responses whose status is not of class 2.
+    /// Requests without a response, and responses with a status other than 2xx.
     pub errors: u64,
-    /// As that of all.
+    /// Like the latency of all requests.
     pub latency: Latency,
 }
 
@@ -110,11 +110,11 @@ impl Latency {
 pub struct Point {
     /// 0..=100.
     pub percentile: f64,
-    /// At most this.
+    /// This percentage of the requests took at most this long.
     pub latency_us: u64,
 }
 
-/// What was due in one slice of the run.
+/// Requests that were due in one slice of the run.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Slice {
@@ -176,7 +176,7 @@ impl Outcome {
         }
     }
 
-    /// Writes it as JSON.
+    /// Writes the outcome as JSON.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -185,7 +185,7 @@ impl Outcome {
         std::fs::write(path, json).with_context(|| path.display().to_string())
     }
 
-    /// Responses of class 2.
+    /// Responses with status 2xx.
     #[must_use]
     pub fn successes(&self) -> u64 {
         self.statuses.range(200..300).map(|(_, count)| count).sum()
@@ -203,7 +203,7 @@ impl fmt::Display for Outcome {
         };
         let Self { address, connections, threads, seconds, latency, errors, .. } = self;
         if self.interrupted {
-            writeln!(f, "Stopped early; what was measured until then:")?;
+            writeln!(f, "Stopped early; measured until then:")?;
         }
         writeln!(f, "{address}, {connections} connections, {threads} threads, {loop_kind}")?;
         writeln!(

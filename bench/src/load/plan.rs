@@ -1,7 +1,7 @@
-//! What the options mean together, checked whole before a socket is opened.
+//! The combined options, fully checked before a socket is opened.
 //!
-//! Owns: defaults that depend on each other, and what is asked. Invariant: there is at least one request to send, thread
-//! and connection, and every thread has a connection.
+//! Owns defaults that depend on each other, and the requests. Invariant: there is at least one
+//! request, thread and connection, and every thread has a connection.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -12,23 +12,24 @@ use super::mix::{Mix, Part, Population};
 use super::options::{Arrivals, Options};
 use super::target::{Address, Target};
 
-/// Slices that latency over time is cut into, about.
+/// Approximate number of slices of latency over time.
 const SLICES: u32 = 100;
-/// A slice is not shorter: percentiles of a few samples say nothing.
+/// Shortest slice: percentiles of a few samples mean nothing.
 const SLICE_MIN: Duration = Duration::from_millis(100);
-/// A run without end is cut into slices of this length.
+/// Length of slices in a run without a fixed end.
 const SLICE_OPEN_ENDED: Duration = Duration::from_secs(1);
-/// What one process may have open on a usual system, and more than one port's worth of them.
+/// Most connections: about what one process may open on a usual system, and more than one port's
+/// worth.
 const CONNECTIONS_MAX: usize = 100_000;
 
-/// A run, checked.
+/// A checked run.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(super) address: Address,
     pub(super) requests_from: Requests,
     pub(super) connections: usize,
     pub(super) threads: usize,
-    /// From the first request, warm-up included.
+    /// Time from the first request, including the warm-up.
     pub(super) duration: Option<Duration>,
     pub(super) requests: Option<u64>,
     pub(super) rate: Option<f64>,
@@ -39,16 +40,16 @@ pub(crate) struct Plan {
     pub(super) warmup: Duration,
     pub(super) slice: Duration,
     pub(super) quiet: bool,
-    /// When the first thread's clock started: unset before.
+    /// When the first thread's clock started; unset before.
     pub(super) started: OnceLock<Instant>,
 }
 
-/// What is asked.
+/// The requests to send.
 #[derive(Debug)]
 pub(super) enum Requests {
-    /// The same bytes again and again.
+    /// The same bytes every time.
     Fixed(Vec<Target>),
-    /// Each made when it is sent.
+    /// Built when they are sent.
     Made(Mix),
 }
 
@@ -58,13 +59,13 @@ impl Plan {
         Self::with(options, address, Requests::Fixed(targets))
     }
 
-    /// A mix of `parts` on `population`, at the URL that `options` name.
+    /// A mix of `parts` on `population`, at the URL of `options`.
     pub(crate) fn made(options: &Options, parts: &[Part], population: Population) -> Result<Self> {
         let (address, host) = Address::of(options.url.as_deref().context("no URL")?)?;
         Self::with(options, address, Requests::Made(Mix::new(parts, population, &host)?))
     }
 
-    /// What is not the same bytes again and again.
+    /// The mix, when requests are built when they are sent.
     pub(super) const fn mix(&self) -> Option<&Mix> {
         match &self.requests_from {
             Requests::Fixed(_) => None,

@@ -1,6 +1,6 @@
-//! Pictures of latency: by percentile, and over time.
+//! Plots of latency: by percentile, and over time.
 //!
-//! Owns: the two SVG files. Does not own: the figures. Invariant: logarithmic axes where the tail is what matters.
+//! Owns the two SVG files. Invariant: axes that show the tail are logarithmic.
 
 use std::path::Path;
 
@@ -23,7 +23,8 @@ const COLOURS: [RGBColor; 8] = [
 
 type Series = (String, Vec<(f64, f64)>);
 
-/// Writes latency-by-percentile.svg and latency-over-time.svg into `directory`, one line per named outcome.
+/// Writes latency-by-percentile.svg and latency-over-time.svg into `directory`, one line per named
+/// outcome.
 ///
 /// # Errors
 /// The directory or a file cannot be written.
@@ -31,7 +32,7 @@ pub fn write(outcomes: &[(&str, &Outcome)], directory: &Path) -> Result<()> {
     std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     let by_percentile: Vec<Series> =
         outcomes.iter().map(|(name, outcome)| ((*name).to_owned(), percentiles(outcome))).collect();
-    // As many digits as tell 99.9 from 99.99.
+    // Enough digits to distinguish 99.9 from 99.99.
     let label = |nines: f64| match 100.0 - 100.0 / 10_f64.powf(nines) {
         percentile if nines < 1.5 => format!("{percentile:.0} %"),
         percentile if nines < 3.5 => format!("{percentile:.2} %"),

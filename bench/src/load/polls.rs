@@ -1,8 +1,8 @@
 //! Long polls that are held open beside the load, by a thread of their own.
 //!
-//! Owns: their connections, cursors, and what each has been told. Does not own: the writes that wake them, which are the
-//! load's. Invariant: a poll's cursor was read before the load starts, so every message that is acknowledged to the load
-//! is owed to every poll of its conversation.
+//! Owns their connections, cursors, and the messages that each was told. The load sends the writes
+//! that wake them. Invariant: a poll's cursor is read before the load starts, so every message
+//! acknowledged to the load is owed to every poll of its conversation.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -24,20 +24,20 @@ use super::response::Parser;
 use super::stream::Stream;
 use super::wakes::{News, WakeTally, Wakes};
 
-/// Polls opened at once.
+/// Polls opened concurrently.
 const OPENING: usize = 64;
-/// Read at once.
+/// Bytes per read.
 const READ_LEN: usize = 16 << 10;
-/// A server that refuses is asked again after this time.
+/// Pause before another attempt to connect.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Longer than the longest poll there is (30 s) and its way.
+/// Longest wait for an answer: more than the longest poll (30 s) and its way.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// A message that is acknowledged and not told after this time was lost.
+/// An acknowledged message that was not told after this time is lost.
 const OWED_MAX: Duration = Duration::from_secs(5);
-/// How often it is looked whether anything is owed still.
+/// Interval of the check whether anything is still owed.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The thread that holds them.
+/// The thread that holds the polls.
 #[derive(Debug)]
 pub(crate) struct Polls {
     thread: std::thread::JoinHandle<Result<Wakes>>,
@@ -45,10 +45,11 @@ pub(crate) struct Polls {
 }
 
 impl Polls {
-    /// Opens `count` polls, spread evenly over the conversations; done when all have been sent.
+    /// Opens `count` polls, spread evenly over the conversations; completes when all have been
+    /// sent.
     ///
     /// # Errors
-    /// One of them could not be opened.
+    /// A poll could not be opened.
     pub(crate) async fn open(plan: &Arc<Plan>, count: usize) -> Result<Self> {
         let (held, all_held) = oneshot::channel();
         let (end, ended) = oneshot::channel();
@@ -64,10 +65,10 @@ impl Polls {
         Err(outcome.err().unwrap_or_else(|| anyhow!("the polls ended before they were held")))
     }
 
-    /// Waits for what is owed, for a while, and closes them.
+    /// Waits a limited time for owed messages, and closes the polls.
     ///
     /// # Errors
-    /// The thread could not do its work.
+    /// The thread failed.
     pub(crate) async fn close(self) -> Result<Wakes> {
         let _ = self.end.send(());
         let joined = tokio::task::spawn_blocking(move || self.thread.join()).await?;
@@ -75,11 +76,11 @@ impl Polls {
     }
 }
 
-/// What the polls share.
+/// State shared by the polls.
 struct Shared {
     plan: Arc<Plan>,
     tally: RefCell<WakeTally>,
-    /// One buffer for all: a poll takes what it read out of it at once.
+    /// One buffer for all polls, because each consumes at once what it read.
     scratch: RefCell<Box<[u8]>>,
 }
 
@@ -109,7 +110,7 @@ async fn hold(
     for client in clients {
         tasks.spawn_local(client.run(Rc::clone(&shared)));
     }
-    // Once round the runtime: each has written its poll.
+    // One turn of the runtime, in which each poll is written.
     tokio::task::yield_now().await;
     let _ = held.send(());
     let _ = ended.await;
@@ -125,14 +126,15 @@ async fn hold(
     Ok(shared.tally.borrow().end(count, unanswered))
 }
 
-/// Connects every client and reads where its conversation stands.
+/// Connects every client and reads the newest position of its conversation.
 async fn open(shared: &Rc<Shared>, count: usize) -> Result<Vec<Client>> {
     let conversations = shared.mix().conversations();
     let turn = Rc::new(Semaphore::new(OPENING));
     let mut opening = JoinSet::new();
     for number in 0..count {
         let (shared, turn) = (Rc::clone(shared), Rc::clone(&turn));
-        // Evenly over the ranks: the busiest conversation has a poll, and most of the quiet ones have none.
+        // Evenly over the ranks: the busiest conversation has a poll, and most quiet ones have
+        // none.
         let conversation = number * conversations.max(count) / count % conversations;
         opening.spawn_local(async move {
             let _permit = turn.acquire().await?;
@@ -153,7 +155,7 @@ impl Shared {
         self.plan.mix().expect("polls are opened beside a mix only")
     }
 
-    /// Sends `GET path` and gives status and body of the answer.
+    /// Sends `GET path` and returns status and body of the answer.
     async fn ask(&self, stream: &mut Stream, path: &str) -> Result<(u16, Vec<u8>)> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.mix().host);
         let (mut parser, mut written) = (Parser::keeping(), 0);
@@ -174,7 +176,7 @@ impl Shared {
                 match parser.feed(room.filled(), false) {
                     Ok(None) => {}
                     Ok(Some(response)) => return Poll::Ready(Ok(response)),
-                    Err(_) => return Poll::Ready(Err(anyhow!("what came is no HTTP response"))),
+                    Err(_) => return Poll::Ready(Err(anyhow!("the answer is not an HTTP response"))),
                 }
             }
         })
@@ -184,7 +186,7 @@ impl Shared {
     }
 }
 
-/// Where a conversation stands.
+/// The position of a conversation.
 #[derive(Deserialize)]
 struct Stand {
     after: String,
@@ -245,12 +247,12 @@ impl Client {
         let path = format!("{}?after={}", self.path, self.cursor);
         let (status, body) = shared.ask(stream, &path).await?;
         ensure!(status == 200, "{status} {}", String::from_utf8_lossy(&body[..body.len().min(300)]));
-        News::read(&body, &shared.mix().stamps).context("what came is no answer of a conversation")
+        News::read(&body, &shared.mix().stamps).context("the answer is not that of a conversation")
     }
 }
 
 impl Shared {
-    /// Not what belongs to the warm-up.
+    /// False for answers of the warm-up.
     fn counts(&self, news: &News, now: Instant) -> bool {
         let first = news.sent.first().copied().unwrap_or(now);
         self.plan.started.get().is_some_and(|started| first >= *started + self.plan.warmup)

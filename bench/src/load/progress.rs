@@ -1,6 +1,6 @@
 //! The progress line on stderr.
 //!
-//! Owns: one counter per thread, and how they are shown. Invariant: a thread writes its own counter only.
+//! Owns one counter per thread, and their display. Invariant: a thread writes only its own counter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::plan::Plan;
 
-/// What one thread has done so far.
+/// The progress of one thread.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct Counters {
@@ -20,7 +20,7 @@ pub(super) struct Counters {
 
 impl Counters {
     pub(super) fn responded(&self) {
-        // One writer: a load and a store are enough.
+        // There is one writer, so a load and a store are enough.
         self.responses.store(self.responses.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
@@ -29,7 +29,7 @@ impl Counters {
     }
 }
 
-/// The line.
+/// The progress line.
 pub(super) struct Line {
     bar: ProgressBar,
     counters: Arc<[Counters]>,

@@ -1,36 +1,36 @@
-//! HTTP/1.1 responses, read only as far as a load generator must: status, where the body ends, whether the connection
-//! goes on.
+//! HTTP/1.1 responses, read as far as a load generator needs: status, end of the body, and whether
+//! the connection stays open.
 //!
-//! Owns: RFC 9112 section 6 (message body) and 7.1 (chunked). Does not own: the bytes of the body, which are counted by
-//! the caller and thrown away, unless it asked to keep them. Invariant: any split of the stream reads the same.
+//! Owns RFC 9112 section 6 (message body) and 7.1 (chunked). The caller counts the bytes of a body;
+//! they are discarded unless requested. Invariant: any split of the stream gives the same result.
 
 use std::mem::MaybeUninit;
 
-/// More header lines than any server here sends.
+/// Most header lines: more than any server here sends.
 const HEADERS_MAX: usize = 64;
-/// A head that is longer is refused: something else than HTTP is there.
+/// Longest head: anything longer is not HTTP.
 const HEAD_LEN_MAX: usize = 64 << 10;
 
-/// What one response came to.
+/// The result of one response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Response {
     pub(super) status: u16,
-    /// The connection can carry another request.
+    /// True when the connection can carry another request.
     pub(super) keep_alive: bool,
 }
 
-/// Bytes that are no response to the request that was sent.
+/// The bytes are not a response to the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// Reads one response after another.
+/// Parses one response after another.
 #[derive(Debug, Default)]
 pub(super) struct Parser {
-    /// A head that has not come whole.
+    /// An incomplete head.
     head: Vec<u8>,
-    /// Set once the head is read.
+    /// Set once the head is parsed.
     reading: Option<(Response, Body)>,
-    /// The body read so far, when it is wanted.
+    /// The body so far, when it is requested.
     kept: Option<Vec<u8>>,
 }
 
@@ -41,31 +41,32 @@ enum Body {
     UntilClose,
 }
 
-/// Where in a chunked body the next byte stands.
+/// The position in a chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chunk {
     Size(u64),
-    /// Behind the size: extensions and the line's end.
+    /// After the size: extensions and the line's end.
     SizeEnd(u64),
     Data(u64),
-    /// The line's end behind data.
+    /// The line's end after data.
     DataEnd,
-    /// Trailer lines; whether the current one is empty so far.
+    /// Trailer lines; true while the current one is empty.
     Trailer(bool),
 }
 
 impl Parser {
-    /// One that keeps bodies.
+    /// A parser that keeps bodies.
     pub(super) fn keeping() -> Self {
         Self { kept: Some(Vec::new()), ..Self::default() }
     }
 
-    /// The body of the response that was complete; empty when it was not to be kept.
+    /// The body of the completed response; empty unless bodies are kept.
     pub(super) fn take_body(&mut self) -> Vec<u8> {
         self.kept.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Takes what was read; the response when it is complete. `is_head` says that HEAD was asked.
+    /// Consumes `input`; returns the response when it is complete. `is_head` is true when the
+    /// request was HEAD.
     pub(super) fn feed(&mut self, mut input: &[u8], is_head: bool) -> Result<Option<Response>, Malformed> {
         while self.reading.is_none() {
             let Some(rest) = self.read_head(input, is_head)? else { return Ok(None) };
@@ -87,7 +88,7 @@ impl Parser {
                 let taken = (input.len() as u64).min(*left);
                 *left -= taken;
                 keep(input);
-                // More than was announced, and nothing more was asked.
+                // More bytes than announced, although no other request was sent.
                 if input.len() as u64 > taken {
                     return Err(Malformed);
                 }
@@ -103,14 +104,14 @@ impl Parser {
         Ok(Some(response))
     }
 
-    /// The server closed its side: the end of a response that has no other end.
+    /// Called when the server closed its side, which ends a response without another end.
     pub(super) fn end(&mut self) -> Option<Response> {
         let reading = self.reading.take();
         self.head.clear();
         reading.filter(|(_, body)| *body == Body::UntilClose).map(|(response, _)| response)
     }
 
-    /// Reads a head; what follows it. `None` when it has not come whole.
+    /// Parses a head and returns the bytes after it; `None` when the head is incomplete.
     fn read_head<'a>(&mut self, input: &'a [u8], is_head: bool) -> Result<Option<&'a [u8]>, Malformed> {
         let before = self.head.len();
         let whole = if before == 0 {
@@ -175,7 +176,7 @@ fn body_of(
 }
 
 impl Chunk {
-    /// Takes `input`, hands its data to `keep`; true at the end of the body.
+    /// Consumes `input` and passes its data to `keep`; true at the end of the body.
     fn read(&mut self, mut input: &[u8], keep: &mut impl FnMut(&[u8])) -> Result<bool, Malformed> {
         while let Some((&byte, rest)) = input.split_first() {
             *self = match *self {

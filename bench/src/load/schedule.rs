@@ -1,6 +1,6 @@
 //! When requests are due at a fixed rate.
 //!
-//! Owns: the times. Invariant: they depend on rate, arrivals and seed alone, never on what the server does.
+//! Owns the times. Invariant: they depend on rate, arrivals and seed alone, never on the server.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::options::Arrivals;
 #[derive(Debug)]
 pub(super) struct Schedule {
     start: Instant,
-    /// Requests a second.
+    /// Requests per second.
     rate: f64,
     arrivals: Arrivals,
     rng: fastrand::Rng,
@@ -22,19 +22,19 @@ pub(super) struct Schedule {
     left: Option<u64>,
 }
 
-/// What is due.
+/// The state of the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// A request, since then.
+    /// A request was due at this time.
     Since(Instant),
-    /// Nothing before then.
+    /// No request is due before this time.
     At(Instant),
-    /// Nothing any more.
+    /// No more requests.
     Over,
 }
 
 impl Schedule {
-    /// `phase` in 0..1 shifts constant arrivals by a part of a gap, so that threads take turns.
+    /// `phase` in 0..1 shifts constant arrivals by a part of a gap, so that threads alternate.
     pub(super) fn new(
         start: Instant,
         rate: f64,
@@ -67,14 +67,14 @@ impl Schedule {
         }
         self.drawn += 1.0;
         self.next = match self.arrivals {
-            // Multiplied, not summed up: no drift over hours.
+            // Multiplied instead of added up, which avoids drift over hours.
             Arrivals::Constant => self.drawn / self.rate,
             Arrivals::Poisson => self.next + self.gap(),
         };
         Due::Since(at)
     }
 
-    /// Requests that were due before `now` and not taken.
+    /// Requests due before `now` that were not taken.
     pub(super) fn overdue(&mut self, now: Instant) -> u64 {
         let mut count = 0;
         while let Due::Since(_) = self.take(now) {

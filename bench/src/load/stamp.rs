@@ -1,7 +1,7 @@
-//! Ids that tell when they were sent.
+//! Ids that contain the time when they were sent.
 //!
-//! Owns: their text, `bench-RUN-NANOSECONDS-THREAD-NUMBER`. Invariant: no two are the same, and those of another run tell
-//! nothing: sent and seen are read from one clock.
+//! Owns their text, `bench-RUN-NANOSECONDS-THREAD-NUMBER`. Invariant: ids are unique, and ids of
+//! another run are ignored, because both times must be read from one clock.
 
 use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// The clock of one run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamps {
-    /// Never the seed's: a store knows the ids of a run that is repeated.
+    /// Independent of the seed, because a store knows the ids of an earlier run with the same seed.
     run: u64,
     base: Instant,
 }
@@ -28,12 +28,12 @@ impl Stamps {
         Self { run: fastrand::u64(..), base: Instant::now() }
     }
 
-    /// An id that is sent `now`; `number` differs with each of a thread.
+    /// An id sent `now`; `number` is unique in its thread.
     pub(super) fn at(&self, now: Instant, (thread, number): (usize, u64)) -> Stamp {
         Stamp { run: self.run, after_base: now.saturating_duration_since(self.base), thread, number }
     }
 
-    /// When it was sent; `None` when it is not of this run.
+    /// When the id was sent; `None` when it is not of this run.
     pub(super) fn sent(&self, id: &str) -> Option<Instant> {
         let mut parts = id.strip_prefix("bench-")?.split('-');
         let (run, nanoseconds) = (parts.next()?, parts.next()?);

@@ -1,6 +1,7 @@
 //! A connection's byte stream, TCP or Unix.
 //!
-//! Owns: connecting and the two kinds' shared face. Invariant: TCP sends at once (`TCP_NODELAY`), as browsers and wrk do.
+//! Owns connecting and the common interface of both. Invariant: TCP sends at once (`TCP_NODELAY`),
+//! as browsers and wrk do.
 
 use std::io;
 use std::pin::Pin;

@@ -1,6 +1,7 @@
-//! What happened: latencies, statuses, errors by kind, bytes, and all of it over time.
+//! The counts of a run: latencies, statuses, errors by kind, bytes, and all of these over time.
 //!
-//! Owns: counting. Invariant: every request that was due is counted once: as a response, or as an error of one kind.
+//! Owns counting. Invariant: every due request is counted once: as a response, or as an error of
+//! one kind.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 
-/// An hour: whatever takes longer counts as an hour.
+/// An hour; longer latencies count as an hour.
 const HIGHEST_US: u64 = 3_600_000_000;
 const STATUSES: usize = 1000;
 
 /// Why a request has no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// No connection.
+    /// No connection could be opened.
     Connect,
     /// The request could not be written.
     Write,
@@ -24,16 +25,16 @@ pub(super) enum Failure {
     Read,
     /// The server closed before or within the response.
     Closed,
-    /// What came is no response.
+    /// The answer is not an HTTP response.
     Malformed,
     /// Not answered in time.
     Timeout,
 }
 
-/// Requests without a response, by why.
+/// Requests without a response, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Errors {
-    /// No connection.
+    /// No connection could be opened.
     pub connect: u64,
     /// The request could not be written.
     pub write: u64,
@@ -41,16 +42,16 @@ pub struct Errors {
     pub read: u64,
     /// The server closed before or within the response.
     pub closed: u64,
-    /// What came is no HTTP response.
+    /// The answer is not an HTTP response.
     pub malformed: u64,
-    /// Not answered in time; the time waited is in the latencies.
+    /// Not answered in time; the latencies include the time waited.
     pub timeout: u64,
     /// Due at the fixed rate, but no connection was free until the end.
     pub unsent: u64,
 }
 
 impl Errors {
-    /// All kinds together.
+    /// The sum of all kinds.
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.connect + self.write + self.read + self.closed + self.malformed + self.timeout + self.unsent
@@ -81,7 +82,7 @@ impl Errors {
 /// The counts of one thread, or of all.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// Microseconds from when a request was due to the end of its response.
+    /// Microseconds from a request's due time to the end of its response.
     pub(super) latency: Histogram<u64>,
     pub(super) slices: Vec<Histogram<u64>>,
     pub(super) statuses: Vec<u64>,
@@ -91,11 +92,11 @@ pub(crate) struct Tally {
     pub(super) bytes_written: u64,
     /// From the end of the warm-up to the last response.
     pub(super) elapsed: Duration,
-    /// By kind of request, when there are several.
+    /// Counts by kind of request, when there are several.
     pub(super) kinds: Vec<KindTally>,
     slice: Duration,
     from: Instant,
-    /// When the last response came that is counted.
+    /// When the last counted response arrived.
     last: Option<Instant>,
 }
 
@@ -104,7 +105,7 @@ pub(crate) struct Tally {
 pub(super) struct KindTally {
     pub(super) latency: Histogram<u64>,
     pub(super) responses: u64,
-    /// Responses whose status is not of class 2.
+    /// Responses with a status other than 2xx.
     pub(super) refused: u64,
     /// Requests without a response.
     pub(super) failures: u64,
@@ -134,7 +135,7 @@ impl Tally {
         }
     }
 
-    /// What was due before `from` is the warm-up, and not counted.
+    /// Requests due before `from` belong to the warm-up, and are not counted.
     pub(super) const fn count_from(&mut self, from: Instant) {
         self.from = from;
     }
@@ -173,13 +174,13 @@ impl Tally {
         if let Some(kind) = self.kind(kind) {
             kind.failures += 1;
         }
-        // One without a connection took no time that says anything.
+        // The time of a failed connection says nothing about latency.
         if failure != Failure::Connect {
             self.record(due, now, kind);
         }
     }
 
-    /// `end` is when the run was to end, or did; responses that came behind it took their time, too.
+    /// `end` is when the run was to end, or ended; later responses extend the measured time.
     pub(super) fn end(&mut self, end: Instant, unsent: u64) {
         self.elapsed = self.last.map_or(end, |last| last.max(end)).saturating_duration_since(self.from);
         self.errors.unsent += unsent;
@@ -229,7 +230,7 @@ impl Tally {
     }
 }
 
-/// Of latencies in microseconds.
+/// A histogram of latencies in microseconds.
 pub(super) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, HIGHEST_US, 3).expect("constant bounds are valid")
 }

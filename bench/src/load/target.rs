@@ -1,7 +1,7 @@
-//! What is asked, as bytes: built once, written as they are.
+//! The requests as bytes: built once, written unchanged.
 //!
-//! Owns: reading URLs, headers and bodies, and the request's bytes. Invariant: all targets of a run share one address, so
-//! any connection can carry any of them.
+//! Owns parsing URLs, headers and bodies, and building the request's bytes. Invariant: all targets
+//! of a run share one address, so any connection can carry any of them.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -19,7 +19,7 @@ pub(super) enum Address {
 }
 
 impl Address {
-    /// Of a URL, and what its `Host` is.
+    /// The address of a URL, and its `Host`.
     pub(super) fn of(url: &str) -> Result<(Self, String)> {
         let Url { address, host, path } = parse(url)?;
         ensure!(path == "/", "{url:?}: give the server's address alone, http://HOST:PORT");
@@ -36,16 +36,16 @@ impl fmt::Display for Address {
     }
 }
 
-/// One request that is sent again and again.
+/// One request that is sent repeatedly.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) weight: u32,
-    /// A reply to HEAD has no body whatever its headers say.
+    /// A response to HEAD has no body, whatever its headers say.
     pub(super) is_head: bool,
     pub(super) bytes: Vec<u8>,
 }
 
-/// A URL, taken apart.
+/// A parsed URL.
 struct Url {
     address: Address,
     host: String,
@@ -86,7 +86,7 @@ impl Target {
     }
 }
 
-/// `WEIGHT [METHOD] URL` a line; `#` starts a comment.
+/// One `WEIGHT [METHOD] URL` per line; `#` starts a comment.
 fn read_mix(text: &str) -> Result<Vec<(u32, Option<String>, String)>> {
     let mut mix = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -120,7 +120,7 @@ fn parse(url: &str) -> Result<Url> {
     let uri: http::Uri = url.parse().with_context(|| format!("{url:?} is not a URL"))?;
     ensure!(
         uri.scheme_str() == Some("http"),
-        "{url:?}: only http:// and unix: are spoken here; write http://HOST:PORT/PATH"
+        "{url:?}: only http:// and unix: are supported; write http://HOST:PORT/PATH"
     );
     let (Some(host), Some(authority)) = (uri.host(), uri.authority()) else {
         bail!("{url:?}: the host is missing; write http://HOST:PORT/PATH")

@@ -1,13 +1,13 @@
-//! A request with places in it: members, conversations, ids, words.
+//! A request with places for members, conversations, ids and words.
 //!
-//! Owns: reading `/feeds/{member}` and writing a request from it. Invariant: `content-length` is the body's, whatever was
-//! drawn; a place that nobody knows is refused before anything is sent.
+//! Owns parsing `/feeds/{member}` and writing a request from it. Invariant: `content-length` is
+//! that of the body, whatever was drawn; an unknown place is refused before anything is sent.
 
 use std::io::Write;
 
 use anyhow::{Result, bail};
 
-/// What stands for something that is drawn.
+/// A placeholder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Member,
@@ -29,7 +29,7 @@ enum Piece {
     Place(Place),
 }
 
-/// What was drawn for one request.
+/// The values drawn for one request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drawn<'a, I> {
     pub(super) member: (&'a str, u64),
@@ -38,7 +38,7 @@ pub(super) struct Drawn<'a, I> {
     pub(super) words: &'a str,
 }
 
-/// A request, but for what is drawn.
+/// A request with placeholders.
 #[derive(Clone, Debug)]
 pub(super) struct Template {
     method: &'static str,
@@ -48,30 +48,30 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// Without a body when `body` is empty; else it is JSON.
+    /// Without a body when `body` is empty; otherwise the body is JSON.
     pub(super) fn new(method: &'static str, path: &str, body: &str, host: &str) -> Result<Self> {
         if !path.starts_with('/') {
-            bail!("path {path:?}: begins with /");
+            bail!("path {path:?}: must begin with /");
         }
         let (path, body) = (pieces(path), pieces(body));
-        // JSON has braces of its own, a path has none.
+        // A path has no braces except placeholders; JSON has braces of its own.
         for piece in &path {
             if let Piece::Text(text) = piece
                 && text.contains(['{', '}', ' '])
             {
                 let known: Vec<_> = PLACES.iter().map(|(name, _)| *name).collect();
-                bail!("path: {text:?} is no place that there is; there are {}", known.join(", "));
+                bail!("path: {text:?} is not a known place; known are {}", known.join(", "));
             }
         }
         Ok(Self { method, path, body, host: host.to_owned() })
     }
 
-    /// Whether it writes to the conversation that it names.
+    /// True when the request writes to the conversation in its path.
     pub(super) fn writes_to_conversation(&self) -> bool {
         self.method == "POST" && self.path.contains(&Piece::Place(Place::Conversation))
     }
 
-    /// Replaces what is in `room` by the request.
+    /// Replaces the contents of `room` by the request.
     pub(super) fn write<I: std::fmt::Display>(&self, drawn: &Drawn<'_, I>, room: &mut Vec<u8>) {
         room.clear();
         put(&self.body, drawn, room);
@@ -85,7 +85,7 @@ impl Template {
             let _ = write!(room, "Content-Type: application/json\r\nContent-Length: {body_len}\r\n");
         }
         room.extend_from_slice(b"\r\n");
-        // The body was written first, for its length; the head belongs before it.
+        // The body is written first, for its length, and then moved behind the head.
         room.rotate_left(body_len);
     }
 }

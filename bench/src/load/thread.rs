@@ -1,7 +1,7 @@
-//! One thread of load: its runtime, its connections, their start and end.
+//! One thread of load: its runtime and its connections.
 //!
-//! Owns: opening every connection before the clock starts, giving up what is not answered in time, stopping. Invariant: all
-//! threads start their clocks together.
+//! Owns opening every connection before the clock starts, giving up late requests, and stopping.
+//! Invariant: all threads start their clocks together.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -23,7 +23,7 @@ use super::stream::Stream;
 use super::tally::{Failure, Tally};
 use super::tick::Tick;
 
-/// How often unanswered requests are looked for.
+/// Interval of the check for late requests.
 const SWEEP: Duration = Duration::from_millis(50);
 
 /// What a thread starts with.
@@ -32,7 +32,7 @@ pub(super) struct Share {
     pub(super) index: usize,
     pub(super) counters: Arc<[Counters]>,
     pub(super) barrier: Arc<Barrier>,
-    /// A thread could not open its connections: nobody starts.
+    /// True when a thread could not open its connections, so no thread starts.
     pub(super) failed: Arc<AtomicBool>,
     pub(super) stopped: watch::Receiver<bool>,
 }
@@ -46,7 +46,7 @@ pub(super) fn run(share: Share) -> Result<Tally> {
 async fn work(share: Share) -> Result<Tally> {
     let Share { plan, index, counters, barrier, failed, mut stopped } = share;
     let streams = open(&plan, index).await;
-    // The others wait for this thread, so it comes here even when it has failed.
+    // The other threads wait for this one, so it arrives here even after a failure.
     failed.fetch_or(streams.is_err(), Ordering::Relaxed);
     barrier.wait().await;
     let streams = streams?;
@@ -74,7 +74,7 @@ async fn work(share: Share) -> Result<Tally> {
             ended = &mut timer, if timer_runs => { ended?; timer_runs = false; }
             _ = sweep.tick() => {
                 crew.give_up_late();
-                // What was due and is still not sent or answered by then never will be.
+                // Requests that are not answered by then never will be.
                 if end.is_some_and(|end| Instant::now() >= end + plan.timeout) {
                     break;
                 }
@@ -91,7 +91,7 @@ async fn work(share: Share) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Connects all of the thread's connections; those of `keepalive` only.
+/// Opens the thread's connections, when they are kept alive.
 async fn open(plan: &Plan, index: usize) -> Result<Vec<Option<Stream>>> {
     let mut streams = Vec::new();
     for number in 0..plan.connections_of(index) {
@@ -144,7 +144,7 @@ impl Crew {
         self.members.insert(index, (slot, task));
     }
 
-    /// Closes the connections whose request has waited for too long, and opens others in their place.
+    /// Closes connections whose request has waited too long, and opens others in their place.
     fn give_up_late(&mut self) {
         let (now, timeout) = (Instant::now(), self.shared.plan.timeout);
         let is_late = |slot: &Slot| slot.under_way.get().filter(|request| now - request.sent >= timeout);

@@ -1,6 +1,7 @@
-//! A timer of microseconds.
+//! A timer with microsecond resolution.
 //!
-//! Owns: a Linux timerfd. tokio's own timers tick once a millisecond: at 50 000 requests/s they would send bursts of 50.
+//! Owns a Linux timerfd. tokio's own timers tick once a millisecond, and would send bursts of 50 at
+//! 50 000 requests/s.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,7 +13,7 @@ use rustix::time::{
 };
 use tokio::io::unix::AsyncFd;
 
-/// Rings once per [`Tick::set`].
+/// Expires once per [`Tick::set`].
 #[derive(Debug)]
 pub(super) struct Tick {
     timer: AsyncFd<OwnedFd>,
@@ -30,7 +31,7 @@ impl Tick {
         Ok(Self { timer })
     }
 
-    /// Rings after `after`, at least a nanosecond.
+    /// Expires after `after`, at least a nanosecond.
     pub(super) fn set(&self, after: Duration) -> io::Result<()> {
         let it_value = Timespec {
             tv_sec: i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
@@ -41,7 +42,7 @@ impl Tick {
         Ok(())
     }
 
-    /// Ready when it has rung.
+    /// Ready when it has expired.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut count = [0; 8];
         loop {

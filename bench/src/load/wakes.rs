@@ -1,7 +1,8 @@
-//! What became of the long polls.
+//! The outcome of the long polls.
 //!
-//! Owns: reading their answers and counting them. Invariant: a poll is charged from the moment when the message that woke
-//! it was sent, or, when that was before the poll itself, from the poll; both are read from one clock.
+//! Owns parsing and counting their answers. Invariant: a poll's latency counts from the time when
+//! the message that woke it was sent or, when that was before the poll, from the start of the poll;
+//! both are read from one clock.
 
 use std::time::{Duration, Instant};
 
@@ -12,27 +13,28 @@ use super::outcome::Latency;
 use super::stamp::Stamps;
 use super::tally::{histogram, micros};
 
-/// Polls of a run.
+/// The polls of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Wakes {
-    /// Held open.
+    /// Polls held open.
     pub(crate) polls: usize,
     /// Answers with a message.
     pub(crate) woken: u64,
-    /// Answers without one: their time was over.
+    /// Answers without a message: the wait was over.
     pub(crate) empty: u64,
     /// Broken connections, and statuses other than 200.
     pub(crate) failed: u64,
-    /// Why the first of them did.
+    /// Why the first poll failed.
     #[serde(default)]
     pub(crate) first_failure: Option<String>,
-    /// Polls that were not told of a message, seconds after the server had said that it has it.
+    /// Polls that were not told of a message several seconds after the server acknowledged it.
     pub(crate) unanswered: u64,
-    /// Messages told, to each poll.
+    /// Messages told, summed over the polls.
     pub(crate) told: u64,
     /// From the write that woke a poll to the end of the poll's answer.
     pub(crate) wake: Latency,
-    /// From every write to the end of the answer that told it: also of those that came between two polls.
+    /// From every write to the end of the answer that contains it, including messages that arrived
+    /// between two polls.
     pub(crate) telling: Latency,
 }
 
@@ -48,7 +50,7 @@ pub(super) struct WakeTally {
     telling: Histogram<u64>,
 }
 
-/// What of an answer matters here.
+/// The parts of an answer that matter here.
 #[derive(Debug, Deserialize)]
 struct Answer {
     messages: Vec<Message>,
@@ -60,17 +62,17 @@ struct Message {
     id: String,
 }
 
-/// An answer, taken apart.
+/// A parsed answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct News {
-    /// When this run's messages in it were sent, as they stand in the conversation.
+    /// When this run's messages in the answer were sent, in the order of the conversation.
     pub(super) sent: Vec<Instant>,
-    /// Where the next poll goes on.
+    /// The cursor of the next poll.
     pub(super) next: String,
 }
 
 impl News {
-    /// `None` when it is no answer of a conversation.
+    /// `None` when the body is not an answer of a conversation.
     pub(super) fn read(body: &[u8], stamps: &Stamps) -> Option<Self> {
         let Answer { messages, next } = serde_json::from_slice(body).ok()?;
         let sent = messages.iter().filter_map(|message| stamps.sent(&message.id)).collect();
@@ -91,7 +93,7 @@ impl WakeTally {
         }
     }
 
-    /// A poll of the moment `polled` was answered at `now`.
+    /// Counts the answer at `now` to a poll sent at `polled`.
     pub(super) fn answered(&mut self, polled: Instant, now: Instant, news: &News) {
         let Some(first) = news.sent.first() else {
             self.empty += 1;
@@ -144,9 +146,9 @@ mod tests {
         let news = News::read(&body(&[id(100), id(130), "another's".into()]), &stamps).unwrap();
         assert_eq!((news.sent.len(), news.next.as_str()), (2, "0a"));
         let mut tally = WakeTally::new();
-        // It waited already when the first was sent: 50 ms from there.
+        // The poll was waiting when the first message was sent: 50 ms from there.
         tally.answered(start, start + ms(150), &news);
-        // It was sent behind the first: its own 10 ms.
+        // The poll was sent after the first message: its own 10 ms.
         tally.answered(start + ms(140), start + ms(150), &news);
         let wakes = tally.end(2, 0);
         assert_eq!((wakes.woken, wakes.told, wakes.empty), (2, 4, 0));

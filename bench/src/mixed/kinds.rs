@@ -1,7 +1,7 @@
-//! The kinds of request in the mixed load, and what becomes of them together.
+//! The kinds of request in the mixed load.
 //!
-//! Owns: their shares, paths and bodies. Invariant: shares are hundredths of the rate that was asked for; what they do
-//! not come to is the long polls' own.
+//! Owns their shares, paths and bodies. Invariant: shares are hundredths of the requested rate; the
+//! remainder are the long polls' own.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(crate) const CHAT_WRITES: Part = Part {
     body: r#"{"id":"{id}","author":"{member}","text":"{words}"}"#,
 };
 
-/// What is sent on schedule.
+/// Requests that are sent on schedule.
 pub(super) fn parts(one_hop: bool) -> [Part; 5] {
     let read = |name, weight, path| Part { name, weight, method: "GET", path, body: "" };
     [
@@ -39,7 +39,7 @@ pub(super) fn parts(one_hop: bool) -> [Part; 5] {
     ]
 }
 
-/// Who and what is asked for.
+/// The members and conversations of the load.
 pub(super) fn population(options: &Options) -> Population {
     Population {
         members: options.members,
@@ -59,12 +59,12 @@ pub(super) fn load(options: &Options, url: &str) -> Load {
     }
 }
 
-/// Messages into the conversations, as fast as they go.
+/// Writes messages into the conversations, as fast as possible.
 pub(super) fn fill(options: &Options, url: &str) -> Load {
     Load { requests: Some(u64::from(options.messages)), ..base(options, url) }
 }
 
-/// One request for the member that a smaller population has not.
+/// One request for the last member, which a smaller population does not have.
 pub(super) fn last_member(options: &Options, url: &str) -> Load {
     let url = format!("{url}/profiles/m{}", options.members);
     Load { requests: Some(1), connections: 1, threads: 1, ..base(options, &url) }

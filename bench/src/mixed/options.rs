@@ -1,4 +1,4 @@
-//! What `bench mixed` was asked for.
+//! The options of `bench mixed`.
 
 use std::time::Duration;
 
@@ -23,13 +23,14 @@ to a schedule. Ctrl-C ends the run, its processes too, and reports what was meas
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
-    /// A running stack to ask, http://HOST:PORT [default: roles are started here, on free ports and fresh stores]
+    /// A running stack, http://HOST:PORT [default: roles are started here, on free ports with new
+    /// stores]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// Requests a second, all kinds together
+    /// Requests per second, all kinds together
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
-    /// How long
+    /// Duration
     #[arg(short, long, value_name = "TIME", default_value = "20s", value_parser = humantime::parse_duration)]
     pub duration: Duration,
     /// Load before anything is counted
@@ -44,31 +45,32 @@ pub struct Options {
     /// Threads that send; the long polls have one more
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub threads: u32,
-    /// Members of the population, m1 to mN as `stack seed` names them; drawn Zipf-like
+    /// Members of the population, m1 to mN as in `stack seed`; drawn from a Zipf distribution
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub members: u32,
-    /// Days of entries that the population is given [roles of its own only]
+    /// Days of entries in the population [only with roles started here]
     #[arg(long, value_name = "D", default_value_t = 3, conflicts_with = "url")]
     pub days: u32,
-    /// Conversations; drawn Zipf-like
+    /// Conversations; drawn from a Zipf distribution
     #[arg(long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub conversations: u32,
-    /// Messages written into the conversations before
+    /// Messages written into the conversations before the run
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     pub messages: u32,
-    /// Read profiles from their service (/profiles/ID) rather than through web with feed and unread count (/members/ID)
+    /// Read profiles from their service (/profiles/ID) instead of through web with feed and unread
+    /// count (/members/ID)
     #[arg(long)]
     pub one_hop: bool,
-    /// Of who is asked for what, in which order; printed with the result [default: drawn]
+    /// Seed of the requests and their order, printed with the result [default: random]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// When an unanswered request is given up and the time counted as its latency
+    /// Time after which an unanswered request is given up and the time counted as its latency
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
     /// No progress line
     #[arg(short, long)]
     pub quiet: bool,
-    /// What the stack stands on
+    /// What the stack needs
     #[command(flatten)]
     pub ground: Settings,
 }

@@ -1,7 +1,7 @@
 //! The report of a mixed run: on stdout, as Markdown, as JSON, and in bench/README.md.
 //!
-//! Owns: the table and the bounds (issue 4). Invariant: a bound is kept only by a run that was at least as hard as the one
-//! that it is promised for.
+//! Owns the table and the bounds. Invariant: only a run at least as hard as the bounds require can
+//! pass.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -19,10 +19,10 @@ use crate::load::plot;
 use crate::load::wakes::Wakes;
 use crate::machine::Machine;
 
-/// What the bounds are promised for.
+/// The load that the bounds require.
 const RATE: u32 = 20_000;
 const POLLS: usize = 2000;
-/// Milliseconds.
+/// In milliseconds.
 const P99_MAX: f64 = 25.0;
 const WAKE_MAX: f64 = 100.0;
 
@@ -30,17 +30,18 @@ const WAKE_MAX: f64 = 100.0;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Report {
     pub(super) machine: Machine,
-    /// The command line that made it.
+    /// The command line of the run.
     pub(super) command: String,
-    /// Requests a second asked for, the polls' own included.
+    /// Requested rate per second, including the long polls' own requests.
     pub(super) rate: u32,
-    /// Profiles were read from their service, not through web.
+    /// True when profiles were read from their service, not through web.
     pub(super) one_hop: bool,
     pub(super) load: Outcome,
     pub(super) polls: Option<Wakes>,
-    /// Seconds of CPU in the run, by process; none when they were not started here. Warm-up included.
+    /// Seconds of CPU in the run including the warm-up, by process; empty when the roles were not
+    /// started here.
     pub(super) cpu_seconds: BTreeMap<String, f64>,
-    /// Bytes at the end of the run, by process.
+    /// Resident bytes at the end of the run, by process.
     pub(super) resident: BTreeMap<String, u64>,
 }
 
@@ -71,8 +72,8 @@ impl Report {
         }
     }
 
-    /// Writes `mixed.json`, `report.md` and the pictures into `run`, prints the report, and puts it into the README when
-    /// asked to.
+    /// Writes `mixed.json`, `report.md` and the plots into `run`, prints the report, and writes it
+    /// into the README on request.
     pub(super) fn write(&self, run: &Path, into_readme: bool) -> Result<()> {
         std::fs::write(run.join("mixed.json"), serde_json::to_string_pretty(self)?)?;
         let name = run.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
@@ -92,7 +93,7 @@ impl Report {
         let mut out = String::new();
         let _ = writeln!(out, "`{}` · {}\n", self.command, self.machine.line());
         if load.interrupted {
-            let _ = writeln!(out, "**Ended early by Ctrl-C; what was measured until then:**\n");
+            let _ = writeln!(out, "**Ended early by Ctrl-C; measured until then:**\n");
         }
         let _ = writeln!(
             out,
@@ -150,7 +151,7 @@ impl Report {
         out.push('\n');
     }
 
-    /// Requests without a response, and responses of another class than 2.
+    /// Requests without a response, and responses with a status other than 2xx.
     fn errors(&self) -> u64 {
         self.load.errors.total() + self.load.responses - self.load.successes()
     }
@@ -181,7 +182,7 @@ impl Report {
             ),
         ];
         for verdict in &mut verdicts {
-            // What holds for less proves nothing; what fails for less fails.
+            // A pass under less load proves nothing; a failure under less load is a failure.
             verdict.holds = verdict.holds.filter(|holds| is_hard || !holds);
         }
         verdicts
@@ -220,7 +221,7 @@ fn ms(us: u64) -> f64 {
 mod tests {
     use super::*;
 
-    /// 1 ms everywhere, without an error.
+    /// A report with 1 ms everywhere and no errors.
     fn report(rate: u32, polls: usize) -> Report {
         let quick = serde_json::json!({
             "mean_us": 1000.0, "stdev_us": 0.0, "min_us": 1000, "p50_us": 1000, "p75_us": 1000, "p90_us": 1000,

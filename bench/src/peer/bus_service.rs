@@ -1,6 +1,8 @@
-//! A service of our bus that answers at once: what the terminator and the bus cost without a store.
+//! A service of our bus that answers at once: the cost of the terminator and the bus without a
+//! store.
 //!
-//! Owns: `GET /bench/{id}` (a fixed reply), `POST /bench` (a body that is dropped), and as many further routes as asked for.
+//! Owns `GET /bench/{id}` (a fixed reply), `POST /bench` (discards the body), and any number of
+//! further routes.
 
 use std::rc::Rc;
 
@@ -11,12 +13,12 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The terminator's bus.
+    /// Bus address of the terminator.
     #[arg(long)]
     dial: bus::Endpoint,
     #[arg(long, default_value = "1")]
     instance: String,
-    /// Routes to claim; the first one is asked for.
+    /// Number of routes to claim; only the first is requested.
     #[arg(long, default_value_t = 1)]
     routes: usize,
     /// Bytes of every reply.
@@ -47,7 +49,7 @@ pub(super) async fn run(options: &Options) -> Result<()> {
         dial: vec![options.dial.clone()],
         hello: Some(hello),
         limits,
-        // As every service of ours.
+        // As in all our services.
         scheduling: Scheduling::Batch,
         ..Config::default()
     };

@@ -1,6 +1,6 @@
-//! HTTP in front of somebody else's messaging: hyper on one thread, as the terminator has it.
+//! HTTP in front of another messaging system: hyper on one thread.
 //!
-//! Owns: the HTTP side. Does not own: how an answer is got.
+//! Owns the HTTP side. The caller gets the answers.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -11,7 +11,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
 
-/// Serves at `listen`; `ask` gets each request's path and brings the body, or nothing, which is answered with 503.
+/// Serves at `listen`. `ask` receives each request's path and returns the body, or `None`, which is
+/// answered with 503.
 pub(super) async fn serve<F, Fut>(listen: SocketAddr, ask: F) -> Result<()>
 where
     F: Fn(Bytes) -> Fut + 'static,

@@ -1,6 +1,6 @@
 //! HTTP over NATS request/reply, with NATS' own Rust client.
 //!
-//! Owns: a gateway and a responder. Invariant: both run on one thread, as the stack's roles do.
+//! Owns a gateway and a responder. Invariant: each runs on one thread, as the stack's roles do.
 
 use std::net::SocketAddr;
 
@@ -11,10 +11,10 @@ use tokio::task::spawn_local;
 
 use super::{REPLY, gateway};
 
-/// The subject that the gateway asks.
+/// The gateway's subject.
 const FIRST: &str = "first";
 
-/// Asks [`FIRST`] for every HTTP request.
+/// Sends every HTTP request to [`FIRST`].
 pub(super) async fn gateway(listen: SocketAddr, server: &str) -> Result<()> {
     let client = connect(server).await?;
     gateway::serve(listen, move |path| {
@@ -24,7 +24,7 @@ pub(super) async fn gateway(listen: SocketAddr, server: &str) -> Result<()> {
     .await
 }
 
-/// Answers `subject`, with what `next` says when there is one.
+/// Answers `subject`, with the reply of `next` when it is given.
 pub(super) async fn responder(server: &str, subject: &str, next: Option<&str>) -> Result<()> {
     let client = connect(server).await?;
     let mut requests = client.subscribe(subject.to_owned()).await?;

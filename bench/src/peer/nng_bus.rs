@@ -1,7 +1,9 @@
-//! HTTP over nng's BUS, with the crate `nng`: each message carries eight bytes that tie a reply to its request.
+//! HTTP over nng's BUS, with the crate `nng`: each message begins with eight bytes that match a
+//! reply to its request.
 //!
-//! Owns: a gateway and a service. Both use nng's asynchronous I/O, whose callbacks run on nng's own threads. nng drops
-//! what its queues do not hold, so a request may stay without a reply; the gateway gives it up after a second.
+//! Owns a gateway and a service. Both use nng's asynchronous I/O, whose callbacks run on nng's own
+//! threads. nng drops messages that do not fit its queues, so a request may stay without a reply;
+//! the gateway gives up after a second.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::{REPLY, gateway};
 
-/// The most that nng takes.
+/// The longest queue that nng allows.
 pub(super) const QUEUE: i32 = 8192;
 const DEADLINE: Duration = Duration::from_secs(1);
 const ID_LEN: usize = 8;
@@ -59,12 +61,12 @@ pub(super) async fn gateway(listen: SocketAddr, bus: &str) -> Result<()> {
     .await
 }
 
-/// Answers the bus at `dial`, with what comes by `next` when there is one.
+/// Answers the bus at `dial`, with the reply of `next` when it is given.
 pub(super) async fn service(dial: &str, next: Option<&str>) -> Result<()> {
     let upstream = open()?;
     let mut receivers = Vec::new();
     if let Some(next) = next {
-        // The ids of requests under way: a number of our own stands for the asker's on the next bus.
+        // Ids of outstanding requests: a number of our own replaces the asker's id on the next bus.
         let waiting: Arc<Mutex<HashMap<[u8; ID_LEN], [u8; ID_LEN]>>> = Arc::default();
         let downstream = open()?;
         let (back, asked) = (upstream.clone(), Arc::clone(&waiting));
@@ -97,13 +99,15 @@ pub(super) async fn service(dial: &str, next: Option<&str>) -> Result<()> {
 
 pub(super) fn open() -> Result<Socket> {
     let socket = Socket::new(Protocol::Bus0)?;
-    // NNG before 1.6 fixes the BUS send queue at 16 and refuses the option: it is then measured as it is.
+    // NNG before 1.6 fixes the BUS send queue at 16 and refuses the option; it is measured with
+    // that queue.
     let _ = socket.set_opt::<SendBufferSize>(QUEUE);
     let _ = socket.set_opt::<RecvBufferSize>(QUEUE);
     Ok(socket)
 }
 
-/// Calls `handle` for every message; several receives wait at once, so that nng's threads need not wait for each other.
+/// Calls `handle` for every message. Several receives are outstanding, so that nng's threads do not
+/// wait for each other.
 fn receive(socket: &Socket, handle: impl Fn(&[u8]) + Send + Sync + 'static) -> Result<Vec<Aio>> {
     let handle = Arc::new(handle);
     let mut receives = Vec::new();

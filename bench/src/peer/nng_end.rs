@@ -1,7 +1,9 @@
-//! One end of an nng BUS pair, or both, for `bench bus`: sends, receives, asks or answers as fast as nng goes.
+//! One end of an nng BUS pair, or both, for `bench bus`: sends, receives, asks or answers as fast
+//! as nng can.
 //!
-//! Owns: the loops. The counting end waits for the first message, then counts for the time asked for and prints messages a
-//! second. nng drops what its queues do not hold; what counts is what arrived.
+//! Owns the loops. The counting end waits for the first message, counts for the requested time and
+//! prints messages per second. nng drops messages that do not fit its queues; messages count where
+//! they arrive.
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +15,9 @@ use nng::{Message, Socket};
 use super::nng_bus::open;
 use crate::load::outcome::float;
 
-/// Requests under way: what the BUS send queue of NNG before 1.6 holds.
+/// Outstanding requests: the length of the BUS send queue of NNG before 1.6.
 const WINDOW: usize = 16;
-/// Without a reply for this long the window is asked again: its messages were dropped.
+/// After this time without a reply the messages were dropped, and the window is sent again.
 const LOST: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
@@ -30,7 +32,7 @@ pub(super) struct Options {
     seconds: u64,
     #[arg(long)]
     core: usize,
-    /// Of the second end, when both are in this process.
+    /// Core of the second end, when both are in this process.
     #[arg(long)]
     second_core: Option<usize>,
 }
@@ -46,7 +48,8 @@ enum Role {
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    // nng's threads inherit the core of the thread that starts them; with both ends in one process they take either.
+    // nng's threads inherit the core of the thread that starts them; with both ends in one process
+    // they use either core.
     match options.second_core {
         Some(_) => {}
         None => crate::bus_alone::pin(options.core)?,
@@ -115,7 +118,7 @@ fn ask(socket: &Socket, size: usize, seconds: u64) -> Result<()> {
     socket.set_opt::<RecvTimeout>(Some(LOST))?;
     let body = vec![b'x'; size];
     let fill = || (0..WINDOW).for_each(|_| drop(socket.send(Message::from(&body[..]))));
-    // Until the first reply: the other end may not be there yet.
+    // Repeats until the first reply, because the other end may not be connected yet.
     while socket.recv().is_err() {
         fill();
     }

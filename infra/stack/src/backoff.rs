@@ -1,26 +1,26 @@
-//! How long to wait before a role that died is started again.
+//! Delays before a dead role is started again.
 //!
-//! Owns: the delays: exponential with equal jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog,
-//! 2015). Invariant: the first delay is at most [`FIRST`], so that one crash costs a tenth of a second; no delay is above
-//! [`LONGEST`].
+//! Owns the delays: exponential with equal jitter (Brooker, "Exponential Backoff And Jitter", AWS
+//! Architecture Blog, 2015). Invariant: the first delay is at most [`FIRST`], so one crash costs a
+//! tenth of a second; no delay is above [`LONGEST`].
 
 use std::time::Duration;
 
 /// The longest first delay.
 pub const FIRST: Duration = Duration::from_millis(100);
-/// No delay is longer: an operator who mends something should not wait for long.
+/// The longest delay. An operator who repairs a role should not wait long for the next start.
 pub const LONGEST: Duration = Duration::from_secs(5);
-/// A role that ran for as long as this starts from [`FIRST`] again.
+/// After a run of this duration the next delay begins at [`FIRST`] again.
 pub const STEADY: Duration = Duration::from_secs(10);
 
-/// The failures of one role in a row.
+/// Consecutive failures of one role.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// The delay after a run of `ran`: half of it fixed, half of it drawn from `rng`.
+    /// The delay after a run of `ran`: one half is fixed, the other is drawn from `rng`.
     pub fn after(&mut self, ran: Duration, rng: &mut fastrand::Rng) -> Duration {
         if ran >= STEADY {
             self.failures = 0;

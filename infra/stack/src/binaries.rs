@@ -1,7 +1,8 @@
-//! The roles' binaries: beside this one, built first when cargo runs it.
+//! The roles' binaries: beside this one, and built first when cargo runs it.
 //!
-//! Owns: finding and building them. `cargo run` builds the package `stack` alone, since roles are no dependencies of it;
-//! so under cargo (it sets `CARGO`) cargo is called once more, with the same profile, and shows its own progress.
+//! Owns finding and building them. `cargo run` builds the package `stack` alone, because the roles
+//! are no dependencies of it; so under cargo (which sets `CARGO`) this module runs cargo once more,
+//! with the same profile, and shows its progress.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +11,14 @@ use tokio::process::Command;
 use crate::error::Error;
 use crate::plan::{DATA_ROLES, ROLES};
 
-/// Whether this build makes and starts roles that know FoundationDB.
+/// True when this build builds and starts roles with FoundationDB.
 pub const HAS_FDB: bool = cfg!(feature = "fdb");
 
-/// The directory of the roles' binaries, built when `build` and cargo runs this process.
+/// The directory of the roles' binaries. Builds them first when `build` is true and cargo runs this
+/// process.
 ///
 /// # Errors
-/// The build failed, or a binary is not there.
+/// The build failed, or a binary is missing.
 pub async fn ready(build: bool) -> Result<PathBuf, Error> {
     let own = std::env::current_exe().map_err(|source| Error::Start { program: "stack".into(), source })?;
     let directory = own.parent().unwrap_or(Path::new("/")).to_owned();
@@ -39,8 +41,9 @@ pub async fn ready(build: bool) -> Result<PathBuf, Error> {
     Ok(directory)
 }
 
-/// Builds into the directory that this binary lies in: `TARGET/release` is the profile `release`, `TARGET/debug` is `dev`.
-/// A feature of a role is named with its package, since several are built at once.
+/// Builds into the directory of this binary: `TARGET/release` is the profile `release`,
+/// `TARGET/debug` is `dev`. Features are written with their package, because several packages are
+/// built at once.
 fn arguments(directory: &Path, manifest: Option<&Path>, fdb: bool) -> Vec<std::ffi::OsString> {
     let profile = match directory.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",

@@ -1,27 +1,28 @@
-//! Why the stack ended other than by request: what it was given, what the machine refused, what a role said.
+//! Why the stack ended without a request to stop: wrong settings, an error of the system, or an
+//! error of a role.
 //!
-//! Owns: the words. Invariant: each names the value and what to do.
+//! Owns the error texts. Invariant: each names the value and the remedy.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Why the stack ended, other than by request.
+/// Why the stack ended without a request to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Somebody listens there already.
+    /// Another process listens there.
     #[error("{flag} {address}: {source}; free the port {}, or give {flag} another address", address.port())]
     Port {
         /// `--http`, `--admin` or `--guests`.
         flag: &'static str,
-        /// As given.
+        /// The address of the flag.
         address: SocketAddr,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Two stacks cannot share a store.
+    /// Another stack uses the store.
     #[error("--data {}: another stack uses it; stop that one, or give --data another directory", data.display())]
     InUse {
-        /// As given.
+        /// The value of `--data`.
         data: PathBuf,
     },
     /// A directory cannot be written.
@@ -29,57 +30,57 @@ pub enum Error {
     Directory {
         /// The directory, or a file in it.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// cargo said why.
+    /// cargo failed and printed the reason.
     #[error("the roles' binaries could not be built; cargo's reason is above")]
     Build,
-    /// Never built.
-    #[error("{}: not there; build it: cargo build --release -p {}", binary.display(), crate::plan::ROLES.join(" -p "))]
+    /// The binary was never built.
+    #[error("{}: is missing; build it: cargo build --release -p {}", binary.display(), crate::plan::ROLES.join(" -p "))]
     NoBinary {
-        /// Where it should be.
+        /// The expected path.
         binary: PathBuf,
     },
-    /// The system did not start it.
+    /// The system could not start the program.
     #[error("{}: cannot be started: {source}", program.display())]
     Start {
         /// The binary.
         program: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A usage error of ours, or of the role's variables.
+    /// A role refused its arguments or its environment variables.
     #[error("{role} refused its arguments (exit code 2); its reason is above, check {}_* variables", role.to_uppercase())]
     Refused {
-        /// Its name.
+        /// The role's name.
         role: &'static str,
     },
-    /// The roles would be built without.
+    /// The roles would be built without FoundationDB.
     #[error(
         "--store {store}: this build has no FoundationDB; run: cargo run --release --features fdb -- --store {store}"
     )]
     NoFdb {
-        /// As given.
+        /// The value of `--store`.
         store: String,
     },
-    /// No role could read it either.
+    /// The cluster file can't be read, so no role could read it either.
     #[error("--store fdb:{}: {source}; name the cluster's file, often /etc/foundationdb/fdb.cluster", path.display())]
     ClusterFile {
-        /// Of the cluster.
+        /// Path of the cluster file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// `profile load` said why.
-    #[error("the sample could not be loaded ({status}); the reason is above; without {} it starts anew", remedy.display())]
+    /// `profile load` failed and printed the reason.
+    #[error("the sample could not be loaded ({status}); the reason is above; delete {} to start anew", remedy.display())]
     Sample {
-        /// How `profile load` ended.
+        /// The exit status of `profile load`.
         status: std::process::ExitStatus,
         /// The directory to remove.
         remedy: PathBuf,
     },
-    /// No runtime, no signal handler, no thread.
-    #[error("the system: {0}")]
+    /// A runtime, a signal handler or a thread could not be created.
+    #[error("system error: {0}")]
     System(#[from] std::io::Error),
 }

@@ -1,9 +1,10 @@
 //! The whole stack on this machine, one process per role.
 //!
-//! Owns: the roles' command lines ([`plan`]), their binaries ([`binaries`]), the sample ([`sample`]), filling a stack with data ([`seed`]), keeping them
-//! running ([`supervise`]) and the order in which all of it starts and stops ([`run`]). Does not own: anything that a role does;
-//! it reaches them by their command lines, signals and HTTP only, as an operator would. Invariant: when this process
-//! ends, however it ends, the processes that it started end too.
+//! Owns the roles' command lines ([`plan`]), their binaries ([`binaries`]), the sample
+//! ([`sample`]), filling a stack with data ([`seed`]), keeping roles running ([`supervise`]) and
+//! the order of starts and stops ([`run`]). It controls the roles as an operator does: by command
+//! lines, signals and HTTP. Invariant: when this process ends, however it ends, the processes that
+//! it started end too.
 
 pub mod backoff;
 pub mod binaries;

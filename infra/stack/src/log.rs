@@ -1,7 +1,8 @@
-//! The roles' output and the stack's own lines, on stdout, each with its origin in front.
+//! The output of the roles and the stack's own lines, on stdout, each with its origin in front.
 //!
-//! Owns: cutting output into lines, and the queue to the thread that writes. Invariant: a terminal that is held up
-//! (Ctrl-S, a full pipe) never holds up a role: lines that do not fit the queue are dropped and counted.
+//! Owns splitting output into lines, and the queue to the writing thread. Invariant: a blocked
+//! terminal (Ctrl-S, a full pipe) never blocks a role: lines that do not fit the queue are dropped
+//! and counted.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -14,10 +15,10 @@ use tokio::sync::mpsc;
 
 /// Lines waiting for the terminal: some seconds of a talkative role.
 const LINES_MAX: usize = 4096;
-/// A longer line is cut in two.
+/// Longest line; longer ones are split.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 
-/// Takes lines; a clone writes to the same place.
+/// Accepts lines; clones write to the same queue.
 #[derive(Clone, Debug)]
 pub struct Log {
     lines: mpsc::Sender<String>,
@@ -25,17 +26,18 @@ pub struct Log {
 }
 
 impl Log {
-    /// A log and where its lines come out.
+    /// A log, and the receiver of its lines.
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<String>) {
         let (lines, receiver) = mpsc::channel(LINES_MAX);
         (Self { lines, dropped: Rc::default() }, receiver)
     }
 
-    /// A log on stdout, and what tells when all is written, after the last clone of the log has gone: its other end is dropped.
+    /// A log on stdout. The returned receiver disconnects when the last clone of the log is gone
+    /// and everything is written.
     ///
     /// # Errors
-    /// The system has no thread left.
+    /// The system can't create a thread.
     pub fn stdout() -> std::io::Result<(Self, Receiver<Infallible>)> {
         let (log, mut receiver) = Self::new();
         let (written, all_written) = sync_channel(1);
@@ -43,7 +45,7 @@ impl Log {
             let _written = written;
             let mut stdout = std::io::stdout().lock();
             while let Some(line) = receiver.blocking_recv() {
-                // Nobody may read it any more; the roles go on.
+                // A closed stdout is no error; the roles continue.
                 let _ = writeln!(stdout, "{line}");
             }
         })?;
@@ -63,7 +65,7 @@ impl Log {
         }
     }
 
-    /// Writes what `output` says, line by line, until it ends.
+    /// Writes what `output` contains, line by line, until it ends.
     pub async fn follow(self, origin: &'static str, mut output: impl AsyncRead + Unpin) {
         let mut buffer = Vec::with_capacity(LINE_BYTES_MAX);
         let mut room = output_room();
@@ -86,7 +88,8 @@ fn output_room() -> Box<[u8]> {
     vec![0; LINE_BYTES_MAX].into_boxed_slice()
 }
 
-/// Where the first line in `buffer` ends, its newline included: at a newline, at the longest line, or at the `last` byte.
+/// The length of the first line in `buffer`: up to and including a newline, up to the longest line,
+/// or up to the last byte when `last` is true.
 fn line_end(buffer: &[u8], last: bool) -> Option<usize> {
     let newline = buffer.iter().take(LINE_BYTES_MAX).position(|&byte| byte == b'\n');
     match newline {

@@ -1,4 +1,5 @@
-//! The binary: parses, then runs. Exit code 0 after a stop that was asked for, 1 on failure, 2 on usage.
+//! The binary: parses its arguments, then runs. Exit code 0 after a requested stop, 1 on failure, 2
+//! on usage.
 #![expect(clippy::print_stderr, reason = "a command-line program says why it failed")]
 
 use std::process::ExitCode;
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// 3: all but what was passed over; 130: as a shell says of a program that Ctrl-C ended.
+/// The exit code of `seed`: 3 when lines were skipped, 130 after a signal, as shells report Ctrl-C.
 fn seeded(options: &seed::options::Options) -> ExitCode {
     match seed::run(options) {
         Ok(End::Complete { bad: 0 }) => ExitCode::SUCCESS,

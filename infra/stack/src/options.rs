@@ -1,6 +1,6 @@
 //! The command line of the stack.
 //!
-//! Owns: what was typed. Does not own: what it means for a role (`plan`).
+//! Owns the options. `plan` translates them for the roles.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -10,13 +10,13 @@ use clap::{Parser, Subcommand};
 
 const EXAMPLES: &str = "Examples:
   cargo run --release                                  the whole stack, a sample of 1000 members loaded
-  cargo run --release -- --workers 2 --data /srv/data  two worker threads a role, another directory
+  cargo run --release -- --workers 2 --data /srv/data  two worker threads per role, another directory
   cargo run --release -- --statsd 127.0.0.1:8125       figures to a statsd daemon
-  TERMINATOR_DEADLINE=2s cargo run --release           a role's own settings, by its variables
+  TERMINATOR_DEADLINE=2s cargo run --release           a role's own setting, by its variable
   cargo run --release --features fdb -- --store fdb:/etc/foundationdb/fdb.cluster
                                                        on a FoundationDB cluster (services/store/README.md)
 
-  cargo run --release -- seed --members 1000 --days 30 fills a running stack with a made-up population
+  cargo run --release -- seed --members 1000 --days 30 fills a running stack with a generated population
   cargo run --release -- seed --help                   the same with a file of your own
 
   curl -i http://127.0.0.1:8080/members/1              a member as JSON, through every hop
@@ -24,53 +24,53 @@ const EXAMPLES: &str = "Examples:
 
 Exit code: 0 after Ctrl-C or SIGTERM, 1 on failure, 2 on usage.";
 
-/// Runs the whole stack on this machine: terminator, web, profile, feed, chat and events, each a process, on the embedded
-/// store or a FoundationDB cluster.
+/// Runs the whole stack on this machine: terminator, web, profile, feed, chat and events, each a
+/// process, on the embedded store or a FoundationDB cluster.
 #[derive(Debug, Parser)]
 #[command(name = "stack", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Options {
-    /// Where HTTP is served.
+    /// The address of the HTTP listener.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub http: SocketAddr,
 
-    /// Where /live, /ready, /routes, /peers and /stats are served.
+    /// The address of /live, /ready, /routes, /peers and /stats.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
     pub admin: SocketAddr,
 
-    /// Where guests' services dial the bus: tcp://ADDR.
+    /// The address where guests' services dial the bus: tcp://ADDR.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5555")]
     pub guests: SocketAddr,
 
-    /// Worker threads of every role; their own defaults when not given.
+    /// Worker threads of every role; by default each role's own default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
 
-    /// The statsd daemon that every role sends to; none when not given.
+    /// The statsd daemon that every role sends to; none by default.
     #[arg(long, value_name = "HOST:PORT")]
     pub statsd: Option<String>,
 
-    /// Where the embedded stores lie, a directory for each service. A fresh directory gets the sample.
+    /// Where the embedded stores are, one directory per service. A new directory gets the sample.
     #[arg(long, value_name = "DIR", default_value = "./data")]
     pub data: PathBuf,
 
-    /// Keep everything in this FoundationDB cluster instead: fdb:CLUSTER_FILE, for every service that keeps data. No sample
-    /// is loaded. Needs a build with --features fdb.
+    /// Store everything in this FoundationDB cluster instead: fdb:CLUSTER_FILE, for every service
+    /// with data. No sample is loaded. Needs a build with --features fdb.
     #[arg(long, value_name = "fdb:CLUSTER_FILE", value_parser = cluster, conflicts_with = "data")]
     pub store: Option<String>,
 
-    /// Take the roles' binaries beside this one as they are, also under `cargo run`.
+    /// Use the roles' binaries beside this one as they are, also under `cargo run`.
     #[arg(long)]
     pub no_build: bool,
 
-    /// Runs the stack when there is none.
+    /// A subcommand; without one the stack runs.
     #[command(subcommand)]
     pub task: Option<Task>,
 }
 
-/// What is done instead of running the stack.
+/// What to do instead of running the stack.
 #[derive(Debug, Subcommand)]
 pub enum Task {
-    /// Fill a running stack with a made-up population, or with a file of your own.
+    /// Fill a running stack with a generated population, or with a file of your own.
     Seed(crate::seed::options::Options),
     /// Becomes PROGRAM, which gets SIGTERM when the process PARENT ends.
     #[command(hide = true)]
@@ -78,7 +78,7 @@ pub enum Task {
         /// The process id of the stack.
         #[arg(long)]
         parent: u32,
-        /// What to become.
+        /// The program to execute.
         program: PathBuf,
         /// Its arguments.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -95,11 +95,13 @@ impl Options {
     }
 }
 
-/// The roles read it; here only what is a mistake in any case is refused.
+/// Checks the form only; the roles parse the address.
 fn cluster(text: &str) -> Result<String, String> {
     match text.split_once(':') {
         Some(("fdb", file)) if !file.is_empty() && !file.starts_with('?') => Ok(text.to_owned()),
-        Some(("embedded", dir)) => Err(format!("the embedded stores lie where --data says: --data {dir}")),
+        Some(("embedded", dir)) => {
+            Err(format!("the embedded stores are in the directory of --data: give --data {dir}"))
+        }
         _ => Err("write fdb:CLUSTER_FILE, e.g. fdb:/etc/foundationdb/fdb.cluster".to_owned()),
     }
 }

@@ -1,38 +1,52 @@
 //! The roles' command lines.
 //!
-//! Owns: who listens where, who dials whom, which store is whose. Invariant: every connection between the stack's own
-//! roles is a Unix socket in the runtime directory; only HTTP, the admin listener and the guests' listener take a TCP port.
+//! Owns which role listens where, which roles dial it, and the store of each service. Invariant:
+//! every connection between the stack's own roles is a Unix socket in the runtime directory; only
+//! HTTP, the admin listener and the guests' listener use a TCP port.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::options::Options;
-use crate::supervise::Role;
 
-/// The roles' packages and binaries, the front first: in this order they start, so that each finds the Unix sockets that it
-/// dials, and stop, so that what is under way gets its answer.
+/// The roles' packages and binaries, the front first. Roles start in this order, so that each finds
+/// the Unix sockets that it dials, and stop in this order, so that requests in progress are
+/// answered.
 pub const ROLES: [&str; 6] = ["terminator", "web", "profile", "feed", "chat", "events"];
 
-/// Those that keep data: the only ones with a store.
+/// The roles with data, which are the only ones with a store.
 pub const DATA_ROLES: [&str; 4] = ["profile", "feed", "chat", "events"];
 
-/// Routes on which a request waits for news, 30 s at most; a second more for the answer's way.
+/// Routes on which a request waits for news, for 30 s at most; the deadline has one more second for
+/// the answer's way.
 const LONG_POLLS: [&str; 2] = ["GET /chats/{id}/updates", "GET /events/stream"];
 const LONG_POLL_DEADLINE: &str = "31s";
 
-/// Connections of all the terminator's workers, when the process may have as many files open: each may be a long poll. 2.4 KiB
-/// each while they wait, some 18 while hyper serves them (terminator/src/limits.rs): 580 MiB at most.
+/// Connections of all the terminator's workers, when the process may open as many files. Each may
+/// be a long poll, at about 2 KiB (terminator/src/limits.rs).
 const CONNECTIONS: u64 = 32_768;
 
-/// Open files of the terminator that are no client's connection: listeners, pipes, epoll, logs.
+/// Open files of the terminator that are not client connections: listeners, pipes, epoll, logs.
 const FILES_RESERVED: u64 = 512;
 
-/// What of this machine the plan depends on.
+/// One process of the stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// Printed in front of its lines.
+    pub name: &'static str,
+    /// Its binary.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+}
+
+/// Properties of this machine that the plan depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
-    /// Files that a process may have open.
+    /// Most files that a process may open.
     pub open_files_max: u64,
-    /// Whether the environment has a variable: a role's own setting, which the stack's choice gives way to.
+    /// True when the environment has a variable: a role's own setting, which overrides the stack's
+    /// choice.
     pub has_variable: fn(&str) -> bool,
 }
 
@@ -47,7 +61,7 @@ pub fn roles(options: &Options, machine: Machine, binaries: &Path, runtime: &Pat
         if name == "web" {
             args.extend(["--upstream-listen".into(), ipc(runtime, "web")]);
         }
-        // No page of web's has events in it.
+        // Pages of web contain no events, so events does not dial web.
         if DATA_ROLES.contains(&name) && name != "events" {
             args.extend(["--bus-dial".into(), ipc(runtime, "web")]);
         }
@@ -59,13 +73,14 @@ pub fn roles(options: &Options, machine: Machine, binaries: &Path, runtime: &Pat
     })
 }
 
-/// The Unix sockets of the roles that listen on one.
+/// The Unix socket of a role that listens on one.
 #[must_use]
 pub fn socket(runtime: &Path, role: &str) -> Option<PathBuf> {
     matches!(role, "terminator" | "web").then(|| runtime.join(format!("{role}.ipc")))
 }
 
-/// The arguments that fill the store of the profile service from `file`, before the service has its lock.
+/// The arguments that load `file` into the store of the profile service, before the service takes
+/// its lock.
 #[must_use]
 pub fn load(options: &Options, file: &Path) -> Vec<OsString> {
     vec!["--store".into(), store(options, "profile"), "load".into(), file.into()]
@@ -101,9 +116,10 @@ fn terminator(options: &Options, machine: Machine, runtime: &Path) -> Vec<OsStri
             args.extend(["--route-deadline".into(), format!("{route}={LONG_POLL_DEADLINE}").into()]);
         }
     }
-    // Per worker; the kernel does not share connections out evenly, so each may have all.
+    // The limit is per worker. The kernel does not distribute connections evenly, so each worker
+    // may have all.
     let connections = CONNECTIONS.min(machine.open_files_max.saturating_sub(FILES_RESERVED)).max(1);
-    // A connection has one request at a time: all of them may wait.
+    // A connection has one request at a time, and all of them may wait.
     for flag in ["connection-limit", "in-flight-limit"] {
         if !(machine.has_variable)(&variable(flag)) {
             args.extend([format!("--{flag}").into(), connections.to_string().into()]);
@@ -117,7 +133,8 @@ fn variable(flag: &str) -> String {
     format!("TERMINATOR_{}", flag.to_uppercase().replace('-', "_"))
 }
 
-/// A directory each, or one cluster: there a service's keys all begin with its name.
+/// The store of a role: a directory of its own, or the shared cluster, where a service's keys begin
+/// with its name.
 fn store(options: &Options, role: &str) -> OsString {
     if let Some(store) = &options.store {
         return store.into();

@@ -1,6 +1,6 @@
-//! Whether the stack answers: the few bytes of HTTP that it takes to ask.
+//! Minimal HTTP client that asks whether the stack answers.
 //!
-//! Owns: one GET a call. Invariant: an answer is bounded in time and in bytes.
+//! Owns one GET per call. Invariant: an answer is bounded in time and in bytes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// More than a healthy stack needs by far.
+/// Far more than a healthy stack needs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// The status line and the headers.
+/// Bounds the status line and the headers.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024;
 
 /// The status of `GET path` at `address`.
 ///
 /// # Errors
-/// Says what came in place of an answer.
+/// Describes what happened instead of an answer.
 pub async fn status(address: SocketAddr, path: &str) -> Result<u16, String> {
     let answer = tokio::time::timeout(ANSWER_WITHIN, get(reachable(address), path));
     let answer = answer.await.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())?;
@@ -35,7 +35,7 @@ async fn get(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// A listener on every address of this machine is reached at the loopback one.
+/// The address that reaches a listener: loopback when it listens on every address of this machine.
 #[must_use]
 pub fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {

@@ -1,6 +1,6 @@
-//! When the stack is ready, and what is said then.
+//! When the stack is ready, and the message printed then.
 //!
-//! Owns: the questions that tell, and the banner. Does not own: how one question is asked (`probe`).
+//! Owns the checks and the banner. `probe` sends one request.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use crate::log::Log;
 use crate::options::Options;
 use crate::{plan, probe};
 
-/// Between two questions whether the stack is ready.
+/// Pause between two checks.
 const PROBE_EVERY: Duration = Duration::from_millis(50);
-/// After this it is said, once, what is still missing.
+/// After this time one line says what is still missing.
 const READY_WITHIN: Duration = Duration::from_secs(15);
 
-/// Waits until every service answers; says once what is missing when that takes long.
+/// Waits until every service answers; prints once what is missing when that takes long.
 pub async fn wait(options: &Options, log: &Log) {
     let start = Instant::now();
     let mut said = false;
@@ -30,8 +30,8 @@ pub async fn wait(options: &Options, log: &Log) {
     }
 }
 
-/// The terminator is ready, and all services answer through it, some through another. Somebody may have deleted member 1
-/// since the sample was loaded: that web says so is an answer too.
+/// Succeeds when the terminator is ready and all services answer through it, some through another.
+/// Somebody may have deleted member 1, so web's answer that it does not exist counts too.
 async fn ready(options: &Options) -> Result<(), String> {
     const ASKED: [(&str, &[u16]); 8] = [
         ("/profiles?limit=1", &[200]),
@@ -54,7 +54,7 @@ async fn ready(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// Says where everything is, by commands that work as they stand.
+/// Prints where everything is, as commands that can be copied.
 pub fn greet(options: &Options, runtime: &Path, log: &Log) {
     let (http, admin) = (probe::reachable(options.http), probe::reachable(options.admin));
     let ipc = plan::ipc(runtime, "terminator");
@@ -73,7 +73,7 @@ pub fn greet(options: &Options, runtime: &Path, log: &Log) {
         format!(
             "  curl -i {json} http://{http}/chats/7/messages -d '{{\"id\":\"1\",\"author\":\"1\",\"text\":\"Hi\"}}'"
         ),
-        format!("  curl -i http://{http}/chats/7/updates   (waits for news behind ?after=)"),
+        format!("  curl -i http://{http}/chats/7/updates   (waits for news after ?after=)"),
         format!(
             "  curl -i {json} http://{http}/events -d '{{\"events\":[{{\"id\":\"1\",\"type\":\"Opened\",\"tags\":[\"account:7\"]}}]}}'"
         ),

@@ -1,7 +1,8 @@
 //! The stack from the first check to the last exit.
 //!
-//! Owns: the order. Everything that can be wrong is checked before the first role starts; the store is filled before the
-//! profile service takes its lock; roles stop front first. Does not own: one role's life (`supervise`).
+//! Owns the order. Everything that can be wrong is checked before the first role starts; the store
+//! is filled before the profile service takes its lock; roles stop front first. `supervise` runs
+//! one role.
 
 use std::fs::File;
 use std::future::{Future, poll_fn};
@@ -17,26 +18,27 @@ use tokio::task::JoinHandle;
 use crate::error::Error;
 use crate::log::Log;
 use crate::options::Options;
+use crate::plan::Role;
 use crate::signals::Signals;
-use crate::supervise::{Order, Role, keep};
+use crate::supervise::{Order, keep};
 use crate::tied::Launcher;
 use crate::{binaries, plan, ready, sample};
 
-/// A role drains for 10 s at most by default; then it is killed.
+/// A role drains for at most 10 s by default; after this it is killed.
 const GRACE: Duration = Duration::from_secs(12);
-/// A role binds its sockets before anything else.
+/// Time for a role to bind its sockets, which it does first.
 const LISTENING_WITHIN: Duration = Duration::from_secs(1);
-/// Between two looks for a socket.
+/// Pause between two checks for a socket.
 const LISTENING_EVERY: Duration = Duration::from_millis(2);
-/// The deadline of ordinary routes: what the terminator still waits for after it are long polls.
+/// The deadline of ordinary routes: after it the terminator waits for long polls only.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
-/// The roles that hold long polls; told to stop, they answer them.
+/// The roles that hold long polls, and answer them when told to stop.
 const HOLD_POLLS: [&str; 2] = ["chat", "events"];
 
 /// Runs the stack until SIGTERM or Ctrl-C.
 ///
 /// # Errors
-/// What ended it otherwise; nothing that it started runs any more.
+/// Why it ended otherwise. No process that it started is running then.
 pub fn run(options: &Options) -> Result<(), Error> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
@@ -48,20 +50,21 @@ pub fn run(options: &Options) -> Result<(), Error> {
             () = signals.next() => Ok(()),
         }
     });
-    // Dropping the runtime drops the tasks that follow output, and with them the last clones of the log.
+    // Dropping the runtime drops the tasks that follow output, and with them the last clones of the
+    // log.
     drop((runtime, log));
-    // What nobody reads is not waited for: the roles have ended, and the last lines are all that is lost.
+    // The roles have ended; when stdout is blocked, only the last lines are lost.
     let _ = writer.recv_timeout(LAST_LINES);
     result
 }
 
-/// How long the last lines of the log may take to be written.
+/// Time for the last lines of the log to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// What must be there before the first role starts; dropped after the last one ended.
+/// What must exist before the first role starts; dropped after the last one ended.
 struct Prepared {
     binaries: PathBuf,
-    /// The Unix sockets' directory.
+    /// The directory of the Unix sockets.
     runtime: tempfile::TempDir,
     _lock: Option<File>,
 }
@@ -74,7 +77,7 @@ async fn prepare(options: &Options, log: &Log) -> Result<Prepared, Error> {
     }
     check_store(options)?;
     let binaries = binaries::ready(!options.no_build).await?;
-    // A cluster is made to be shared, and what is in it is nobody's sample.
+    // A cluster may be shared, and gets no sample.
     let lock = if options.store.is_none() { Some(lock(&options.data)?) } else { None };
     if lock.is_some() {
         load_sample(options, &binaries, log).await?;
@@ -84,12 +87,13 @@ async fn prepare(options: &Options, log: &Log) -> Result<Prepared, Error> {
     Ok(Prepared { binaries, runtime, _lock: lock })
 }
 
-/// A port in use is said here, by its flag, rather than in a role's log.
+/// Reports a port in use by its flag, rather than in a role's log.
 fn check_port(flag: &'static str, address: SocketAddr) -> Result<(), Error> {
     TcpListener::bind(address).map(drop).map_err(|source| Error::Port { flag, address, source })
 }
 
-/// Binaries that were built elsewhere may know FoundationDB without this one; those say by themselves when they do not.
+/// Binaries that were built separately may have FoundationDB although this one has not; they report
+/// it themselves when they don't.
 fn check_store(options: &Options) -> Result<(), Error> {
     let (Some(store), Some(path)) = (&options.store, options.cluster_file()) else { return Ok(()) };
     if !binaries::HAS_FDB && !options.no_build && std::env::var_os("CARGO").is_some() {
@@ -166,15 +170,16 @@ async fn serve(
     result
 }
 
-/// Files that a role may have open: as many as the system lets this process ask for, since each connection is one.
+/// Raises the limit of open files to the maximum, because each connection needs one. Returns the
+/// limit.
 fn raise_open_files() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    // Refused, the limit stays what it was.
+    // When this fails, the limit stays as it is.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// A role's task and the way to tell it something.
+/// A role's task, and the channel for its orders.
 struct Running {
     name: &'static str,
     orders: watch::Sender<Order>,
@@ -196,9 +201,11 @@ impl Running {
         self.orders.send_replace(order);
     }
 
-    /// Why a role failed while it was stopped changes nothing any more; it is in the log.
+    /// Waits until the role has ended. A role that fails while it is stopped has logged its error,
+    /// which is ignored here.
     ///
-    /// **Cancel safety**: may be dropped and called again, also after the end.
+    /// # Cancel safety
+    /// May be dropped and called again, also after the end.
     async fn ended(&mut self) {
         if !self.ended {
             let _ = self.end().await;
@@ -212,7 +219,7 @@ impl Running {
     }
 }
 
-/// The first role that gives up; roles end otherwise only when told to.
+/// Waits for the first role that gives up; otherwise roles end only when told to.
 async fn first_failure(running: &mut [Running]) -> Result<(), Error> {
     let mut ends: Vec<_> = running.iter_mut().map(|role| Box::pin(role.end())).collect();
     poll_fn(|context| {
@@ -222,9 +229,10 @@ async fn first_failure(running: &mut [Running]) -> Result<(), Error> {
     .await
 }
 
-/// Tells the roles `order`: the front first, each after the one before it has ended, so that what is under way gets its
-/// answer; at last those that keep data, together. A long poll is under way until those who hold it are told, so they are
-/// told when nothing else can be under way at the front any more.
+/// Gives the roles `order`: the front first, each after the previous one has ended, so that
+/// requests in progress are answered; finally the data services, together. A long poll is in
+/// progress until its service answers it, so the services with polls are told as soon as only polls
+/// can be in progress at the front.
 async fn stop(running: &mut [Running], order: Order) {
     if order == Order::Kill {
         running.iter().for_each(|role| role.tell(order));
@@ -243,8 +251,8 @@ async fn stop(running: &mut [Running], order: Order) {
     }
 }
 
-/// Until a role listens, so that those that dial it do not warn of a peer that is not there yet. One that fails to listen is
-/// not waited for: its log says why, and the dialers try again.
+/// Waits until a role listens, so that roles which dial it do not warn about a missing peer. Gives
+/// up after a while on a role that fails to listen: its log says why, and dialers try again.
 async fn wait_for(socket: Option<PathBuf>) {
     let Some(socket) = socket else { return };
     let start = Instant::now();

@@ -1,8 +1,8 @@
-//! The sample: a thousand members, the same ones on every machine.
+//! The sample: a thousand members, the same on every machine.
 //!
-//! Owns: their documents, and when they are loaded. Does not own: the store; `profile load` writes to it. Invariant: data
-//! that somebody put into the directory is never touched: the sample goes into a fresh one, or on where a load of it was cut
-//! short.
+//! Owns their documents, and when they are loaded. `profile load` writes them to the store.
+//! Invariant: existing data in the directory is never changed: the sample is loaded into a new
+//! directory, or continued where a load of it was interrupted.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// Members of the sample.
 pub const MEMBERS: u32 = 1000;
 
-/// Every machine draws the same members.
+/// Fixed, so that every machine draws the same members.
 const SEED: u64 = 0x5eed;
 
 const GIVEN: [&str; 16] = [
@@ -40,7 +40,8 @@ const FAMILY: [&str; 16] = [
 ];
 const CITIES: [&str; 8] = ["Amsterdam", "Berlin", "Lisbon", "Nairobi", "Oslo", "Porto", "Quito", "Toronto"];
 
-/// The file to load, when the sample is due in the directory `data`; it lies there until [`loaded`].
+/// The file to load when the directory `data` needs the sample. The file stays there until
+/// [`loaded`].
 ///
 /// # Errors
 /// The directory or the file cannot be written.
@@ -56,7 +57,7 @@ pub fn due(data: &Path) -> std::io::Result<Option<PathBuf>> {
     Ok(Some(file))
 }
 
-/// The sample is in the store.
+/// Records that the sample is in the store.
 ///
 /// # Errors
 /// The file cannot be removed.
@@ -68,7 +69,7 @@ fn file(data: &Path) -> PathBuf {
     data.join("sample.jsonl")
 }
 
-/// One document a line.
+/// Writes one document per line.
 fn write(writer: &mut impl Write) -> std::io::Result<()> {
     let mut rng = fastrand::Rng::with_seed(SEED);
     for id in 1..=MEMBERS {

@@ -1,13 +1,15 @@
-//! `stack seed`: fills a stack with a made-up population, or with a file's lines, over HTTP.
+//! `stack seed`: fills a stack with a generated population, or with the lines of a file, over HTTP.
 //!
-//! Owns: the order of a seed: what is sent, from where on, how it ends. Does not own: the services, which it reaches as any
-//! client does. Invariant: stopped at any moment, the same command goes on with the first request that has no answer.
+//! Owns the order of a seed: what is sent, where it starts, how it ends. It is a client of the
+//! services like any other. Invariant: after a stop at any moment, the same command continues with
+//! the first request that was not answered.
 
 pub mod checkpoint;
 pub mod error;
 pub mod front;
 pub mod lines;
 pub mod options;
+pub mod place;
 pub mod population;
 pub mod request;
 pub mod sending;
@@ -23,15 +25,16 @@ use std::path::Path;
 use self::checkpoint::Checkpoint;
 use self::error::Error;
 use self::options::Options;
+use self::place::Place;
 use self::sending::{End, Sending};
 use self::shown::{Shown, say};
-use self::source::{Place, Source};
+use self::source::Source;
 use crate::signals::Signals;
 
-/// Seeds as the command line says.
+/// Runs `stack seed`.
 ///
 /// # Errors
-/// What ended it before its end.
+/// What ended it early.
 pub fn run(options: &Options) -> Result<End, Error> {
     let source = Source::new(options)?;
     match &options.output {
@@ -61,14 +64,14 @@ async fn send(options: &Options, source: &Source) -> Result<End, Error> {
         && let Some(found) = checkpoint.read()?
     {
         begin = (found.place, found.bad);
-        say(&format!("goes on behind {} ({})", source.at(found.place), checkpoint.path().display()));
+        say(&format!("continues after {} ({})", source.at(found.place), checkpoint.path().display()));
     }
     let shown = Shown::new(source, begin.0);
     let end = Sending::new(options, source, checkpoint.as_ref(), &shown, begin).run(&mut signals).await;
     shown.finish();
     match &end {
         Ok(End::Complete { bad }) => {
-            say(&format!("all is in: {}; {bad} bad lines passed over", shown.summary()))
+            say(&format!("everything is loaded: {}; {bad} bad lines skipped", shown.summary()))
         }
         Ok(End::Stopped) => {
             say(&format!("stopped: {}{}", shown.summary(), how_to_go_on(checkpoint.as_ref())))
@@ -80,7 +83,7 @@ async fn send(options: &Options, source: &Source) -> Result<End, Error> {
 
 fn how_to_go_on(checkpoint: Option<&Checkpoint>) -> String {
     let checkpoint = checkpoint.map(|checkpoint| checkpoint.path().display());
-    checkpoint.map_or_else(String::new, |path| format!("; the same command goes on from there ({path})"))
+    checkpoint.map_or_else(String::new, |path| format!("; the same command continues from there ({path})"))
 }
 
 /// Writes the requests instead of sending them.

@@ -1,4 +1,4 @@
-//! SIGTERM and Ctrl-C, heard instead of obeyed.
+//! Handles SIGTERM and Ctrl-C.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -10,17 +10,18 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From here on a signal is heard.
+    /// Starts to handle the signals.
     ///
     /// # Errors
-    /// The system's.
+    /// Errors of the system.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// The next of either.
+    /// Waits for the next of either.
     ///
-    /// **Cancel safety**: a signal that comes between two calls is not lost.
+    /// # Cancel safety
+    /// A signal that arrives between two calls is not lost.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

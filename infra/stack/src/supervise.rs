@@ -1,10 +1,8 @@
-//! Keeping one role running: start, follow, start again, stop.
+//! Keeping one role running: start, follow its output, restart, stop.
 //!
-//! Owns: the life of a role's process. Does not own: the order among roles (`run`), nor what to start (`plan`). Invariant: a role
-//! has one process at most, and none once [`keep`] has returned.
+//! Owns the life of a role's process. `run` decides the order among roles, `plan` their arguments.
+//! Invariant: a role has at most one process, and none once [`keep`] has returned.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,29 +14,19 @@ use tokio::task::JoinSet;
 use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::log::Log;
+use crate::plan::Role;
 use crate::tied::Launcher;
 
-/// A role's own exit code for arguments that it refuses; starting it again would not help.
+/// The exit code of a role that refuses its arguments; a restart would not help.
 const USAGE: i32 = 2;
 
-/// For what a role wrote last to come through its pipe.
+/// Time for a role's last output to arrive through its pipe.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// One process of the stack.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Role {
-    /// In front of its lines.
-    pub name: &'static str,
-    /// Its binary.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub args: Vec<OsString>,
-}
-
-/// What a role should do now; it only ever goes downwards.
+/// The state that a role should be in; it only moves downwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
-    /// Run, again and again.
+    /// Run, and restart when it ends.
     Run,
     /// Stop: SIGTERM, and SIGKILL after the deadline.
     Stop,
@@ -46,10 +34,11 @@ pub enum Order {
     Kill,
 }
 
-/// Keeps `role` running until `orders` says otherwise; then stops it, in `grace` at most.
+/// Keeps `role` running until `orders` change; then stops it, in `grace` at most.
 ///
 /// # Errors
-/// The program cannot be started, or refused its arguments (exit code 2). No process is left then either.
+/// The program cannot be started, or refused its arguments (exit code 2). No process is left then
+/// either.
 pub async fn keep(
     role: &Role,
     launcher: &Launcher,
@@ -102,9 +91,10 @@ impl<'a> Process<'a> {
         Ok(Self { role, child, output })
     }
 
-    /// Waits until it has ended and its last words are logged.
+    /// Waits until the process has ended and its last output is logged.
     ///
-    /// **Cancel safety**: may be dropped and called again.
+    /// # Cancel safety
+    /// May be dropped and called again.
     async fn ended(&mut self) -> Result<ExitStatus, Error> {
         let status = self.child.wait().await;
         let rest = async { while self.output.join_next().await.is_some() {} };
@@ -113,7 +103,7 @@ impl<'a> Process<'a> {
         status.map_err(|source| Error::Start { program: self.role.program.clone(), source })
     }
 
-    /// SIGTERM, and SIGKILL after `grace` or on [`Order::Kill`].
+    /// Sends SIGTERM, and SIGKILL after `grace` or on [`Order::Kill`].
     async fn stop(
         mut self,
         log: &Log,
@@ -134,17 +124,18 @@ impl<'a> Process<'a> {
             _ = orders.wait_for(|order| *order == Order::Kill) => "was not waited for".to_owned(),
         };
         log.line("stack", &format!("{name} {why_killed}: killed"));
-        // It may have ended at this moment.
+        // Fails when the process ended at this moment.
         let _ = self.child.start_kill();
         self.ended().await.map(drop)
     }
 }
 
 fn terminate(child: &Child) {
-    // No id: it has ended, and waiting for it says so.
+    // Without an id the process has ended, and waiting for it returns at once.
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     if let Some(pid) = pid {
-        // It can only have ended; not yet waited for, its id is nobody else's.
+        // Fails only when the process has ended. It was not waited for, so no other process has its
+        // id.
         let _ = kill_process(pid, Signal::TERM);
     }
 }

@@ -1,8 +1,9 @@
-//! A process that does not outlive the stack, even one that was killed with SIGKILL.
+//! A process that does not outlive the stack, even when the stack is killed with SIGKILL.
 //!
-//! Owns: asking Linux for a signal at the parent's death (`PR_SET_PDEATHSIG`), then becoming the role. The request
-//! survives `exec`, so a role needs to know nothing of it; and it needs no `unsafe` code between `fork` and `exec`, since the
-//! stack starts itself again for it. Elsewhere than on Linux a role outlives a killed stack; it then has to be ended by hand.
+//! Owns asking Linux for a signal at the parent's death (`PR_SET_PDEATHSIG`), and executing the
+//! role. The request survives `exec`, so roles need no support for it; and because the stack starts
+//! itself again for it, no `unsafe` code is needed between `fork` and `exec`. On other systems a
+//! role outlives a killed stack and must be ended by hand.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,10 +12,10 @@ use tokio::process::Command;
 
 use crate::error::Error;
 
-/// How roles are started.
+/// Starts roles.
 #[derive(Clone, Debug)]
 pub struct Launcher {
-    /// The stack's own binary, or none where a role cannot be tied.
+    /// The stack's own binary; `None` where roles cannot be tied.
     tie: Option<PathBuf>,
 }
 
@@ -22,7 +23,7 @@ impl Launcher {
     /// Ties children through the binary of this process.
     #[must_use]
     pub fn this_process() -> Self {
-        // By this name the kernel finds the binary after a new build replaced its file, too.
+        // By this name the kernel finds the binary even after a new build replaced its file.
         Self::through(Path::new("/proc/self/exe"))
     }
 
@@ -32,8 +33,8 @@ impl Launcher {
         Self { tie: (cfg!(target_os = "linux") && stack.exists()).then(|| stack.to_owned()) }
     }
 
-    /// The command that starts `program`, in a process group of its own: a Ctrl-C in the terminal reaches the stack alone,
-    /// which then stops the roles in their order.
+    /// The command that starts `program` in a process group of its own: a Ctrl-C in the terminal
+    /// reaches only the stack, which then stops the roles in order.
     #[must_use]
     pub fn command(&self, program: &Path, args: &[OsString]) -> Command {
         let mut command = match &self.tie {
@@ -49,7 +50,7 @@ impl Launcher {
     }
 }
 
-/// Becomes `program`, tied to `parent`; returns only when that fails.
+/// Executes `program`, tied to `parent`; returns only on failure.
 ///
 /// # Errors
 /// The program cannot be started.
@@ -61,7 +62,7 @@ pub fn exec(parent: u32, program: &Path, args: &[OsString]) -> Result<(), Error>
         let cannot =
             |source: rustix::io::Errno| Error::Start { program: program.to_owned(), source: source.into() };
         set_parent_process_death_signal(Some(Signal::TERM)).map_err(cannot)?;
-        // The parent may have died before the request; then nobody waits for this process.
+        // The parent may have died before the request, and then no signal will come.
         if getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs()) != Some(parent) {
             return Ok(());
         }

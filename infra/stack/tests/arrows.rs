@@ -1,12 +1,13 @@
-//! Which crate may depend on which: ARCHITECTURE.md's arrows, checked against `cargo metadata`.
+//! Which crate may depend on which: the arrows of ARCHITECTURE.md, checked against `cargo
+//! metadata`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde_json::Value;
 
-/// Every arrow that there may be. A service never links another one; the stack and the roles meet on the command line only;
-/// `bench` may measure anything, so it has no row.
+/// All allowed arrows. A service never links another one; the stack uses the roles by their command
+/// lines only; `bench` may measure anything, so it has no row.
 const ARROWS: &[(&str, &[&str])] = &[
     ("bus-proto", &[]),
     ("bus", &["bus-proto"]),
@@ -23,14 +24,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("events", &["service-host", "store", "memory", "settings", "telemetry"]),
     ("web", &["service-host", "memory", "settings", "telemetry"]),
     ("stack", &[]),
-    // Counts what the hot path costs, so it links all of it; nothing links the counter.
+    // Measures the cost of the hot path, so it links all of it; nothing links `ratchet`.
     ("ratchet", &["bus", "terminator"]),
 ];
 
 /// May depend on anything, and nothing may depend on it.
 const MEASURES: &str = "bench";
 
-/// Tests may speak the wire themselves.
+/// Tests may use the wire format directly.
 const TEST_ARROWS: &[&str] = &["bus-proto", "settings", "telemetry"];
 
 #[test]

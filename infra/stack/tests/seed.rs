@@ -1,4 +1,5 @@
-//! `stack seed` against a server that counts: what is sent, in which order, what is sent again, how it ends.
+//! `stack seed` against a counting server: what is sent, in which order, what is repeated, how it
+//! ends.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,14 +22,14 @@ const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 0\r\ncontent-length: 0\r\n\r\n";
 const NO: &str = "HTTP/1.1 422 Unprocessable Entity\r\ncontent-length: 18\r\n\r\n{\"detail\":\"Never\"}";
 
-/// Remembers every request in the order in which they came; ends with the test's process.
+/// Records every request in order of arrival; ends with the test's process.
 struct Server {
     address: String,
     got: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    /// `answer` gets a request's number, from 1, and what it was.
+    /// `answer` receives a request's number, from 1, and its text.
     fn start(answer: impl Fn(usize, &str) -> &'static str + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -49,7 +50,7 @@ impl Server {
     }
 }
 
-/// Until the client closes.
+/// Serves a connection until the client closes it.
 fn serve(mut stream: TcpStream, got: &Mutex<Vec<String>>, answer: &Answer) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     loop {
@@ -139,7 +140,7 @@ fn stopped_by_a_signal_it_goes_on_where_it_was() {
     let args = ["--members", "500", "--days", "3"];
     let sent = [&args[..], &["--target", &server.address]].concat();
     let stopped = {
-        // Held, so that the server finds who to stop however soon it is asked.
+        // Locked, so that the server finds the process to stop however early it is asked.
         let mut pid = child.lock().unwrap();
         let stopped = command(dir.path(), &sent).stderr(Stdio::piped()).spawn().unwrap();
         *pid = Pid::from_raw(i32::try_from(stopped.id()).unwrap());
@@ -152,9 +153,9 @@ fn stopped_by_a_signal_it_goes_on_where_it_was() {
     let expected = population(dir.path(), &args);
     assert!(before < expected.len(), "it was stopped in the middle");
     let (code, said) = seed(dir.path(), &sent);
-    assert!(code == Some(0) && said.contains("goes on behind request "), "{said}");
+    assert!(code == Some(0) && said.contains("continues after request "), "{said}");
     let got = server.got();
-    // Whatever was under way may have come before the gap that the checkpoint stays in front of.
+    // Outstanding requests may have arrived before the gap at which the checkpoint stops.
     let unique: HashSet<&String> = got.iter().collect();
     assert_eq!(unique, expected.iter().collect::<HashSet<_>>());
     let first_again = got[before..].iter().position(|request| *request == expected[0]);
@@ -173,7 +174,7 @@ fn busy_target_is_asked_again_until_it_takes_the_request() {
     let args = ["--members", "10", "--days", "0"];
     let (code, said) = seed(dir.path(), &[&args[..], &["--target", &server.address]].concat());
     let expected = population(dir.path(), &args);
-    assert!(code == Some(0) && said.contains(&format!("{} tried again", expected.len())), "{said}");
+    assert!(code == Some(0) && said.contains(&format!("{} repeated", expected.len())), "{said}");
     assert_eq!(server.got().len(), 2 * expected.len());
 }
 
@@ -203,9 +204,9 @@ fn bad_line_is_named_and_stops_it_there_or_is_passed_over() {
 
     let (code, said) = seed(dir.path(), &[&args[..], &["--skip-bad"]].concat());
     assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("goes on behind") && said.contains("m.jsonl:4: 422: Never"), "{said}");
-    assert!(said.contains("2 bad lines passed over"), "{said}");
-    // Over several connections: in any order.
+    assert!(said.contains("continues after") && said.contains("m.jsonl:4: 422: Never"), "{said}");
+    assert!(said.contains("2 bad lines skipped"), "{said}");
+    // Over several connections the order is not fixed.
     let got: std::collections::BTreeSet<_> = server.got().into_iter().collect();
     let expected = [
         "PUT /profiles/3 {\"id\":3}",

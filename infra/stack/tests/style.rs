@@ -1,14 +1,15 @@
 //! What `CONTRIBUTING.md` asks of every source file, as far as a machine can tell.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Above this a file holds two concepts. The aim is 300.
+/// A longer file holds two concepts. The aim is 300.
 const LINES_MAX: usize = 400;
 
-/// Names that say nothing about what a module owns.
+/// Names that do not say what a module owns.
 const BANNED: &[&str] = &["manager", "helper", "helpers", "util", "utils", "common", "misc"];
 
-/// Not ours, or not source.
+/// Directories without our source.
 const SKIPPED: &[&str] = &["target", "node_modules", "data"];
 
 #[test]
@@ -49,20 +50,44 @@ fn modules_are_self_named() {
 
 #[test]
 fn tests_do_not_sleep() {
-    // Put together here, or this file would find itself.
+    // Concatenated, or this file would match.
     let sleep = ["thread", "sleep("].join("::");
     fail_on(|source| {
         source.text.contains(&sleep).then(|| "sleeps: wait for the event, or use paused time".to_owned())
     });
 }
 
+/// `bench/runs` keeps the latest run of each command: older ones are in git's history.
+#[test]
+fn one_run_of_each_benchmark_is_kept() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let listed = std::process::Command::new("git")
+        .args(["ls-files", "bench/runs"])
+        .current_dir(&root)
+        .output()
+        .ok()
+        .filter(|listed| listed.status.success());
+    let Some(listed) = listed else {
+        println!("SKIPPED: git cannot list the files of {}", root.display());
+        return;
+    };
+    let listed = String::from_utf8(listed.stdout).expect("paths are UTF-8");
+    let runs: BTreeSet<&str> = listed.lines().filter_map(|path| path.split('/').nth(2)).collect();
+    let mut commands = BTreeSet::new();
+    for run in &runs {
+        // DATE-COMMAND, or DATE-COMMAND-N: the date has ten characters.
+        let command = run.get(11..).and_then(|rest| rest.split('-').next()).unwrap_or(run);
+        assert!(commands.insert(command), "bench/runs has several runs of {command}: {runs:?}");
+    }
+}
+
 struct Source {
-    /// Below the workspace's root.
+    /// Relative to the workspace's root.
     path: PathBuf,
     text: String,
 }
 
-/// Fails with every file that `check` finds something wrong in.
+/// Fails with every file for which `check` returns a reason.
 fn fail_on(check: impl Fn(&Source) -> Option<String>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut sources = Vec::new();

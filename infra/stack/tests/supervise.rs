@@ -8,14 +8,15 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use stack::error::Error;
 use stack::log::Log;
-use stack::supervise::{Order, Role, keep};
+use stack::plan::Role;
+use stack::supervise::{Order, keep};
 use stack::tied::Launcher;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-/// Only a failing test waits for it.
+/// Only a failing test waits this long.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// Longer than any test: a role that stops in time never sees it.
+/// Longer than any test: a role that stops in time never reaches it.
 const GRACE: Duration = Duration::from_secs(60);
 
 struct Kept {
@@ -35,7 +36,7 @@ impl Kept {
         Self { orders, lines, task }
     }
 
-    /// The first line that has `part`.
+    /// The first line that contains `part`.
     async fn line(&mut self, part: &str) -> String {
         let found = async {
             loop {
@@ -162,7 +163,7 @@ fn killed_stack_takes_its_roles_along() {
     test_kill_process(child).expect("it runs");
     parent.kill().expect("it runs");
     parent.wait().expect("waits");
-    // The child holds the pipe's other end: it closes when the child is gone, and never if the child lives on.
+    // The child holds the pipe's other end, which closes only when the child is gone.
     line.clear();
     assert_eq!(output.read_line(&mut line).expect("reads"), 0, "{line}");
 }
@@ -170,7 +171,7 @@ fn killed_stack_takes_its_roles_along() {
 #[cfg(target_os = "linux")]
 #[test]
 fn orphan_of_a_stack_that_is_gone_does_not_start() {
-    // Process 1 is not this test, so the one that is named as parent is not there any more.
+    // Process 1 is not this test, so the named parent does not exist.
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_stack"))
         .args(["tied", "--parent", "1", "--", "/bin/echo", "started"])
         .output()

@@ -9,9 +9,9 @@ Examples:
   chat --bus-dial tcp://127.0.0.1:5555 --store embedded:/var/lib/chat
       Joins the terminator at port 5555 and serves /chats from a store in that directory.
   terminator --http 0.0.0.0:8080 --bus-listen tcp://0.0.0.0:5555 --route-deadline 'GET /chats/{id}/updates=31s'
-      The terminator for it: without this deadline a long poll ends, empty, shortly before the default deadline.
+      Its terminator: without this deadline a long poll ends, empty, shortly before the default deadline.
   curl '127.0.0.1:8080/chats/7/updates?after=CURSOR'
-      Waits up to 30 s for what is new behind the cursor.
+      Waits up to 30 s for changes after the cursor.
   chat --bus-dial tcp://127.0.0.1:5555 --store fdb:/etc/foundationdb/fdb.cluster
       The same on a FoundationDB cluster; any number of instances may serve. Needs a build with --features fdb.
 
@@ -20,14 +20,15 @@ Every flag is also a key of the file that --config names, and an environment var
 /// Serves conversations: messages, long polls, typing and read markers under /chats/{id}.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "chat", version, after_help = EXAMPLES)]
-// A poll that waits counts as a request in hand: 20 000 of them shall fit beside the others.
+// A waiting poll counts against `limit`: 20 000 of them must fit beside other requests.
 #[command(mut_arg("limit", |limit| limit.default_value("65536")))]
 pub struct Args {
-    /// What every service has.
+    /// Options that every service has.
     #[command(flatten)]
     pub host: Options,
 
-    /// Where the conversations are kept: embedded:DIR, or fdb:CLUSTER_FILE in a build with FoundationDB.
+    /// Where the conversations are stored: embedded:DIR, or fdb:CLUSTER_FILE in a build with
+    /// FoundationDB.
     #[arg(long, value_name = "ADDRESS")]
     pub store: Option<StoreAddress>,
 }

@@ -1,9 +1,10 @@
-//! Waking the many who wait for one conversation.
+//! Waking the polls of a conversation at a bounded pace.
 //!
-//! Owns: the pace. Twenty thousand polls that answer within one turn of the loop would fill the pipes' out-queues (8 192
-//! messages each), and everybody else would wait behind them. So they are woken in portions, each when the queues have room
-//! again. Invariant: a peer that does not read holds up a room for [`PAUSES_MAX`] pauses at most; its own answers then wait for
-//! room in its queue (crate `bus`).
+//! Owns the pace. Twenty thousand polls that answer within one turn of the loop would fill the
+//! pipes' out-queues (8 192 messages each) and delay everybody else. So polls are woken in
+//! portions, each when the queues have room again. Invariant: a peer that does not read delays a
+//! room for [`PAUSES_MAX`] pauses at most; its own answers then wait for room in its queue (crate
+//! `bus`).
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,16 +16,16 @@ use tokio::sync::Notify;
 
 use crate::room::Room;
 
-/// Polls woken between two looks at the queues.
+/// Polls woken between two checks of the queues.
 const PORTION: usize = 256;
 
-/// Messages in a pipe's out-queue above which nobody is woken: a quarter of what it takes.
+/// Messages in a pipe's out-queue above which no poll is woken: a quarter of the queue.
 const QUEUED_MAX: usize = 2_048;
 
-/// Pause while a peer reads more slowly than this.
+/// Pause while a queue holds more than `QUEUED_MAX` messages.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Pauses for one room: a peer that reads at all has by then read many portions.
+/// Most pauses for one room: a peer that reads at all has read many portions by then.
 const PAUSES_MAX: usize = 100;
 
 /// Rooms whose polls are to be woken.
@@ -35,21 +36,21 @@ pub(crate) struct Broadcast {
 }
 
 impl Broadcast {
-    /// Wakes everybody in `room`: a few at once, many in portions.
+    /// Wakes all polls in `room`: a few at once, many in portions.
     pub(crate) fn wake(&self, room: &Rc<Room>) {
         if room.seats() <= PORTION {
             room.changed.notify_waiters();
             return;
         }
         let mut rooms = self.rooms.borrow_mut();
-        // One that waits for its turn will wake those who come meanwhile, too.
+        // A room that waits for its turn will also wake polls that arrive until then.
         if !rooms.iter().any(|waiting| Rc::ptr_eq(waiting, room)) {
             rooms.push_back(Rc::clone(room));
             self.more.notify_one();
         }
     }
 
-    /// Works for as long as the worker lives.
+    /// Wakes rooms in turn, for the life of the worker.
     pub(crate) async fn run(&self, bus: &Bus) {
         loop {
             let room = self.rooms.borrow_mut().pop_front();

@@ -1,26 +1,26 @@
-//! Conversations in the store: posting, pages, and what is new behind a position.
+//! Conversations in the store: posting, pages, and changes after a position.
 //!
-//! Owns: the transactions on messages. Does not own: read markers (`markers`), waking those who wait (`hub`).
-//! Invariant: a message, its client id and the conversation's newest change are one commit; the keys that every message
-//! of a conversation writes are never read by a post, so posts do not conflict.
+//! Owns the transactions on messages. Read markers are in `markers`, waking polls is in `hub`.
+//! Invariant: a message, its client id and the conversation's newest change are one commit. Posts
+//! never read the keys that every message of a conversation writes, so posts do not conflict.
 
 use bytes::Bytes;
 use store::{Error, Position, RunOptions, Snapshot, Store, Transaction, Watch, limits::STAMP_BYTES};
 
 use crate::keys::{Keys, shard_of};
-use crate::markers::Marker;
 use crate::message::NewMessage;
 
-/// A value that the commit replaces by its versionstamp.
+/// A placeholder that the commit replaces by its versionstamp.
 const STAMP_HERE: [u8; STAMP_BYTES + 4] = [0; STAMP_BYTES + 4];
 
-/// Messages in the answer of one poll: those who were away longer ask again at once.
+/// Most messages in one answer to a poll; a client that was away longer polls again at once.
 pub(crate) const NEWS_MAX: usize = 75;
 
-/// A page ends when its messages pass this many bytes: with the last one it still fits into one message of the bus.
+/// Bytes of messages after which a page ends: with the last message it still fits into one bus
+/// message.
 const PAGE_BYTES_MAX: usize = 512 * 1024;
 
-/// The conversations in a store. Cheap to clone.
+/// The conversations of a store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Conversations {
     pub(crate) store: Store,
@@ -30,51 +30,59 @@ pub struct Conversations {
 /// Why a conversation could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
-    /// The client id names another message already.
+    /// The client id already names another message.
     #[error("the id {id:?} belongs to a message with another text or author")]
     IdTaken {
         /// The client id.
         id: String,
     },
-    /// The store's.
+    /// An error of the store.
     #[error(transparent)]
     Store(#[from] Error),
 }
 
-/// A message that is in its conversation.
+/// A message that was posted, now or earlier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Posted {
-    /// Where it stands.
+    /// The message's position.
     pub position: Position,
-    /// The message's JSON text as it is kept.
+    /// The message's JSON text as it is stored.
     pub message: Bytes,
-    /// False when it was there before.
+    /// False when the message was posted earlier.
     pub is_new: bool,
 }
 
-/// A message and where it stands.
+/// A message and its position.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub(crate) position: Position,
     pub(crate) message: Bytes,
 }
 
-/// Some messages, the newest first.
+/// A member's marker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Marker {
+    pub(crate) member: String,
+    /// The member has read everything at and before this position.
+    pub(crate) read: Position,
+}
+
+/// Messages, the newest first.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) messages: Vec<Told>,
-    /// Where the next page goes on.
+    /// The position before which the next page begins.
     pub(crate) next: Option<Position>,
-    /// The conversation's newest change when the page was read: where polls go on.
+    /// The conversation's newest change when the page was read. Polls continue from it.
     pub(crate) last: Position,
 }
 
-/// What happened behind a position, the oldest first.
+/// Changes after a position, the oldest first.
 #[derive(Debug)]
 pub(crate) struct News {
     pub(crate) messages: Vec<Told>,
     pub(crate) markers: Vec<Marker>,
-    /// Everything up to here is in it.
+    /// All changes up to this position are included.
     pub(crate) upto: Position,
 }
 
@@ -90,13 +98,13 @@ impl Conversations {
         Self { store, keys: Keys::new() }
     }
 
-    /// Posts a message: once, however often it is called with the same id.
+    /// Posts a message; repeating it with the same id has no further effect.
     ///
     /// # Errors
-    /// [`ChatError::IdTaken`], and the store's errors.
+    /// [`ChatError::IdTaken`], and errors of the store.
     ///
     /// # Cancel safety
-    /// All or nothing.
+    /// The message is posted completely or not at all.
     pub async fn post(
         &self,
         chat: &str,
@@ -105,7 +113,7 @@ impl Conversations {
         options: &RunOptions,
     ) -> Result<Posted, ChatError> {
         let text = Bytes::from(message.stored(at_ms));
-        // The id makes a second attempt harmless, whatever became of the first.
+        // The id makes a second attempt harmless, whatever the outcome of the first.
         let options = options.idempotent();
         let work = async |transaction: &Transaction| {
             if let Some((position, message)) = self.known(transaction, chat, message).await? {
@@ -136,7 +144,7 @@ impl Conversations {
         let before = before.unwrap_or(Position::LAST);
         let work = async |snapshot: Snapshot<'_>| {
             let last = Self::position(snapshot.get(&self.keys.last(chat)).await?);
-            // One more tells whether there are others.
+            // One more row shows whether more messages follow.
             let range = self.keys.messages_between(chat, Position::FIRST, before).reversed().limit(limit + 1);
             let (messages, more) = Self::messages(snapshot, range, limit).await?;
             let next = messages.last().filter(|_| more).map(|told| told.position);
@@ -145,7 +153,7 @@ impl Conversations {
         self.store.read(options, work).await
     }
 
-    /// What happened behind `after`.
+    /// Changes after `after`.
     pub(crate) async fn news(
         &self,
         chat: &str,
@@ -156,7 +164,8 @@ impl Conversations {
             let last = Self::position(snapshot.get(&self.keys.last(chat)).await?);
             let range = self.keys.messages_between(chat, after, Position::LAST).limit(NEWS_MAX + 1);
             let (messages, more) = Self::messages(snapshot, range, NEWS_MAX).await?;
-            // Behind the last message that fits nothing may be told, or it would not be told with the next ones.
+            // Changes after the last message that fits are left out; they belong to the next
+            // answer.
             let upto = messages.last().filter(|_| more).map_or(last, |told| told.position);
             let (mut messages, (markers, upto)) =
                 (messages, self.markers(snapshot, chat, after, upto).await?);
@@ -171,19 +180,19 @@ impl Conversations {
         Ok(Self::position(self.store.get(&self.keys.last(chat)).await?))
     }
 
-    /// Fires at the next change of a conversation in `shard`.
+    /// A watch that fires at the next change of any conversation in `shard`.
     pub(crate) async fn watch(&self, shard: u64) -> Result<Watch, Error> {
         let key = self.keys.shard(shard);
         self.store.run(&RunOptions::default(), async |transaction| transaction.watch(&key)).await
     }
 
-    /// The commit of this transaction is the conversation's newest change.
+    /// Makes this transaction's commit the conversation's newest change.
     pub(crate) fn touch(&self, transaction: &Transaction, chat: &str) -> Result<(), Error> {
         transaction.set_versionstamped_value(&self.keys.last(chat), &STAMP_HERE)?;
         transaction.set_versionstamped_value(&self.keys.shard(shard_of(chat)), &STAMP_HERE)
     }
 
-    /// What was posted with this id before.
+    /// The message that was posted earlier with this id.
     async fn known(
         &self,
         transaction: &Transaction,
@@ -200,7 +209,7 @@ impl Conversations {
         Ok(text.map(|text| (position, text)))
     }
 
-    /// At most `limit` messages of a range that is limited to one more, and whether there are others.
+    /// At most `limit` messages of a range that allows one more, and true when more follow.
     async fn messages(
         snapshot: Snapshot<'_>,
         range: store::Range,

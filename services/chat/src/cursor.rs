@@ -1,24 +1,24 @@
 //! What a poller has seen.
 //!
-//! Owns: the cursor's text: 20 hexadecimal digits of a position and, when typing or presence were seen, 8 more of their
-//! digest. Invariant: any instance can read the cursor of any other.
+//! Owns the cursor's text: 20 hexadecimal digits of a position, and 8 digits of a digest when
+//! typing or presence were seen. Invariant: any instance can read the cursor of any other.
 
 use std::fmt;
 
 use service_host::Problem;
 use store::Position;
 
-/// A point in a conversation and the typing and presence that were known there.
+/// A point in a conversation, and the typing and presence that were known there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
-    /// Every change up to here was seen.
+    /// All changes up to this position were seen.
     pub(crate) position: Position,
-    /// Digest of those who type and are present; 0 = nobody.
+    /// Digest of the members who type and are present; 0 means none.
     pub(crate) state: u32,
 }
 
 impl Cursor {
-    /// Reads a cursor that came as the parameter `field`.
+    /// Reads a cursor from the parameter `field`.
     ///
     /// # Errors
     /// A 400 that names the field.

@@ -1,9 +1,9 @@
-//! The conversations in which somebody polls on this worker, and how it hears of changes.
+//! The conversations that are polled on this worker, and how the worker learns of changes.
 //!
-//! Owns: the rooms, typing and presence, events out and in, the watches of the store. A change is heard three ways: from
-//! the handler that made it here, by an event from another instance, at once, and by the store's watch, which also fires
-//! when the event was lost. Invariant: a shard in which somebody polls has one watch, and a room learns of its newest
-//! change after the watch was set.
+//! Owns the rooms, typing and presence, events in both directions, and the watches of the store.
+//! The worker learns of a change from the handler that made it, from another instance's event, or
+//! from the store's watch, which also fires when the event was lost. Invariant: a shard with polls
+//! has one watch, and a room reads its newest change after the watch was set.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -25,13 +25,13 @@ use crate::transient::{Doing, PRESENT, TYPING, Transients};
 /// The topic of every event of this service.
 pub(crate) const TOPIC: &str = "chat";
 
-/// How often what is over is forgotten.
+/// Interval between removals of expired typing and presence.
 pub(crate) const SWEEP: Duration = Duration::from_secs(1);
 
-/// A member that polls is announced again when its presence has less left than this.
+/// The presence of a polling member is announced again when it has less than this left.
 const PRESENT_AGAIN: Duration = Duration::from_secs(35);
 
-/// Pause before a store that gives no watch is asked again; changes are looked for as often.
+/// Pause before a failed watch is set again. Changes are read at the same interval.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
 /// One worker's rooms.
@@ -41,11 +41,11 @@ pub(crate) struct Hub {
     shards: RefCell<HashMap<u64, Shard, RandomState>>,
     pub(crate) transients: RefCell<Transients>,
     broadcast: Broadcast,
-    /// No poll waits any more: the worker ends.
+    /// True when the worker is draining, so that no poll waits any more.
     closed: Cell<bool>,
 }
 
-/// Rooms with the same watch. Stays for as long as its watch waits.
+/// Rooms that share a watch. Kept while the watch waits.
 #[derive(Default)]
 struct Shard {
     rooms: HashMap<String, Rc<Room>, RandomState>,
@@ -59,7 +59,7 @@ pub(crate) struct Seat {
 }
 
 impl Hub {
-    /// Starts what works beside the requests: waking, forgetting.
+    /// Starts the worker's background tasks: waking polls, and removing what expired.
     pub(crate) fn start(conversations: Conversations, bus: Bus) -> Rc<Self> {
         let hub = Rc::new(Self {
             conversations,
@@ -76,7 +76,7 @@ impl Hub {
         hub
     }
 
-    /// A seat in the room of `chat`, which then knows its newest change.
+    /// Takes a seat in the room of `chat`, whose newest change is known afterwards.
     pub(crate) async fn enter(self: &Rc<Self>, chat: &str) -> Result<Seat, Error> {
         let room = self.open(chat);
         room.sit();
@@ -87,20 +87,21 @@ impl Hub {
         Ok(seat)
     }
 
-    /// A change was made here: tells everybody. `author` does not type any more.
+    /// Announces a change made on this worker to all polls and instances. `author` stops typing.
     pub(crate) fn changed(&self, chat: &str, position: Position, author: Option<&str>) {
         self.hear_change(chat, position, author);
         let at = position.to_string();
         self.publish(&[("kind", "change"), ("chat", chat), ("at", &at), ("member", author.unwrap_or(""))]);
     }
 
-    /// `member` types.
+    /// `member` is typing.
     pub(crate) fn typing(&self, chat: &str, member: &str) {
         self.hear_doing(chat, member, Doing::Typing, TYPING);
         self.publish(&[("kind", "typing"), ("chat", chat), ("member", member)]);
     }
 
-    /// `member` polls; told to others when they may not know. One of too many is not shown, here or there: nobody needs to know.
+    /// `member` is polling. Announced to other instances when they may not know. A member above the
+    /// limit of shown members is shown nowhere, so it is not announced.
     pub(crate) fn present(&self, chat: &str, member: &str) {
         let known = || self.transients.borrow().until(chat, member, Doing::Present);
         if known().is_some_and(|until| until > Instant::now() + PRESENT_AGAIN) {
@@ -113,7 +114,8 @@ impl Hub {
         self.publish(&[("kind", "present"), ("chat", chat), ("member", member)]);
     }
 
-    /// An event of another instance. One that is not as ours are is ignored: the watch tells the truth anyway.
+    /// Handles an event of another instance. A malformed event is ignored, because the watch
+    /// reports the change anyway.
     pub(crate) fn hear(&self, event: &Event) {
         let field = |name| event.envelope.field(name).and_then(|value| std::str::from_utf8(value).ok());
         let id = |name| field(name).filter(|id| (1..=ID_BYTES_MAX).contains(&id.len()));
@@ -130,7 +132,7 @@ impl Hub {
         }
     }
 
-    /// Answers every poll now, and none waits any more.
+    /// Answers every poll now; later polls do not wait.
     pub(crate) fn close(&self) {
         self.closed.set(true);
         self.rooms(|_| true).iter().for_each(|room| self.broadcast.wake(room));
@@ -189,7 +191,7 @@ impl Hub {
         rooms.flatten().cloned().collect()
     }
 
-    /// The room of `chat`, made when there is none; its shard is watched from now on.
+    /// The room of `chat`, created when it is missing. Its shard is watched from now on.
     fn open(self: &Rc<Self>, chat: &str) -> Rc<Room> {
         let number = shard_of(chat);
         let mut shards = self.shards.borrow_mut();
@@ -206,7 +208,7 @@ impl Hub {
         room
     }
 
-    /// Watches a shard until nobody polls in it.
+    /// Watches a shard as long as it is polled.
     async fn watch(self: Rc<Self>, number: u64) {
         loop {
             let watch = self.conversations.watch(number).await;

@@ -1,6 +1,6 @@
 //! Every key of the conversations.
 //!
-//! Owns: the layout. Does not own: what is written when (`conversations`, `markers`).
+//! Owns the layout. `conversations` and `markers` decide what is written when.
 //!
 //! | key | value |
 //! | --- | --- |
@@ -9,13 +9,13 @@
 //! | `read, chat, member` | position up to which the member has read, and position of that change |
 //! | `marked, chat, position of the change` | the same marker: position read up to, and the member |
 //! | `last, chat` | position of the newest change |
-//! | `shard, number` | position of the newest change of any conversation in it: what instances watch |
+//! | `shard, number` | position of the newest change of any conversation in the shard; instances watch it |
 
 use store::{KeySelector, Position, Range, Subspace, Versionstamp};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Conversations are watched in this many groups: each worker has one of the store's 10 000 watches for each group in
-/// which somebody polls.
+/// Number of groups in which conversations are watched. Each worker has one of the store's 10 000
+/// watches for each group that is polled.
 pub(crate) const SHARDS: u64 = 512;
 
 /// The subspaces.
@@ -47,7 +47,7 @@ impl Keys {
         }
     }
 
-    /// Where a new message goes.
+    /// The key of a new message.
     pub(crate) fn new_message(&self, chat: &str) -> Vec<u8> {
         self.message.pack_with_versionstamp(&(chat, Versionstamp::incomplete(0)))
     }
@@ -69,7 +69,7 @@ impl Keys {
         self.read.pack(&(chat, member))
     }
 
-    /// Where a new marker is listed.
+    /// The key of a new marker in the list of changes.
     pub(crate) fn new_marked(&self, chat: &str) -> Vec<u8> {
         self.marked.pack_with_versionstamp(&(chat, Versionstamp::incomplete(0)))
     }

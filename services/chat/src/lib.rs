@@ -1,11 +1,11 @@
 //! Conversations: messages, long polls, typing, presence, read markers.
 //!
-//! Owns: what a message is, its order, and waking those who wait for it. Does not own: who may talk to whom, members'
-//! profiles, the bus (`service-host`), or how the store keeps bytes (`store`).
+//! Owns what a message is, the order of messages, and waking polls. It does not restrict who may
+//! talk to whom. `profile` owns profiles, `service-host` the bus, `store` how bytes are stored.
 //!
-//! Invariant: a change of a conversation has one position, the versionstamp of its commit, and a poll that has seen a
-//! position gets every change behind it, whichever instance answers. Typing and presence are told on the bus alone,
-//! and are lost without harm.
+//! Invariant: a change of a conversation has one position, the versionstamp of its commit, and a
+//! poll that has seen a position gets every later change, whichever instance answers. Typing and
+//! presence are announced on the bus alone; losing them does no harm.
 
 mod args;
 mod broadcast;

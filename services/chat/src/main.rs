@@ -1,4 +1,4 @@
-//! The binary: parses, opens the store, then serves.
+//! The binary: parses its arguments, opens the store, then serves.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 use store::{OpenError, Store};
 
-/// Faster under load than the C library's, and gives memory back (docs/adr/0008).
+/// mimalloc is faster under load than the C library's allocator, and returns memory (ADR 0008).
 #[global_allocator]
 static ALLOCATOR: memory::Allocator = memory::Allocator;
 

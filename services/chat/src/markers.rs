@@ -1,26 +1,18 @@
 //! How far each member has read.
 //!
-//! Owns: the transactions on markers. Invariant: a member's marker never goes back, and stands once in the list of
-//! changes, at its newest change.
+//! Owns the transactions on markers. Invariant: a member's marker never moves back, and appears
+//! once in the list of changes, at its newest change.
 
 use store::{Error, Position, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
 
-use crate::conversations::Conversations;
+use crate::conversations::{Conversations, Marker};
 
-/// Markers in one answer.
+/// Most markers in one answer.
 pub(crate) const MARKERS_MAX: usize = 100;
 
-/// A member's marker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Marker {
-    pub(crate) member: String,
-    /// The member has read what is at and before it.
-    pub(crate) read: Position,
-}
-
 impl Conversations {
-    /// `member` has read what is there now, or what is at and before `upto`. The commit's position when that is more
-    /// than was known.
+    /// Marks everything up to `upto` as read, or everything when `upto` is `None`. Returns the
+    /// commit's position when the marker moved.
     pub(crate) async fn mark_read(
         &self,
         chat: &str,
@@ -66,7 +58,8 @@ impl Conversations {
         Ok(rows.iter().map(|row| Marker::of(&row.value)).collect())
     }
 
-    /// Markers that changed after `after`, at most up to `upto`; and up to where they are complete.
+    /// Markers that changed after `after` and at most up to `upto`, and the position up to which
+    /// they are complete.
     pub(crate) async fn markers(
         &self,
         snapshot: Snapshot<'_>,

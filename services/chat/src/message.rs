@@ -1,7 +1,7 @@
-//! What a message is, as it comes and as it is kept.
+//! What a message is, as received and as stored.
 //!
-//! Owns: the rules for ids and texts, and the stored JSON text. Invariant: a stored message is a JSON object that begins
-//! with `{"id":`, so that answers are joined without reading it.
+//! Owns the rules for ids and texts, and the stored JSON text. Invariant: a stored message is a
+//! JSON object that begins with `{"id":`, so answers are joined without parsing it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,15 +18,15 @@ pub(crate) const TEXT_CHARS_MAX: usize = 2_000;
 /// A message to post.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMessage {
-    /// Chosen by the client; posting it again is the same as posting it once.
+    /// Chosen by the client. Posting the same id again has no further effect.
     pub id: String,
-    /// Who says it.
+    /// The member who wrote the message.
     pub author: String,
-    /// What is said.
+    /// The text of the message.
     pub text: String,
 }
 
-/// Every field may be missing here, so that the problem can name the one that is.
+/// All fields are optional here, so that the problem can name the missing one.
 #[derive(Deserialize)]
 struct Body {
     id: Option<String>,
@@ -60,13 +60,13 @@ impl NewMessage {
         Ok(Self { id, author, text })
     }
 
-    /// As it is kept. `at_ms` is the wall clock, for people; the order of messages is their positions'.
+    /// The stored form. `at_ms` is the wall clock, for display only; positions order messages.
     pub(crate) fn stored(&self, at_ms: u64) -> Vec<u8> {
         let stored = Stored { id: &self.id, author: &self.author, text: &self.text, at_ms };
         serde_json::to_vec(&stored).expect("strings and numbers are always JSON")
     }
 
-    /// Tells whether an id is used again for the same message.
+    /// A hash that detects the reuse of an id for another message.
     pub(crate) fn hash(&self) -> u64 {
         let mut hash = Xxh3::new();
         hash.update(&(self.author.len() as u64).to_le_bytes());
@@ -90,7 +90,7 @@ fn missing(field: &'static str, limit: usize) -> Problem {
     Problem::new(422, format!("`{field}` is missing.")).field(field).limit(limit as u64)
 }
 
-/// Checks an id that came in the path or the body.
+/// Checks an id from the path or the body.
 ///
 /// # Errors
 /// A 400 that names the field and the limit.

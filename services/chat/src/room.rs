@@ -1,7 +1,8 @@
-//! A conversation in which somebody polls on this worker.
+//! A conversation that is polled on this worker.
 //!
-//! Owns: its newest change, the one waker that all its polls share, and the answer that they share. Does not own: finding
-//! rooms and hearing of changes (`hub`). Invariant: who waits registered before it looked, so no change is slept over.
+//! Owns the newest change, the waker that all polls of the room share, and the answer that they
+//! share. `hub` finds rooms and learns of changes. Invariant: a poll registers its waker before it
+//! looks for changes, so no change is missed.
 
 use std::cell::{Cell, RefCell};
 
@@ -15,19 +16,19 @@ use crate::cursor::Cursor;
 #[derive(Debug)]
 pub(crate) struct Room {
     pub(crate) chat: String,
-    /// Its newest change that this worker heard of; `None` = not read yet.
+    /// Newest change that this worker knows; `None` until it was read.
     last: Cell<Option<Position>>,
-    /// Counts what was heard: changes, and typing and presence.
+    /// Counts changes, including typing and presence.
     epoch: Cell<u64>,
-    /// Polls inside.
+    /// Polls in the room.
     seats: Cell<usize>,
     pub(crate) changed: Notify,
-    /// Held while an answer is made: the others then find it made.
+    /// Held while an answer is built, so that other polls find it built.
     pub(crate) turn: Mutex<()>,
     answer: RefCell<Option<Answer>>,
 }
 
-/// What was answered last: most polls of a room have the same cursor.
+/// The last answer. Most polls of a room have the same cursor.
 #[derive(Debug)]
 struct Answer {
     epoch: u64,
@@ -52,7 +53,7 @@ impl Room {
         self.last.get()
     }
 
-    /// A change at `position` was heard of. True when it is news to those who wait.
+    /// Records a change at `position`. True when the change was not known.
     pub(crate) fn learn(&self, position: Position) -> bool {
         let before = self.last.get();
         if before.is_some_and(|before| position <= before) {
@@ -63,7 +64,7 @@ impl Room {
         before.is_some()
     }
 
-    /// Something of it is another than it was.
+    /// Records that something in the room changed.
     pub(crate) fn stir(&self) {
         self.epoch.set(self.epoch.get() + 1);
     }
@@ -72,7 +73,7 @@ impl Room {
         self.epoch.get()
     }
 
-    /// The body that was made for `after` in this epoch.
+    /// The body that was built for `after` in this epoch.
     pub(crate) fn answer(&self, after: Cursor) -> Option<Bytes> {
         let answer = self.answer.borrow();
         let fits = |answer: &&Answer| answer.epoch == self.epoch.get() && answer.after == after;
@@ -91,7 +92,7 @@ impl Room {
         self.seats.set(self.seats.get() + 1);
     }
 
-    /// True when the last one has left.
+    /// True when the last poll has left.
     pub(crate) fn leave(&self) -> bool {
         self.seats.set(self.seats.get() - 1);
         self.seats.get() == 0

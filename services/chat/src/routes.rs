@@ -1,7 +1,7 @@
-//! HTTP on conversations, and what a worker listens to.
+//! HTTP routes of conversations, and the events that a worker handles.
 //!
-//! Owns: methods, statuses, headers and the JSON of answers. Does not own: transactions (`conversations`, `markers`),
-//! waiting (`updates`).
+//! Owns methods, statuses, headers and the JSON of answers. Transactions are in `conversations` and
+//! `markers`, waiting is in `updates`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,16 +21,16 @@ use crate::hub::{Hub, TOPIC};
 use crate::message::{NewMessage, check_id, now_ms, present};
 use crate::updates::{put_message, put_messages, updates};
 
-/// Messages in a page when `limit` does not say.
+/// Messages in a page when the request has no `limit`.
 const PAGE_DEFAULT: u64 = 75;
 
-/// Most messages in a page: bounds the time that one request holds its worker.
+/// Most messages in a page. Bounds the time that one request occupies its worker.
 const PAGE_MAX: u64 = 200;
 
-/// A conversation is its members' alone, and only used when it is still the same.
+/// Only a member's own cache may store a conversation, and must revalidate it.
 const REVALIDATE: Bytes = Bytes::from_static(b"private, no-cache");
 
-/// Sets up one worker: its hub, the events that it hears, and its routes.
+/// Sets up one worker: its hub, the events that it handles, and its routes.
 #[must_use]
 pub fn serve(context: &Context<Args>, conversations: Conversations) -> Router {
     let hub = Hub::start(conversations, context.bus().clone());
@@ -39,7 +39,7 @@ pub fn serve(context: &Context<Args>, conversations: Conversations) -> Router {
         hearing.hear(&event);
         std::future::ready(())
     });
-    // Polls end when the drain begins, not with its deadline.
+    // Polls end when the drain begins, not at its deadline.
     let (draining, closing) = (context.draining(), Rc::clone(&hub));
     tokio::task::spawn_local(async move {
         draining.await;
@@ -59,7 +59,7 @@ fn routes(hub: Rc<Hub>) -> Router {
         .route("PUT /chats/{id}/read", with(hub, read))
 }
 
-/// Hands the hub to a handler.
+/// Passes the hub to a handler.
 fn with<F: Future>(
     hub: Rc<Hub>,
     handler: impl Fn(Rc<Hub>, Request) -> F + 'static,
@@ -81,8 +81,8 @@ async fn post(hub: Rc<Hub>, request: Request) -> Answer {
     Ok(Response::raw_json(text.freeze()).with_status(if posted.is_new { 201 } else { 200 }))
 }
 
-/// `{"messages":[..],"next":"..","after":".."}`, the newest first; `next` is what `before` shall be, or null, and `after`
-/// is where polls go on.
+/// `{"messages":[..],"next":"..","after":".."}`, the newest first. `next` is the `before` of the
+/// next page, or null; polls continue from `after`.
 async fn page(hub: Rc<Hub>, request: Request) -> Answer {
     let chat = id(&request)?;
     let limit = request.query_number("limit", PAGE_DEFAULT, 1..=PAGE_MAX)?;
@@ -115,7 +115,7 @@ async fn typing(hub: Rc<Hub>, request: Request) -> Answer {
     Ok(Response::new(204))
 }
 
-/// Without `upto` everything is read.
+/// Without `upto`, everything becomes read.
 async fn read(hub: Rc<Hub>, request: Request) -> Answer {
     let chat = id(&request)?;
     let who: Who = request.json()?;

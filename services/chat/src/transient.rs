@@ -1,7 +1,8 @@
-//! Who types and who is present, as far as this worker has heard.
+//! The members who type and who are present, as far as this worker knows.
 //!
-//! Owns: members, until when, and a digest that is the same on every instance that heard the same. Takes the time as an
-//! argument. Invariant: a digest of 0 means nobody; nothing is kept longer than its time, and no more than the limits.
+//! Owns the members, when they expire, and a digest that is equal on all instances with the same
+//! knowledge. Takes the time as an argument. Invariant: a digest of 0 means no member; nothing is
+//! kept beyond its time or the limits.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,16 +10,17 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Who types says so again within this time, or does not type any more.
+/// A member stops typing unless it repeats so within this time.
 pub(crate) const TYPING: Duration = Duration::from_secs(6);
 
-/// Who polls is present for this long: longer than a poll and the pause to the next.
+/// A polling member is present for this long: longer than a poll and the pause before the next.
 pub(crate) const PRESENT: Duration = Duration::from_secs(45);
 
-/// Conversations of which something is known; of others nothing is kept.
+/// Most conversations with known members; further ones are not recorded.
 const CONVERSATIONS_MAX: usize = 20_000;
 
-/// Members of one conversation that are shown as typing, and as present: lists are for small circles.
+/// Most members of one conversation that are shown as typing, and as present. Larger lists are of
+/// no use to readers.
 const MEMBERS_MAX: usize = 50;
 
 /// What a member does.
@@ -43,7 +45,7 @@ struct State {
 }
 
 impl Transients {
-    /// `member` does so until `until`. True when that is news.
+    /// Records that `member` does this until `until`. True when this is new.
     pub(crate) fn tell(&mut self, chat: &str, member: &str, doing: Doing, until: Instant) -> bool {
         if !self.chats.contains_key(chat) && self.chats.len() >= CONVERSATIONS_MAX {
             return false;
@@ -64,7 +66,7 @@ impl Transients {
         }
     }
 
-    /// `member` has stopped. True when that is news.
+    /// Records that `member` has stopped. True when this is new.
     pub(crate) fn end(&mut self, chat: &str, member: &str, doing: Doing) -> bool {
         let Some(state) = self.chats.get_mut(chat) else { return false };
         let before = state.digest;
@@ -77,13 +79,13 @@ impl Transients {
         changed
     }
 
-    /// Until when `member` does so, as far as is known.
+    /// When the record of `member` expires, if there is one.
     pub(crate) fn until(&self, chat: &str, member: &str, doing: Doing) -> Option<Instant> {
         let members = self.chats.get(chat)?.members(doing);
         members.iter().find(|(known, _)| known == member).map(|(_, until)| *until)
     }
 
-    /// Forgets what is over; the conversations in which that is news.
+    /// Removes expired records; returns the conversations that changed.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<String> {
         let mut changed = Vec::new();
         self.chats.retain(|chat, state| {
@@ -99,12 +101,12 @@ impl Transients {
         changed
     }
 
-    /// Of those who type and are present; 0 when there are none.
+    /// Digest of the members who type and are present; 0 when there are none.
     pub(crate) fn digest(&self, chat: &str) -> u32 {
         self.chats.get(chat).map_or(0, |state| state.digest)
     }
 
-    /// Who does so, in the order of names.
+    /// The members who do this, in the order of names.
     pub(crate) fn members(&self, chat: &str, doing: Doing) -> Vec<&str> {
         let members = self.chats.get(chat).map(|state| state.members(doing));
         members.into_iter().flatten().map(|(member, _)| member.as_str()).collect()

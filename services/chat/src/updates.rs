@@ -1,7 +1,8 @@
 //! The long poll.
 //!
-//! Owns: how long a poll waits and what it answers. Invariant: a poll that waits holds a seat, a cursor, a timer and a
-//! place in the room's waker, and nothing of the message that it came with: some hundred bytes, whatever was read with it.
+//! Owns how long a poll waits and what it answers. Invariant: a waiting poll holds a seat, a
+//! cursor, a timer and an entry in the room's waker, and nothing of its request message: a few
+//! hundred bytes, whatever was read with the message.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -21,19 +22,19 @@ use crate::hub::{Hub, Seat};
 use crate::message::check_id;
 use crate::transient::Doing;
 
-/// Longest wait of a poll, in seconds: proxies on the way give up after a minute.
+/// Longest wait of a poll, in seconds. Proxies on the way give up after a minute.
 const WAIT_MAX_S: u64 = 30;
 
-/// Time kept back, at most, for the answer's way to the asker.
+/// Most time reserved for the answer's way to the client.
 const RESERVE_MAX: Duration = Duration::from_millis(500);
 
-/// Pause before the store is read again when it does not show yet what an event has told.
+/// Pause before the store is read again when it does not show a change that an event announced.
 const BEHIND_PAUSE: Duration = Duration::from_millis(20);
 
-/// An answer belongs to its cursor and its moment.
+/// An answer is valid for its cursor and its moment only.
 const NO_STORE: Bytes = Bytes::from_static(b"no-store");
 
-/// What a poll asks for, without the message that it came in.
+/// What a poll asks for, without the message that contained it.
 struct Poll {
     chat: String,
     after: Option<Cursor>,
@@ -43,7 +44,7 @@ struct Poll {
 /// `GET /chats/{id}/updates?after=&wait=&member=`.
 pub(crate) async fn updates(hub: Rc<Hub>, request: Request) -> Result<Response, Failure> {
     let poll = Poll::read(&hub, &request)?;
-    // A message that is held keeps the whole buffer that it was read into.
+    // Keeping a part of the message would keep the whole buffer that it was read into.
     drop(request);
     let body = poll.wait(hub).await?;
     Ok(Response::raw_json(body).header("cache-control", NO_STORE))
@@ -67,7 +68,7 @@ impl Poll {
         Ok(Self { chat: chat.into_owned(), after, deadline: now + wait.min(left) })
     }
 
-    /// The answer: what is new, at once or when it comes, or that nothing came.
+    /// The answer: changes as soon as there are some, or an empty answer.
     async fn wait(self, hub: Rc<Hub>) -> Result<Bytes, Failure> {
         let seat = hub.enter(&self.chat).await?;
         let now = || Cursor { position: seat.room.last().unwrap_or(Position::FIRST), state: 0 };
@@ -78,7 +79,7 @@ impl Poll {
             let mut changed = pin!(seat.room.changed.notified());
             changed.as_mut().enable();
             if is_news(&hub, &seat, after) {
-                // Boxed: what reading needs is not kept while waiting.
+                // Boxed, so that a waiting poll does not hold the memory for reading.
                 if let Some(body) = Box::pin(told(&hub, &seat, after)).await? {
                     return Ok(body);
                 }
@@ -99,7 +100,8 @@ fn is_news(hub: &Hub, seat: &Seat, after: Cursor) -> bool {
         || hub.transients.borrow().digest(&seat.room.chat) != after.state
 }
 
-/// What is new behind `after`: read by the first poll that asks, and shared with those that have the same cursor.
+/// The changes after `after`. The first poll reads them and shares them with polls that have the
+/// same cursor.
 async fn told(hub: &Hub, seat: &Seat, after: Cursor) -> Result<Option<Bytes>, Failure> {
     let room = &seat.room;
     let _turn = room.turn.lock().await;
@@ -126,7 +128,7 @@ fn nothing(hub: &Hub, seat: &Seat, after: Cursor) -> Bytes {
     text(hub, &seat.room.chat, &news, after)
 }
 
-/// What stands behind the messages.
+/// The members of the answer behind `messages`.
 #[derive(Serialize)]
 struct Rest<'a> {
     read: BTreeMap<&'a str, String>,
@@ -153,7 +155,7 @@ fn text(hub: &Hub, chat: &str, news: &News, next: Cursor) -> Bytes {
     out.freeze()
 }
 
-/// The messages as a JSON array.
+/// Writes the messages as a JSON array.
 pub(crate) fn put_messages(messages: &[Told], out: &mut BytesMut) {
     out.put_u8(b'[');
     for (at, told) in messages.iter().enumerate() {
@@ -165,7 +167,7 @@ pub(crate) fn put_messages(messages: &[Told], out: &mut BytesMut) {
     out.put_u8(b']');
 }
 
-/// The stored object with its position as the first member.
+/// Writes the stored object with its position as the first member.
 pub(crate) fn put_message(told: &Told, out: &mut BytesMut) {
     out.put_slice(b"{\"position\":\"");
     told.position.put_hex(out);

@@ -1,8 +1,9 @@
-//! A poll at one worker, a message at another: each has rooms, pipes and watches of its own, and they share the store alone,
-//! as two instances on one FoundationDB cluster do. (The embedded store belongs to one process, so two processes cannot be
-//! tested on it.)
+//! A poll at one worker and a message at another. Each worker has its own rooms, pipes and watches,
+//! and they share the store alone, like two instances on one FoundationDB cluster. (The embedded
+//! store belongs to one process, so two processes cannot be tested on it.)
 //!
-//! The test plays the terminator: both workers dial it, and it knows by its pipes which of them a request went to.
+//! The test plays the terminator: both workers dial it, and its pipes show which of them got a
+//! request.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -20,7 +21,7 @@ struct Workers {
     _dir: tempfile::TempDir,
 }
 
-/// `relay_events`: whether events get from one worker to the other.
+/// `relay_events` is true when events reach the other worker.
 async fn start(relay_events: bool) -> Workers {
     let dir = tempfile::tempdir().unwrap();
     let url = socket(dir.path(), "hub.sock");
@@ -35,18 +36,18 @@ async fn start(relay_events: bool) -> Workers {
 }
 
 impl Workers {
-    /// Requests that each pipe has got.
+    /// Requests that each pipe received.
     fn requests(&self) -> HashMap<u64, u64> {
         self.hub.bus.peers().iter().map(|peer| (peer.pipe, peer.requests)).collect()
     }
 
-    /// The pipe that got one more than in `before`.
+    /// The pipe that received one request more than in `before`.
     fn pipe_used_since(&self, before: &HashMap<u64, u64>) -> u64 {
         let now = self.requests();
         *now.iter().find(|(pipe, requests)| before[*pipe] < **requests).unwrap().0
     }
 
-    /// A poll that waits, and its pipe.
+    /// A waiting poll, and its pipe.
     async fn poll(&self, path: &str) -> (JoinHandle<Answer>, u64) {
         let (peer, path, before) = (self.hub.clone(), path.to_owned(), self.requests());
         let poll = tokio::task::spawn_local(async move {
@@ -56,7 +57,7 @@ impl Workers {
         (poll, self.pipe_used_since(&before))
     }
 
-    /// An answer, and the pipe that it came by.
+    /// An answer, and the pipe that carried it.
     async fn send(&self, method: &'static str, path: &str, body: Value) -> (Answer, u64) {
         let before = self.requests();
         let answer = self.hub.ask(method, path).body(body.to_string()).answer().await;
@@ -70,11 +71,13 @@ impl Workers {
     }
 }
 
-/// Rounds in which poll and change were at different workers that a test needs, and rounds it may take.
+/// Rounds with poll and change on different workers that a test needs; `ROUNDS` is how many it may
+/// take.
 const CROSSED: usize = 3;
 const ROUNDS: usize = 200;
 
-/// Polls; makes a change by `send`; gives the news to `check`. Until it went from worker to worker often enough.
+/// Repeats until enough rounds crossed workers: polls, makes a change with `send`, and passes the
+/// news to `check`.
 async fn cross(
     workers: &Workers,
     send: impl AsyncFn(usize) -> (Answer, u64),
@@ -86,14 +89,14 @@ async fn cross(
         let (answer, sent_to) = send(round).await;
         let news = poll.await.unwrap().json();
         check(&news, &answer);
-        // The cursor that one worker gave is good at the other.
+        // Either worker accepts the cursor of the other.
         after = news["next"].as_str().unwrap().to_owned();
         crossed += usize::from(polled_at != sent_to);
         if crossed == CROSSED {
             return;
         }
     }
-    panic!("in {ROUNDS} rounds only {crossed} went from one worker to the other");
+    panic!("only {crossed} of {ROUNDS} rounds went from one worker to the other");
 }
 
 async fn messages(relay_events: bool) -> u64 {

@@ -1,5 +1,5 @@
-//! Thousands of polls at one instance: what each costs in memory, that one message wakes them all, and that who does not read
-//! keeps nobody else's from being woken.
+//! Thousands of polls at one instance: the memory of each, that one message wakes all of them, and
+//! that a peer that does not read does not delay other peers' polls.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -11,10 +11,11 @@ use tokio::task::JoinHandle;
 
 const POLLS: usize = 20_000;
 
-/// Sent at once: a pipe's out-queue takes 8 192 messages.
+/// Polls sent at once. A pipe's out-queue takes 8 192 messages.
 const PORTION: usize = 2_000;
 
-/// All processes together may have 12 KiB; the terminator's connection needs most of them.
+/// Most bytes per poll in this process. All processes together may use 12 KiB, most of it for the
+/// terminator's connection.
 const BYTES_MAX: u64 = 3 * 1024;
 
 /// Resident memory of a process, in bytes.
@@ -47,7 +48,8 @@ async fn post(peer: &Peer, room: &str, id: &str) {
     assert_eq!(posted.status, 201);
 }
 
-/// Polls of a peer that does not read: more than fit into its socket, fewer than fit into its queue.
+/// Polls of a peer that does not read: more than fit into its socket, fewer than fit into its
+/// queue.
 const UNREAD: usize = 6_000;
 
 #[test]
@@ -55,7 +57,7 @@ fn a_peer_that_does_not_read_holds_up_nobody_elses_polls() {
     let dir = tempfile::tempdir().unwrap();
     let url = socket(dir.path(), "chat.sock");
     let store = format!("embedded:{}/store", dir.path().display());
-    // One worker, so that both are its.
+    // One worker, so that both peers share it.
     let args = ["--bus-listen", &url, "--store", &store, "--workers", "1"];
     let _process = Process::start(env!("CARGO_BIN_EXE_chat"), &args);
     let ((waits, waiting), (end, ended)) = (mpsc::sync_channel(1), mpsc::sync_channel::<()>(1));
@@ -71,10 +73,10 @@ fn a_peer_that_does_not_read_holds_up_nobody_elses_polls() {
                         written(&peer, n + 1).await;
                     }
                 }
-                // An answer to what was asked last says that the polls before it were read.
+                // An answer to the last request shows that the polls before it were read.
                 assert_eq!(peer.get("/chats/none/messages").await.status, 200);
                 waits.send(()).unwrap();
-                // The thread stands still with its bus.
+                // The thread blocks, and its bus with it.
                 let _ = ended.recv();
             });
         }
@@ -108,7 +110,7 @@ fn twenty_thousand_polls_are_small_and_all_woken_by_one_message() {
             let peer = Peer::dial(&url, None);
             peer.ready("GET", "/chats/x/updates").await;
             let started = process.logged("listens on");
-            // chat VERSION HOST-PID-RANDOM, listens on ..
+            // The line is `chat VERSION HOST-PID-RANDOM, listens on ..`.
             let pid = started.split('-').rev().find_map(|word| word.parse::<u32>().ok()).unwrap().to_string();
 
             let before = resident(&pid);
@@ -119,7 +121,7 @@ fn twenty_thousand_polls_are_small_and_all_woken_by_one_message() {
                     written(&peer, n + 1).await;
                 }
             }
-            // An answer to what was asked last says that the polls before it were read.
+            // An answer to the last request shows that the polls before it were read.
             assert_eq!(peer.get("/chats/none/messages").await.status, 200);
             let each = resident(&pid).saturating_sub(before) / POLLS as u64;
             println!("{rooms} conversations: {each} bytes a poll");

@@ -1,4 +1,4 @@
-//! The chat binary over a real bus: messages, polls, typing, markers, limits, the end.
+//! The chat binary on a real bus: messages, polls, typing, markers, limits, shutdown.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -36,7 +36,7 @@ fn poll(peer: &Peer, path: &str) -> JoinHandle<Answer> {
     )
 }
 
-/// Waits until `count` requests of `peer` have no answer yet.
+/// Waits until `count` requests of `peer` are unanswered.
 async fn held(peer: &Peer, count: usize) {
     peer.until(|bus| bus.outstanding() == count).await;
 }
@@ -123,7 +123,7 @@ fn a_poll_waits_for_what_is_new_and_gets_it() {
             next = message["position"].as_str().unwrap().to_owned();
         }
         assert!(!other.is_finished(), "a poll of another conversation goes on");
-        // What came between two polls is there at once, in order, in portions.
+        // Messages posted between two polls are answered at once, in order and in portions.
         for n in 0..80 {
             chat.say("c", &format!("n{n}")).await;
         }
@@ -176,7 +176,7 @@ fn typing_and_presence_are_seen_in_updates() {
         chat.put("/chats/c/typing", json!({"member": "ada"})).await;
         let news = first.await.unwrap().json();
         assert_eq!((&news["typing"], &news["messages"]), (&json!(["ada"]), &json!([])));
-        // Known already: the next poll waits, until the message ends the typing.
+        // This state is known, so the next poll waits until the message ends the typing.
         let next = news["next"].as_str().unwrap();
         let second = poll(&chat.peer, &format!("/chats/c/updates?after={next}"));
         held(&chat.peer, 1).await;
@@ -208,7 +208,7 @@ fn of_a_crowd_as_many_are_told_to_others_as_are_shown() {
                 assert_eq!(other.get(&format!("/chats/c/updates?member=m{member}")).await.status, 200);
             }
         }
-        // What comes before this was told before it.
+        // Events before this one were delivered before it.
         chat.put("/chats/c/typing", json!({"member": "ada"})).await;
         let mut told = 0;
         while events.recv().await.envelope.field("kind") != Some(b"typing") {
@@ -246,7 +246,7 @@ fn read_markers_go_forward_and_wake_polls() {
         chat.put("/chats/c/read", json!({"member": "bob", "upto": one["position"]})).await;
         let read = chat.peer.get("/chats/c/read").await.json()["read"].clone();
         let found = (read["bob"].as_str().unwrap(), read["ada"].as_str().unwrap());
-        // Those who have read everything have read the markers before theirs as well.
+        // A member whose marker covers everything has also seen the earlier markers.
         assert!(found.0 > after && found.1 > found.0, "{read}");
         let news = chat.peer.get(&format!("/chats/c/updates?after={}", news["next"].as_str().unwrap())).await;
         assert_eq!(news.json()["read"], read);

@@ -1,11 +1,13 @@
 //! Appending events.
 //!
-//! Owns: the one transaction that checks ids and condition and writes. Does not own: what an event is (`event`).
+//! Owns the one transaction that checks ids and condition and writes. `event` defines what an event
+//! is.
 //!
-//! What an append reads, and so can conflict with: the keys of its own ids, and the lists of its condition behind `after`.
-//! Everything else is written blindly under versionstamps. So appends without a condition never conflict with
-//! one another, and with a condition only with those that write into the shortest list of its query. A conflict is not a
-//! refusal: the transaction runs again, and refuses only when an event is there.
+//! An append reads, and so can conflict with, the keys of its own ids and the lists of its
+//! condition after `after`. Everything else is written under versionstamps without reading. So
+//! appends without a condition never conflict with one another, and an append with a condition
+//! conflicts only with appends that write into the shortest list of its query. A conflict is not a
+//! refusal: the transaction runs again, and refuses only when a matching event exists.
 //!
 //! Invariant: all events of an append are written, or none; an id has one event.
 
@@ -25,26 +27,26 @@ use crate::{
     walk::{Reader, Walk},
 };
 
-/// Events to append together, checked.
+/// Checked events to append together.
 #[derive(Clone, Debug)]
 pub struct Append {
     events: Vec<NewEvent>,
     condition: Option<Condition>,
 }
 
-/// Append only if no event that matches the query is behind the position.
+/// Append only if no event after the position matches the query.
 #[derive(Clone, Debug)]
 pub struct Condition {
-    /// Which events forbid it.
+    /// The events that forbid the append.
     pub query: Query,
-    /// Those up to here do not count: who asks has seen them.
+    /// Events up to this position do not count, because the client has seen them.
     pub after: Position,
 }
 
 /// Why nothing was appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// An event that the condition forbids is there.
+    /// An event exists that the condition forbids.
     #[error("an event that matches the condition is at position {position}")]
     ConditionFailed {
         /// The first such event that was found.
@@ -53,11 +55,11 @@ pub enum AppendError {
     /// The id belongs to an event with another type, other tags or other data.
     #[error("`events[{index}].id` {id:?} belongs to another event, at position {position}")]
     IdTaken {
-        /// Which of the events to append.
+        /// Index of the event in the append.
         index: usize,
-        /// Its id.
+        /// The event's id.
         id: String,
-        /// Where the other is.
+        /// Position of the other event.
         position: Position,
     },
     /// The condition cannot be checked within the limit.
@@ -65,12 +67,12 @@ pub enum AppendError {
         "the condition has to look at more than {CONDITION_ROWS_MAX} events: give a later `after`, or a rarer tag"
     )]
     ConditionTooBroad,
-    /// The store's error.
+    /// An error of the store.
     #[error(transparent)]
     Store(#[from] Error),
 }
 
-/// The places of an append's events: known ones, and those that the commit gives.
+/// The positions of an append's events: known ones, and those that the commit assigns.
 struct Written {
     known: Vec<Option<Position>>,
     stamp: Option<CommitStamp>,
@@ -100,17 +102,18 @@ impl Append {
 }
 
 impl EventStore {
-    /// Appends all events or none; gives their positions, in their order. Events whose ids are there already with the
-    /// same content are not appended again: they keep their positions, and when that is so for all of them the condition is
-    /// not looked at. So an append may be repeated until an answer comes.
+    /// Appends all events or none, and returns their positions in order. An event whose id exists
+    /// with the same content is not appended again and keeps its position; when this is so for all
+    /// events, the condition is not checked. So an append may be repeated until it is answered.
     ///
     /// # Errors
     /// [`AppendError`].
     ///
     /// # Cancel safety
-    /// All or nothing; repeat it to know.
+    /// All events are appended or none; repeat the append to find out.
     pub async fn append(&self, append: &Append, options: &RunOptions) -> Result<Vec<Position>, AppendError> {
-        // Repeating it does it once, so a commit with an unknown outcome may be tried again.
+        // Repeating the append has no further effect, so a commit with an unknown outcome may be
+        // tried again.
         let options = options.idempotent();
         let Written { known, stamp } =
             self.store.run(&options, async |transaction| self.write(transaction, append).await).await?;
@@ -145,7 +148,7 @@ impl EventStore {
         Ok(Written { known, stamp: Some(transaction.versionstamp()) })
     }
 
-    /// Where those events are that were appended before.
+    /// The positions of events that were appended earlier.
     async fn known(
         &self,
         transaction: &Transaction,
@@ -180,7 +183,7 @@ impl EventStore {
         Err(AppendError::IdTaken { index, id: event.id.clone(), position })
     }
 
-    /// An event that the condition forbids.
+    /// The first event found that the condition forbids.
     async fn first_match(
         &self,
         transaction: &Transaction,

@@ -11,23 +11,25 @@ Examples:
   events --bus-dial tcp://127.0.0.1:5555 --store fdb:/etc/foundationdb/fdb.cluster
       The same on FoundationDB, in a build with the feature fdb; any number of instances share the events.
   curl localhost:8080/events -d '{\"events\":[{\"id\":\"1\",\"type\":\"Opened\",\"tags\":[\"account:7\"],\"data\":{}}]}'
-      Appends an event, once however often it is repeated.
+      Appends an event; repeating the command has no further effect.
   curl 'localhost:8080/events/stream?tags=account:7'
-      Gives the events with that tag, or waits for the first.
+      Returns the events with that tag, or waits for the first.
 
 Every flag is also a key of the file that --config names, and an environment variable: EVENTS_BUS_DIAL, EVENTS_STORE.";
 
-/// Serves an event store: POST and GET /events, GET /events/stream, GET and PUT /projections/{name}.
+/// Serves an event store: POST and GET /events, GET /events/stream, GET and PUT
+/// /projections/{name}.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "events", version, after_help = EXAMPLES)]
-// A poll that waits counts as a request in hand, as in chat: thousands of them shall fit beside the appends.
+// A waiting poll counts against `limit`: thousands of them must fit beside the appends.
 #[command(mut_arg("limit", |limit| limit.default_value("65536")))]
 pub struct Args {
-    /// What every service has.
+    /// Options that every service has.
     #[command(flatten)]
     pub host: Options,
 
-    /// Where the events are kept: embedded:DIR, or fdb:CLUSTER_FILE in a build with the feature fdb.
+    /// Where the events are stored: embedded:DIR, or fdb:CLUSTER_FILE in a build with the feature
+    /// fdb.
     #[arg(long, value_name = "ADDRESS")]
     pub store: Option<StoreAddress>,
 }

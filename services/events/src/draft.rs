@@ -1,6 +1,7 @@
 //! JSON bodies as clients send them, before they are checked.
 //!
-//! Owns: the shapes. Unknown members are refused: a condition with a typing error would be no condition.
+//! Owns the shapes. Unknown members are refused, because a misspelled condition would be no
+//! condition.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -59,9 +60,9 @@ pub(crate) struct ProjectionDraft {
 }
 
 impl AppendDraft {
-    /// Checks it.
+    /// Checks the draft.
     pub(crate) fn check(self) -> Result<Append, Invalid> {
-        // Before anything is made of them.
+        // Checked before the events are built.
         if self.events.len() > EVENTS_MAX {
             return Err(Invalid::over("events", "events", EVENTS_MAX, self.events.len()));
         }

@@ -1,11 +1,11 @@
-//! An event as it comes in and as it is kept.
+//! An event as received and as stored.
 //!
-//! Owns: the rules for events and the record, the one value that holds all of an event but its position. Does not
-//! own: keys (`keys`), and what is asked of events (`query`).
+//! Owns the rules for events, and the record: the one value that holds all of an event except its
+//! position. Keys are in `keys`, queries in `query`.
 //!
-//! A record is three lengths (u16, big-endian, of the JSON texts of id, type and tags) and then the rest of the JSON
-//! object that answers show: `"id":..,"type":..,"tags":[..],"data":..}`. Answers copy it, and queries compare slices
-//! of it: nobody parses it.
+//! A record is three lengths (u16, big-endian, of the JSON texts of id, type and tags), followed by
+//! the rest of the JSON object that answers contain: `"id":..,"type":..,"tags":[..],"data":..}`.
+//! Answers copy a record, and queries compare slices of it, without parsing.
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
@@ -20,7 +20,7 @@ const BEFORE_ID: usize = LENGTHS + r#""id":"#.len();
 const BEFORE_TYPE: usize = r#","type":"#.len();
 const BEFORE_TAGS: usize = r#","tags":"#.len();
 
-/// An event to append, checked.
+/// A checked event to append.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
     pub(crate) id: String,
@@ -29,15 +29,15 @@ pub struct NewEvent {
     pub(crate) record: Record,
 }
 
-/// An event as it is kept.
+/// An event as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record(Bytes);
 
 impl NewEvent {
-    /// Checks an event; `data` is JSON text, kept as it is.
+    /// Checks an event; `data` is JSON text, stored unchanged.
     ///
     /// # Errors
-    /// [`Invalid`] with the field inside of the event.
+    /// [`Invalid`] with the field within the event.
     pub fn new(id: String, event_type: String, tags: Vec<String>, data: &str) -> Result<Self, Invalid> {
         check_name("id", &id, ID_BYTES_MAX)?;
         check_label("type", &event_type, TYPE_BYTES_MAX)?;
@@ -76,12 +76,12 @@ impl Record {
         Self(out.into())
     }
 
-    /// A value of the log.
+    /// The record in a value of the log.
     pub(crate) fn stored(value: Bytes) -> Self {
         Self(value)
     }
 
-    /// All of it.
+    /// The whole record.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -120,13 +120,14 @@ impl Record {
     }
 }
 
-/// A type or tag, given as JSON text, in 4 bytes: enough to pass most rows of an index over, never enough to take one.
+/// A type or tag, given as JSON text, in 4 bytes: enough to skip most rows of an index, never
+/// enough to accept one.
 pub(crate) fn fingerprint(label_json: &[u8]) -> u32 {
     let [a, b, c, d, ..] = xxh3_64(label_json).to_be_bytes();
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// The strings of a JSON array of strings as serde_json writes it, each with its quotes.
+/// The strings of a JSON array written by serde_json, each with its quotes.
 fn strings(array: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = array;
     std::iter::from_fn(move || {

@@ -1,6 +1,6 @@
-//! Why a request could not be done, and the status of it.
+//! Why a request failed, and its status.
 //!
-//! Owns: the only place that chooses statuses of errors. Does not own: what went wrong.
+//! Owns the mapping of errors to statuses. Other modules define the errors.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use store::{Error, RetryError, StoreError};
 
 use crate::{append::AppendError, invalid::Invalid, limits::CONDITION_ROWS_MAX, projections::PutError};
 
-/// Any error of a handler, as a problem.
+/// The problem for any error of a handler.
 pub(crate) struct Failure(Problem);
 
 impl From<Problem> for Failure {
@@ -51,7 +51,9 @@ impl From<PutError> for Failure {
     fn from(error: PutError) -> Self {
         Self(match error {
             PutError::Moved { .. } => {
-                let detail = format!("Nothing was written: {error}. Read it, and fold on from there.");
+                let detail = format!(
+                    "Nothing was written: {error}. Read the projection and continue from its position."
+                );
                 Problem::new(409, detail).field("previous").reason("moved")
             }
             PutError::Store(error) => store_problem(&error),
@@ -71,7 +73,8 @@ impl IntoResponse for Failure {
     }
 }
 
-/// The caller's errors are ours here: what comes in was checked before.
+/// The response for an error of the store. Input was checked before, so an error that blames the
+/// caller is our own fault.
 fn store_problem(error: &Error) -> Problem {
     match error {
         Error::Store(StoreError::DeadlineExceeded { .. }) => {

@@ -1,36 +1,36 @@
 //! Input that breaks a rule, and the checks of names that several kinds of input share.
 //!
-//! Owns: which field, which limit, what to do. Does not own: statuses (`failure`).
+//! Owns which field, which limit, and how to correct it. Statuses are in `failure`.
 
 use std::fmt::Write;
 
-/// A field that breaks a rule: its sender's fault.
+/// A field that breaks a rule. The sender is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` {rule}")]
 pub struct Invalid {
     /// The field, as a path: `events[3].tags[0]`.
     pub field: String,
-    /// What it has to be, with its value or length.
+    /// What the field has to be, with its value or length.
     pub rule: String,
-    /// The limit in force, when it is one.
+    /// The limit in force, when the rule is a limit.
     pub limit: Option<u64>,
-    /// Whether something is too long, rather than wrong.
+    /// True when the field is too long rather than wrong.
     pub too_long: bool,
 }
 
 impl Invalid {
-    /// A field that is wrong in itself.
+    /// A field whose value is wrong.
     pub(crate) fn wrong(field: impl Into<String>, rule: impl Into<String>) -> Self {
         Self { field: field.into(), rule: rule.into(), limit: None, too_long: false }
     }
 
-    /// A field with more than it may have.
+    /// A field that exceeds a limit.
     pub(crate) fn over(field: impl Into<String>, what: &str, limit: usize, found: usize) -> Self {
         let rule = format!("has at most {limit} {what}; this one has {found}");
         Self { field: field.into(), rule, limit: Some(limit as u64), too_long: what == "bytes" }
     }
 
-    /// The same, inside of a larger thing: `tags[0]` in `events[3]`.
+    /// The same field inside a larger value: `tags[0]` in `events[3]`.
     pub(crate) fn inside(mut self, outer: &str) -> Self {
         self.field = format!("{outer}.{}", self.field);
         self
@@ -60,7 +60,7 @@ pub(crate) fn check_label(field: &str, label: &str, max: usize) -> Result<(), In
     Ok(())
 }
 
-/// Checks each of several labels and that none is there twice.
+/// Checks several labels, and that none occurs twice.
 pub(crate) fn check_labels(
     field: &str,
     labels: &[String],

@@ -1,13 +1,14 @@
 //! Several futures at once, on one task.
 //!
-//! A transaction on FoundationDB answers each read after a round trip; reads that do not need each other's results
-//! are sent together. On the embedded store all are ready at the first poll.
+//! A transaction on FoundationDB answers each read after a round trip, so independent reads are
+//! sent together. On the embedded store all are ready at the first poll.
 
 use std::{future::Future, pin::Pin, task::Poll};
 
-/// The outputs of all futures, in their order.
+/// The outputs of all futures, in order.
 ///
-/// **Cancel safety**: as the futures'.
+/// # Cancel safety
+/// That of the futures.
 pub(crate) async fn join<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<_> = futures.into_iter().map(|future| Running::Waits(Box::pin(future))).collect();
     std::future::poll_fn(|context| {

@@ -1,15 +1,15 @@
-//! The keys of the service, and nothing else.
+//! The keys of the service.
 //!
 //! | key | value |
 //! | --- | --- |
 //! | `("events", 0, position)` | the log: a record |
 //! | `("events", 1, id)` | the position of the event with this id |
 //! | `("events", 2, type, position)` | fingerprints of the event's type and tags |
-//! | `("events", 3, tag, position)` | a copy of a short record, or the same |
-//! | `("events", 4, head)` | the position of an append: what watches see |
+//! | `("events", 3, tag, position)` | a copy of a short record, or fingerprints |
+//! | `("events", 4, head)` | the position of an append, for watches |
 //! | `("events", 5, name)` | a projection: position and state |
 //!
-//! All are tuples, and positions are versionstamps in them, so that FoundationDB's own tools can read them.
+//! All keys are tuples with versionstamps as positions, so FoundationDB's own tools can read them.
 //!
 //! Invariant: every key of a list (0, 2, 3) ends with the position.
 
@@ -20,7 +20,7 @@ use crate::{
     position::{POSITION_BYTES, Position},
 };
 
-/// Makes keys.
+/// Builds keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
     log: Subspace,
@@ -31,7 +31,7 @@ pub(crate) struct Keys {
     projections: Subspace,
 }
 
-/// Events in the order of their positions: the log, or the part of an index for one type or tag.
+/// Events in the order of their positions: the log, or an index of one type or tag.
 #[derive(Clone, Debug)]
 pub(crate) struct List(Subspace);
 
@@ -79,12 +79,12 @@ impl Keys {
 }
 
 impl List {
-    /// The key, for `set_versionstamped_key`, of the `index`th event of an append.
+    /// The key of the `index`th event of an append, for `set_versionstamped_key`.
     pub(crate) fn stamped(&self, index: u16) -> Vec<u8> {
         self.0.pack_with_versionstamp(&Versionstamp::incomplete(index))
     }
 
-    /// The rows behind a position.
+    /// The rows after a position.
     pub(crate) fn after(&self, position: Position) -> Range {
         let (begin, end) = self.0.range();
         if position == Position::START {
@@ -94,14 +94,15 @@ impl List {
         let range =
             Range::selected(KeySelector::first_greater_than(last), KeySelector::first_greater_or_equal(end));
         match position.version().checked_sub(1) {
-            // Other commits of the position's version may be behind it.
+            // Other commits with the position's version may come after it.
             Some(before) => range.written_after(before),
             None => range,
         }
     }
 }
 
-/// The value, for `set_versionstamped_value`, that is the position of the `index`th event of an append.
+/// The value that becomes the position of the `index`th event of an append, for
+/// `set_versionstamped_value`.
 pub(crate) fn stamped_position(index: u16) -> [u8; POSITION_BYTES + 4] {
     let mut value = [0; POSITION_BYTES + 4];
     value[POSITION_BYTES - 2..POSITION_BYTES].copy_from_slice(&index.to_be_bytes());

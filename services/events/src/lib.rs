@@ -1,12 +1,14 @@
-//! An event store: events with a type, tags and data, appended atomically, under a condition if wished.
+//! An event store: events with a type, tags and data, appended atomically, optionally under a
+//! condition.
 //!
-//! Owns: what an event is, its position, the indexes that find it, conditions ("fail if events that match this query
-//! exist after this position"), long polls and projections, and the HTTP routes of all that. Does not own: the bus
-//! (`service-host`), or transactions (`store`). docs/adr/0006 has the reasons.
+//! Owns what an event is, its position, its indexes, conditions ("fail if events that match this
+//! query exist after this position"), long polls, projections, and the HTTP routes for these.
+//! `service-host` owns the bus, `store` transactions. docs/adr/0006 has the reasons.
 //!
-//! Invariant: positions are totally ordered, and **gap-free as a reader sees them**: who has read up to a position
-//! has seen every event that has, or will ever have, a position up to it. Positions are versionstamps of commits,
-//! not numbers of a counter, so they are not consecutive and no two appends wait for each other because of them.
+//! Invariant: positions are totally ordered, and **gap-free for readers**: a reader that has read
+//! up to a position has seen every event that has, or will ever have, a position up to it.
+//! Positions are versionstamps of commits, so they are not consecutive, and no two appends wait for
+//! each other to get one.
 
 mod append;
 mod args;

@@ -1,9 +1,9 @@
-//! Every bound of the service, with its reason. Those of one value follow from the store's: a record, which holds id,
-//! type, tags and data as JSON, fits into one value.
+//! Every bound of the service, with its reason. Bounds of values follow from the store's: a record,
+//! which holds id, type, tags and data as JSON, fits into one value.
 
 use std::time::Duration;
 
-/// Events in one append: all are written in one transaction, some 20 rows each with the most tags.
+/// Events in one append. All are written in one transaction, up to some 20 rows each.
 pub const EVENTS_MAX: usize = 1_000;
 
 /// Longest id, in bytes: a UUID has 36.
@@ -12,63 +12,65 @@ pub const ID_BYTES_MAX: usize = 128;
 /// Longest type, in bytes.
 pub const TYPE_BYTES_MAX: usize = 128;
 
-/// Tags of one event: each costs a row of an index.
+/// Tags of one event. Each costs a row of an index.
 pub const TAGS_MAX: usize = 16;
 
-/// Longest tag, in bytes: tags are keys of an index.
+/// Longest tag, in bytes. Tags are part of keys.
 pub const TAG_BYTES_MAX: usize = 128;
 
 /// Longest data, in bytes of JSON text.
 pub const DATA_BYTES_MAX: usize = 65_536;
 
-/// Longest record, in bytes, that each of its tags' lists holds a copy of: reading an entity's events is then one range
-/// read, not one read for each event. Longer ones are written once, and found by position.
+/// Longest record, in bytes, that is copied into the lists of its tags, so that the events of an
+/// entity are one range read. Longer records are stored once, and found by position.
 pub const COPIED_BYTES_MAX: usize = 1_024;
 
-/// Types in one query: each is a list that is merged with the others.
+/// Types in one query. Each is a list that is merged with the others.
 pub const QUERY_TYPES_MAX: usize = 32;
 
 /// Tags in one query: no event has more.
 pub const QUERY_TAGS_MAX: usize = TAGS_MAX;
 
-/// Events in an answer when `limit` does not say.
+/// Events in an answer when the request has no `limit`.
 pub const PAGE_DEFAULT: u64 = 100;
 
-/// Most events in an answer: bounds the time that one request holds its worker.
+/// Most events in an answer. Bounds the time that one request occupies its worker.
 pub const PAGE_MAX: u64 = 1_000;
 
-/// An answer ends when its events pass this many bytes, however many were asked for: with the last event it still
-/// fits into one message of the bus (1 MiB).
+/// Bytes of events after which an answer ends even when more were requested: with the last event it
+/// still fits into one bus message (1 MiB).
 pub const PAGE_BYTES_MAX: usize = 512 * 1024;
 
-/// Rows of an index that one read looks at; then it answers with what it has found and the position it got to.
+/// Index rows that one read examines; then it answers with what it found and the position it
+/// reached.
 pub const READ_ROWS_MAX: usize = 10_000;
 
-/// Rows of an index that one condition looks at; a condition cannot stop half-way, so more are refused.
+/// Index rows that one condition examines. A condition cannot stop half-way, so an append that
+/// needs more is refused.
 pub const CONDITION_ROWS_MAX: usize = 50_000;
 
-/// Rows of each list that are looked at to find the shortest.
+/// Rows of each list that are read to find the shortest.
 pub const PROBE_ROWS: usize = 16;
 
-/// Reads of one transaction that are under way at once.
+/// Concurrent reads of one transaction.
 pub const READS_AT_ONCE: usize = 64;
 
-/// Rows that a worker's tail takes from the log in one look.
+/// Rows that a worker's tail reads from the log at a time.
 pub const TAIL_ROWS_MAX: usize = 256;
 
-/// Keys that appends write for watches to see, one each by turns: no key is written by all appends.
+/// Keys that appends write in turn for watches, so that no key is written by all appends.
 pub const HEADS: u8 = 8;
 
-/// Longest wait of a long poll, and the one when `wait` does not say, in seconds.
+/// Longest wait of a long poll, in seconds, and the wait when the request has none.
 pub const WAIT_MAX_S: u64 = 30;
 
-/// Time left to send an answer when the asker's deadline comes before the end of its wait.
+/// Time reserved to send an answer when the client's deadline is earlier than the end of its wait.
 pub const ANSWER_MARGIN: Duration = Duration::from_millis(250);
 
-/// A tail looks without a sign after this long: a watch that was lost costs a delay and not a reader.
+/// Longest time between two looks of a tail: a lost watch delays readers but does not block them.
 pub const TAIL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Shortest time between two events on the bus of one worker: the newest says all that those before would have said.
+/// Shortest time between two bus events of one worker; a newer event replaces earlier ones.
 pub const ANNOUNCE_EVERY: Duration = Duration::from_millis(1);
 
 /// Longest name of a projection, in bytes.
@@ -77,7 +79,8 @@ pub const PROJECTION_NAME_BYTES_MAX: usize = 200;
 /// Longest state of a projection, in bytes of JSON text.
 pub const STATE_BYTES_MAX: usize = 65_536;
 
-// Quotes and backslashes in names double in JSON; control characters, which would become six bytes, are refused.
+// Quotes and backslashes in names double in JSON; control characters, which would take six bytes,
+// are refused.
 const RECORD_BYTES_MAX: usize =
     100 + 2 * (ID_BYTES_MAX + TYPE_BYTES_MAX) + TAGS_MAX * (2 * TAG_BYTES_MAX + 3) + DATA_BYTES_MAX;
 const _: () = assert!(RECORD_BYTES_MAX <= store::limits::VALUE_BYTES_MAX);

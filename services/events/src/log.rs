@@ -1,9 +1,10 @@
 //! Reading events.
 //!
-//! Owns: the handle and pages. Does not own: appending (`append`), or waiting for events (`tail`).
+//! Owns the handle and pages. Appending is in `append`, waiting for events in `tail`.
 //!
-//! Invariant: a page has every event that matches between `after` and its own position. Gap-free because commits
-//! become visible in the order of their versionstamps: a transaction that sees one sees all those before it.
+//! Invariant: a page has every matching event between `after` and its own position. There are no
+//! gaps, because commits become visible in the order of their versionstamps: a transaction that
+//! sees one commit sees all earlier ones.
 
 use store::{Error, RunOptions, Snapshot, Store, Watch};
 
@@ -19,28 +20,29 @@ use crate::{
     walk::{Reader, Row, Walk},
 };
 
-/// The events in a store. Cheap to clone; any number of threads may use it.
+/// The events of a store. Cheap to clone; any number of threads may use it.
 #[derive(Clone, Debug)]
 pub struct EventStore {
     pub(crate) store: Store,
     pub(crate) keys: Keys,
 }
 
-/// Some events in the order of their positions.
+/// Events in the order of their positions.
 #[derive(Debug)]
 pub struct Page {
     /// Events with their positions.
     pub events: Vec<(Position, Record)>,
-    /// Up to here the page is complete; the next one begins behind it. Not less than the `after` that was given.
+    /// The page is complete up to this position, and the next page begins after it. At least the
+    /// `after` of the request.
     pub position: Position,
-    /// Whether there may be more events already.
+    /// True when more events may exist already.
     pub more: bool,
 }
 
-/// What is new in the log, for a tail.
+/// New events of the log, for a tail.
 pub(crate) struct Look {
     pub(crate) page: Page,
-    /// Fire after the next append; empty unless asked for.
+    /// Watches that fire after the next append; empty unless requested.
     pub(crate) watches: Vec<Watch>,
 }
 
@@ -58,10 +60,10 @@ impl EventStore {
         Self { store, keys: Keys::new() }
     }
 
-    /// At most `limit` events that match `query` behind `after`; fewer when they are long or rare.
+    /// At most `limit` events after `after` that match `query`; fewer when they are long or rare.
     ///
     /// # Errors
-    /// The store's.
+    /// Errors of the store.
     ///
     /// # Cancel safety
     /// Changes nothing.
@@ -75,8 +77,8 @@ impl EventStore {
         self.store.read(options, async |snapshot| self.page(snapshot, query, after, limit).await).await
     }
 
-    /// The next events of the log, and watches for those behind them if `arm` says so: one moment, so that no append
-    /// falls between.
+    /// The next events of the log and, when `arm` is true, watches for later ones. Both are of one
+    /// moment, so no append falls between them.
     pub(crate) async fn look(&self, after: Position, arm: bool, options: &RunOptions) -> Result<Look, Error> {
         let work = async |transaction: &store::Transaction| {
             let page = self.page(transaction.snapshot(), &Query::default(), after, TAIL_ROWS_MAX).await?;
@@ -87,7 +89,7 @@ impl EventStore {
         self.store.run(options, work).await
     }
 
-    /// The event at a position; `None` where there is none.
+    /// The event at a position, if there is one.
     pub(crate) async fn record(
         &self,
         snapshot: Snapshot<'_>,
@@ -110,7 +112,7 @@ impl EventStore {
         self.with_records(found, query, snapshot).await
     }
 
-    /// Fetches the records of those rows that have none, as many as fit into a page.
+    /// Fetches missing records of these rows, as many as fit into a page.
     async fn with_records(&self, found: Found, query: &Query, snapshot: Snapshot<'_>) -> Result<Page, Error> {
         let Found { mut rows, position, more } = found;
         let mut page = Page { events: Vec::with_capacity(rows.len()), position, more };
@@ -132,7 +134,7 @@ impl EventStore {
         Ok(page)
     }
 
-    /// Puts records in the place of fingerprints where they match.
+    /// Replaces fingerprints by records where these match.
     async fn fetch(&self, rows: &mut [Row], query: &Query, snapshot: Snapshot<'_>) -> Result<(), Error> {
         let missing = rows.iter_mut().filter(|row| matches!(row.value, RowValue::Fingerprints(_)));
         let fetched = join(missing.map(async |row: &mut Row| {
@@ -156,7 +158,7 @@ async fn find(
     limit: usize,
     snapshot: Snapshot<'_>,
 ) -> Result<Found, Error> {
-    // One row more tells whether there are others.
+    // One more row shows whether more follow.
     let rows_max = (!plan.compare).then_some(limit + 1);
     let mut walk = Walk::new(Reader::Unchecked(snapshot), &plan.lists, after, rows_max);
     let mut found = Found { rows: Vec::new(), position: after, more: false };

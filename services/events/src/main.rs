@@ -1,4 +1,4 @@
-//! The binary: parses, opens the store, serves.
+//! The binary: parses its arguments, opens the store, then serves.
 
 use std::{io::Write, process::ExitCode, rc::Rc};
 
@@ -6,7 +6,7 @@ use clap::{CommandFactory, error::ErrorKind};
 use events::{Args, EventStore, Projections, Tail, routes};
 use store::{OpenError, Store};
 
-/// Faster under load than the C library's, and gives memory back (docs/adr/0008).
+/// mimalloc is faster under load than the C library's allocator, and returns memory (ADR 0008).
 #[global_allocator]
 static ALLOCATOR: memory::Allocator = memory::Allocator;
 
@@ -21,7 +21,8 @@ fn main() -> ExitCode {
         Ok(store) => service_host::run(args, move |context| {
             let events = EventStore::new(store.clone());
             let tail = Tail::new(events.clone());
-            // Polls are answered when the drain begins: it waits for every request in hand.
+            // Polls are answered when the drain begins, because it waits for every outstanding
+            // request.
             let (draining, closing) = (context.draining(), Rc::clone(&tail));
             tokio::task::spawn_local(async move {
                 draining.await;

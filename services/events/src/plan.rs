@@ -1,11 +1,12 @@
 //! Which lists answer a query.
 //!
-//! Owns: the choice. A query with types and tags can be answered by any of its tags' lists, or by all lists of its types
-//! merged; the shortest is the least to read, and, for a condition, the least that other appends can conflict with.
-//! Nobody counts lists, which would be a key that all appends change: a few rows of each are looked at instead. Rows are in
-//! the order of positions, so the list whose rows reach farthest is the sparsest.
+//! Owns the choice. A query with types and tags can be answered by the list of any of its tags, or
+//! by the merged lists of its types. The shortest is cheapest to read and, for a condition,
+//! conflicts with the fewest appends. The lengths of lists are not stored, because every append
+//! would change that key; instead, a few rows of each list are read. Rows are in the order of
+//! positions, so the list whose first rows reach farthest is the sparsest.
 //!
-//! Invariant: every event that matches the query is in the lists that were chosen, once.
+//! Invariant: every event that matches the query is in the chosen lists exactly once.
 
 use store::{Error, Snapshot};
 
@@ -20,21 +21,21 @@ use crate::{
 /// Lists to merge.
 pub(crate) struct Plan {
     pub(crate) lists: Vec<List>,
-    /// Whether rows have to be compared with the query; else all of them match.
+    /// True when rows have to be compared with the query; otherwise all match.
     pub(crate) compare: bool,
 }
 
-/// How far a list's first rows reach; the greater, the sparser.
+/// How far a list's first rows reach. A greater reach means a sparser list.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reach {
-    /// There are more.
+    /// The list has more rows.
     To(Position),
-    /// These are all.
+    /// The list has no more rows.
     End,
 }
 
 impl Plan {
-    /// The lists for `query` behind `after`.
+    /// The lists for `query` after `after`.
     pub(crate) async fn choose(
         keys: &Keys,
         query: &Query,

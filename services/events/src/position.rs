@@ -1,8 +1,8 @@
-//! Where an event is in the order of all events.
+//! The place of an event in the order of all events.
 //!
-//! Owns: the 12 bytes and their text. Twelve bytes: the versionstamp of the commit (8 bytes version, 2 bytes order
-//! among the commits of that version) and the event's place in its append (2 bytes), all big-endian, so that the
-//! order of the bytes is the order of the events.
+//! Owns the 12 bytes and their text: the versionstamp of the commit (8 bytes version, 2 bytes order
+//! among the commits of that version) and the event's place in its append (2 bytes), all
+//! big-endian, so the order of the bytes is the order of the events.
 //!
 //! Invariant: text and bytes sort alike.
 
@@ -16,12 +16,12 @@ pub(crate) const POSITION_BYTES: usize = STAMP_BYTES + 2;
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-/// A position: an event's own, or one between events that a read got to. Clients see 24 hexadecimal digits, may
-/// compare them as text and shall not look inside.
+/// A position of an event, or of a read between events. Clients see 24 hexadecimal digits and may
+/// compare them as text, but must not interpret them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position([u8; POSITION_BYTES]);
 
-/// Text that is no position.
+/// The text is not a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a position is 24 hexadecimal digits, as answers give it")]
 pub struct BadPosition;
@@ -39,8 +39,8 @@ impl Position {
         Self(bytes)
     }
 
-    /// Behind all events that a transaction with this read version sees, and before all others: versions of reads and
-    /// of commits are the same numbers.
+    /// After all events that a transaction with this read version sees, and before all others.
+    /// Reads and commits share one sequence of versions.
     #[must_use]
     pub fn seen_at(read_version: u64) -> Self {
         let mut bytes = [0xff; POSITION_BYTES];
@@ -53,10 +53,10 @@ impl Position {
         u64::from_be_bytes(*self.0.first_chunk().expect("a position has 12 bytes"))
     }
 
-    /// The position that ends a key or is a value.
+    /// The position at the end of a key or value.
     ///
     /// # Panics
-    /// When there are fewer than 12 bytes: keys and values of this service never have.
+    /// When `bytes` has fewer than 12 bytes. Keys and values of this service have more.
     #[must_use]
     pub(crate) fn at_end_of(bytes: &[u8]) -> Self {
         Self(*bytes.last_chunk().expect("keys of lists and values of ids end with a position"))
@@ -66,7 +66,7 @@ impl Position {
         &self.0
     }
 
-    /// Its 24 digits.
+    /// The position as 24 digits.
     #[must_use]
     pub fn digits(&self) -> [u8; 2 * POSITION_BYTES] {
         let mut digits = [0; 2 * POSITION_BYTES];
@@ -123,7 +123,7 @@ impl<'de> Deserialize<'de> for Position {
 }
 
 fn digit(byte: u8) -> Result<u8, BadPosition> {
-    // One spelling only: texts of positions are compared.
+    // Only one spelling is accepted, because clients compare positions as text.
     let at = DIGITS.iter().position(|&digit| digit == byte).ok_or(BadPosition)?;
     u8::try_from(at).map_err(|_| BadPosition)
 }

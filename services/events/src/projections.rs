@@ -1,9 +1,10 @@
-//! Projections: what somebody made of the events up to a position.
+//! Projections: the state that a client computed from the events up to a position.
 //!
-//! Owns: states with their positions, and that two who fold the same events do not overwrite each other. Does not
-//! own: folding, which is the client's; docs/adr/0006 says why.
+//! Owns states with their positions, and the check that two clients which fold the same events do
+//! not overwrite each other. Folding is up to the client; docs/adr/0006 says why.
 //!
-//! Invariant: state and position change together, and only for who knows the position that was there.
+//! Invariant: state and position change together, and only when the client knows the current
+//! position.
 
 use bytes::Bytes;
 use store::{Error, RunOptions, Store};
@@ -15,7 +16,7 @@ use crate::{
     position::{POSITION_BYTES, Position},
 };
 
-/// The projections in a store. Cheap to clone.
+/// The projections of a store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Projections {
     store: Store,
@@ -25,7 +26,7 @@ pub struct Projections {
 /// A state and the position of the events that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Projection {
-    /// All events up to here are in the state.
+    /// The state includes all events up to this position.
     pub position: Position,
     /// JSON text.
     pub state: Bytes,
@@ -34,13 +35,13 @@ pub struct Projection {
 /// Why a projection was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
-    /// Somebody else has written it.
+    /// Another client has written the projection.
     #[error("the projection is at {}, not at the position given as `previous`", said(*at))]
     Moved {
-        /// Where it is; `None` when there is none.
+        /// The current position; `None` when there is no projection.
         at: Option<Position>,
     },
-    /// The store's error.
+    /// An error of the store.
     #[error(transparent)]
     Store(#[from] Error),
 }
@@ -71,22 +72,22 @@ impl Projections {
         }
     }
 
-    /// A projection, when there is one.
+    /// Reads a projection.
     ///
     /// # Errors
-    /// The store's.
+    /// Errors of the store.
     pub async fn read(&self, name: &str) -> Result<Option<Projection>, Error> {
         Ok(self.store.get(&self.keys.projection(name)).await?.map(stored))
     }
 
-    /// Writes a projection whose position is `previous` now; `None` = there is none yet. Writing what is there already is
-    /// no error, so it may be repeated.
+    /// Writes a projection whose current position is `previous`; `None` means that it does not
+    /// exist yet. Writing the current value again is no error, so a write may be repeated.
     ///
     /// # Errors
     /// [`PutError`].
     ///
     /// # Cancel safety
-    /// All or nothing; repeat it to know.
+    /// The projection is written completely or not at all; repeat the write to find out.
     pub async fn put(
         &self,
         name: &str,

@@ -1,9 +1,10 @@
-//! What is asked of events: their type is one of some, and they have all of some tags.
+//! Queries for events that have one of some types and all of some tags.
 //!
-//! Owns: checking a query and comparing it with records. Does not own: which index answers it (`plan`).
+//! Owns checking a query and comparing it with records. `plan` decides which index answers it.
 //!
-//! These are the query items of dynamic consistency boundaries (<https://dcb.events/specification/>): no types means
-//! any type, no tags means no tag is needed, and neither means every event.
+//! These are the query items of dynamic consistency boundaries
+//! (<https://dcb.events/specification/>): no types means any type, no tags means that no tag is
+//! needed, and neither means every event.
 
 use crate::{
     event::{Record, fingerprint},
@@ -11,7 +12,7 @@ use crate::{
     limits::{QUERY_TAGS_MAX, QUERY_TYPES_MAX, TAG_BYTES_MAX, TYPE_BYTES_MAX},
 };
 
-/// A query, checked.
+/// A checked query.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     types: Vec<Label>,
@@ -22,7 +23,7 @@ pub struct Query {
 #[derive(Clone, Debug)]
 pub(crate) struct Label {
     pub(crate) name: String,
-    /// As records hold it.
+    /// The form in which records store it.
     json: Vec<u8>,
     pub(crate) fingerprint: u32,
 }
@@ -31,7 +32,7 @@ impl Query {
     /// Checks a query.
     ///
     /// # Errors
-    /// [`Invalid`] with the field `types`, `tags` or one of theirs.
+    /// [`Invalid`] with the field `types`, `tags` or an element of these.
     pub fn new(types: Vec<String>, tags: Vec<String>) -> Result<Self, Invalid> {
         check_labels("types", &types, QUERY_TYPES_MAX, TYPE_BYTES_MAX)?;
         check_labels("tags", &tags, QUERY_TAGS_MAX, TAG_BYTES_MAX)?;
@@ -47,13 +48,13 @@ impl Query {
         &self.tags
     }
 
-    /// Whether every event matches.
+    /// True when every event matches.
     #[must_use]
     pub fn is_all(&self) -> bool {
         self.types.is_empty() && self.tags.is_empty()
     }
 
-    /// Whether an event matches.
+    /// True when the event matches.
     #[must_use]
     pub fn matches(&self, record: &Record) -> bool {
         let type_fits = self.types.is_empty() || {
@@ -63,7 +64,7 @@ impl Query {
         type_fits && self.tags.iter().all(|label| record.tags_json().any(|found| label.json == found))
     }
 
-    /// Whether the event of an index's row may match: false is certain.
+    /// True when the event of an index row may match; false is certain.
     pub(crate) fn may_match(&self, fingerprints: &[u8]) -> bool {
         let (chunks, _) = fingerprints.as_chunks::<4>();
         let Some((event_type, tags)) = chunks.split_first() else { return true };

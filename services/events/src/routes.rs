@@ -1,7 +1,7 @@
-//! HTTP on events and projections.
+//! HTTP routes of events and projections.
 //!
-//! Owns: methods, parameters and answers. Does not own: statuses of errors (`failure`), events (`log`, `append`), or
-//! waiting (`tail`).
+//! Owns methods, parameters and answers. Statuses of errors are in `failure`, events in `log` and
+//! `append`, waiting in `tail`.
 
 use std::{
     borrow::Cow,
@@ -26,23 +26,23 @@ use crate::{
     tail::Tail,
 };
 
-/// Published after appends, with the field `position`: up to here there are new events.
+/// Published after appends; the field `position` is the position of the newest event.
 pub(crate) const TOPIC: &str = "events";
 
-/// An answer is right for a moment only.
+/// An answer is valid for its moment only.
 const NO_STORE: Bytes = Bytes::from_static(b"no-store");
 
-/// What the handlers of one worker share.
+/// Shared by the handlers of one worker.
 struct Site {
     events: EventStore,
     projections: Projections,
     tail: Rc<Tail>,
     bus: Bus,
-    /// The newest position that is to be published, once it is time.
+    /// The newest position that will be published next.
     announced: Cell<Option<Position>>,
 }
 
-/// The routes of one worker. Wakes its tail with the events of other instances.
+/// The routes of one worker. Events of other instances wake its tail.
 #[must_use]
 pub fn routes(events: EventStore, projections: Projections, tail: Rc<Tail>, bus: Bus) -> Router {
     let site = Rc::new(Site { events, projections, tail, bus, announced: Cell::default() });
@@ -57,7 +57,7 @@ pub fn routes(events: EventStore, projections: Projections, tail: Rc<Tail>, bus:
     router
 }
 
-/// Hands the site to a handler.
+/// Passes the site to a handler.
 fn with<F: Future>(
     site: Rc<Site>,
     handler: impl Fn(Rc<Site>, Request) -> F + 'static,
@@ -82,7 +82,7 @@ async fn read(site: Rc<Site>, request: Request) -> Answer {
     Ok(page_response(&page))
 }
 
-/// As `read`, but an answer without events waits for one.
+/// Like `read`, but waits when there is no event.
 async fn stream(site: Rc<Site>, request: Request) -> Answer {
     let Asked { query, mut after, limit } = asked(&request)?;
     let wait = Duration::from_secs(request.query_number("wait", WAIT_MAX_S, 0..=WAIT_MAX_S)?);
@@ -131,7 +131,7 @@ async fn put_projection(site: Rc<Site>, request: Request) -> Answer {
     Ok(Response::new(204))
 }
 
-/// What readers ask for.
+/// The parameters of a read.
 struct Asked {
     query: Query,
     after: Position,
@@ -150,7 +150,8 @@ fn asked(request: &Request) -> Result<Asked, Failure> {
     Ok(Asked { query, after, limit: usize::try_from(limit).unwrap_or(usize::MAX) })
 }
 
-/// The values of a parameter that may be repeated and may have several, separated by commas.
+/// The values of a parameter, which may be repeated and may hold several values separated by
+/// commas.
 fn list(request: &Request, name: &str) -> Vec<String> {
     let pairs = form_urlencoded::parse(request.query_string().as_bytes());
     let values: Vec<Cow<'_, str>> = pairs
@@ -200,12 +201,13 @@ fn page_response(page: &Page) -> Response {
     Response::raw_json(out.freeze()).header("cache-control", NO_STORE)
 }
 
-/// The time that the asker has left, at most the store's own limit.
+/// The time that the request has left, at most the store's own limit.
 fn within(request: &Request) -> RunOptions {
     RunOptions::within_left(request.remaining(Instant::now()))
 }
 
-/// When a long poll answers without events: early enough for the answer to get to the asker in time.
+/// When a long poll answers without events: early enough for the answer to reach the client in
+/// time.
 fn deadline(request: &Request, wait: Duration) -> Instant {
     let until = Instant::now() + wait;
     let last = request.deadline().and_then(|deadline| deadline.checked_sub(ANSWER_MARGIN));
@@ -213,7 +215,7 @@ fn deadline(request: &Request, wait: Duration) -> Instant {
 }
 
 impl Site {
-    /// Publishes a position, soon, unless a greater one comes before.
+    /// Publishes a position after a short pause, unless a greater one replaces it.
     fn announce(self: &Rc<Self>, position: Position) {
         if self.announced.replace(self.announced.get().max(Some(position))).is_some() {
             return;
@@ -228,7 +230,7 @@ impl Site {
     }
 }
 
-/// Looks sooner than the store's watches say, when another instance says that there is something.
+/// Makes the tail look before the store's watches fire when another instance announces an event.
 async fn listen(site: Rc<Site>) {
     let mut appended = site.bus.subscribe(TOPIC);
     loop {

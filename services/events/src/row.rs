@@ -1,7 +1,8 @@
-//! What rows of lists hold beside the position in their keys.
+//! The values of list rows.
 //!
-//! Owns: telling records from fingerprints. A record begins with the length of an id, which is below 2^15; fingerprints
-//! begin with `0xff`, and then have 4 bytes for the type and for each tag.
+//! Owns distinguishing records from fingerprints. A record begins with the length of an id, which
+//! is below 2^15; fingerprints begin with `0xff`, followed by 4 bytes for the type and for each
+//! tag.
 
 use bytes::Bytes;
 
@@ -15,9 +16,9 @@ const FINGERPRINTS: u8 = 0xff;
 
 /// The value of a row.
 pub(crate) enum RowValue {
-    /// The event itself.
+    /// The event's record.
     Record(Record),
-    /// What tells most events that do not match.
+    /// Hashes that exclude most events that do not match.
     Fingerprints(Bytes),
 }
 
@@ -29,7 +30,7 @@ impl RowValue {
         }
     }
 
-    /// Whether the event may match: false is certain, and true is for records.
+    /// True when the event may match; false is certain, and for records true is certain too.
     pub(crate) fn may_match(&self, query: &Query) -> bool {
         match self {
             Self::Record(record) => query.matches(record),
@@ -45,13 +46,13 @@ impl RowValue {
     }
 }
 
-/// What rows of the types' lists hold.
+/// The value of rows in the lists of types.
 pub(crate) fn fingerprints(event: &NewEvent) -> Vec<u8> {
     let labels = event.record.labels().flat_map(|label| fingerprint(label).to_be_bytes());
     [FINGERPRINTS].into_iter().chain(labels).collect()
 }
 
-/// What rows of the tags' lists hold.
+/// The value of rows in the lists of tags.
 pub(crate) fn copy_or<'a>(event: &'a NewEvent, fingerprints: &'a [u8]) -> &'a [u8] {
     match event.record.as_bytes() {
         record if record.len() <= COPIED_BYTES_MAX => record,

@@ -1,14 +1,15 @@
-//! Long polls: who waits for which events.
+//! Long polls: which polls wait for which events.
 //!
-//! Owns: one worker's waiting polls, and the one task that follows the log for all of them while there are any. Does
-//! not own: reading what they get (`log`), or their time (`routes`).
+//! Owns one worker's waiting polls, and the task that follows the log for them. `log` reads their
+//! events, `routes` limits their time.
 //!
-//! A poll reads, finds nothing up to a position, and waits from there. The task takes each new event of the log once
-//! and wakes the polls whose query it matches; it finds them by the event's labels, so an event costs as much as there
-//! are polls for its labels, not as there are polls. The store's watches tell the task to look; an event of the bus may
-//! tell it sooner.
+//! A poll reads, finds nothing up to a position, and waits from there. The task reads each new
+//! event of the log once and wakes the polls whose query it matches. It finds polls by the event's
+//! labels, so the cost of an event grows with the polls for its labels, not with all polls. The
+//! store's watches wake the task; a bus event may wake it sooner.
 //!
-//! Invariant: for every poll that waits, all events behind its position are behind `seen` too, or it has been woken.
+//! Invariant: for every waiting poll, all events after its position are after `seen` too, or the
+//! poll has been woken.
 
 use std::{
     cell::{Cell, RefCell},
@@ -32,10 +33,10 @@ use crate::{
     query::Query,
 };
 
-/// How long the task waits after the store has failed.
+/// Pause after an error of the store.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// The polls of one worker. Belongs to its thread.
+/// The polls of one worker, used on its thread only.
 pub struct Tail {
     events: EventStore,
     polls: RefCell<Polls>,
@@ -45,9 +46,9 @@ pub struct Tail {
 
 struct Polls {
     waiting: Slab<Poller>,
-    /// The polls by what an event must have to wake them.
+    /// The polls by a label that an event must have to wake them.
     by_label: BTreeSet<(Option<u32>, usize)>,
-    /// The log was followed up to here.
+    /// The log was followed up to this position.
     seen: Position,
     followed: bool,
 }
@@ -59,7 +60,8 @@ struct Poller {
     waker: Option<Waker>,
 }
 
-/// A poll that waits: completes once there is a new event for it, or the tail closes. Dropping it ends the wait.
+/// A waiting poll: completes when there is a new event for it, or when the tail closes. Dropping it
+/// ends the wait.
 #[must_use = "a poll that is dropped does not wait"]
 pub struct Waiting {
     tail: Rc<Tail>,
@@ -75,8 +77,9 @@ impl Tail {
         Rc::new(Self { events, polls: polls.into(), sign: Notify::new(), closed: Cell::new(false) })
     }
 
-    /// Waits for an event that matches `query` behind `after`, which is the position of a page that had none; `None`
-    /// when the log was followed farther meanwhile: read again from there.
+    /// Waits for an event after `after` that matches `query`; `after` is the position of a page
+    /// without events. `None` when the log was followed past `after` in between: read again from
+    /// there.
     pub fn wait(self: &Rc<Self>, query: &Rc<Query>, after: Position) -> Option<Waiting> {
         let mut polls = self.polls.borrow_mut();
         if !polls.followed {
@@ -93,25 +96,25 @@ impl Tail {
         Some(Waiting { tail: Rc::clone(self), id })
     }
 
-    /// Looks now: there may be something new.
+    /// Reads the log now, because there may be new events.
     pub fn look(&self) {
         self.sign.notify_one();
     }
 
-    /// Wakes all polls, and all that come later at once: the service stops.
+    /// Wakes all polls, and lets later ones complete at once, because the service stops.
     pub fn close(&self) {
         self.closed.set(true);
         let mut polls = self.polls.borrow_mut();
         polls.waiting.iter_mut().for_each(|(_, poller)| poller.wake());
     }
 
-    /// Whether [`Tail::close`] was called.
+    /// True after [`Tail::close`].
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed.get()
     }
 
-    /// Polls that wait.
+    /// Number of waiting polls.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.polls.borrow().waiting.len()
@@ -141,7 +144,7 @@ impl Tail {
         }
     }
 
-    /// Where to look from; `None` when nobody waits any more.
+    /// The position to read from; `None` when no poll waits.
     fn next_look(&self) -> Option<Position> {
         let mut polls = self.polls.borrow_mut();
         polls.followed = !polls.waiting.is_empty();
@@ -152,13 +155,13 @@ impl Tail {
         let mut sign = pin!(self.sign.notified());
         let any = poll_fn(|context| {
             let fired = |watch: &mut Watch| -> Poll<Result<(), Error>> { Pin::new(watch).poll(context) };
-            // An error of a watch is a sign too: the look that follows says what is wrong.
+            // An error of a watch ends the wait too: the next read of the log reports it.
             match watches.iter_mut().map(fired).find(Poll::is_ready) {
                 Some(_) => Poll::Ready(()),
                 None => sign.as_mut().poll(context),
             }
         });
-        // Without a sign, another look is what there is to do.
+        // When no watch fires, the log is read again after the timeout.
         let _ = timeout(TAIL_PATIENCE, any).await;
     }
 }
@@ -210,13 +213,14 @@ impl Drop for Waiting {
         }
         drop(polls);
         if self.tail.waiting() == 0 {
-            // The task that follows the log sees that nobody waits, and ends.
+            // The task that follows the log sees that no poll waits, and ends.
             self.tail.sign.notify_one();
         }
     }
 }
 
-/// Labels one of which every event that matches has: a tag if the query has one, else its types, else none needed.
+/// Labels of which every matching event has one: a tag if the query has tags, otherwise its types;
+/// `None` when any event may match.
 fn labels(query: &Query) -> impl Iterator<Item = Option<u32>> {
     let labels = match query.tags() {
         [first, ..] => std::slice::from_ref(first),

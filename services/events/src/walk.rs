@@ -1,19 +1,19 @@
-//! Going through lists in the order of positions.
+//! Reading lists in the order of positions.
 //!
-//! Owns: merging several lists into one. Does not own: which lists (`plan`).
+//! Owns merging several lists into one. `plan` chooses the lists.
 //!
-//! Invariant: positions only rise.
+//! Invariant: positions ascend.
 
 use store::{Error, Rows, Snapshot, Transaction};
 
 use crate::{join::join, keys::List, position::Position, row::RowValue};
 
-/// Whose reads they are.
+/// The transaction that reads.
 #[derive(Clone, Copy)]
 pub(crate) enum Reader<'t> {
-    /// Checked for conflicts when the transaction commits.
+    /// Reads are checked for conflicts when the transaction commits.
     Checked(&'t Transaction),
-    /// Not checked.
+    /// Reads are not checked.
     Unchecked(Snapshot<'t>),
 }
 
@@ -32,16 +32,16 @@ pub(crate) struct Row {
     pub(crate) value: RowValue,
 }
 
-/// Several lists as one.
+/// Several lists read as one.
 pub(crate) struct Walk<'t> {
-    /// Each with its next row, `None` at its end.
+    /// Each list with its next row, `None` at its end.
     sources: Vec<(Rows<'t>, Option<Row>)>,
-    /// Whether the sources have their first rows.
+    /// True when the sources have their first rows.
     begun: bool,
 }
 
 impl<'t> Walk<'t> {
-    /// All lists behind `after`, at most `limit` rows of each.
+    /// All lists after `after`, at most `limit` rows of each.
     pub(crate) fn new(reader: Reader<'t>, lists: &[List], after: Position, limit: Option<usize>) -> Self {
         let rows = |list: &List| {
             let range = list.after(after);

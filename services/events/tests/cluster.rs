@@ -1,4 +1,5 @@
-//! What the service needs to share one FoundationDB cluster with the others: its own keys, and a clear refusal without.
+//! The service shares one FoundationDB cluster with others: it uses its own keys, and a build
+//! without FoundationDB refuses clearly.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,7 +1,8 @@
 //! Many writers with random conditions, checked by a model that knows only names and positions.
 //!
-//! `MODEL_APPENDS` (default 4 000) is how many appends there are, `MODEL_SEED` what they are; threads still interleave
-//! as they please. Full size: `MODEL_APPENDS=100000 cargo nextest run --release -p events --test model`.
+//! `MODEL_APPENDS` (default 4 000) is the number of appends, `MODEL_SEED` determines them; the
+//! interleaving of threads is not determined. Full size: `MODEL_APPENDS=100000 cargo nextest run
+//! --release -p events --test model`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "a seed is printed, and the rates that were found")]
@@ -89,14 +90,15 @@ async fn write_all(events: EventStore, seed: u64, thread: u64, left: Arc<AtomicU
     attempts
 }
 
-/// Tells readers that no event follows.
+/// Appends an event that tells readers to stop.
 async fn end(events: &EventStore) {
     let tags = vec![model::writer::FOLLOWED_TAG.to_owned()];
     let event = NewEvent::new("end".into(), "End".into(), tags, "null").unwrap();
     events.append(&Append::new(vec![event], None).unwrap(), &RunOptions::default()).await.unwrap();
 }
 
-/// What two long polls get while the others write: one of everything, in small pages, and one of a tag.
+/// What two long polls receive while others write: one reads everything in small pages, one reads a
+/// tag.
 async fn read_all(events: EventStore) -> (Vec<Seen>, Vec<Seen>) {
     let tail = Tail::new(events.clone());
     let tagged = Query::new(vec![], vec![model::writer::FOLLOWED_TAG.to_owned()]).unwrap();
@@ -128,7 +130,7 @@ async fn poll(events: &EventStore, tail: &std::rc::Rc<Tail>, query: Query, limit
     }
 }
 
-/// All that is there, page by page.
+/// Reads everything, page by page.
 async fn follow(events: &EventStore, query: &Query, limit: usize) -> Vec<Seen> {
     let (mut seen, mut after) = (Vec::new(), Position::START);
     loop {

@@ -1,4 +1,5 @@
-//! The events binary over a real bus: appends, conditions, queries, long polls, projections, limits, the end.
+//! The events binary on a real bus: appends, conditions, queries, long polls, projections, limits,
+//! shutdown.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -142,7 +143,7 @@ fn the_same_append_again_is_the_same_answer_and_the_same_id_for_another_event_is
         let again = events.post(&body).await;
         assert_eq!((first.status, first.text()), (again.status, again.text()));
         assert_eq!(events.ids("").await, ["1", "2"]);
-        // One that is new among those that are not.
+        // One new event among existing ones.
         let mixed =
             events.post(&json!({"events": [event("3", "A", &[]), event("2", "A", &["x"])]})).await.json();
         assert_eq!(mixed["positions"][1], first.json()["positions"][1]);
@@ -232,7 +233,7 @@ fn a_long_poll_without_events_answers_in_time_with_a_position_to_go_on_from() {
         let quiet = events.peer.get("/events/stream?wait=0&tags=other").await.json();
         assert_eq!(quiet["events"], json!([]));
         assert!(quiet["position"].as_str().unwrap() > last.as_str());
-        // The asker's own deadline is earlier than the wait.
+        // The client's own deadline is earlier than the wait.
         let short =
             events.peer.ask("GET", "/events/stream?tags=other").within(std::time::Duration::from_secs(1));
         let short = short.answer().await;
@@ -336,13 +337,13 @@ fn sigterm_answers_long_polls_and_what_was_appended_is_there_again() {
         let first = events.append("1", "A", &["x"]).await;
         let poll = {
             let peer = events.peer.clone();
-            // Longer than the drain lasts: a poll that is not released gets no answer.
+            // Longer than the drain: a poll that is not released gets no answer.
             tokio::task::spawn_local(async move {
                 peer.ask("GET", "/events/stream?tags=other&wait=30").within(PATIENCE).answer().await
             })
         };
         events.peer.until(|bus| bus.outstanding() == 1).await;
-        // An answer to something sent later shows that the poll was read.
+        // An answer to a later request shows that the poll was read.
         assert_eq!(events.ids("").await, ["1"]);
         events.process.terminate();
         assert_eq!((poll.await.unwrap().status, events.process.ended().code()), (200, Some(0)));

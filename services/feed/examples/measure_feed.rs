@@ -1,4 +1,5 @@
-//! What posting and reading cost by followers and by large owners followed: the numbers of docs/adr/0007-feed-fan-out.md.
+//! Costs of posting and reading by number of followers and of large owners: the figures of
+//! docs/adr/0007-feed-fan-out.md.
 //!
 //! `cargo run --release -p feed --example measure_feed -- DIR`
 
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use feed::{Feeds, NewEntry};
 use store::{RunOptions, Store};
 
-/// Posts or pages of which the mean is taken.
+/// Posts or pages per measurement.
 const ROUNDS: u32 = 200;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn feeds(dir: &str, name: &str, fan_out_limit: u32) -> Result<Feeds, Box<dyn std::error::Error>> {
     let address = format!("embedded:{dir}/{name}?durability=buffered").parse()?;
-    // Without a cache: what is compared is what the store has to do.
+    // Without a cache, because the store's work is measured.
     Ok(Feeds::new(Store::open(&address)?, fan_out_limit, 0))
 }
 

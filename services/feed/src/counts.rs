@@ -1,13 +1,14 @@
-//! How many entries large owners have posted, as of the newest version that was read.
+//! How many entries large owners have posted, at the newest version that was read.
 //!
-//! Owns: a memory of counters that many feeds need at the same moment. Invariant: all of them are of one version.
+//! Owns a cache of counters that many feeds need at the same moment. Invariant: all counters are of
+//! one version.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use store::{Error, Snapshot};
 
-use crate::feeds::number;
+use crate::counter::number;
 
 /// Counters by owner.
 #[derive(Default)]
@@ -16,7 +17,8 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// The counter of `other`, whose row is `key`, at the moment of `snapshot`, which is `version`.
+    /// The counter of `other`, whose row is `key`, at the moment of `snapshot`, whose version is
+    /// `version`.
     pub(crate) async fn get(
         &self,
         snapshot: Snapshot<'_>,

@@ -1,7 +1,7 @@
-//! What an entry is, as it comes and as it is kept.
+//! What an entry is, as received and as stored.
 //!
-//! Owns: the rules for ids and texts, and the stored JSON text. Invariant: a stored entry is a JSON object that begins
-//! with `{"id":`, so that pages are joined without reading it.
+//! Owns the rules for ids and texts, and the stored JSON text. Invariant: a stored entry is a JSON
+//! object that begins with `{"id":`, so pages are joined without parsing it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,15 +18,15 @@ pub(crate) const TEXT_CHARS_MAX: usize = 2_000;
 /// An entry to post.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEntry {
-    /// Chosen by the client; posting it again is the same as posting it once.
+    /// Chosen by the client. Posting the same id again has no further effect.
     pub id: String,
-    /// Who wrote it: the owner, unless another is named.
+    /// The author: the owner, unless another is named.
     pub author: String,
-    /// What it says.
+    /// The text of the entry.
     pub text: String,
 }
 
-/// Every field may be missing here, so that the problem can name the one that is.
+/// All fields are optional here, so that the problem can name the missing one.
 #[derive(Deserialize)]
 struct Body {
     id: Option<String>,
@@ -62,13 +62,13 @@ impl NewEntry {
         Ok(Self { id, author, text })
     }
 
-    /// As it is kept. `at_ms` is the wall clock, for people; the order of entries is their positions'.
+    /// The stored form. `at_ms` is the wall clock, for display only; positions order entries.
     pub(crate) fn stored(&self, at_ms: u64) -> Vec<u8> {
         let stored = Stored { id: &self.id, author: &self.author, text: &self.text, at_ms };
         serde_json::to_vec(&stored).expect("strings and numbers are always JSON")
     }
 
-    /// Tells whether an id is used again for the same entry.
+    /// A hash that detects the reuse of an id for another entry.
     pub(crate) fn hash(&self) -> u64 {
         let mut hash = Xxh3::new();
         hash.update(&(self.author.len() as u64).to_le_bytes());
@@ -84,7 +84,7 @@ fn missing(field: &'static str, limit: usize) -> Problem {
     Problem::new(422, detail).field(field).limit(limit as u64)
 }
 
-/// Checks an id that came in the path or the body.
+/// Checks an id from the path or the body.
 ///
 /// # Errors
 /// A 400 that names the field and the limit.

@@ -1,6 +1,6 @@
-//! Why a request could not be done, as the client is told.
+//! Why a request failed, as the client is told.
 //!
-//! Owns: which error is whose fault. Does not own: the checks of fields (`entry`, `routes`).
+//! Owns the status of each error. Fields are checked in `entry` and `routes`.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use store::{CallerError, Error, RetryError, RunOptions, StoreError};
 
 use crate::feeds::FeedError;
 
-/// A problem, or something that becomes one.
+/// A problem, or an error that becomes one.
 pub(crate) enum Failure {
     Problem(Problem),
     Feed(FeedError),
@@ -54,18 +54,19 @@ impl IntoResponse for Failure {
     }
 }
 
-/// The time that the asker has left, at most the store's own limit.
+/// The time that the request has left, at most the store's own limit.
 pub(crate) fn within(request: &Request) -> RunOptions {
     RunOptions::within_left(request.remaining(Instant::now()))
 }
 
-/// An error's text without its first word, which begins a sentence.
+/// An error's text without its first word, for use inside a sentence.
 fn tail(error: &FeedError) -> String {
     let text = error.to_string();
     text.split_once(' ').map_or_else(String::new, |(_, tail)| tail.to_owned())
 }
 
-/// The caller's errors are ours here: ids and texts were checked before.
+/// The response for an error of the store. Ids and texts were checked before, so an error that
+/// blames the caller is our own fault.
 fn store_problem(error: &Error) -> Problem {
     let again = Duration::from_secs(1);
     match error {

@@ -1,22 +1,20 @@
-//! Posting: an entry into its owner's feed, and into those of the followers.
+//! Posting: writes an entry into its owner's feed and into the followers' feeds.
 //!
-//! Owns: the transaction of a post. Invariant: an entry, all its copies and its client id are one commit, so that they
-//! have one position and an id that is sent again finds what it made.
+//! Owns the transaction of a post. Invariant: an entry, its copies and its client id are one
+//! commit, so they share one position, and a repeated id finds the entry it made.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use store::{Error, Position, RunOptions, Store, Transaction, limits::STAMP_BYTES};
 
+use crate::cache::{Heads, heads};
+use crate::counter::ONE;
 use crate::counts::Counts;
 use crate::entry::NewEntry;
-use crate::heads::{Heads, heads};
 use crate::keys::Keys;
 
-/// Little-endian one, for counters.
-pub(crate) const ONE: [u8; 8] = 1_u64.to_le_bytes();
-
-/// The feeds in a store. Cheap to clone.
+/// The feeds of a store. Cheap to clone.
 #[derive(Clone)]
 pub struct Feeds {
     pub(crate) store: Store,
@@ -30,31 +28,31 @@ pub struct Feeds {
 /// Why a feed could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
-    /// The client id names another entry already.
+    /// The client id already names another entry.
     #[error("the id {id:?} belongs to an entry with another text or author")]
     IdTaken {
         /// The client id.
         id: String,
     },
-    /// The owner follows as many as one may.
+    /// The owner follows as many members as allowed.
     #[error("a member follows at most {limit} others")]
     FollowsMax {
         /// The limit.
         limit: u64,
     },
-    /// The store's.
+    /// An error of the store.
     #[error(transparent)]
     Store(#[from] Error),
 }
 
-/// An entry that is in the feeds.
+/// An entry that was posted, now or earlier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Posted {
-    /// Where it stands.
+    /// The entry's position.
     pub position: Position,
-    /// The entry's JSON text as it is kept.
+    /// The entry's JSON text as it is stored.
     pub entry: Bytes,
-    /// False when it was there before.
+    /// False when the entry was posted earlier.
     pub is_new: bool,
 }
 
@@ -64,8 +62,8 @@ enum Outcome {
 }
 
 impl Feeds {
-    /// The feeds in `store`; owners with more than `fan_out_limit` followers are merged in when a feed is read. Newest
-    /// entries are kept in `cache_bytes` of memory.
+    /// The feeds in `store`. Entries of owners with more than `fan_out_limit` followers are merged
+    /// when a feed is read. The newest entries are cached in `cache_bytes` of memory.
     #[must_use]
     pub fn new(store: Store, fan_out_limit: u32, cache_bytes: u64) -> Self {
         Self {
@@ -77,13 +75,13 @@ impl Feeds {
         }
     }
 
-    /// Posts an entry: once, however often it is called with the same id.
+    /// Posts an entry; repeating it with the same id has no further effect.
     ///
     /// # Errors
-    /// [`FeedError::IdTaken`], and the store's errors.
+    /// [`FeedError::IdTaken`], and errors of the store.
     ///
     /// # Cancel safety
-    /// All or nothing.
+    /// The entry is posted completely or not at all.
     pub async fn post(
         &self,
         owner: &str,
@@ -92,7 +90,7 @@ impl Feeds {
         options: &RunOptions,
     ) -> Result<Posted, FeedError> {
         let text = Bytes::from(entry.stored(at_ms));
-        // The id makes a second attempt harmless, whatever became of the first.
+        // The id makes a second attempt harmless, whatever the outcome of the first.
         let options = options.idempotent();
         let outcome = self
             .store
@@ -111,7 +109,7 @@ impl Feeds {
         })
     }
 
-    /// What was posted with this id before.
+    /// The entry that was posted earlier with this id.
     async fn known(
         &self,
         transaction: &Transaction,
@@ -153,9 +151,4 @@ impl Feeds {
         }
         Ok(())
     }
-}
-
-/// A counter's value; one that is not there is zero.
-pub(crate) fn number(value: Option<&Bytes>) -> u64 {
-    value.and_then(|value| value.first_chunk().copied()).map_or(0, u64::from_le_bytes)
 }

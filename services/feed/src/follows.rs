@@ -1,28 +1,28 @@
-//! Following: who gets whose entries, by copies or by merging.
+//! Following: which feeds get an owner's entries, by copies or by merging.
 //!
-//! Owns: the rows of follows, and the moment at which an owner becomes large. Invariant: an entry of a large owner that
-//! is not in a follower's line was posted inside one of the follower's pull intervals, and one that is in the line was
-//! not. An owner that became large stays so: its followers' intervals are written, and cost little.
+//! Owns the rows of follows, and the moment at which an owner becomes large. Invariant: an entry of
+//! a large owner was posted inside one of the follower's pull intervals exactly when it is not in
+//! the follower's line. A large owner stays large: its followers' intervals are written already,
+//! and cost little.
 
 use store::{Error, Position, Range, RunOptions, Transaction};
 
-use crate::feeds::{FeedError, Feeds, ONE, number};
-use crate::pulls::Pull;
+use crate::counter::{MINUS_ONE, ONE, number};
+use crate::feeds::{FeedError, Feeds};
+use crate::interval::Interval;
 
-/// Most that one member follows: bounds what one page may have to merge.
+/// Most members that one member follows. Bounds what one page may have to merge.
 pub(crate) const FOLLOWS_MAX: u64 = 2_000;
 
-/// Little-endian minus one: counters wrap.
-const MINUS_ONE: [u8; 8] = [u8::MAX; 8];
-
 impl Feeds {
-    /// From now on `owner`'s feed has what `other` posts. True when it had not before.
+    /// Adds what `other` posts from now on to `owner`'s feed. True when `owner` did not follow
+    /// `other` before.
     ///
     /// # Errors
-    /// [`FeedError::FollowsMax`], and the store's errors.
+    /// [`FeedError::FollowsMax`], and errors of the store.
     ///
     /// # Cancel safety
-    /// All or nothing.
+    /// The follow is written completely or not at all.
     pub async fn follow(&self, owner: &str, other: &str, options: &RunOptions) -> Result<bool, FeedError> {
         let keys = &self.keys;
         let options = options.idempotent();
@@ -40,12 +40,15 @@ impl Feeds {
             transaction.set(&follow, b"")?;
             transaction.set(&keys.follower(other, owner), b"")?;
             if transaction.get(&keys.large(other)).await?.is_some() {
-                // With a check, here and below: what is posted meanwhile would be on the wrong side of the count.
+                // Read with a conflict check, here and below, because a post in between would be
+                // counted on the wrong side.
                 let posted = number(transaction.get(&keys.posted(other)).await?.as_ref());
-                transaction.set_versionstamped_key(&keys.new_pull(owner, other), &Pull::opened(posted))?;
+                transaction
+                    .set_versionstamped_key(&keys.new_pull(owner, other), &Interval::opened(posted))?;
                 self.touch_pulls(transaction, owner)?;
             } else {
-                // Read without a check: follows of one owner at the same time must not wait for each other.
+                // Read without a conflict check, so that simultaneous follows of one owner do not
+                // wait for each other.
                 let known = transaction.snapshot().get(&keys.followers_count(other)).await?;
                 if number(known.as_ref()) >= u64::from(self.fan_out_limit) {
                     self.grow(transaction, other).await?;
@@ -57,13 +60,14 @@ impl Feeds {
         self.store.run(&options, work).await
     }
 
-    /// `owner`'s feed has no new entries of `other` any more; what came stays. True when it had.
+    /// Ends the flow of `other`'s entries into `owner`'s feed; entries that it has stay. True when
+    /// `owner` followed `other`.
     ///
     /// # Errors
-    /// The store's.
+    /// Errors of the store.
     ///
     /// # Cancel safety
-    /// All or nothing.
+    /// The change is written completely or not at all.
     pub async fn unfollow(&self, owner: &str, other: &str, options: &RunOptions) -> Result<bool, FeedError> {
         let keys = &self.keys;
         let options = options.idempotent();
@@ -84,11 +88,11 @@ impl Feeds {
         self.store.run(&options, work).await
     }
 
-    /// At most `limit` of those whom `owner` follows, behind `after`, in the order of their ids' bytes; and whether
-    /// there are more.
+    /// At most `limit` members that `owner` follows, after `after`, in the order of their ids'
+    /// bytes; and true when there are more.
     ///
     /// # Errors
-    /// The store's.
+    /// Errors of the store.
     pub async fn follows(
         &self,
         owner: &str,
@@ -106,9 +110,10 @@ impl Feeds {
         Ok((rows.iter().take(limit).map(|row| self.keys.followed(&row.key)).collect(), more))
     }
 
-    /// `other` becomes large: whoever follows it now, this transaction's follower included, merges from here on.
+    /// Makes `other` large: all its followers, including this transaction's, merge its entries from
+    /// now on.
     async fn grow(&self, transaction: &Transaction, other: &str) -> Result<(), Error> {
-        let posted = Pull::opened(number(transaction.get(&self.keys.posted(other)).await?.as_ref()));
+        let posted = Interval::opened(number(transaction.get(&self.keys.posted(other)).await?.as_ref()));
         let mut followers = transaction.rows(self.keys.followers_of(other));
         while let Some(row) = followers.next().await? {
             let follower = self.keys.follower_named(&row.key);
@@ -118,7 +123,7 @@ impl Feeds {
         transaction.set(&self.keys.large(other), b"")
     }
 
-    /// Ends the open interval; one in which nothing was posted leaves no row behind.
+    /// Ends the open interval. An interval in which nothing was posted is removed.
     async fn end_pulls(&self, transaction: &Transaction, owner: &str, other: &str) -> Result<(), Error> {
         for pull in
             self.pulls_with(transaction, owner, other).await?.iter().filter(|pull| pull.ended.is_none())

@@ -1,70 +1,23 @@
-//! The newest entries of feeds that are read again and again, kept in memory.
+//! First pages of feeds, from the cache where it is current.
 //!
-//! Owns: the cache, and what tells whether a head in it is still right. Invariant: entries are never changed or removed,
-//! so a feed's newest entries are those of an earlier moment and what its sources got since; and a source whose counter
-//! has not moved got nothing. So an answer is that of the store at the moment of the read, kept or not.
+//! Owns the check that a cached head is current, and its renewal. Invariant: entries are never
+//! changed or removed, so a feed's newest entries are those of an earlier moment and what its
+//! sources received since; a source whose counter is unchanged received nothing. So every answer
+//! equals that of the store at the moment of the read.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{try_join_all, try_join3};
-use quick_cache::{Weighter, sync::Cache};
 use store::{Error, Position, Snapshot};
 
-use crate::feeds::{Feeds, number};
-use crate::page::{Newest, Page, PageEntry};
-use crate::pulls::Pull;
-
-/// What an entry or a head takes in memory beside its text.
-const OVERHEAD_BYTES: u64 = 96;
-
-/// Bytes that a head is expected to take: sizes the cache's table.
-const HEAD_BYTES_TYPICAL: u64 = 8 * 1024;
-
-/// Heads of feeds, shared by all workers.
-pub(crate) type Heads = Cache<String, Arc<Head>, Weight>;
-
-/// An empty cache of at most `bytes`.
-pub(crate) fn heads(bytes: u64) -> Heads {
-    let items = usize::try_from(bytes / HEAD_BYTES_TYPICAL).unwrap_or(usize::MAX);
-    Cache::with_weighter(items, bytes, Weight)
-}
-
-/// The newest entries of a feed as of a version.
-pub(crate) struct Head {
-    sources: Sources,
-    /// How many entries there are at most.
-    wanted: usize,
-    /// The newest first.
-    entries: Vec<PageEntry>,
-}
-
-/// Where a feed's entries come from, and how many each source had ever got at one moment.
-pub(crate) struct Sources {
-    version: u64,
-    pub(crate) arrived: u64,
-    posted: u64,
-    /// When `pulls` changed last.
-    changed: Position,
-    pub(crate) pulls: Arc<[Pull]>,
-    /// How many entries each of `pulls` has got, in their order; of one that ended, up to its end.
-    pub(crate) pulled: Vec<u64>,
-}
-
-#[derive(Clone)]
-pub(crate) struct Weight;
-
-impl Weighter<String, Arc<Head>> for Weight {
-    fn weight(&self, owner: &String, head: &Arc<Head>) -> u64 {
-        let texts: usize = head.entries.iter().map(|entry| entry.entry.len()).sum();
-        let pulls: usize = head.sources.pulls.iter().map(|pull| pull.key.len() + pull.other.len()).sum();
-        let parts = 2 + head.entries.len() + head.sources.pulls.len();
-        (owner.len() + texts + pulls) as u64 + OVERHEAD_BYTES * parts as u64
-    }
-}
+use crate::cache::{Head, Sources};
+use crate::counter::number;
+use crate::feeds::Feeds;
+use crate::merge::{Newest, Page};
 
 impl Feeds {
-    /// The sources of `owner`'s feed, whose head is `kept`.
+    /// The sources of `owner`'s feed, whose cached head is `kept`.
     pub(crate) async fn sources(
         &self,
         snapshot: Snapshot<'_>,
@@ -94,7 +47,8 @@ impl Feeds {
         Ok(Sources { version, arrived, posted, changed, pulls, pulled })
     }
 
-    /// The first page of `owner`'s feed, whose sources are `sources` at the moment of `snapshot` and whose head is `kept`.
+    /// The first page of `owner`'s feed. `sources` are its sources at the moment of `snapshot`;
+    /// `kept` is its cached head.
     pub(crate) async fn newest(
         &self,
         snapshot: Snapshot<'_>,
@@ -103,7 +57,7 @@ impl Feeds {
         kept: Option<&Head>,
         limit: usize,
     ) -> Result<Page, Error> {
-        // One more tells whether there are others.
+        // One more entry shows whether more follow.
         let wanted = limit + 1;
         let is_older = |head: &&Head| head.sources.version <= sources.version;
         let known =
@@ -113,7 +67,8 @@ impl Feeds {
         {
             let page = Page::of(&head.entries, limit);
             if head.sources.changed != sources.changed {
-                // The intervals are others, of the same others: marked as read, most often.
+                // The intervals differ but name the same members; usually the feed was marked as
+                // read.
                 let head = Head { sources, wanted: head.wanted, entries: head.entries.clone() };
                 self.heads.insert(owner.to_owned(), Arc::new(head));
             }
@@ -142,26 +97,12 @@ impl Feeds {
         let (wanted, mut entries) = newest.into_entries();
         let page = Page::of(&entries, limit);
         if kept.is_none_or(|head| is_older(&head)) {
-            // What is kept must not keep the store's blocks.
+            // Copied, because a cached slice would keep a whole block of the store.
             for entry in entries.iter_mut().take_while(|entry| entry.position > since) {
                 entry.entry = Bytes::copy_from_slice(&entry.entry);
             }
             self.heads.insert(owner.to_owned(), Arc::new(Head { sources, wanted, entries }));
         }
         Ok(page)
-    }
-}
-
-impl Sources {
-    /// Whether they are the same ones, whatever they got.
-    fn are_those_of(&self, other: &Self) -> bool {
-        let interval = |pull: &Pull| (pull.key.clone(), pull.until);
-        Arc::ptr_eq(&self.pulls, &other.pulls)
-            || self.pulls.iter().map(interval).eq(other.pulls.iter().map(interval))
-    }
-
-    /// Whether they got what `other` got.
-    fn have_got(&self, other: &Self) -> bool {
-        (self.arrived, self.posted, &self.pulled) == (other.arrived, other.posted, &other.pulled)
     }
 }

@@ -1,18 +1,18 @@
 //! Every key of the feeds.
 //!
-//! Owns: the layout. Does not own: what is written when (`feeds`, `follows`, `unread`).
+//! Owns the layout. `feeds`, `follows` and `unread` decide what is written when.
 //!
 //! | key | value |
 //! | --- | --- |
 //! | `own, owner, position` | an entry that the owner posted |
-//! | `line, owner, position` | a copy of an entry of someone the owner follows |
+//! | `line, owner, position` | a copy of an entry of a member that the owner follows |
 //! | `id, owner, client id` | position of the entry and hash of its content |
-//! | `follow, owner, other` | nothing; and the other way round in `follower, other, owner` |
+//! | `follow, owner, other` | nothing; reversed in `follower, other, owner` |
 //! | `following, owner` / `followers, other` | how many there are |
-//! | `large, other` | nothing; entries of `other` are merged in when a feed is read |
+//! | `large, other` | nothing; entries of `other` are merged when a feed is read |
 //! | `posted, other` | entries ever posted by `other` |
-//! | `pull, owner, other, since` | what of a large one's entries the owner has read, and where it stopped following (`pulls`) |
-//! | `pulled, owner` | position of the last change of `pull` rows of the owner |
+//! | `pull, owner, other, since` | counts of `other`'s entries that the owner has read, and the interval's end (`pulls`) |
+//! | `pulled, owner` | position of the last change of the owner's `pull` rows |
 //! | `arrived, owner` | copies ever written into `line` |
 //! | `read, owner` | position up to which the owner has read, and how many of `arrived` that were |
 
@@ -56,17 +56,17 @@ impl Keys {
         }
     }
 
-    /// Where a new entry of `owner` goes.
+    /// The key of a new entry of `owner`.
     pub(crate) fn new_own(&self, owner: &str) -> Vec<u8> {
         self.own.pack_with_versionstamp(&(owner, Versionstamp::incomplete(0)))
     }
 
-    /// Where the copy for a follower goes.
+    /// The key of a follower's copy.
     pub(crate) fn new_line(&self, follower: &str) -> Vec<u8> {
         self.line.pack_with_versionstamp(&(follower, Versionstamp::incomplete(0)))
     }
 
-    /// Where an interval of following begins.
+    /// The key of a new interval of following.
     pub(crate) fn new_pull(&self, owner: &str, other: &str) -> Vec<u8> {
         self.pull.pack_with_versionstamp(&(owner, other, Versionstamp::incomplete(0)))
     }
@@ -97,7 +97,7 @@ impl Keys {
         Range::subspace(&self.follow.subspace(&(owner,)))
     }
 
-    /// Whom a key of [`Keys::follows_of`] names.
+    /// The followed member in a key of [`Keys::follows_of`].
     pub(crate) fn followed(&self, key: &[u8]) -> String {
         let (_, other): (String, String) = self.follow.unpack(key).expect("packed by `follow`");
         other
@@ -111,7 +111,7 @@ impl Keys {
         Range::subspace(&self.follower.subspace(&(other,)))
     }
 
-    /// Whom a key of [`Keys::followers_of`] names.
+    /// The follower in a key of [`Keys::followers_of`].
     pub(crate) fn follower_named(&self, key: &[u8]) -> String {
         let (_, owner): (String, String) = self.follower.unpack(key).expect("packed by `follower`");
         owner
@@ -133,7 +133,7 @@ impl Keys {
         self.posted.pack(&(other,))
     }
 
-    /// The intervals in which `owner` follows large ones.
+    /// The intervals in which `owner` follows large owners.
     pub(crate) fn pulls_of(&self, owner: &str) -> Range {
         Range::subspace(&self.pull.subspace(&(owner,)))
     }
@@ -143,7 +143,7 @@ impl Keys {
         Range::subspace(&self.pull.subspace(&(owner, other)))
     }
 
-    /// Whom a key of [`Keys::pulls_of`] names.
+    /// The followed member in a key of [`Keys::pulls_of`].
     pub(crate) fn pulled_of(&self, key: &[u8]) -> String {
         let (_, other, _): (String, String, Versionstamp) =
             self.pull.unpack(key).expect("packed by `new_pull`");

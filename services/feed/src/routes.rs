@@ -1,6 +1,6 @@
-//! HTTP on feeds.
+//! HTTP routes of feeds.
 //!
-//! Owns: methods, statuses, headers and the JSON of answers. Does not own: keys and transactions (`feeds`).
+//! Owns methods, statuses, headers and the JSON of answers. Keys and transactions are in `feeds`.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -14,16 +14,17 @@ use store::Position;
 use crate::entry::{ID_BYTES_MAX, NewEntry, check_id, now_ms};
 use crate::failure::{Failure, within};
 use crate::feeds::Feeds;
-use crate::page::{Page, PageEntry};
+use crate::merge::{Page, PageEntry};
 use crate::unread::Unread;
 
-/// Entries in a page when `limit` does not say.
+/// Entries in a page when the request has no `limit`.
 const PAGE_DEFAULT: u64 = 50;
 
-/// Most entries in a page, and most members in a list: bounds the time that one request holds its worker.
+/// Most entries in a page, and most members in a list. Bounds the time that one request occupies
+/// its worker.
 const PAGE_MAX: u64 = 200;
 
-/// A feed is its reader's alone, and only used when it is still the same.
+/// Only the reader's own cache may store a feed, and must revalidate it.
 const REVALIDATE: Bytes = Bytes::from_static(b"private, no-cache");
 
 /// The routes of the service.
@@ -42,7 +43,7 @@ pub fn routes(feeds: Feeds) -> Router {
         .route("PUT /feeds/{owner}/read", with(feeds, read))
 }
 
-/// Hands the feeds to a handler.
+/// Passes the feeds to a handler.
 fn with<F: Future>(
     feeds: Rc<Feeds>,
     handler: impl Fn(Rc<Feeds>, Request) -> F + 'static,
@@ -97,7 +98,7 @@ async fn follows(feeds: Rc<Feeds>, request: Request) -> Answer {
     Ok(Response::json(&answer).header("cache-control", REVALIDATE).tagged(&request))
 }
 
-/// What a page about a member wants of its feed, in one answer.
+/// What a member's page needs of the feed, in one answer.
 async fn head(feeds: Rc<Feeds>, request: Request) -> Answer {
     let owner = id(&request, "owner")?;
     let limit = limit(&request)?;
@@ -118,7 +119,7 @@ async fn unread(feeds: Rc<Feeds>, request: Request) -> Answer {
         .tagged(&request))
 }
 
-/// The body of `PUT /feeds/{owner}/read`; without one everything is read.
+/// The body of `PUT /feeds/{owner}/read`. Without a body everything becomes read.
 #[derive(Default, Deserialize)]
 struct Upto {
     upto: Option<String>,
@@ -135,14 +136,15 @@ async fn read(feeds: Rc<Feeds>, request: Request) -> Answer {
     Ok(Response::new(204))
 }
 
-/// `{"entries":[{"position":"..","id":..},..],"next":".."}`; `next` is what `before` shall be, or null.
+/// `{"entries":[{"position":"..","id":..},..],"next":".."}`; `next` is the `before` of the next
+/// page, or null.
 fn page_text(page: &Page) -> Bytes {
     let mut out = BytesMut::with_capacity(page_len(page));
     put_page(page, &mut out);
     out.freeze()
 }
 
-/// Room for a page's text.
+/// Upper bound of the bytes of a page's text.
 fn page_len(page: &Page) -> usize {
     page.entries.iter().map(|entry| entry.entry.len() + 40).sum::<usize>() + 64
 }
@@ -162,14 +164,15 @@ fn put_page(page: &Page, out: &mut BytesMut) {
     }
 }
 
-/// `{"unread":3,"more":false,"read":".."}`; `read` is up to where the member has read, or null.
+/// `{"unread":3,"more":false,"read":".."}`; `read` is the position up to which the member has read,
+/// or null.
 fn unread_text(unread: &Unread) -> String {
     let Unread { count, more, read } = unread;
     let read = read.map_or_else(|| "null".to_owned(), |read| format!("\"{read}\""));
     format!("{{\"unread\":{count},\"more\":{more},\"read\":{read}}}")
 }
 
-/// The stored object with its position as the first member.
+/// Writes the stored object with its position as the first member.
 fn put_entry(entry: &PageEntry, out: &mut BytesMut) {
     out.put_slice(b"{\"position\":\"");
     entry.position.put_hex(out);
@@ -183,7 +186,7 @@ fn id<'a>(request: &'a Request, field: &'static str) -> Result<Cow<'a, str>, Pro
     Ok(id)
 }
 
-/// Who follows, and whom.
+/// The follower and the followed member in the path.
 fn both(request: &Request) -> Result<(Cow<'_, str>, Cow<'_, str>), Problem> {
     let (owner, other) = (id(request, "owner")?, id(request, "other")?);
     if owner == other {

@@ -1,28 +1,28 @@
 //! How many entries of others a member has not read.
 //!
-//! Owns: the counters. A copy that arrives adds one without reading, so that posts to the same follower never conflict;
-//! what was read is kept as a position and the number of copies up to it. Invariant: `arrived` less what lies behind the
-//! position, as far as it is counted, is the same at every moment after the position, so marking needs no check against arrivals.
+//! Owns the counters. A new copy adds one without reading, so posts to the same follower never
+//! conflict; what was read is stored as a position and the number of copies up to it. Invariant:
+//! `arrived` less the copies after the position, as far as these are counted, is the same at every
+//! later moment, so marking needs no conflict check against new copies.
 
 use store::{Error, Position, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
 
-use crate::feeds::{Feeds, number};
-use crate::heads::Sources;
+use crate::cache::Sources;
+use crate::counter::{UNREAD_MAX, number};
+use crate::feeds::Feeds;
 
-/// Most that is counted: beyond it nobody wants the number.
-pub(crate) const UNREAD_MAX: u64 = 1_000;
-
-/// Copies behind a position that are counted: one more, which says that there are more.
+/// Most copies after a position that are counted: the one above `UNREAD_MAX` shows that there are
+/// more.
 const COUNTED_MAX: usize = 1_001;
 
-/// What is unread.
+/// The unread entries of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unread {
-    /// Entries, at most 1 000.
+    /// Unread entries, at most 1 000.
     pub count: u64,
-    /// There are more than that.
+    /// True when there are more than that.
     pub more: bool,
-    /// Up to where the member has read; `None` = never.
+    /// The position up to which the member has read; `None` when it never marked any.
     pub read: Option<Position>,
 }
 
@@ -36,7 +36,7 @@ impl Feeds {
     /// Counts what `owner` has not read.
     ///
     /// # Errors
-    /// The store's.
+    /// Errors of the store.
     pub async fn unread(&self, owner: &str, options: &RunOptions) -> Result<Unread, Error> {
         let work = async |snapshot: Snapshot<'_>| {
             let kept = self.heads.get(owner);
@@ -60,13 +60,14 @@ impl Feeds {
         Ok(Unread { count: count.min(UNREAD_MAX), more: count > UNREAD_MAX, read })
     }
 
-    /// `owner` has read what is there now, or what is at and before `upto`. Never goes back.
+    /// Marks everything up to `upto` as read, or everything when `upto` is `None`. A mark never
+    /// moves back.
     ///
     /// # Errors
-    /// The store's.
+    /// Errors of the store.
     ///
     /// # Cancel safety
-    /// All or nothing.
+    /// The mark is written completely or not at all.
     pub async fn mark_read(
         &self,
         owner: &str,
@@ -83,7 +84,7 @@ impl Feeds {
                 return Ok(());
             }
             let mut arrived = number(snapshot.get(&self.keys.arrived(owner)).await?.as_ref());
-            // Beyond what is counted all are the same.
+            // Above the limit of counted entries the exact number does not matter.
             let newer = self.keys.line_between(owner, position, Position::LAST).limit(COUNTED_MAX);
             let mut newer = snapshot.rows(newer);
             while newer.next().await?.is_some() {

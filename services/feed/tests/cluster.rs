@@ -1,4 +1,5 @@
-//! What the service needs to share one FoundationDB cluster with the others: its own keys, and a clear refusal without.
+//! The service shares one FoundationDB cluster with others: it uses its own keys, and a build
+//! without FoundationDB refuses clearly.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -16,7 +17,7 @@ fn every_key_begins_with_the_name_of_the_service() {
             Process::start(BINARY, &["--bus-listen", &url, "--store", &store, "--fan-out-limit", "1"]);
         let peer = Peer::dial(&url, None);
         peer.ready("GET", "/feeds/x").await;
-        // With no fan-out, an owner of one follower is large.
+        // With a fan-out limit of 0, an owner with one follower is large.
         for (method, path, body) in [
             ("POST", "/feeds/a", r#"{"id":"1","text":"small"}"#),
             ("PUT", "/feeds/b/follows/a", ""),

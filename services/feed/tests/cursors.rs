@@ -1,4 +1,5 @@
-//! Feeds against a model: what is seen while entries arrive, owners grow large, and members follow and unfollow.
+//! Feeds against a model: what members see while entries arrive, owners grow large, and members
+//! follow and unfollow.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -10,7 +11,7 @@ use feed::{Feeds, NewEntry, PageEntry, Position};
 use service_host::testing::run;
 use store::{RunOptions, Store};
 
-/// From the environment, so that a failure can be had again.
+/// The seed, from the environment when set, so that a failure can be repeated.
 fn seed() -> u64 {
     std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..))
 }
@@ -21,7 +22,7 @@ fn open(fan_out_limit: u32, cache_bytes: u64) -> (Feeds, tempfile::TempDir) {
     (Feeds::new(Store::open(&address).unwrap(), fan_out_limit, cache_bytes), dir)
 }
 
-/// More than all feeds of a test take.
+/// More than all feeds of a test need.
 const CACHE_BYTES: u64 = 1 << 20;
 
 fn options() -> RunOptions {
@@ -40,7 +41,7 @@ fn id_of(entry: &PageEntry) -> String {
     entry["id"].as_str().unwrap().to_owned()
 }
 
-/// Page by page to the end; `between` is awaited after each page.
+/// Reads page by page to the end; `between` is awaited after each page.
 async fn walk(
     feeds: &Feeds,
     owner: &str,
@@ -64,12 +65,12 @@ async fn walk(
 
 struct Scene {
     feeds: Feeds,
-    /// Acknowledged entries that the reader's feed must have.
+    /// Acknowledged entries that the reader's feed must contain.
     acknowledged: RefCell<BTreeSet<String>>,
     writers: Cell<u32>,
 }
 
-/// Posts of one author, as fast as the store takes them.
+/// Posts entries of one author as fast as the store accepts them.
 async fn write(scene: Rc<Scene>, author: &'static str, count: u32) {
     for n in 0..count {
         let id = format!("{author}-{n}");
@@ -79,7 +80,7 @@ async fn write(scene: Rc<Scene>, author: &'static str, count: u32) {
     scene.writers.set(scene.writers.get() - 1);
 }
 
-/// Others follow and unfollow the authors, which makes them large in the midst of their posts.
+/// Follows and unfollows the authors, which makes them large while they post.
 async fn churn(scene: Rc<Scene>, authors: [&'static str; 4], seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     while scene.writers.get() > 0 {
@@ -118,7 +119,7 @@ fn no_entry_twice_and_none_missed_while_entries_arrive() {
             let limit = || random.borrow_mut().usize(1..30);
             let found = walk(&scene.feeds, "reader", limit, async || tokio::task::yield_now().await).await;
             let ordered = found.windows(2).all(|pair| pair[0].position > pair[1].position);
-            assert!(ordered, "SEED={seed}: not the newest first, or one twice");
+            assert!(ordered, "SEED={seed}: not the newest first, or an entry twice");
             let ids: HashSet<String> = found.iter().map(id_of).collect();
             assert_eq!(ids.len(), found.len(), "SEED={seed}: an entry twice");
             let missed: Vec<_> = before.iter().filter(|id| !ids.contains(*id)).collect();
@@ -133,13 +134,13 @@ fn no_entry_twice_and_none_missed_while_entries_arrive() {
     });
 }
 
-/// What feeds should be: an entry is in those that followed when it was posted.
+/// What feeds must contain: an entry is in the feeds of members that followed when it was posted.
 #[derive(Default)]
 struct Model {
     follows: HashSet<(usize, usize)>,
     /// By owner: entries, the oldest first, and who posted them.
     seen: HashMap<usize, Vec<(String, usize)>>,
-    /// By owner: how many of `seen` were there when it read.
+    /// By owner: how many of `seen` it has read.
     read: HashMap<usize, usize>,
 }
 
@@ -169,7 +170,7 @@ fn feeds_and_counters_are_those_of_the_model_whatever_the_fan_out() {
     let seed = seed();
     println!("SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    // A cache of 6 000 bytes loses heads all the time.
+    // A cache of 6 000 bytes evicts heads all the time.
     for (fan_out_limit, cache) in [(0, CACHE_BYTES), (1, 6_000), (2, CACHE_BYTES), (2, 0), (100, CACHE_BYTES)]
     {
         run(async {
@@ -189,7 +190,7 @@ fn feeds_and_counters_are_those_of_the_model_whatever_the_fan_out() {
                         assert_eq!(was, model.follows.remove(&(one, two)), "{what}");
                     }
                     3 => {
-                        // All of it, or up to the entry in the middle of what is there.
+                        // Marks everything, or everything up to the middle entry.
                         let len = model.seen.get(&one).map_or(0, Vec::len);
                         let upto = if random.bool() { len } else { len / 2 };
                         let page = feeds.page(&name, None, 1000, &options()).await.unwrap();

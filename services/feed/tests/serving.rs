@@ -1,4 +1,5 @@
-//! The feed binary over a real bus: entries, ids sent again, pages, follows, unread, limits, the end.
+//! The feed binary on a real bus: entries, repeated ids, pages, follows, unread counts, limits,
+//! shutdown.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

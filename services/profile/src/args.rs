@@ -9,11 +9,11 @@ Examples:
   profile --bus-dial tcp://127.0.0.1:5555 --store embedded:/var/lib/profile
       Joins the terminator at port 5555 and serves /profiles from a store in that directory.
   profile --bus-listen ipc:///run/profile.sock --store embedded:data --workers 2 --statsd 127.0.0.1:8125
-      Waits for askers at a Unix socket.
+      Listens for peers at a Unix socket.
   profile --bus-dial tcp://127.0.0.1:5555 --store fdb:/etc/foundationdb/fdb.cluster
       The same on a FoundationDB cluster; any number of instances may serve. Needs a build with --features fdb.
   profile --store embedded:data load members.jsonl
-      Loads one JSON object per line; run it again to go on where it was stopped.
+      Loads one JSON object per line; run it again to continue where it was stopped.
 
 Every flag is also a key of the file that --config names, and an environment variable: PROFILE_BUS_DIAL, PROFILE_STORE.";
 
@@ -21,42 +21,43 @@ Every flag is also a key of the file that --config names, and an environment var
 #[derive(Clone, Debug, Parser)]
 #[command(name = "profile", version, after_help = EXAMPLES, args_conflicts_with_subcommands = false)]
 pub struct Args {
-    /// What every service has.
+    /// Options that every service has.
     #[command(flatten)]
     pub host: Options,
 
-    /// Where the profiles are kept: embedded:DIR, or fdb:CLUSTER_FILE in a build with FoundationDB.
+    /// Where the profiles are stored: embedded:DIR, or fdb:CLUSTER_FILE in a build with
+    /// FoundationDB.
     #[arg(long, value_name = "ADDRESS", global = true)]
     pub store: Option<StoreAddress>,
 
-    /// Serves when there is none.
+    /// A subcommand; without one the service serves.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What is done instead of serving.
+/// What to do instead of serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Load profiles from a file of one JSON object per line, resumably.
     Load(Load),
 }
 
-/// What to load.
+/// What `profile load` reads.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Load {
-    /// The file, or - for standard input (which cannot be resumed).
+    /// The file, or - for standard input, which cannot be resumed.
     #[arg(value_name = "FILE.jsonl")]
     pub file: std::path::PathBuf,
 
-    /// The member of each object that is its id: a string or a whole number.
+    /// The member of each object that holds the id: a string or a whole number.
     #[arg(long, value_name = "NAME", default_value = "id")]
     pub id_field: String,
 
-    /// Count lines that are not profiles and go on, rather than stop at the first.
+    /// Count lines that are not profiles and continue, instead of stopping at the first.
     #[arg(long)]
     pub skip_bad: bool,
 
-    /// Load from the first line, whatever was loaded before.
+    /// Load from the first line, and ignore the checkpoint of an earlier run.
     #[arg(long)]
     pub from_start: bool,
 }

@@ -1,27 +1,29 @@
-//! Profiles in the store: one key per id, the value being the JSON text as it came.
+//! Profiles in the store: one key per id, with the JSON text as it was received.
 //!
-//! Owns: keys, the rules for ids and documents, pages. Does not own: HTTP (`routes`).
-//! Invariant: every stored value is a JSON object in UTF-8 of at most `DOCUMENT_BYTES_MAX` bytes, nested no deeper
-//! than serde_json reads: it can be served and merged without a further check.
+//! Owns the keys, the rules for ids and documents, and pages. HTTP is in `routes`. Invariant: every
+//! stored value is a JSON object in UTF-8 of at most `DOCUMENT_BYTES_MAX` bytes, nested no deeper
+//! than serde_json reads, so it can be served and merged without another check.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use store::{Error, Range, RunOptions, Store, Subspace};
 
-/// Longest id, in bytes. Ids are path segments; longer ones are documents gone astray.
+/// Longest id, in bytes. Ids are path segments, so anything longer is probably a misplaced
+/// document.
 pub(crate) const ID_BYTES_MAX: usize = 200;
 
 /// Longest document, in bytes: the store's longest value.
 pub(crate) const DOCUMENT_BYTES_MAX: usize = store::limits::VALUE_BYTES_MAX;
 
-/// A page of the list ends when its documents and ids, written as JSON at their longest, pass this many bytes, however many were asked
-/// for: with the last ones it still fits into one message of the bus (1 MiB).
+/// Bytes of documents and ids, written as JSON at their longest, after which a page ends even when
+/// more profiles were requested. With the last profile the page still fits into one bus message (1
+/// MiB).
 const PAGE_BYTES_MAX: usize = 512 * 1024;
 
-/// Bytes that a byte of an id may become in JSON: `\u0001`.
+/// Most bytes that one byte of an id takes in JSON: `\u0001`.
 const JSON_ESCAPE_LEN: usize = 6;
 
-/// The profiles. Cheap to clone.
+/// The profiles of a store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Documents {
     store: Store,
@@ -32,14 +34,14 @@ pub struct Documents {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an id has 1 to {ID_BYTES_MAX} bytes, this one has {len}")]
 pub struct BadId {
-    /// Its length in bytes.
+    /// The id's length in bytes.
     pub len: usize,
 }
 
-/// A text that is not a profile: its sender's fault.
+/// A text that is not a profile. The sender is at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum BadDocument {
-    /// Longer than a profile may be; its bytes.
+    /// The text is longer than a profile may be; holds its length in bytes.
     #[error("a profile has at most {DOCUMENT_BYTES_MAX} bytes, this one has {0}")]
     TooLong(usize),
     /// Not JSON, not an object, nested too deeply, or not UTF-8.
@@ -47,12 +49,12 @@ pub enum BadDocument {
     NotObject(#[source] serde_json::Error),
 }
 
-/// Some profiles in the order of their ids' bytes.
+/// Profiles in the order of their ids' bytes.
 #[derive(Debug, Default)]
 pub struct Page {
     /// Ids and documents.
     pub profiles: Vec<(String, Bytes)>,
-    /// Whether others follow the last one.
+    /// True when more profiles follow the last one.
     pub more: bool,
 }
 
@@ -67,7 +69,7 @@ pub fn check_id(id: &str) -> Result<(), BadId> {
     }
 }
 
-/// Checks a document and gives it back without the white space around it.
+/// Checks a document and returns it without surrounding white space.
 ///
 /// # Errors
 /// [`BadDocument`].
@@ -87,28 +89,28 @@ impl Documents {
         Self { store, profiles: Subspace::from("profile") }
     }
 
-    /// The key of an id.
+    /// The key of a profile.
     #[must_use]
     pub fn key(&self, id: &str) -> Vec<u8> {
         self.profiles.pack(&(id,))
     }
 
-    /// One profile, as it was stored.
+    /// Reads one profile, as it was stored.
     ///
     /// # Errors
-    /// The store's.
+    /// Errors of the store.
     pub async fn read(&self, id: &str) -> Result<Option<Bytes>, Error> {
         self.store.get(&self.key(id)).await
     }
 
-    /// Changes one profile: `change` gets what is stored and says what shall be; `None` is nothing in both. What it
-    /// gives back beside is the result. It may be called several times.
+    /// Changes one profile. `change` receives the stored document and returns the new one and a
+    /// result; `None` means that there is no document. `change` may be called several times.
     ///
     /// # Errors
-    /// What `change` says, and the store's errors.
+    /// Errors of `change` and of the store.
     ///
     /// # Cancel safety
-    /// All or nothing.
+    /// The change is made completely or not at all.
     pub async fn write<T, E: From<Error>>(
         &self,
         id: &str,
@@ -129,16 +131,16 @@ impl Documents {
         self.store.run(options, work).await
     }
 
-    /// At most `limit` profiles behind the id `after`; fewer when they are long.
+    /// At most `limit` profiles with ids after `after`; fewer when they are long.
     ///
     /// # Errors
-    /// The store's.
+    /// Errors of the store.
     pub async fn page(&self, after: Option<&str>, limit: usize, options: &RunOptions) -> Result<Page, Error> {
         let mut range = Range::subspace(&self.profiles);
         if let Some(id) = after {
             range = range.after(self.key(id));
         }
-        // One row more tells whether there are others.
+        // One more row shows whether more profiles follow.
         let range = range.limit(limit + 1);
         let work = async |snapshot: store::Snapshot<'_>| {
             let mut page = Page::default();

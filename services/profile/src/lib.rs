@@ -1,7 +1,7 @@
-//! JSON documents of members on the store.
+//! JSON documents of members in the store.
 //!
-//! Owns: what a profile is (a JSON object under an id), its HTTP routes, and loading many from a file. Does not
-//! own: the bus (`service-host`), or how the store keeps bytes (`store`).
+//! Owns what a profile is (a JSON object under an id), its HTTP routes, and loading profiles from a
+//! file. `service-host` owns the bus, `store` how bytes are stored.
 
 mod args;
 mod documents;

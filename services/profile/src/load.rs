@@ -1,8 +1,9 @@
-//! `profile load`: many profiles from a file, batch by batch, resumable.
+//! `profile load`: loads profiles from a file in batches, and can be resumed.
 //!
-//! Owns: the batches and what is said about them. Does not own: what a profile is (`documents`), or how far a file
-//! got (`checkpoint`). Invariant: profiles and checkpoint of a batch are committed together; killed at any moment,
-//! the next run goes on with the first line that is not in the store.
+//! Owns the batches and their progress messages. `documents` defines what a profile is,
+//! `checkpoint` how far a file was loaded. Invariant: the profiles and the checkpoint of a batch
+//! are committed together, so after a kill at any moment the next run continues with the first line
+//! that is not in the store.
 
 mod checkpoint;
 mod lines;
@@ -23,25 +24,28 @@ use crate::documents::{DOCUMENT_BYTES_MAX, Documents, check_document, check_id};
 use checkpoint::Checkpoint;
 use lines::{Line, Lines};
 
-/// Profiles in one transaction: enough that the disk's flush is shared, few enough to lose little by a kill.
+/// Most profiles in one transaction: enough to share the disk's flush, few enough that a kill loses
+/// little work.
 const BATCH_LEN_MAX: u64 = 1000;
 
-/// Bytes in one transaction; the store's limit is ten times as much.
+/// Most bytes in one transaction; the store's limit is ten times as much.
 const BATCH_BYTES_MAX: usize = 1_000_000;
 
-/// Bytes of a line: a document with some white space around it.
+/// Most bytes in a line: a document with some white space around it.
 const LINE_BYTES_MAX: usize = DOCUMENT_BYTES_MAX + 1024;
 
-/// Loads what the command line says.
+/// Runs `profile load`.
 ///
 /// # Errors
-/// A file that cannot be read, the first bad line unless they are skipped, the store's errors, or a signal.
+/// A file that cannot be read, the first bad line unless bad lines are skipped, errors of the
+/// store, or a signal.
 pub fn run(store: &Store, what: &Load) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         if what.file.as_os_str() == "-" {
-            // A signal ends it as it ends any program: it may stand still in a read, and cannot go on where it was.
+            // A stream cannot be resumed and may block in a read, so a signal ends the process at
+            // once.
             let stop = Cell::new(false);
             let mut load =
                 Loading::new(store, what, Source::Stream, Checkpoint::default(), ProgressBar::no_length());
@@ -66,7 +70,7 @@ async fn load_file(store: &Store, what: &Load, stop: &Cell<bool>) -> anyhow::Res
     load.all(BufReader::with_capacity(256 * 1024, file), stop).await
 }
 
-/// Where the last run got to.
+/// Where the last run stopped.
 async fn resume(store: &Store, key: &[u8], file: &File, path: &Path) -> anyhow::Result<Checkpoint> {
     let Some(value) = store.get(key).await? else { return Ok(Checkpoint::default()) };
     let checkpoint: Checkpoint = serde_json::from_slice(&value).context("the checkpoint is not readable")?;
@@ -78,7 +82,7 @@ async fn resume(store: &Store, key: &[u8], file: &File, path: &Path) -> anyhow::
         );
         return Ok(checkpoint);
     }
-    tracing::warn!("{} is not the file that was loaded before: loading it from the start", path.display());
+    tracing::warn!("{} is not the file that was loaded before: it is loaded from the start", path.display());
     Ok(Checkpoint::default())
 }
 
@@ -87,21 +91,21 @@ enum Source {
     File { file: File, key: Vec<u8> },
 }
 
-/// A load under way.
+/// A load in progress.
 struct Loading<'a> {
     store: &'a Store,
     documents: Documents,
     what: &'a Load,
     source: Source,
-    /// What was done before this run.
+    /// The checkpoint at the start of this run.
     begin: Checkpoint,
-    /// What is in the store.
+    /// What is in the store now.
     done: Checkpoint,
     batch: Batch,
     bar: ProgressBar,
 }
 
-/// Profiles that are not in the store yet, and how far they reach.
+/// Profiles that are not in the store yet, and the offset behind them.
 #[derive(Default)]
 struct Batch {
     rows: Vec<(Vec<u8>, Vec<u8>)>,
@@ -126,7 +130,8 @@ impl<'a> Loading<'a> {
             let Some(line) = lines.next().with_context(|| self.name())? else { break };
             if let Err(reason) = self.take(&line) {
                 if !self.what.skip_bad {
-                    // What came before the bad line stays, and the next run begins with it.
+                    // Lines before the bad one are committed; the next run begins with the bad
+                    // line.
                     self.commit(offset, number).await?;
                     bail!(
                         "{}:{}: {reason:#}; --skip-bad counts such lines and goes on",
@@ -137,14 +142,14 @@ impl<'a> Loading<'a> {
                 tracing::debug!(line = number + 1, "{reason:#}");
                 self.batch.bad += 1;
             }
-            // Lines, not rows: many bad ones are work done, too.
+            // Counts lines, not profiles, because many bad lines are work too.
             let len = lines.number - self.done.lines;
             if len >= BATCH_LEN_MAX || self.batch.bytes >= BATCH_BYTES_MAX {
                 self.commit(lines.offset, lines.number).await?;
-                // What sets `stop` gets its turn.
+                // Lets the signal handler run, which sets `stop`.
                 tokio::task::yield_now().await;
                 if stop.get() {
-                    bail!("stopped behind line {}; run it again to go on there", lines.number);
+                    bail!("stopped after line {}; run the command again to continue there", lines.number);
                 }
             }
         }
@@ -153,7 +158,7 @@ impl<'a> Loading<'a> {
         self.report()
     }
 
-    /// Puts one line into the batch.
+    /// Adds one line to the batch.
     fn take(&mut self, line: &Line) -> anyhow::Result<()> {
         let Line::Text(text) = line else { bail!("the line has more than {LINE_BYTES_MAX} bytes") };
         if text.trim_ascii().is_empty() {
@@ -168,7 +173,7 @@ impl<'a> Loading<'a> {
         Ok(())
     }
 
-    /// Writes the batch, and that everything before `offset` is done.
+    /// Writes the batch together with a checkpoint at `offset`.
     async fn commit(&mut self, offset: u64, lines: u64) -> anyhow::Result<()> {
         if lines == self.done.lines {
             return Ok(());
@@ -185,7 +190,7 @@ impl<'a> Loading<'a> {
                 Some((key, serde_json::to_vec(&done)?))
             }
         };
-        // Setting the same values twice is the same as once.
+        // Writing the same values twice is the same as writing them once.
         let options = RunOptions::default().idempotent();
         let work = async |transaction: &store::Transaction| {
             for (key, document) in &batch.rows {
@@ -235,7 +240,8 @@ fn id(members: &Map<String, Value>, field: &str) -> anyhow::Result<String> {
     }
 }
 
-/// Becomes true on the first SIGINT or SIGTERM, looked at between batches; the next one ends the process.
+/// A flag that the first SIGINT or SIGTERM sets. It is read between batches; the second signal ends
+/// the process.
 fn stop_flag() -> Rc<Cell<bool>> {
     let flag = Rc::new(Cell::new(false));
     let set = Rc::clone(&flag);

@@ -1,4 +1,4 @@
-//! The binary: parses, then serves or loads.
+//! The binary: parses its arguments, then serves or loads.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use profile::{Args, Command, Documents, load, routes};
 use service_host::Settings;
 use store::{OpenError, Store};
 
-/// Faster under load than the C library's, and gives memory back (docs/adr/0008).
+/// mimalloc is faster under load than the C library's allocator, and returns memory (ADR 0008).
 #[global_allocator]
 static ALLOCATOR: memory::Allocator = memory::Allocator;
 

@@ -1,7 +1,7 @@
 //! JSON merge patch (RFC 7396) on texts.
 //!
-//! Owns: the merge. Values that the patch does not name keep their text, order and every digit: a merge of parsed
-//! values would round a number of thirty digits that nobody touched.
+//! Owns the merge. Values that the patch does not name keep their text, order and digits. A merge
+//! of parsed values would round an untouched number of thirty digits.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,10 +10,11 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The document that `patch` makes of `document`. Both are JSON objects, nested no deeper than serde_json's own limit.
+/// The document that results from applying `patch` to `document`. Both are JSON objects, nested no
+/// deeper than serde_json's own limit.
 ///
 /// # Errors
-/// When one of them is not JSON.
+/// One of them is not JSON.
 pub(crate) fn merge(document: &[u8], patch: &[u8]) -> Result<String, serde_json::Error> {
     let (document, patch): (&RawValue, &RawValue) =
         (serde_json::from_slice(document)?, serde_json::from_slice(patch)?);
@@ -22,7 +23,7 @@ pub(crate) fn merge(document: &[u8], patch: &[u8]) -> Result<String, serde_json:
     Ok(out)
 }
 
-/// The members of an object in order, later ones of the same name instead of earlier ones.
+/// The members of an object in order; of several with the same name the last one.
 #[derive(Default)]
 struct Members<'a> {
     list: Vec<(String, &'a RawValue)>,
@@ -122,7 +123,7 @@ mod tests {
         merge(document.as_bytes(), patch.as_bytes()).unwrap()
     }
 
-    /// RFC 7396, appendix A, as far as both are objects.
+    /// The examples of RFC 7396, appendix A, in which both values are objects.
     #[test]
     fn the_examples_of_the_rfc() {
         for (document, patch, expected) in [
@@ -152,7 +153,7 @@ mod tests {
         assert_eq!(merged(r#"{"a\n":1,"b":2}"#, r#"{"b":null}"#), r#"{"a\n":1}"#);
     }
 
-    /// Against the crate that everybody uses, on documents made at random.
+    /// Compares with the crate `json-patch` on random documents.
     #[test]
     fn agrees_with_json_patch() {
         let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(7396);

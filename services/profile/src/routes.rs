@@ -1,7 +1,7 @@
-//! HTTP on profiles.
+//! HTTP routes of profiles.
 //!
-//! Owns: methods, statuses and headers, and which of the store's errors is whose fault. Does not own: keys and
-//! transactions (`documents`).
+//! Owns methods, statuses and headers, and which errors of the store become which status. Keys and
+//! transactions are in `documents`.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -17,13 +17,13 @@ use crate::documents::{
 };
 use crate::merge::merge;
 
-/// Profiles in a list when `limit` does not say.
+/// Profiles in a list when the request has no `limit`.
 const PAGE_DEFAULT: u64 = 50;
 
-/// Most profiles in a list: bounds the time that one request holds its worker.
+/// Most profiles in a list. Bounds the time that one request occupies its worker.
 const PAGE_MAX: u64 = 1000;
 
-/// A profile may be kept by its reader alone, and only used when it is still the same.
+/// Only the reader's own cache may store a profile, and must revalidate it.
 const REVALIDATE: Bytes = Bytes::from_static(b"private, no-cache");
 
 const JSON: Bytes = Bytes::from_static(b"application/json");
@@ -43,7 +43,7 @@ pub fn routes(documents: Documents) -> Router {
         .route("GET /profiles", with(documents, list))
 }
 
-/// Hands the documents to a handler.
+/// Passes the documents to a handler.
 fn with<F: Future>(
     documents: Rc<Documents>,
     handler: impl Fn(Rc<Documents>, Request) -> F + 'static,
@@ -124,7 +124,8 @@ async fn list(documents: Rc<Documents>, request: Request) -> Answer {
     Ok(Response::raw_json(page_text(&page)).header("cache-control", REVALIDATE).tagged(&request))
 }
 
-/// `{"profiles":[{"id":"1","profile":{..}},..],"next":"1"}`; `next` is what `after` shall be, or null.
+/// `{"profiles":[{"id":"1","profile":{..}},..],"next":"1"}`; `next` is the `after` of the next
+/// page, or null.
 fn page_text(page: &Page) -> Bytes {
     let text_len: usize = page.profiles.iter().map(|(id, document)| id.len() + document.len() + 32).sum();
     let mut out = BytesMut::with_capacity(text_len + 64).writer();
@@ -147,8 +148,9 @@ fn page_text(page: &Page) -> Bytes {
     out.into_inner().freeze()
 }
 
-/// The media type that the request says its body has, without parameters. Types that programs write by themselves,
-/// whatever the body is, count as nothing said: a form by `curl -d`, plain text by `fetch`, bytes by many a library.
+/// The media type of the body according to the request, without parameters. Types that programs
+/// send whatever the body is count as none: a form from `curl -d`, plain text from `fetch`, bytes
+/// from many libraries.
 fn said_kind(request: &Request) -> Option<&str> {
     let kind = request.header("content-type")?;
     let kind = kind.split_once(';').map_or(kind, |(kind, _)| kind).trim_ascii();
@@ -157,7 +159,7 @@ fn said_kind(request: &Request) -> Option<&str> {
     (!UNSAID.iter().any(|unsaid| kind.eq_ignore_ascii_case(unsaid))).then_some(kind)
 }
 
-/// `application/json` or `application/*+json`.
+/// True for `application/json` and `application/*+json`.
 fn is_json(kind: &str) -> bool {
     let kind = kind.to_ascii_lowercase();
     kind.strip_prefix("application/").is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
@@ -168,11 +170,11 @@ fn is_merge_patch(kind: &str) -> bool {
 }
 
 fn wrong_kind(kind: &str, takes: &str) -> Response {
-    let detail = format!("The body is said to be {kind:?}; profiles take {takes}.");
+    let detail = format!("The body's Content-Type is {kind:?}; profiles take {takes}.");
     Problem::new(415, detail).field("content-type").into_response()
 }
 
-/// The decoded id in the path.
+/// The decoded id of the path.
 fn id(request: &Request) -> Result<Cow<'_, str>, Problem> {
     let id = request.param("id")?;
     checked("id", &id)?;
@@ -187,12 +189,12 @@ fn missing(id: &str) -> Problem {
     Problem::new(404, format!("There is no profile {id:?}."))
 }
 
-/// The time that the asker has left, at most the store's own limit.
+/// The time that the request has left, at most the store's own limit.
 fn within(request: &Request) -> RunOptions {
     RunOptions::within_left(request.remaining(Instant::now()))
 }
 
-/// Why a request could not be done.
+/// Why a request failed.
 enum Failure {
     Problem(Problem),
     Document(BadDocument),
@@ -236,7 +238,8 @@ fn too_long(len: usize) -> Problem {
     Problem::new(413, detail).field("body").limit(DOCUMENT_BYTES_MAX as u64)
 }
 
-/// The caller's errors are ours here: ids and documents were checked before.
+/// The response for an error of the store. Ids and documents were checked before, so an error that
+/// blames the caller is our own fault.
 fn store_problem(error: Error) -> Problem {
     let again = Duration::from_secs(1);
     match error {

@@ -1,4 +1,4 @@
-//! `profile load`: what is in the store after it ended, was killed, or met bad lines.
+//! `profile load`: what is in the store after a run that ended, was killed, or met bad lines.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -29,7 +29,7 @@ fn lines(ids: std::ops::Range<usize>) -> String {
     })
 }
 
-/// How many profiles there are, counted page by page.
+/// Number of profiles, counted page by page.
 fn count(dir: &Path) -> usize {
     let address = format!("embedded:{}/store", dir.display()).parse().unwrap();
     let documents = Documents::new(Store::open(&address).unwrap());
@@ -84,7 +84,7 @@ fn a_bad_line_is_named_and_what_came_before_it_is_kept() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("members.jsonl:5: ") && said.contains("--skip-bad"), "{said}");
         assert_eq!(count(dir.path()), 3);
-        // Mended, the next run begins with the line that was bad.
+        // With `--skip-bad` the next run begins with the bad line.
         let output = load(dir.path(), &["--skip-bad", name]);
         let said = text(&output.stdout);
         assert!(said.contains("5 profiles loaded (3 of them before this run), 1 bad lines"), "{said}");
@@ -127,7 +127,7 @@ fn ids_may_have_another_name_and_lines_may_come_from_a_pipe() {
     assert_eq!(count(dir.path()), 2);
 }
 
-/// It stands still in a read most of the time.
+/// A load from a pipe is blocked in a read most of the time.
 #[test]
 fn a_signal_ends_a_load_of_what_comes_through_a_pipe() {
     use std::io::{BufRead, BufReader, Write as _};

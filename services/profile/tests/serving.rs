@@ -1,4 +1,4 @@
-//! The profile binary over a real bus: documents, preconditions, pages, limits, the end.
+//! The profile binary on a real bus: documents, preconditions, pages, limits, shutdown.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -271,7 +271,7 @@ fn several_workers_serve_one_store() {
     });
 }
 
-/// Reads what a daemon is sent until all that is wanted has come.
+/// Reads datagrams until every wanted text has arrived.
 async fn hears(daemon: &tokio::net::UdpSocket, wanted: &[&str]) {
     let (mut said, mut packet) = (String::new(), [0; 2048]);
     while !wanted.iter().all(|wanted| said.contains(wanted)) {

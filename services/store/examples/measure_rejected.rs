@@ -1,7 +1,8 @@
-//! Measures what docs/adr/0003 rejected: fjall's own optimistic transactions, each with its own `fdatasync`.
+//! Measures what docs/adr/0003 rejected: fjall's own optimistic transactions, each with its own
+//! `fdatasync`.
 //!
-//! `cargo run --release -p store --example measure_rejected -- DIR`. Each writer is a thread, since a commit
-//! blocks; the work of a transaction is that of `measure_store`.
+//! `cargo run --release -p store --example measure_rejected -- DIR`. Each writer is a thread,
+//! because a commit blocks; a transaction does the same work as in `measure_store`.
 
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 

@@ -1,8 +1,10 @@
-//! Measures the embedded store the way a worker uses it: on one thread, on a tokio `current_thread` runtime.
+//! Measures the embedded store as a worker uses it: on one thread, on a tokio `current_thread`
+//! runtime.
 //!
-//! `cargo run --release -p store --example measure_store -- DIR [ROWS]` prints one line a measurement. DIR decides which
-//! disk is measured; what is in it afterwards can be deleted. ROWS (default 100 000, of 200 bytes each) decides
-//! whether reads find their row in memory: above some 250 000 most are in files. The figures in docs/adr/0003 come from here.
+//! `cargo run --release -p store --example measure_store -- DIR [ROWS]` prints one line per
+//! measurement. DIR selects the disk; its contents can be deleted afterwards. ROWS (default 100
+//! 000, of 200 bytes each) decides whether reads find their row in memory: above some 250 000 most
+//! rows are in files. The figures in docs/adr/0003 were measured with this program.
 
 #![expect(
     clippy::print_stdout,
@@ -20,7 +22,7 @@ use std::{
 use store::{Durability, EmbeddedAddress, Error, Range, RunOptions, Store, StoreAddress, Subspace};
 
 const READS: u64 = 500_000;
-/// How long each commit measurement runs.
+/// Duration of each commit measurement.
 const COMMITTING: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
@@ -113,7 +115,7 @@ async fn reads(store: &Store, rows: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Read-modify-write of one row, by so many at once.
+/// Read-modify-write of one row, by this many concurrent writers.
 async fn commits(store: &Store, writers: u64) -> Result<(), Box<dyn std::error::Error>> {
     let started = Instant::now();
     let spent = Rc::new(std::cell::RefCell::new(Vec::new()));
@@ -149,7 +151,7 @@ async fn commits(store: &Store, writers: u64) -> Result<(), Box<dyn std::error::
     Ok(())
 }
 
-/// The clock on the wall and the CPU time of this thread: the machine may be busy with something else.
+/// The wall clock and the CPU time of this thread. The machine may be busy with other work.
 struct Started {
     at: Instant,
     cpu_ns: u64,

@@ -1,7 +1,7 @@
-//! What is typed after `--store`, and what it means.
+//! The value of `--store`, and what it means.
 //!
-//! `embedded:DIR`, `embedded:DIR?durability=buffered`, `fdb:CLUSTER_FILE`, `fdb:CLUSTER_FILE?grv_cache=true`. Parsing
-//! touches no file.
+//! `embedded:DIR`, `embedded:DIR?durability=buffered`, `fdb:CLUSTER_FILE`,
+//! `fdb:CLUSTER_FILE?grv_cache=true`. Parsing touches no file.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -14,12 +14,12 @@ pub enum StoreAddress {
     Fdb(FdbAddress),
 }
 
-/// The embedded store's place and promise.
+/// The embedded store's directory and durability.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedAddress {
-    /// Directory; made when it is missing.
+    /// Directory; created when it is missing.
     pub dir: PathBuf,
-    /// What `Ok` from a commit promises.
+    /// What an acknowledged commit survives.
     pub durability: Durability,
 }
 
@@ -28,44 +28,47 @@ pub struct EmbeddedAddress {
 pub struct FdbAddress {
     /// Path of the cluster file, which names the coordinators.
     pub cluster_file: PathBuf,
-    /// `grv_cache=true`: [`crate::Store::get`] and [`crate::Store::read`] may see the store as it was up to 100 ms ago
-    /// (the client's `MAX_VERSION_CACHE_LAG`), in return for one round trip less. They see what this process had
-    /// committed before, but may miss what others have. Default false. [`crate::Store::run`] is never stale.
+    /// `grv_cache=true`: [`crate::Store::get`] and [`crate::Store::read`] may see the store as it
+    /// was up to 100 ms ago (the client's `MAX_VERSION_CACHE_LAG`), which saves one round trip.
+    /// They see what this process committed before, but may miss commits of other processes.
+    /// Default false. [`crate::Store::run`] is never stale.
     pub grv_cache: bool,
 }
 
-/// What a commit has survived once it is acknowledged.
+/// What an acknowledged commit survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// `durability=fsync`, the default: power failure. The journal was `fdatasync`ed, once for all commits that waited.
+    /// `durability=fsync`, the default: power failure. The journal has been synced (`fdatasync`),
+    /// once for all waiting commits.
     #[default]
     Fsync,
-    /// `durability=buffered`: the death of the process, not that of the machine. The kernel has the journal;
-    /// up to some 30 s of it may be lost with the power. What remains is still a prefix of the commits.
+    /// `durability=buffered`: the death of the process, but not of the machine. The kernel has the
+    /// journal; a power failure may lose up to some 30 s of it. What remains is a prefix of the
+    /// commits.
     Buffered,
 }
 
-/// Text that is no address of a store.
+/// The text is not a store's address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Neither `embedded:` nor `fdb:`.
+    /// The text begins with neither `embedded:` nor `fdb:`.
     #[error("store `{text}` has no known kind: use `embedded:DIR` or `fdb:CLUSTER_FILE`")]
     Kind {
-        /// What was typed.
+        /// The text.
         text: String,
     },
-    /// Nothing after the colon.
+    /// Nothing follows the colon.
     #[error("store `{text}` names no path: use `embedded:DIR` or `fdb:CLUSTER_FILE`")]
     PathEmpty {
-        /// What was typed.
+        /// The text.
         text: String,
     },
-    /// An option that does not exist, or one with a value that does not exist.
+    /// An unknown option, or an unknown value of an option.
     #[error("store option `{option}` is not known: use {known}")]
     Option {
-        /// What was typed.
+        /// The option.
         option: String,
-        /// What this kind of store knows.
+        /// The options of this kind of store.
         known: &'static str,
     },
 }

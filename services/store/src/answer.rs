@@ -1,7 +1,7 @@
-//! The answer of a backend: there at once, or later.
+//! The answer of a backend: available at once, or later.
 //!
-//! The embedded backend answers reads without a task, a thread or an allocation; FoundationDB answers from its
-//! network thread. One type for both keeps the backend trait usable as an object.
+//! The embedded backend answers reads without a task, a thread or an allocation; FoundationDB
+//! answers from its network thread. One type for both keeps the backend trait usable as an object.
 //!
 //! Invariant: an answer that is ready completes on the first poll.
 
@@ -13,12 +13,12 @@ use std::{
 
 use crate::error::Error;
 
-/// A result that is there, or a future of it.
+/// A result, or a future of it.
 #[must_use]
 pub(crate) enum Answer<'a, T> {
-    /// There; `None` once it was taken.
+    /// Available; `None` after it was taken.
     Ready(Option<Result<T, Error>>),
-    /// Comes later.
+    /// Available later.
     Later(Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>),
 }
 
@@ -29,7 +29,7 @@ impl<T> From<Result<T, Error>> for Answer<'_, T> {
 }
 
 impl<'a, T> Answer<'a, T> {
-    /// An answer that `future` will give.
+    /// The answer that `future` resolves to.
     pub(crate) fn later(future: impl Future<Output = Result<T, Error>> + 'a) -> Self {
         Self::Later(Box::pin(future))
     }

@@ -1,8 +1,8 @@
-//! What a backend does. One file implements it; `Store::open` gets one more arm.
+//! The operations of a backend. One file implements them, and `Store::open` has one arm for it.
 //!
-//! The calls are FoundationDB's, one for one, so that its client can serve them without a layer between:
-//! reads and commits may answer later, writes are buffered, ranges come in batches, and `on_error` decides
-//! about another attempt. Key and value limits were checked before a call gets here.
+//! The calls correspond to FoundationDB's, so that its client can serve them directly: reads and
+//! commits may answer later, writes are buffered, ranges are read in batches, and `on_error`
+//! decides about another attempt. Limits of keys and values are checked before a call arrives here.
 //!
 //! Invariant: reads see the transaction's own writes.
 
@@ -16,27 +16,27 @@ use crate::{
     watch::{CommitStamp, Watch},
 };
 
-/// Whether a read is checked for conflicts when the transaction commits.
+/// Selects whether a read is checked for conflicts when the transaction commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reads {
-    /// Checked: the commit fails if someone wrote there after the read version.
+    /// Checked: the commit fails when another transaction wrote there after the read version.
     Conflicting,
     /// Not checked.
     Snapshot,
 }
 
-/// What a transaction is for.
+/// What a transaction may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// [`crate::Store::read`]: it gives out no write, no watch and no stamp, so that there is nothing to commit.
+    /// [`crate::Store::read`]: the transaction cannot write, watch or get a stamp, so there is nothing to commit.
     ReadOnly,
     /// [`crate::Store::run`].
     ReadWrite,
 }
 
-/// A place that holds keys.
+/// A place that stores keys.
 pub(crate) trait Backend: Send + Sync {
-    /// A new transaction. Takes no read version before the first read.
+    /// A new transaction. It has no read version until the first read.
     fn begin(&self, options: &RunOptions, access: Access) -> Box<dyn BackendTransaction>;
 
     /// The newest committed value of one key.
@@ -51,7 +51,7 @@ pub(crate) trait BackendTransaction {
     /// The value of `key`.
     fn get(&self, key: &[u8], reads: Reads) -> Answer<'_, Option<Bytes>>;
 
-    /// The key that `selector` means: empty when before the first key, `[0xff]` when after the last.
+    /// The key that `selector` names: empty before the first key, `[0xff]` after the last.
     fn select(&self, selector: &KeySelector, reads: Reads) -> Answer<'_, Bytes>;
 
     /// The next batch of `range`.
@@ -69,21 +69,24 @@ pub(crate) trait BackendTransaction {
     /// Adds `operand` to the value as little-endian integers of the operand's length.
     fn add(&self, key: &[u8], operand: &[u8]) -> Result<(), Error>;
 
-    /// Sets a key into which the commit puts its versionstamp; the last 4 bytes say where.
+    /// Sets a key into which the commit writes its versionstamp; the key's last 4 bytes are the
+    /// stamp's offset.
     fn set_versionstamped_key(&self, key: &[u8], value: &[u8]) -> Result<(), Error>;
 
-    /// Sets a value into which the commit puts its versionstamp; the last 4 bytes say where.
+    /// Sets a value into which the commit writes its versionstamp; the value's last 4 bytes are the
+    /// stamp's offset.
     fn set_versionstamped_value(&self, key: &[u8], value: &[u8]) -> Result<(), Error>;
 
-    /// The versionstamp that the commit of this attempt will have.
+    /// The versionstamp of this attempt's commit.
     fn versionstamp(&self) -> CommitStamp;
 
-    /// Waits, once this attempt is committed, for the value of `key` to differ from what it is here.
+    /// Waits, once this attempt is committed, until the value of `key` differs from its value in
+    /// this attempt.
     fn watch(&self, key: &[u8]) -> Result<Watch, Error>;
 
     /// Commits this attempt.
     fn commit(&mut self) -> Answer<'_, ()>;
 
-    /// Pauses, then makes this the next attempt: no writes, no reads, a new read version.
+    /// Pauses, then starts the next attempt: without writes or reads, and with a new read version.
     fn on_error(&mut self, error: RetryError) -> Answer<'_, ()>;
 }

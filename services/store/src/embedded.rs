@@ -1,13 +1,14 @@
-//! The embedded backend: this machine's disk, this process alone.
+//! The embedded backend: a directory of this machine, used by this process alone.
 //!
-//! Owns: the directory, its lock, and the parts that make transactions of an engine that has none: `view` (what
-//! reads see), `transaction` (what one attempt did), `committer` (one thread that orders, checks and writes
-//! them, many with one `fdatasync`), `resolver` (who conflicts), `fingers` (where reversed scans begin), `rows` (what is
-//! read again and again), `memtables` (which the engine is done with), `watches`. The engine is fjall, used for
-//! batches and snapshots only; docs/adr/0003 has the reasons.
+//! Owns the directory, its lock, and the parts that add transactions to an engine without them:
+//! `view` (what reads see), `transaction` (what one attempt did), `committer` (the thread that
+//! orders, checks and writes commits, many with one `fdatasync`), `resolver` (which commits
+//! conflict), `fingers` (where reversed scans begin), `rows` (a cache of small rows), `memtables`
+//! (frees the engine's memtables), `watches`. The engine is fjall, used for batches and snapshots
+//! only; docs/adr/0003 has the reasons.
 //!
-//! Invariant: only the committer writes, and only it publishes views; so a view never shows half a group of
-//! commits, and never one that is not durable yet.
+//! Invariant: only the committer writes, and only the committer publishes views; so a view never
+//! shows half a group of commits, and never a commit that is not durable yet.
 
 mod committer;
 mod directory;
@@ -20,15 +21,13 @@ mod recent;
 mod resolver;
 mod rows;
 mod run;
+mod shared;
 mod transaction;
 mod view;
 mod watches;
 mod write_buffer;
 
-use std::{
-    sync::Arc,
-    thread::{self, JoinHandle},
-};
+use std::{sync::Arc, thread};
 
 use bytes::Bytes;
 
@@ -39,6 +38,7 @@ use self::{
     queue::CommitQueue,
     recent::Recent,
     rows::Rows,
+    shared::Shared,
     transaction::EmbeddedTransaction,
     view::{View, Views},
     watches::Watches,
@@ -56,21 +56,8 @@ pub(crate) struct Embedded {
     shared: Arc<Shared>,
 }
 
-/// What transactions use of the store they belong to.
-struct Shared {
-    views: Arc<Views>,
-    queue: Arc<CommitQueue>,
-    watches: Arc<Watches>,
-    fingers: Fingers,
-    rows: Arc<Rows>,
-    /// Joined on drop; `None` once it was.
-    committer: Option<JoinHandle<()>>,
-    /// Dropped last: unlocks the directory.
-    _directory: Directory,
-}
-
 impl Embedded {
-    /// Opens the directory, making it first when it is missing. Blocks.
+    /// Opens the directory and creates it when it is missing. Blocks.
     pub(crate) fn open(address: &EmbeddedAddress) -> Result<Self, OpenError> {
         let directory = Directory::open(&address.dir)?;
         let none = Recent::new(directory.version, std::iter::empty());
@@ -111,17 +98,5 @@ impl Backend for Embedded {
 
     fn get<'a>(&'a self, key: &'a [u8]) -> Answer<'a, Option<Bytes>> {
         self.shared.rows.get(&self.shared.views.newest(), key).into()
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.queue.close();
-        self.watches.close();
-        if let Some(committer) = self.committer.take()
-            && committer.join().is_err()
-        {
-            tracing::error!("the store's committer had panicked");
-        }
     }
 }

@@ -1,6 +1,6 @@
-//! What can go wrong, split by whom to blame: the caller, the moment (try again), or the store.
+//! Errors, grouped by blame: the caller, a conflict that a retry may resolve, or the store.
 //!
-//! FoundationDB's error numbers stand beside the variants that mean the same.
+//! FoundationDB's error numbers are given beside the variants of the same meaning.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -9,19 +9,19 @@ use crate::limits;
 /// Why a transaction did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request itself is wrong; trying again gives the same answer.
+    /// The request is wrong; another attempt gives the same error.
     #[error(transparent)]
     Caller(#[from] CallerError),
     /// Another attempt may succeed; [`crate::Store::run`] makes it.
     #[error(transparent)]
     Retry(#[from] RetryError),
-    /// The store could not do it.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Error {
-    /// Whether the transaction may have taken effect although it failed.
+    /// True when the transaction may have taken effect although it failed.
     #[must_use]
     pub fn is_maybe_committed(&self) -> bool {
         match self {
@@ -42,7 +42,7 @@ pub enum CallerError {
         /// Length of the key, in bytes.
         len: usize,
     },
-    /// The engine below has no empty key; no FoundationDB tuple packs to one.
+    /// The engine has no empty key; no FoundationDB tuple packs to one.
     #[error("the empty key can't be read or written: give the key a prefix")]
     KeyEmpty,
     /// 2004 `key_outside_legal_range`.
@@ -70,17 +70,17 @@ pub enum CallerError {
     /// 2006 `invalid_range_limits`, for selectors.
     #[error("key selector steps {offset} keys, the limit is {}: read a range", limits::SELECTOR_OFFSET_MAX)]
     SelectorOffset {
-        /// The offset that was asked for.
+        /// The requested offset.
         offset: i32,
     },
-    /// 2000 `client_invalid_operation`: the 4 bytes at the end of a versionstamped key or value are the
-    /// little-endian offset at which the 10 bytes of the stamp go.
+    /// 2000 `client_invalid_operation`: the last 4 bytes of a versionstamped key or value are the
+    /// little-endian offset of the 10-byte stamp.
     #[error(
         "versionstamp at offset {offset} does not fit into {len} bytes: pack with \
          `pack_with_versionstamp` and one incomplete versionstamp"
     )]
     StampOffset {
-        /// Offset read from the last 4 bytes, or 0 where they are missing.
+        /// Offset from the last 4 bytes, or 0 when they are missing.
         offset: usize,
         /// Bytes before the offset.
         len: usize,
@@ -99,7 +99,7 @@ pub enum CallerError {
     /// 2021 `no_commit_version`.
     #[error("the transaction wrote nothing, so it has no versionstamp")]
     NoCommitVersion,
-    /// 1025 `transaction_cancelled`: the transaction that a watch or a stamp belongs to never committed.
+    /// 1025 `transaction_cancelled`: the transaction of a watch or a stamp never committed.
     #[error("the transaction was not committed")]
     NotCommitted,
 }
@@ -117,7 +117,7 @@ pub enum RetryError {
         limits::TRANSACTION_AGE_MAX
     )]
     TooOld,
-    /// 1021 `commit_unknown_result`: it may have been committed, or may still be.
+    /// 1021 `commit_unknown_result`: the transaction may have been committed, or may still be.
     #[error("the connection was lost during the commit: it may have taken effect, or not")]
     CommitUnknownResult,
     /// 1038 `database_locked`.
@@ -125,16 +125,17 @@ pub enum RetryError {
         "the database is locked, by a restore or by an operator: wait, or see `lock` and `unlock` of fdbcli"
     )]
     Locked,
-    /// 1037 `process_behind`, 1009 `future_version` and the like: the cluster is catching up.
+    /// 1037 `process_behind`, 1009 `future_version` and similar: the cluster is catching up.
     #[error("the store can't serve this version yet: {reason}")]
     Behind {
-        /// What the store said.
+        /// The store's message.
         reason: String,
     },
-    /// The committer's queue is full ([`limits::COMMIT_QUEUE_LEN_MAX`], [`limits::COMMIT_QUEUE_BYTES_MAX`]).
+    /// The committer's queue is full ([`limits::COMMIT_QUEUE_LEN_MAX`],
+    /// [`limits::COMMIT_QUEUE_BYTES_MAX`]).
     #[error("{len} commits of {bytes} bytes wait for the disk already: write less at once")]
     Busy {
-        /// Commits that wait.
+        /// Number of waiting commits.
         len: usize,
         /// Their bytes.
         bytes: usize,
@@ -142,14 +143,14 @@ pub enum RetryError {
 }
 
 impl RetryError {
-    /// Whether the transaction may have taken effect although it failed.
+    /// True when the transaction may have taken effect although it failed.
     #[must_use]
     pub fn is_maybe_committed(&self) -> bool {
         matches!(self, Self::CommitUnknownResult)
     }
 }
 
-/// A failure of the store, or of the time it was given.
+/// A failure of the store, or a timeout.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -159,13 +160,13 @@ pub enum StoreError {
         if *maybe_committed { "; it may have taken effect" } else { "" }
     )]
     DeadlineExceeded {
-        /// The time that was given.
+        /// The time limit.
         timeout: Duration,
         /// Attempts begun.
         attempts: u32,
-        /// Whether a commit was under way when the time ran out.
+        /// True when a commit was in progress when the time ran out.
         maybe_committed: bool,
-        /// Why the last attempt that ended had failed; `None` when it was the first that took too long.
+        /// The failure of the last completed attempt; `None` when the first one took too long.
         #[source]
         last: Option<RetryError>,
     },
@@ -177,39 +178,40 @@ pub enum StoreError {
     RetriesExhausted {
         /// Attempts made.
         attempts: u32,
-        /// Whether one of them may have taken effect.
+        /// True when one of the attempts may have taken effect.
         maybe_committed: bool,
-        /// Why the last one failed.
+        /// The failure of the last attempt.
         #[source]
         last: RetryError,
     },
     /// Reading failed.
     #[error("reading from the store failed")]
     Read(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Writing failed. The store takes no more writes: what is on the disk is known only after a restart.
+    /// Writing failed. The store accepts no more writes, because only a restart shows what is on
+    /// the disk.
     #[error("the store failed to write and takes no more writes: {reason}; check the disk, then restart")]
     WriteFailed {
-        /// What the engine said.
+        /// The engine's message.
         reason: String,
     },
-    /// FoundationDB's client said something that no variant stands for:
+    /// FoundationDB's client reported an error without a variant here:
     /// <https://apple.github.io/foundationdb/api-error-codes.html>.
     #[error("FoundationDB failed: {message} (error {code})")]
     Cluster {
         /// FoundationDB's error number.
         code: i32,
-        /// What it says to it.
+        /// The client's message for it.
         message: &'static str,
-        /// Whether it said so during a commit whose outcome it does not know.
+        /// True when the error occurred in a commit whose outcome is unknown.
         maybe_committed: bool,
     },
-    /// The store was closed while the commit waited; it was not carried out.
+    /// The store was closed while the commit waited; it did not take effect.
     #[error("the store is closed")]
     Closed,
 }
 
 impl StoreError {
-    /// Whether the transaction may have taken effect although it failed.
+    /// True when the transaction may have taken effect although it failed.
     #[must_use]
     pub fn is_maybe_committed(&self) -> bool {
         match self {
@@ -226,31 +228,31 @@ impl StoreError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another process, or another handle in this one, has it open.
+    /// Another process, or another handle in this one, has the store open.
     #[error("store {} is open already: one process at a time; stop the other or give another directory", dir.display())]
     Locked {
         /// The directory.
         dir: PathBuf,
     },
-    /// The directory can't be made or used.
+    /// The directory can't be created or used.
     #[error("store directory {} can't be used: check its permissions and its file system", dir.display())]
     Directory {
         /// The directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// What is in the directory can't be read.
+    /// The contents of the directory can't be read.
     #[error("store in {} can't be opened: if it is damaged, restore a copy", dir.display())]
     Engine {
         /// The directory.
         dir: PathBuf,
-        /// What the engine said.
+        /// The engine's error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// There is no cluster file.
+    /// The cluster file does not exist.
     #[error(
         "cluster file {} is missing: copy it from a server of the cluster, usually /etc/foundationdb/fdb.cluster",
         cluster_file.display()
@@ -264,11 +266,11 @@ pub enum OpenError {
     ClusterFileUnreadable {
         /// Its path.
         cluster_file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// The cluster file is none.
+    /// The contents are not those of a cluster file.
     #[error(
         "cluster file {} says `{found}`, which names no cluster: it must be one line like `prod:x7Qk2@10.0.0.1:4500`; \
          copy it from a server of the cluster",
@@ -277,22 +279,23 @@ pub enum OpenError {
     ClusterFileMalformed {
         /// Its path.
         cluster_file: PathBuf,
-        /// What is in it, shortened.
+        /// Its contents, shortened.
         found: String,
     },
-    /// 2203 `api_version_not_supported`: the client library is older than what this program was built for.
+    /// 2203 `api_version_not_supported`: the client library is older than the one that this program
+    /// was built for.
     #[error(
         "libfdb_c.so speaks API versions up to {newest}, {wanted} is needed: install FoundationDB's client library \
          of the cluster's version, at least {}.{}",
         wanted / 100, wanted / 10 % 10
     )]
     ApiVersion {
-        /// The version that this program speaks.
+        /// The version that this program uses.
         wanted: i32,
-        /// The newest that the library speaks.
+        /// The newest version of the library.
         newest: i32,
     },
-    /// No answer from the cluster.
+    /// The cluster did not answer.
     #[error(
         "no answer from the FoundationDB cluster of {} within {timeout:?}: check that its coordinators ({coordinators}) \
          run and can be reached from here, that `fdbcli -C {} --exec status` calls it available, and that libfdb_c.so \
@@ -302,17 +305,18 @@ pub enum OpenError {
     Unreachable {
         /// Path of the cluster file.
         cluster_file: PathBuf,
-        /// Addresses in it.
+        /// The addresses in it.
         coordinators: String,
-        /// How long it was waited for.
+        /// The time limit.
         timeout: Duration,
     },
-    /// The database is locked (1038 `database_locked`) or its client refused the options of the address.
+    /// The database is locked (1038 `database_locked`), or its client refused an option of the
+    /// address.
     #[error("FoundationDB cluster of {} can't be used", cluster_file.display())]
     Cluster {
         /// Path of the cluster file.
         cluster_file: PathBuf,
-        /// What the client said.
+        /// The client's error.
         #[source]
         source: Box<Error>,
     },
@@ -321,7 +325,7 @@ pub enum OpenError {
     Client {
         /// FoundationDB's error number.
         code: i32,
-        /// What it says to it.
+        /// The client's message for it.
         message: &'static str,
     },
     /// The address names a backend that this build does not have.

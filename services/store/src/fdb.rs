@@ -1,18 +1,21 @@
 //! The FoundationDB backend: any number of processes, on a cluster.
 //!
-//! Owns: opening, and what all transactions of a store share ([`Cluster`]). `boot` starts the client's network thread,
-//! `transaction` is one transaction, `turn` the point reads of one turn of a worker's loop, `failure` says what an
-//! error number means. Does not retry ([`crate::Store::run`] does) and owns no limit of its own: keys, values and
-//! sizes were refused before they get here, as on the embedded backend.
+//! Owns opening, and what all transactions of a store share ([`Cluster`]). `boot` starts the
+//! client's network thread, `transaction` is one transaction, `turn` batches the point reads of one
+//! turn of a worker's loop, `failure` interprets error numbers. [`crate::Store::run`] retries. This
+//! module has no limits of its own: keys, values and sizes are checked before, as for the embedded
+//! backend.
 //!
-//! One database handle for all clones of a [`crate::Store`], not one for each worker: the client does its work on one
-//! network thread however many handles there are, and a handle is what batches requests for read versions and
-//! remembers which server has which keys. More handles would ask for more versions and learn every place again.
+//! All clones of a [`crate::Store`] share one database handle. The client does its work on one
+//! network thread however many handles there are, and a handle batches requests for read versions
+//! and caches which server has which keys. More handles would request more versions and learn every
+//! location again.
 //!
-//! Invariant: every transaction has a timeout and a retry limit. The database's defaults set them, so that none can be
-//! made without.
+//! Invariant: every transaction has a timeout and a retry limit, because the database's defaults
+//! set them.
 
 mod boot;
+mod cluster;
 mod cluster_file;
 mod failure;
 mod transaction;
@@ -24,16 +27,17 @@ use std::{
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
     thread::Thread,
-    time::Duration,
 };
 
 use bytes::Bytes;
-use foundationdb::{
-    Database, FdbError, FdbResult, Transaction,
-    options::{DatabaseOption, TransactionOption},
-};
+use foundationdb::{Database, FdbResult, options::DatabaseOption};
 
-use self::{cluster_file::ClusterFile, failure::During, transaction::FdbTransaction, watches::WatchPlaces};
+use self::{
+    cluster::{Cluster, clamped, milliseconds},
+    cluster_file::ClusterFile,
+    transaction::FdbTransaction,
+    watches::WatchPlaces,
+};
 use crate::{
     address::FdbAddress,
     answer::Answer,
@@ -48,15 +52,8 @@ pub(crate) struct Fdb {
     cluster: Arc<Cluster>,
 }
 
-/// What transactions use of the store they belong to.
-struct Cluster {
-    database: Database,
-    grv_cache: bool,
-    watches: WatchPlaces,
-}
-
 impl Fdb {
-    /// Boots the client, once a process, and asks the cluster for a version. Blocks.
+    /// Starts the client, once per process, and asks the cluster for a version. Blocks.
     pub(crate) fn open(address: &FdbAddress) -> Result<Self, OpenError> {
         let file = ClusterFile::read(&address.cluster_file)?;
         boot::boot()?;
@@ -88,51 +85,17 @@ impl Backend for Fdb {
     }
 }
 
-impl Cluster {
-    fn begin(&self) -> FdbResult<Transaction> {
-        self.database.create_trx()
-    }
-
-    /// The options that FoundationDB forgets in `on_error`: to be set for each attempt.
-    fn set_access(&self, transaction: &Transaction, access: Access) -> FdbResult<()> {
-        if self.grv_cache && access == Access::ReadOnly {
-            transaction.set_option(TransactionOption::UseGrvCache)?;
-        }
-        Ok(())
-    }
-
-    async fn newest_version(&self) -> Result<i64, Error> {
-        let version = async {
-            let transaction = self.begin()?;
-            self.set_access(&transaction, Access::ReadOnly)?;
-            transaction.get_read_version().await
-        };
-        version
-            .await
-            .map_err(|error: FdbError| failure::explained(error, During::Read, &failure::Run::point()))
-    }
-}
-
 fn configured(file: &ClusterFile) -> FdbResult<Database> {
     let database = Database::from_path(&file.path)?;
     let defaults = RunOptions::default();
     database.set_option(DatabaseOption::TransactionTimeout(milliseconds(limits::CLUSTER_TIMEOUT)))?;
     database.set_option(DatabaseOption::TransactionRetryLimit(clamped(defaults.retries_max)))?;
-    // Ours is the bound (`watches`); the client gives places back a moment later than we do.
+    // `watches` enforces the bound. The client's is larger, because it releases places later.
     database.set_option(DatabaseOption::MaxWatches(clamped(2 * limits::WATCHES_MAX)))?;
     Ok(database)
 }
 
-/// Rounded up; FoundationDB takes 0 for no timeout at all.
-fn milliseconds(duration: Duration) -> i32 {
-    clamped(duration.as_micros().div_ceil(1000).max(1))
-}
-
-fn clamped(number: impl TryInto<i32>) -> i32 {
-    number.try_into().unwrap_or(i32::MAX)
-}
-
-/// Runs `future` on this thread: a runtime may be running on it already, which allows no second one.
+/// Runs `future` on this thread, also when a runtime is running on it, which allows no second one.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -153,14 +116,6 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_timeout_is_never_none_and_never_negative() {
-        assert_eq!(milliseconds(Duration::ZERO), 1);
-        assert_eq!(milliseconds(Duration::from_micros(1_001)), 2);
-        assert_eq!(milliseconds(Duration::from_secs(5)), 5_000);
-        assert_eq!(milliseconds(Duration::MAX), i32::MAX);
-    }
 
     #[test]
     fn a_future_that_another_thread_wakes_is_waited_for() {

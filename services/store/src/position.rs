@@ -1,7 +1,9 @@
-//! Where a commit stands in the order of all: the cursor of services whose rows are keyed by versionstamp.
+//! The place of a commit in the order of all commits: the cursor of services whose rows are keyed
+//! by versionstamp.
 //!
-//! Owns: the 10 bytes of a versionstamp and their text. Does not own: what was committed. Invariant: positions compare as the commits that made them;
-//! every one that a transaction can see is at most [`Position::newest_at`] of its read version.
+//! Owns the 10 bytes of a versionstamp and their text. Invariant: positions compare like the
+//! commits that made them; every position that a transaction can see is at most
+//! [`Position::newest_at`] of its read version.
 
 use std::fmt;
 
@@ -10,7 +12,8 @@ use foundationdb_tuple::Versionstamp;
 
 use crate::limits::STAMP_BYTES;
 
-/// The versionstamp of the commit that made a change. Its text is 20 hexadecimal digits, opaque to clients.
+/// The versionstamp of the commit that made a change. Its text is 20 hexadecimal digits, opaque to
+/// clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position([u8; STAMP_BYTES]);
 
@@ -18,10 +21,10 @@ impl Position {
     /// Before every change.
     pub const FIRST: Self = Self([0; STAMP_BYTES]);
 
-    /// Behind every change.
+    /// After every change.
     pub const LAST: Self = Self([u8::MAX; STAMP_BYTES]);
 
-    /// At or behind everything that was committed up to `version`, before everything later.
+    /// At or after every commit up to `version`, and before every later one.
     #[must_use]
     pub fn newest_at(version: u64) -> Self {
         let mut stamp = [u8::MAX; STAMP_BYTES];
@@ -29,7 +32,7 @@ impl Position {
         Self(stamp)
     }
 
-    /// Reads a cursor; `None` when it is none.
+    /// Parses a cursor; `None` when the text is not a position.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() != 2 * STAMP_BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -42,7 +45,7 @@ impl Position {
         Some(Self(stamp))
     }
 
-    /// Writes its text.
+    /// Writes the position's text.
     pub fn put_hex(&self, out: &mut BytesMut) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         for byte in self.0 {
@@ -57,13 +60,13 @@ impl Position {
         &self.0
     }
 
-    /// Reads what begins with [`Position::as_bytes`]; `None` when it is shorter.
+    /// Reads a position from the beginning of `bytes`; `None` when they are too short.
     #[must_use]
     pub fn from_prefix(bytes: &[u8]) -> Option<Self> {
         bytes.first_chunk().copied().map(Self)
     }
 
-    /// The position at the end of a key that was packed with [`Position::stamp`] last.
+    /// The position at the end of a key whose last element is [`Position::stamp`].
     ///
     /// # Panics
     /// When the key is shorter than a versionstamp of 12 bytes.
@@ -73,7 +76,7 @@ impl Position {
         Self(stamp.expect("the key was packed with a versionstamp of 12 bytes at its end"))
     }
 
-    /// As a tuple's element.
+    /// The position as an element of a tuple.
     #[must_use]
     pub fn stamp(&self) -> Versionstamp {
         Versionstamp::complete(self.0, 0)

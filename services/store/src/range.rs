@@ -1,6 +1,6 @@
-//! Which keys a range read reads, in which order and how many; and what it gives back.
+//! Which keys a range read reads, in which order and how many; and its results.
 //!
-//! Owns no reading: [`crate::Transaction`] does that. Invariant: a batch's `next` begins right behind its last row.
+//! [`crate::Transaction`] reads. Invariant: a batch's `next` begins right after its last row.
 
 use std::{collections::VecDeque, fmt};
 
@@ -9,15 +9,15 @@ use foundationdb_tuple::Subspace;
 
 use crate::{backend::Reads, error::Error, limits, transaction::Transaction};
 
-/// A key named by its neighbours, with FoundationDB's meaning: take the last key that is before `key` (or equal
-/// to it, with `or_equal`), then step `offset` keys on.
+/// A key named relative to another, as in FoundationDB: take the last key before `key` (or equal to
+/// it, with `or_equal`), then step `offset` keys forward.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySelector {
-    /// Where to start.
+    /// The key to start from.
     pub key: Bytes,
-    /// Whether `key` itself counts as being before.
+    /// True when `key` itself counts as being before.
     pub or_equal: bool,
-    /// Keys to step, backwards when negative.
+    /// Keys to step; backward when negative.
     pub offset: i32,
 }
 
@@ -28,7 +28,7 @@ impl KeySelector {
         Self::new(key, false, 0)
     }
 
-    /// The last key up to and with `key`.
+    /// The last key before or equal to `key`.
     #[must_use]
     pub fn last_less_or_equal(key: impl AsRef<[u8]>) -> Self {
         Self::new(key, true, 0)
@@ -40,7 +40,7 @@ impl KeySelector {
         Self::new(key, true, 1)
     }
 
-    /// The first key from `key` on.
+    /// The first key at or after `key`.
     #[must_use]
     pub fn first_greater_or_equal(key: impl AsRef<[u8]>) -> Self {
         Self::new(key, false, 1)
@@ -62,11 +62,11 @@ impl KeySelector {
 pub struct Range {
     /// First key.
     pub begin: KeySelector,
-    /// First key that is not read any more.
+    /// The first key after the range.
     pub end: KeySelector,
-    /// Rows at most; `None` for all.
+    /// Most rows; `None` for all.
     pub limit: Option<usize>,
-    /// From the end to the begin.
+    /// True to read from the end to the beginning.
     pub reverse: bool,
     /// See [`Range::written_after`].
     pub(crate) written_after: Option<u64>,
@@ -105,7 +105,7 @@ impl Range {
         Self::between([], [limits::SYSTEM_KEY_PREFIX])
     }
 
-    /// Goes on behind `key`, the last key that was read: the continuation of a page.
+    /// Continues after `key`, the last key that was read: the next page.
     #[must_use]
     pub fn after(mut self, key: impl AsRef<[u8]>) -> Self {
         if self.reverse {
@@ -122,22 +122,23 @@ impl Range {
         Self { limit: Some(rows), ..self }
     }
 
-    /// Promises that every row of the range was written by a commit after `version`, as it is with keys that end with a
-    /// versionstamp and a range that begins behind one. Changes no result then, but the time that a range takes which
-    /// has no rows: the embedded backend remembers the keys of the last seconds. Rows that break the promise may
-    /// be left out. Does nothing on FoundationDB.
+    /// Promises that every row of the range was written by a commit after `version`, as with keys
+    /// that end with a versionstamp in a range that begins after one. Results are the same, but an
+    /// empty range is read faster, because the embedded backend remembers the keys of the last
+    /// seconds. Rows that break the promise may be left out. Has no effect on FoundationDB.
     #[must_use]
     pub fn written_after(self, version: u64) -> Self {
         Self { written_after: Some(version), ..self }
     }
 
-    /// From the end to the begin. Comes before [`Range::after`], which follows the direction.
+    /// Reads from the end to the beginning. Must be called before [`Range::after`], which follows
+    /// the direction.
     #[must_use]
     pub fn reversed(self) -> Self {
         Self { reverse: !self.reverse, ..self }
     }
 
-    /// What is left of this range behind a batch that ended with `last` after `rows` rows.
+    /// The rest of this range after a batch that ended with `last` after `rows` rows.
     pub(crate) fn rest(&self, last: &[u8], rows: usize) -> Option<Self> {
         let limit = self.limit.map(|limit| limit.saturating_sub(rows));
         (limit != Some(0)).then(|| Self { limit, ..self.clone() }.after(last))
@@ -149,7 +150,7 @@ impl Range {
 pub struct KeyValue {
     /// The key.
     pub key: Bytes,
-    /// Its value.
+    /// The key's value.
     pub value: Bytes,
 }
 
@@ -159,12 +160,12 @@ impl fmt::Debug for KeyValue {
     }
 }
 
-/// Some rows of a range.
+/// A batch of rows of a range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RangeBatch {
     /// The rows, in the range's order; at most [`limits::BATCH_ROWS_MAX`].
     pub rows: Vec<KeyValue>,
-    /// What was not read yet; `None` at the end of the range or of its limit.
+    /// What was not read yet; `None` at the end of the range or at its limit.
     pub next: Option<Range>,
 }
 
@@ -188,7 +189,7 @@ impl<'t> Rows<'t> {
     /// The next row, or `None` at the end.
     ///
     /// # Errors
-    /// As [`Transaction::range_batch`].
+    /// As for [`Transaction::range_batch`].
     pub async fn next(&mut self) -> Result<Option<KeyValue>, Error> {
         loop {
             if let Some(row) = self.rows.pop_front() {
@@ -196,7 +197,7 @@ impl<'t> Rows<'t> {
             }
             let Some(range) = &self.next else { return Ok(None) };
             if self.batches > 0 {
-                // A batch that is ready never suspends, so a long range would hold the worker.
+                // A batch that is ready never suspends, so a long range would block the worker.
                 tokio::task::yield_now().await;
             }
             let batch = self.transaction.batch(range, self.reads).await?;
@@ -206,10 +207,10 @@ impl<'t> Rows<'t> {
         }
     }
 
-    /// All rows that are left.
+    /// All remaining rows.
     ///
     /// # Errors
-    /// As [`Transaction::range_batch`].
+    /// As for [`Transaction::range_batch`].
     pub async fn collect(mut self) -> Result<Vec<KeyValue>, Error> {
         let mut rows = Vec::new();
         while let Some(row) = self.next().await? {
@@ -220,7 +221,7 @@ impl<'t> Rows<'t> {
     }
 }
 
-/// The first key behind all keys that begin with `prefix`.
+/// The first key after all keys that begin with `prefix`.
 fn prefix_end(prefix: &[u8]) -> Vec<u8> {
     let len = prefix.iter().rposition(|&byte| byte != u8::MAX).map_or(0, |last| last + 1);
     let mut end = prefix[..len].to_vec();

@@ -1,9 +1,11 @@
-//! What a read or a write counts towards [`crate::limits::TRANSACTION_BYTES_MAX`], the same on every backend.
+//! Bytes of a read or a write that count towards [`crate::limits::TRANSACTION_BYTES_MAX`], the same
+//! on every backend.
 //!
-//! Follows FoundationDB's `approximateSize`: the bytes, both ends of the conflict range, and what its client keeps
-//! beside each. Pure.
+//! Follows FoundationDB's `approximateSize`: the bytes, both ends of the conflict range, and what
+//! its client stores beside each. Pure.
 
-/// `sizeof(MutationRef)` and `sizeof(KeyRangeRef)` of FoundationDB 7.1: one mutation and its conflict range.
+/// `sizeof(MutationRef)` and `sizeof(KeyRangeRef)` of FoundationDB 7.1: one mutation and its
+/// conflict range.
 const WRITE: usize = 28 + READ;
 
 /// `sizeof(KeyRangeRef)`: one conflict range.
@@ -14,7 +16,7 @@ pub(crate) fn key_write(key_len: usize, value_len: usize) -> usize {
     key_len + value_len + 2 * key_len + 1 + WRITE
 }
 
-/// A range that is cleared.
+/// Clearing a range.
 pub(crate) fn range_write(begin_len: usize, end_len: usize) -> usize {
     2 * (begin_len + end_len) + WRITE
 }

@@ -1,9 +1,9 @@
 //! The handle, and the retry loop.
 //!
-//! Owns: which backend an address means, how often a closure runs, and when time is up. Does not know how a
-//! backend reads or commits.
+//! Owns which backend an address means, how often a closure runs, and when time is up. Backends
+//! read and commit.
 //!
-//! Invariant: a closure's result is given back only after the commit of the very attempt that made it.
+//! Invariant: a closure's result is returned only after the commit of the same attempt.
 
 #[cfg(test)]
 mod faults;
@@ -28,20 +28,21 @@ use crate::{
     transaction::{Snapshot, Transaction, check_key},
 };
 
-/// A store that is open. Cheap to clone; any number of threads may use it. Closed with the last clone, which
-/// waits for commits that are under way.
+/// An open store. Cheap to clone; any number of threads may use it. Dropping the last clone closes
+/// it and waits for commits in progress.
 #[derive(Clone)]
 pub struct Store {
     backend: Arc<dyn Backend>,
 }
 
 impl Store {
-    /// Opens the store at `address`; an embedded one is made when it is missing, and a FoundationDB cluster must answer
-    /// within [`crate::limits::CLUSTER_TIMEOUT`]. Blocks: call it before the workers start.
+    /// Opens the store at `address`. An embedded store is created when it is missing; a
+    /// FoundationDB cluster must answer within [`crate::limits::CLUSTER_TIMEOUT`]. Blocks: call it
+    /// before the workers start.
     ///
     /// # Errors
-    /// [`OpenError::Locked`] when an embedded one is open already, [`OpenError::Unreachable`] when a cluster does not
-    /// answer; see [`OpenError`].
+    /// [`OpenError::Locked`] when an embedded store is open already, [`OpenError::Unreachable`]
+    /// when a cluster does not answer; see [`OpenError`].
     pub fn open(address: &StoreAddress) -> Result<Self, OpenError> {
         match address {
             StoreAddress::Embedded(embedded) => Ok(Self { backend: Arc::new(Embedded::open(embedded)?) }),
@@ -54,9 +55,10 @@ impl Store {
         }
     }
 
-    /// The newest committed value of one key: a transaction of a single read. On the embedded backend it
-    /// completes on the first poll; on FoundationDB those that begin in one turn of a worker's loop share a read
-    /// version, and none takes longer than [`crate::limits::CLUSTER_TIMEOUT`].
+    /// The newest committed value of one key: a transaction of a single read. On the embedded
+    /// backend it completes on the first poll. On FoundationDB, reads that begin in one turn of a
+    /// worker's loop share a read version, and each takes at most
+    /// [`crate::limits::CLUSTER_TIMEOUT`].
     ///
     /// # Errors
     /// [`crate::CallerError`] for a key outside [`crate::limits`], [`StoreError::Read`],
@@ -66,10 +68,11 @@ impl Store {
         self.backend.get(key).await
     }
 
-    /// Runs `work` on one moment of the store. Reads only, so it never conflicts; it runs again when it got too old.
+    /// Runs `work` on one moment of the store. It only reads, so it never conflicts; it runs again
+    /// when its transaction became too old.
     ///
     /// # Errors
-    /// As [`Store::run`].
+    /// As for [`Store::run`].
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -82,18 +85,21 @@ impl Store {
         self.bounded(options, Access::ReadOnly, work).await
     }
 
-    /// Runs `work` in a transaction, commits it, and runs it again from the start when that failed for a
-    /// reason that another attempt may not meet, after a pause that grows.
+    /// Runs `work` in a transaction and commits it. After a failure that another attempt may not
+    /// meet, pauses and runs `work` again from the start; the pauses grow.
     ///
-    /// `work` may run several times, so it must have no effect but through the transaction. An `Err` of its own
-    /// ends the transaction without a commit, unless the transaction had met a [`RetryError`] before.
+    /// `work` may run several times, so it must have no effect except through the transaction. An
+    /// `Err` of its own ends the transaction without a commit, unless the transaction had met a
+    /// [`RetryError`] before.
     ///
     /// # Errors
-    /// What `work` gave; [`StoreError::DeadlineExceeded`] and [`StoreError::RetriesExhausted`] when the bounds of
-    /// `options` are used up; [`RetryError::CommitUnknownResult`] unless `options` say that it is idempotent.
+    /// Errors of `work`; [`StoreError::DeadlineExceeded`] and [`StoreError::RetriesExhausted`] when
+    /// the bounds of `options` are reached; [`RetryError::CommitUnknownResult`] unless `options`
+    /// say that `work` is idempotent.
     ///
     /// # Cancel safety
-    /// Dropping the future before the commit writes nothing; during the commit, all or nothing.
+    /// Dropping the future before the commit writes nothing; during the commit, everything is
+    /// written or nothing.
     pub async fn run<T, E, F>(&self, options: &RunOptions, work: F) -> Result<T, E>
     where
         F: AsyncFn(&Transaction) -> Result<T, E>,
@@ -129,7 +135,7 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// How far the attempts of one `run` got, for the error that ends them.
+/// The progress of one `run`, for the error that ends it.
 #[derive(Default)]
 struct Progress {
     attempts: Cell<u32>,
@@ -164,7 +170,7 @@ where
                 None => return Err(error),
             },
         };
-        // One unknown commit makes the whole unknown, whatever the attempts after it meet.
+        // One unknown commit makes the outcome unknown, whatever later attempts meet.
         unknown |= failure.is_maybe_committed();
         progress.maybe_committed.set(unknown);
         progress.last.replace(Some(failure.clone()));
@@ -185,8 +191,8 @@ fn may_retry(options: &RunOptions, progress: &Progress, failure: &RetryError) ->
     Ok(())
 }
 
-/// `None` when the future did not complete in time. Makes its timer only when the future has to wait: a read
-/// that is answered at once costs no timer.
+/// `None` when the future did not complete in time. The timer is created only when the future has
+/// to wait, so a read that is answered at once costs no timer.
 struct Within<'f, F> {
     future: Pin<&'f mut F>,
     timeout: Duration,

@@ -1,9 +1,9 @@
 //! One transaction as a closure sees it.
 //!
-//! Owns: the checks of keys and values that are the same for every backend, and the memory of the last
-//! retryable failure. Does not retry ([`crate::Store::run`] does).
+//! Owns the checks of keys and values that are the same for every backend, and the record of the
+//! first retryable failure. [`crate::Store::run`] retries.
 //!
-//! Invariant: nothing gets to a backend that FoundationDB would refuse for its size or its key.
+//! Invariant: a backend receives nothing that FoundationDB would refuse for its size or its key.
 
 use std::cell::{Cell, RefCell};
 
@@ -17,23 +17,26 @@ use crate::{
     watch::{CommitStamp, Watch},
 };
 
-/// A transaction in progress: reads see one moment and its own writes; writes become visible all at once, when
-/// [`crate::Store::run`] commits it after the closure.
+/// A transaction in progress. Reads see one moment and the transaction's own writes; writes become
+/// visible all at once, when [`crate::Store::run`] commits them after the closure.
 ///
 /// Belongs to one thread, like the worker that runs it.
 ///
 /// # Errors
-/// All methods give [`RetryError::TooOld`] once the transaction is older than [`limits::TRANSACTION_AGE_MAX`]
-/// and [`CallerError`]s for keys and values outside [`limits`]. A closure passes them on with `?`.
+/// All methods return [`RetryError::TooOld`] once the transaction is older than
+/// [`limits::TRANSACTION_AGE_MAX`], and [`CallerError`]s for keys and values outside [`limits`]. A
+/// closure passes them on with `?`.
 ///
 /// # Cancel safety
-/// Dropping a future of it loses nothing; dropping [`crate::Store::run`]'s before the commit writes nothing.
+/// Dropping a future of a method loses nothing; dropping that of [`crate::Store::run`] before the
+/// commit writes nothing.
 pub struct Transaction {
     backend: Box<dyn BackendTransaction>,
-    /// The first retryable failure of this attempt: the closure may wrap it in an error of its own, and the
-    /// retry loop still has to know.
+    /// The first retryable failure of this attempt. The closure may hide it in an error of its own,
+    /// and the retry loop still needs it.
     failure: RefCell<Option<RetryError>>,
-    /// Whether this attempt read what a versionstamp will decide: FoundationDB does not commit it then.
+    /// True when this attempt read what a versionstamp will decide: FoundationDB does not commit it
+    /// then.
     unreadable: Cell<bool>,
 }
 
@@ -48,7 +51,8 @@ impl Transaction {
         Snapshot { transaction: self }
     }
 
-    /// The version that this transaction reads at: all commits up to it, none after it.
+    /// The version that this transaction reads at: it sees all commits up to this version, and none
+    /// after it.
     ///
     /// # Errors
     /// See [`Transaction`].
@@ -64,7 +68,7 @@ impl Transaction {
         self.value(key, Reads::Conflicting).await
     }
 
-    /// The key that `selector` means: empty when it is before the first key, `[0xff]` when after the last.
+    /// The key that `selector` names: empty before the first key, `[0xff]` after the last.
     ///
     /// # Errors
     /// See [`Transaction`].
@@ -72,7 +76,8 @@ impl Transaction {
         self.selected(selector, Reads::Conflicting).await
     }
 
-    /// All rows of `range`, up to its limit. Use [`Transaction::rows`] when they may not fit into memory.
+    /// All rows of `range`, up to its limit. Use [`Transaction::rows`] when they may not fit into
+    /// memory.
     ///
     /// # Errors
     /// See [`Transaction`].
@@ -80,7 +85,7 @@ impl Transaction {
         self.rows(range).collect().await
     }
 
-    /// The first batch of `range`, and what is left of it.
+    /// The first batch of `range`, and the rest of it.
     ///
     /// # Errors
     /// See [`Transaction`].
@@ -103,7 +108,7 @@ impl Transaction {
         self.backend.set(key, value)
     }
 
-    /// Removes `key`, if it is there.
+    /// Removes `key` if it exists.
     ///
     /// # Errors
     /// See [`Transaction`].
@@ -125,10 +130,10 @@ impl Transaction {
         self.backend.clear_range(begin, end)
     }
 
-    /// Adds `operand` to the value, without reading it, so that concurrent adds do not conflict.
+    /// Adds `operand` to the value without reading it, so concurrent adds do not conflict.
     ///
-    /// Both are little-endian integers of the operand's length: a shorter value is extended with zeros, a
-    /// longer one cut, a missing one is zero; the sum wraps.
+    /// Both are little-endian integers of the operand's length: a shorter value is extended with
+    /// zeros, a longer one is cut, a missing one is zero; the sum wraps.
     ///
     /// # Errors
     /// See [`Transaction`].
@@ -138,9 +143,10 @@ impl Transaction {
         self.backend.add(key, operand)
     }
 
-    /// Sets a key into which the commit puts its versionstamp. `key` comes from
-    /// [`crate::Subspace::pack_with_versionstamp`]: its last 4 bytes are the offset (little-endian) at which the
-    /// 10 bytes go; they count towards [`limits::KEY_BYTES_MAX`], but are not part of the key.
+    /// Sets a key into which the commit writes its versionstamp. `key` comes from
+    /// [`crate::Subspace::pack_with_versionstamp`]: its last 4 bytes are the little-endian offset
+    /// of the 10-byte stamp; they count towards [`limits::KEY_BYTES_MAX`], but are not part of the
+    /// key.
     ///
     /// # Errors
     /// See [`Transaction`]; [`CallerError::StampOffset`] when the stamp does not fit.
@@ -151,8 +157,8 @@ impl Transaction {
         self.backend.set_versionstamped_key(key, value)
     }
 
-    /// Sets a value into which the commit puts its versionstamp; the last 4 bytes of `value` are the offset, as
-    /// in [`Transaction::set_versionstamped_key`].
+    /// Sets a value into which the commit writes its versionstamp; the last 4 bytes of `value` are
+    /// the offset, as in [`Transaction::set_versionstamped_key`].
     ///
     /// # Errors
     /// See [`Transaction`]; [`CallerError::StampOffset`] when the stamp does not fit.
@@ -163,14 +169,16 @@ impl Transaction {
         self.backend.set_versionstamped_value(key, value)
     }
 
-    /// The versionstamp of this attempt's commit: return it from the closure, await it after `run`.
+    /// The versionstamp of this attempt's commit. Return it from the closure and await it after
+    /// `run`.
     pub fn versionstamp(&self) -> CommitStamp {
         self.backend.versionstamp()
     }
 
-    /// Waits for the value of `key` to become another than it is in this transaction: return it from the
-    /// closure, await it after `run`. On the embedded backend it never conflicts; on FoundationDB it counts as a read of
-    /// the key, so a transaction that also writes runs again when the key changed meanwhile.
+    /// Waits until the value of `key` differs from its value in this transaction. Return it from
+    /// the closure and await it after `run`. On the embedded backend it never conflicts; on
+    /// FoundationDB it counts as a read of the key, so a transaction that also writes runs again
+    /// when the key changed in between.
     ///
     /// # Errors
     /// See [`Transaction`]; [`CallerError::TooManyWatches`] above [`limits::WATCHES_MAX`].
@@ -227,7 +235,7 @@ impl Transaction {
 /// Reads of a transaction that are not checked for conflicts. All see the same moment.
 ///
 /// # Errors
-/// As [`Transaction`].
+/// As for [`Transaction`].
 #[derive(Clone, Copy)]
 pub struct Snapshot<'t> {
     transaction: &'t Transaction,
@@ -280,7 +288,7 @@ impl<'t> Snapshot<'t> {
     }
 }
 
-/// Where the stamp goes, and the length without the 4 bytes that say so.
+/// The offset of the stamp, and the length without the 4 bytes of the offset.
 pub(crate) fn stamp_offset(packed: &[u8]) -> Result<(usize, usize), Error> {
     let Some((stamped, offset)) = packed.split_last_chunk::<4>() else {
         return Err(CallerError::StampOffset { offset: 0, len: packed.len() }.into());
@@ -300,7 +308,7 @@ pub(crate) fn check_key(key: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// The end of a range may be the first key that is not the user's, and the begin may be empty.
+/// The end of a range may be the first key after the users' keys, and its beginning may be empty.
 fn check_bound(key: &[u8]) -> Result<(), Error> {
     if key > &[limits::SYSTEM_KEY_PREFIX][..] {
         return Err(CallerError::KeyOutsideLegalRange.into());

@@ -1,6 +1,6 @@
-//! Two things that a transaction gives out and that outlive it: a watch, and the stamp of its commit.
+//! Two values that a transaction returns and that outlive it: a watch, and the stamp of its commit.
 //!
-//! Invariant: both end. When the attempt that made them is not committed they give
+//! Invariant: both complete. When the attempt that made them is not committed, they return
 //! [`CallerError::NotCommitted`].
 
 use std::{
@@ -14,11 +14,11 @@ use crate::{
     limits,
 };
 
-/// Completes once the value of the watched key has changed after the commit. A value that changes and changes
-/// back in between may go unnoticed, as FoundationDB's.
+/// Completes once the value of the watched key has changed after the commit. A value that changes
+/// and changes back may go unnoticed, as in FoundationDB.
 ///
 /// # Cancel safety
-/// Dropping it gives its place among [`limits::WATCHES_MAX`] back.
+/// Dropping it releases its place among [`limits::WATCHES_MAX`].
 #[must_use = "a watch that is dropped never fires"]
 pub struct Watch {
     fired: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
@@ -38,9 +38,10 @@ impl Future for Watch {
     }
 }
 
-/// The 10 bytes that the commit put into versionstamped keys and values; greater for later commits.
+/// The 10 bytes that the commit wrote into versionstamped keys and values; greater for later
+/// commits.
 ///
-/// Gives [`CallerError::NoCommitVersion`] when the transaction wrote nothing.
+/// Returns [`CallerError::NoCommitVersion`] when the transaction wrote nothing.
 #[must_use = "the stamp comes when it is awaited after the commit"]
 pub struct CommitStamp {
     stamp: Stamp,
@@ -49,9 +50,9 @@ pub struct CommitStamp {
 type Stamped = Result<[u8; limits::STAMP_BYTES], Error>;
 
 enum Stamp {
-    /// The committer sends it.
+    /// Sent by the committer.
     Sent(tokio::sync::oneshot::Receiver<Stamped>),
-    /// The backend's client has a future of its own.
+    /// A future of the backend's client.
     #[cfg_attr(not(feature = "fdb"), expect(dead_code, reason = "the embedded backend sends it"))]
     Later(Pin<Box<dyn Future<Output = Stamped> + Send>>),
 }

@@ -1,8 +1,9 @@
-//! `kill -9` in the middle of writes, again and again: every acknowledged transaction is there, none is half there.
+//! `kill -9` during writes, repeatedly: every acknowledged transaction is in the store, and none is
+//! there in part.
 //!
-//! The writer is this test binary started once more (`child_writes_until_it_is_killed`), so that it dies as a
-//! process dies. The parent kills it after a random number of acknowledgements (`STORE_SEED` repeats the numbers)
-//! and reads what is left.
+//! The writer is this test binary started again (`child_writes_until_it_is_killed`), so that it
+//! dies like a process. The parent kills it after a random number of acknowledgements (`STORE_SEED`
+//! repeats the numbers) and reads the store.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panic and print their seed")]
 
@@ -16,20 +17,21 @@ use std::{
 use store::{Error, Range, RunOptions, Store, Subspace};
 
 const KILLS: u64 = 24;
-/// Tasks that write at the same time, so that groups have several commits.
+/// Concurrent writers, so that groups have several commits.
 const WRITERS: u64 = 4;
 /// Rows of one transaction.
 const ROWS: u64 = 5;
 /// The child's variable with the store's address; without it the child writes a little and ends.
 const ADDRESS: &str = "STORE_KILL9_ADDRESS";
-/// Transactions of each writer when nobody kills it.
+/// Transactions of each writer when the child is not killed.
 const TRANSACTIONS: u64 = 25;
 
 fn row(writer: u64, number: u64, index: u64) -> Vec<u8> {
     Subspace::from("row").pack(&(writer, number, index))
 }
 
-/// Several kilobytes, so that a transaction is more than one write of the engine's buffer; from the key alone.
+/// Several kilobytes, so that a transaction fills the engine's buffer more than once; derived from
+/// the key alone.
 fn value(writer: u64, number: u64, index: u64) -> Vec<u8> {
     let mut rng = fastrand::Rng::with_seed((writer << 48) ^ (number << 8) ^ index);
     let len = rng.usize(8..6_000);
@@ -66,7 +68,7 @@ async fn write(store: &Store, writer: u64, transactions: u64) -> Result<(), Erro
 
 #[test]
 fn child_writes_until_it_is_killed() {
-    // Only without a parent: a child that is killed leaves its directory behind.
+    // Only without a parent: a killed child leaves its directory behind.
     let dir = std::env::var(ADDRESS).is_err().then(|| tempfile::tempdir().unwrap());
     let (address, transactions) = match &dir {
         None => (std::env::var(ADDRESS).unwrap(), u64::MAX),
@@ -88,7 +90,8 @@ fn child_writes_until_it_is_killed() {
     check(&address, &BTreeMap::new());
 }
 
-/// Starts a writer, kills it after `acks` acknowledgements, and gives the last that each writer printed.
+/// Starts a writer, kills it after `acks` acknowledgements, and returns the last one that each
+/// writer printed.
 fn killed_after(address: &str, acks: u64) -> BTreeMap<u64, u64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_writes_until_it_is_killed", "--nocapture"])
@@ -99,7 +102,7 @@ fn killed_after(address: &str, acks: u64) -> BTreeMap<u64, u64> {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut last = BTreeMap::new();
     let mut read_ack = || {
-        // The line that the kill cut off is none.
+        // A line that the kill cut off does not count.
         for line in lines.by_ref().map_while(Result::ok) {
             let mut words = line.split(' ').skip_while(|word| *word != "ack").skip(1).map(str::parse::<u64>);
             if let (Some(Ok(writer)), Some(Ok(number))) = (words.next(), words.next()) {
@@ -120,8 +123,8 @@ fn killed_after(address: &str, acks: u64) -> BTreeMap<u64, u64> {
     last
 }
 
-/// What is in the store must be whole transactions, without a gap, and all that were acknowledged; gives the
-/// number of the last of each writer.
+/// Checks that the store contains whole transactions, without a gap, and every acknowledged one;
+/// returns the number of each writer's last one.
 fn check(address: &str, acknowledged: &BTreeMap<u64, u64>) -> BTreeMap<u64, u64> {
     let store = open(address);
     let found = runtime().block_on(whole_transactions(&store)).unwrap();
@@ -138,7 +141,7 @@ async fn whole_transactions(store: &Store) -> Result<BTreeMap<u64, u64>, Error> 
     let options = RunOptions::default();
     let rows = Subspace::from("row");
     let mut found = BTreeMap::<u64, (u64, u64)>::new();
-    // Page by page: nobody writes, and all of it may take longer than a transaction may live.
+    // Read in pages, because reading everything may take longer than a transaction may live.
     let mut page = Range::subspace(&rows).limit(500);
     loop {
         let stored = store.read(&options, async |snapshot| snapshot.range(page.clone()).await).await?;
@@ -173,7 +176,7 @@ fn kill_again_and_again(dir: &Path, options: &str) {
     let address = format!("embedded:{}{options}", dir.display());
     let mut found = BTreeMap::new();
     for kill in 0..KILLS {
-        // The first ones hit the making of the directory.
+        // The first kills hit the creation of the directory.
         let acks = if kill < 3 { kill } else { rng.u64(0..150) };
         let acknowledged = killed_after(&address, acks);
         let now = check(&address, &acknowledged);

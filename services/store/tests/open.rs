@@ -1,4 +1,4 @@
-//! Opening: what is made, what is refused, what is kept.
+//! Opening: what is created, refused and kept.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panic and say why they skip")]
 
@@ -70,7 +70,7 @@ fn foundationdb_is_refused_with_the_feature_that_is_missing() {
     );
 }
 
-/// Needs no cluster: FoundationDB's client is not asked.
+/// Needs no cluster, because FoundationDB's client is not asked.
 #[cfg(feature = "fdb")]
 #[test]
 fn a_cluster_file_that_is_none_is_refused_with_its_path() {
@@ -90,7 +90,7 @@ fn a_cluster_file_that_is_none_is_refused_with_its_path() {
     assert!(matches!(open(), OpenError::ClusterFileUnreadable { .. }));
 }
 
-/// A cluster that is not there. Needs the client library, which the stand-in of a build check is not.
+/// A cluster that does not exist. Needs the real client library, not the stand-in of a build check.
 #[cfg(feature = "fdb")]
 #[test]
 fn a_cluster_that_does_not_answer_is_refused_in_time_with_its_coordinators() {
@@ -100,7 +100,7 @@ fn a_cluster_that_does_not_answer_is_refused_in_time_with_its_coordinators() {
     }
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("fdb.cluster");
-    // The discard port: nobody coordinates there.
+    // The discard port, where no coordinator listens.
     fs::write(&file, "nobody:none@127.0.0.1:9").unwrap();
     let refused = Store::open(&format!("fdb:{}", file.display()).parse().unwrap()).unwrap_err();
     assert!(
@@ -117,7 +117,7 @@ async fn a_commit_that_was_queued_is_made_though_nobody_waits_for_it() {
     let options = RunOptions::default();
     for number in 0..100u8 {
         let mut commit = Box::pin(store.run(&options, async |tx| tx.set(&[number], b"x")));
-        // One poll brings it to the committer; then the client leaves.
+        // One poll sends the commit to the committer; then the client leaves.
         std::future::poll_fn(|context| {
             assert!(commit.as_mut().poll(context).is_pending());
             Poll::Ready(())

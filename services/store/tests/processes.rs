@@ -1,6 +1,6 @@
-//! Two processes at once: a directory belongs to one of them, a cluster to both.
+//! Two concurrent processes: a directory belongs to one of them, a cluster to both.
 //!
-//! The other process is this test binary started once more (`child_counts`).
+//! The other process is this test binary started again (`child_counts`).
 
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ const ADDRESS: &str = "STORE_PROCESSES_ADDRESS";
 const COUNTER: &str = "STORE_PROCESSES_COUNTER";
 const COUNTED: u64 = 200;
 
-/// Adds 1 so often, by reading and writing, so that any two that meet conflict.
+/// Adds 1 repeatedly by reading and writing, so that any two concurrent adds conflict.
 #[tokio::main(flavor = "current_thread")]
 async fn count(store: &Store, counter: &str) -> u64 {
     let options = RunOptions { timeout: std::time::Duration::from_secs(60), ..RunOptions::default() };

@@ -1,23 +1,24 @@
 //! `Accept` (RFC 9110, section 12.5.1), as far as two media types need it.
 //!
-//! Owns: the choice between JSON and HTML. JSON wins a tie: browsers say that they prefer HTML, programs say nothing.
+//! Owns the choice between JSON and HTML. JSON wins a tie, because browsers state that they prefer
+//! HTML and programs state nothing.
 
 use service_host::{Problem, Request};
 
-/// What an answer can be.
+/// The media types of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Media {
     Json,
     Html,
 }
 
-/// What the client likes best.
+/// The media type that the client prefers.
 ///
 /// # Errors
-/// A 406 when it takes neither.
+/// 406 when the client accepts neither.
 pub(crate) fn preferred(request: &Request) -> Result<Media, Problem> {
     choose(request.headers("accept")).ok_or_else(|| {
-        Problem::new(406, "This is to be had as application/json and as text/html.").field("accept")
+        Problem::new(406, "This resource is available as application/json and as text/html.").field("accept")
     })
 }
 
@@ -45,7 +46,7 @@ fn choose<'a>(values: impl Iterator<Item = &'a [u8]>) -> Option<Media> {
     }
 }
 
-/// The quality of one media type: that of the most specific range which covers it.
+/// The quality of one media type, from the most specific range that covers it.
 #[derive(Default)]
 struct Quality {
     specificity: u8,
@@ -67,7 +68,7 @@ impl Quality {
     }
 }
 
-/// `q=0.25` as 250; what is not a quality counts as 1, as if it were not there.
+/// `q=0.25` as 250. An invalid quality counts as 1, like a missing one.
 fn quality_of(parameter: &[u8]) -> Option<u16> {
     let text = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
     let (whole, rest) = text.split_first()?;

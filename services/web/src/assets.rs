@@ -1,17 +1,19 @@
 //! The style sheet and the script, built into the binary.
 //!
-//! Owns: their addresses, which change with their content, and the policy that lets pages load nothing else.
+//! Owns their addresses, which change with their content, and the policy that lets pages load
+//! nothing else.
 
 use bytes::Bytes;
 use service_host::{ETag, Problem, Request, Response};
 
-/// No page runs, loads or sends anything but to where it came from (Content Security Policy, level 3).
+/// Pages run, load and send only what belongs to their own origin (Content Security Policy, level
+/// 3).
 pub(crate) const POLICY: Bytes = Bytes::from_static(
     b"default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; \
       base-uri 'none'; frame-ancestors 'none'",
 );
 
-/// The address has the content's hash: it may be kept for as long as a year.
+/// The address contains the content's hash, so the file may be cached for a year.
 const KEEP: Bytes = Bytes::from_static(b"public, max-age=31536000, immutable");
 
 /// A file that pages use.
@@ -31,7 +33,7 @@ pub(crate) static SCRIPT: Asset = Asset {
 };
 
 impl Asset {
-    /// Where pages load it from.
+    /// The address from which pages load the file.
     pub(crate) fn href(&self) -> String {
         let tag = ETag::of(self.content);
         let hash = String::from_utf8_lossy(tag.as_bytes());

@@ -1,24 +1,20 @@
-//! Answers that were found to be JSON: most are seen again before they change.
+//! Answers of services that were checked to be JSON: most are seen again before they change.
 //!
-//! Owns: the memory of what was checked. Invariant: what is remembered of a text is what checking it again would find; a
-//! text is known by its length, its source and 128 bits of a hash whose seed nobody outside knows.
+//! Owns the cache of checked texts. Invariant: a cached result equals that of a new check; a text
+//! is identified by its length, its source and a 128-bit hash whose seed is secret.
 
 use std::cell::Cell;
-use std::ops::Range;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::parts::{PARTS, Source};
+use crate::parts::{PARTS, Places, Source};
 
-/// Texts that are remembered, in one worker.
+/// Texts that one worker remembers.
 const SLOTS: usize = 4096;
 
-/// Where each part lies in an answer; `None` when it is not there, or not JSON.
-pub(crate) type Places = [Option<(u32, u32)>; PARTS];
-
-/// What was found in the texts of late.
+/// Results for recent texts.
 pub(crate) struct Checked {
     slots: Box<[Cell<(u128, usize, Places)>]>,
     seed: u64,
@@ -31,7 +27,7 @@ impl Default for Checked {
 }
 
 impl Checked {
-    /// Each part's JSON in what `source` answered, a slice of it.
+    /// The JSON of each part in an answer of `source`, as slices of the answer.
     pub(crate) fn contents(
         &self,
         source: &'static Source,
@@ -44,7 +40,7 @@ impl Checked {
     }
 
     fn places(&self, source: &'static Source, answer: &[u8]) -> Places {
-        // The address tells the sources apart.
+        // The sources are statics, so their addresses differ.
         let hash = xxh3_128_with_seed(answer, self.seed) ^ (std::ptr::from_ref(source).addr() as u128);
         let slot = &self.slots[usize::try_from(hash % SLOTS as u128).expect("less than the slots")];
         match slot.get() {
@@ -56,11 +52,6 @@ impl Checked {
             }
         }
     }
-}
-
-/// A range as a slot keeps it.
-pub(crate) fn place(range: Range<usize>) -> Option<(u32, u32)> {
-    Some((u32::try_from(range.start).ok()?, u32::try_from(range.end).ok()?))
 }
 
 #[cfg(test)]

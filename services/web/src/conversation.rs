@@ -1,7 +1,7 @@
-//! A conversation: the page, and saying something.
+//! A conversation: the page, and posting a message.
 //!
-//! Owns: the routes below `/conversations`; `/chats` is the chat service's own. Does not own: conversations (service
-//! `chat`), markup (`page::items`).
+//! Owns the routes below `/conversations`; `/chats` belongs to the chat service. Messages are
+//! stored by the service `chat`, markup is in `page::items`.
 
 use serde::Deserialize;
 use service_host::bus::Bus;
@@ -12,9 +12,9 @@ use crate::failure::Failure;
 use crate::form::{Form, new_id, see};
 use crate::gather::{ask, send};
 use crate::page::items::{self, ConversationView, Item};
-use crate::routes::{REVALIDATE, html, segment};
+use crate::response::{REVALIDATE, html, segment};
 
-/// What `GET /chats/{id}/messages` answers.
+/// The answer of `GET /chats/{id}/messages`.
 #[derive(Deserialize)]
 struct Messages {
     messages: Vec<Item>,
@@ -22,10 +22,11 @@ struct Messages {
     after: String,
 }
 
-/// `GET /conversations?id=&as=`: where a form leads that asks for a conversation.
+/// `GET /conversations?id=&as=`: the target of the form that asks for a conversation.
 pub(crate) async fn open(_: &Bus, request: &Request, _: Media) -> Result<Response, Problem> {
     let id = request.query("id").filter(|id| !id.is_empty());
-    let id = id.ok_or_else(|| Problem::new(422, "`id` is missing: which conversation?").field("id"))?;
+    let id =
+        id.ok_or_else(|| Problem::new(422, "`id` is missing; give the id of a conversation.").field("id"))?;
     Ok(see(href(&segment(&id).to_string(), &request.query("as").unwrap_or_default())))
 }
 

@@ -1,6 +1,7 @@
-//! Why another service gave nothing, and what the client is told.
+//! Why another service gave no usable answer, and what the client is told.
 //!
-//! Owns: reasons (words for programs) and problems. Does not own: whether the page goes on without it (`routes`).
+//! Owns reasons (words for programs) and problems. `routes` decides whether the page is shown
+//! without the part.
 
 use std::time::Duration;
 
@@ -9,17 +10,18 @@ use serde::Deserialize;
 use service_host::Problem;
 use service_host::bus::RequestError;
 
-/// Time after which a service that is gone may be back: the stack restarts what dies within it.
+/// Time after which a service that is gone may be back: the stack restarts a dead service within
+/// it.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Why there is no answer to use.
+/// Why there is no usable answer.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
-    /// Nobody ever claimed the route.
+    /// No service ever claimed the route.
     Unclaimed,
-    /// The bus gave no reply.
+    /// The bus returned no reply.
     Request(RequestError),
-    /// A reply other than 200.
+    /// A reply with a status other than 200, and its body.
     Status(u16, Bytes),
     /// A body that is not JSON.
     NotJson,
@@ -28,7 +30,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// A word for programs.
+    /// The reason as a word for programs.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Unclaimed | Self::Request(RequestError::NoInstance { .. }) => "no-instance",
@@ -42,7 +44,7 @@ impl Failure {
         }
     }
 
-    /// The answer when the page cannot do without `service`.
+    /// The problem when the page cannot be shown without `service`.
     pub(crate) fn problem(&self, service: &'static str) -> Problem {
         let reason = self.reason();
         match self {
@@ -63,9 +65,8 @@ impl Failure {
             Self::Status(status, _) => {
                 Problem::new(502, format!("`{service}` answered {status}.")).reason(reason)
             }
-            Self::NotJson => {
-                Problem::new(502, format!("`{service}` answered with what is not JSON.")).reason(reason)
-            }
+            Self::NotJson => Problem::new(502, format!("`{service}` answered with a body that is not JSON."))
+                .reason(reason),
             Self::TooLarge(limit) => {
                 let detail = format!("`{service}` answered with more than {limit} bytes.");
                 Problem::new(502, detail).reason(reason).limit(*limit as u64)
@@ -82,7 +83,7 @@ fn sentence(error: &RequestError) -> String {
     text + "."
 }
 
-/// What is used of a problem of another service.
+/// The fields that web reads in another service's problem.
 #[derive(Default, Deserialize)]
 struct Theirs {
     detail: Option<String>,
@@ -91,7 +92,7 @@ struct Theirs {
     reason: Option<String>,
 }
 
-/// A refusal that the client can do something about keeps its words.
+/// Passes on the text of a refusal that the client can act on.
 fn passed_on(status: u16, body: &[u8], service: &str) -> Problem {
     let theirs: Theirs = serde_json::from_slice(body).unwrap_or_default();
     let detail = theirs.detail.unwrap_or_else(|| format!("`{service}` answered {status}."));

@@ -1,9 +1,9 @@
-//! A member's feed: the page, posting, reading, following.
+//! A member's feed: the page, posting, marking as read, following.
 //!
-//! Owns: the routes below `/members/{id}`. Does not own: feeds (service `feed`), markup (`page::items`).
+//! Owns the routes below `/members/{id}`. Feeds are stored by the service `feed`, markup is in
+//! `page::items`.
 
 use serde::Deserialize;
-use serde_json::Value;
 use service_host::bus::Bus;
 use service_host::{Problem, Request, Response};
 
@@ -11,20 +11,13 @@ use crate::accept::Media;
 use crate::failure::Failure;
 use crate::form::{Form, new_id, see};
 use crate::gather::{ask, send};
-use crate::page::items::{self, FeedView, Item};
-use crate::routes::{REVALIDATE, html, segment};
+use crate::page::items::{self, Feed, FeedView};
+use crate::response::{REVALIDATE, html, segment};
 
 /// Entries on a page.
 const ENTRIES: u32 = 20;
 
-/// What `GET /feeds/{owner}` answers.
-#[derive(Deserialize)]
-struct Feed {
-    entries: Vec<Item>,
-    next: Option<String>,
-}
-
-/// What `GET /feeds/{owner}/head` answers.
+/// The answer of `GET /feeds/{owner}/head`.
 #[derive(Deserialize)]
 struct Head {
     feed: Feed,
@@ -76,7 +69,7 @@ pub(crate) async fn post(bus: &Bus, request: &Request, _: Media) -> Result<Respo
     Ok(see(format!("/members/{id}/feed")))
 }
 
-/// `POST /members/{id}/feed/read`: a form with `upto`, the newest entry that was shown.
+/// `POST /members/{id}/feed/read`: a form with `upto`, the newest entry on the page.
 pub(crate) async fn read(bus: &Bus, request: &Request, _: Media) -> Result<Response, Problem> {
     let (id, form) = (request.raw_param("id"), Form::read(request)?);
     let upto = Some(form.field("upto")).filter(|upto| !upto.is_empty());
@@ -98,7 +91,7 @@ pub(crate) async fn follow(bus: &Bus, request: &Request, _: Media) -> Result<Res
     };
     let other = form.field("other");
     if other.is_empty() {
-        return Err(Problem::new(422, "`other` is missing: who is it?").field("other"));
+        return Err(Problem::new(422, "`other` is missing; give the id of a member.").field("other"));
     }
     change(bus, request, method, format!("/feeds/{id}/follows/{}", segment(&other)), String::new()).await?;
     Ok(see(format!("/members/{id}/feed")))
@@ -112,9 +105,4 @@ async fn change(
     body: String,
 ) -> Result<(), Problem> {
     send(bus, request, method, path, body.into_bytes()).await.map_err(|failure| failure.problem("feed"))
-}
-
-/// The entries of a feed that is a part of a member's page; `None` when it is of another shape.
-pub(crate) fn entries(feed: &Value) -> Option<Vec<Item>> {
-    Feed::deserialize(feed).ok().map(|feed| feed.entries)
 }

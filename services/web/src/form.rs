@@ -1,6 +1,7 @@
 //! Forms as browsers send them without a script.
 //!
-//! Owns: reading the fields, the ids that make a form sent twice the same as sent once, and the way back to the page.
+//! Owns reading fields, the ids that make a form safe to submit twice, and the redirect back to the
+//! page.
 
 use service_host::{Problem, Request, Response};
 
@@ -11,8 +12,10 @@ const KIND: &str = "application/x-www-form-urlencoded";
 pub(crate) struct Form(Vec<(String, String)>);
 
 impl Form {
+    /// Reads the body of a request.
+    ///
     /// # Errors
-    /// A 415 for a body that is no form.
+    /// 415 when the body is not a form.
     pub(crate) fn read(request: &Request) -> Result<Self, Problem> {
         let kind = request.header("content-type").unwrap_or_default();
         if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(KIND)) {
@@ -24,19 +27,19 @@ impl Form {
         Ok(Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()))
     }
 
-    /// The field `name`, "" when it is missing. Line ends are the web's own (HTML has CR LF in forms).
+    /// The field `name`, empty when it is missing. CR LF, which HTML forms send, becomes LF.
     pub(crate) fn field(&self, name: &str) -> String {
         let field = self.0.iter().find(|(found, _)| found == name);
         field.map(|(_, value)| value.replace("\r\n", "\n")).unwrap_or_default()
     }
 }
 
-/// An id for what a form will make.
+/// An id for what a form creates.
 pub(crate) fn new_id() -> String {
     format!("{:032x}", fastrand::u128(..))
 }
 
-/// Shows the page at `href`, by GET.
+/// Redirects to the page at `href` with GET.
 pub(crate) fn see(href: String) -> Response {
     Response::new(303).header("location", href)
 }

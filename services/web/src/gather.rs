@@ -1,9 +1,8 @@
 //! Asking several services at once, within the time that a request has left.
 //!
-//! Owns: the calls under way and how long they may take. Does not own: what is asked (`parts`), or what becomes of
-//! the answers (`routes`).
-//! Invariant: nothing is waited for beyond the request's deadline less a reserve in which the answer is written; a
-//! call that nobody waits for any more is dropped, which cancels it.
+//! Owns the outstanding calls and their deadline. `parts` decides what to ask, `routes` what
+//! becomes of the answers. Invariant: nothing waits longer than the request's deadline less a
+//! reserve for writing the answer; dropping a call cancels it.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -20,29 +19,31 @@ use crate::checked::Checked;
 use crate::failure::Failure;
 use crate::parts::{Claimed, PARTS, Part, SOURCES, Source};
 
-/// Time for a request whose asker named none: the terminator's default.
+/// Time for a request without a deadline: the terminator's default.
 const TIME_DEFAULT: Duration = Duration::from_secs(1);
 
-/// Most time kept back for writing the answer and its way to the terminator.
+/// Most time reserved for writing the answer and its way to the terminator.
 const RESERVE_MAX: Duration = Duration::from_millis(25);
 
-/// Longest answer of a service that comes in several messages, in bytes: the page has to fit into one.
+/// Longest answer of a service that arrives in several messages, in bytes: the page must fit into
+/// one message.
 const ANSWER_BYTES_MAX: usize = 768 * 1024;
 
-/// What a service said.
+/// The answer of a service.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    /// JSON, whoever sent it: it is written into the page as it is.
+    /// JSON, written into the page as it is.
     Given(Bytes),
-    /// The service has nothing for this member: what it said with its 404.
+    /// The service has nothing for this member; holds the body of its 404.
     Absent(Bytes),
     Failed(Failure),
 }
 
-/// The answers for a member's page, in the order of the table: up to the essential part when that has none.
+/// The answers for a member's page in the order of the table. It ends at the essential part when
+/// that part failed.
 pub(crate) type Answers = SmallVec<[(&'static Part, Answer); PARTS]>;
 
-/// What a worker found out before and need not find out for every request.
+/// What a worker remembers between requests.
 #[derive(Default)]
 pub(crate) struct Known {
     claimed: Claimed,
@@ -90,10 +91,10 @@ fn given(content: Option<Bytes>) -> Answer {
     content.map_or(Answer::Failed(Failure::NotJson), Answer::Given)
 }
 
-/// Asks one service for one thing, which is JSON.
+/// Sends one GET to a service and returns its JSON.
 ///
 /// # Errors
-/// Any answer but a 200, and none.
+/// Any status but 200, and no reply.
 pub(crate) async fn ask(bus: &Bus, request: &Request, path: String) -> Result<Bytes, Failure> {
     let now = Instant::now();
     let deadline = answers_deadline(request, now);
@@ -107,11 +108,11 @@ pub(crate) async fn ask(bus: &Bus, request: &Request, path: String) -> Result<By
     }
 }
 
-/// Has another service change something; `body` is JSON. What is sent twice must be the same as sent once: it is
+/// Sends a change to a service; `body` is JSON. The change must be idempotent, because it is
 /// retried on another instance.
 ///
 /// # Errors
-/// Any answer but a 2xx, and none.
+/// Any status but 2xx, and no reply.
 pub(crate) async fn send(
     bus: &Bus,
     request: &Request,
@@ -133,13 +134,14 @@ pub(crate) async fn send(
     }
 }
 
-/// When the services' answers have to be here: a fifth of the time left, at most 25 ms, before the asker gives up.
+/// When the answers of the services must have arrived: before the request's deadline by a fifth of
+/// the time left, at most 25 ms.
 fn answers_deadline(request: &Request, now: Instant) -> Instant {
     let left = request.remaining(now).unwrap_or(TIME_DEFAULT);
     now + (left - RESERVE_MAX.min(left / 5))
 }
 
-/// One question under way.
+/// One outstanding call.
 enum Asked<'a> {
     Waiting(Call<Ask<'a>>),
     Reading(u16, bus::Parts, BytesMut),
@@ -197,7 +199,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Given as it came: it is checked when it is known what of it is wanted.
+/// The body is not checked here; it is checked when the needed parts are known.
 fn answer(status: u16, body: Bytes) -> Answer {
     match status {
         200 => Answer::Given(body),

@@ -1,6 +1,6 @@
 //! A member's page as JSON: `{"id":"1","profile":{..},"feed":{..},"missing":[]}`.
 //!
-//! Owns: the text. The parts are written as they came: no value is parsed into memory and written again.
+//! Owns the text. Parts are copied as they were received; no value is parsed and written again.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -8,7 +8,8 @@ use crate::failure::Failure;
 use crate::gather::{Answer, Answers};
 use crate::parts::Part;
 
-/// Writes the page. A part that has nothing for the member is null; one that failed is left out and named.
+/// Writes the page. A part that has nothing for the member is null; a part that failed is left out
+/// and named in `missing`.
 pub(crate) fn member(id: &str, answers: &Answers) -> Bytes {
     let given: usize = answers.iter().map(|(_, answer)| given_len(answer)).sum();
     let mut out = BytesMut::with_capacity(id.len() + given + 64 * (answers.len() + 1));

@@ -1,7 +1,7 @@
 //! The aggregator: a member's page from the services that know the member.
 //!
-//! Owns: which services a page asks, how long it waits, and how the answers become JSON or HTML. Does not own: any
-//! data; it reaches other services over the bus and never links them.
+//! Owns which services a page asks, how long it waits, and how the answers become JSON or HTML. It
+//! stores no data, and reaches other services over the bus without linking them.
 
 mod accept;
 mod args;
@@ -11,10 +11,12 @@ mod conversation;
 mod failure;
 mod feed_page;
 mod form;
+mod frame;
 mod gather;
 mod json;
 mod page;
 mod parts;
+mod response;
 mod routes;
 
 pub use args::Args;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Faster under load than the C library's, and gives memory back (docs/adr/0008).
+/// mimalloc is faster under load than the C library's allocator, and returns memory (ADR 0008).
 #[global_allocator]
 static ALLOCATOR: memory::Allocator = memory::Allocator;
 

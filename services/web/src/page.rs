@@ -1,23 +1,22 @@
-//! The pages as HTML.
+//! The pages of members as HTML.
 //!
-//! Owns: the frame, and the pages of members. Everything that comes from outside goes through maud's escaping; style and
-//! script are files of our own (`assets`), so that a page needs nothing inline.
+//! Owns their markup; `items` has that of feeds and conversations. Everything that comes from
+//! outside is escaped by maud.
 
 pub(crate) mod items;
 
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::assets::{SCRIPT, STYLE};
-use crate::feed_page;
+use crate::frame::frame;
 use crate::gather::{Answer, Answers};
 
 /// A member in a list.
-pub(crate) struct Entry {
+pub(crate) struct ListedMember {
     pub(crate) id: String,
-    /// Where the member's page is.
+    /// The address of the member's page.
     pub(crate) href: String,
-    /// What it is called, when its profile says.
+    /// The member's name, when the profile has one.
     pub(crate) name: Option<String>,
 }
 
@@ -41,16 +40,16 @@ pub(crate) fn start(version: &str) -> Markup {
     )
 }
 
-pub(crate) fn list(entries: &[Entry], next: Option<&str>) -> Markup {
+pub(crate) fn list(members: &[ListedMember], next: Option<&str>) -> Markup {
     frame(
         "Members",
         &html! {
             nav { a href="/" { "Start" } }
             h1 { "Members" }
-            @if entries.is_empty() { p { "There are none here." } }
+            @if members.is_empty() { p { "There are none here." } }
             ul {
-                @for entry in entries {
-                    li { a href=(entry.href) { (entry.id) } @if let Some(name) = &entry.name { " — " (name) } }
+                @for member in members {
+                    li { a href=(member.href) { (member.id) } @if let Some(name) = &member.name { " — " (name) } }
                 }
             }
             @if let Some(next) = next { p { a href=(next) rel="next" { "More" } } }
@@ -106,30 +105,14 @@ pub(crate) fn problem(title: &str, detail: &str) -> Markup {
     )
 }
 
-/// What a profile calls its member.
+/// The name of a member according to the profile.
 pub(crate) fn name(profile: &Value) -> Option<&str> {
     profile.get("name").and_then(Value::as_str)
 }
 
-fn frame(title: &str, content: &Markup) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                link rel="stylesheet" href=(STYLE.href());
-                script src=(SCRIPT.href()) defer {}
-            }
-            body { (content) }
-        }
-    }
-}
-
-/// A feed's entries; what is no feed of ours as any JSON.
+/// A feed's entries; JSON of another shape is shown like any value.
 fn feed(content: &Value) -> Markup {
-    let entries = feed_page::entries(content);
+    let entries = items::entries(content);
     html! {
         @match entries {
             None => (value(content)),
@@ -139,7 +122,7 @@ fn feed(content: &Value) -> Markup {
     }
 }
 
-/// Any JSON; serde_json has bounded how deep it is nested.
+/// Any JSON value; serde_json bounds its depth.
 fn value(content: &Value) -> Markup {
     html! {
         @match content {
@@ -177,8 +160,11 @@ mod tests {
         }
         assert!(page.contains("&lt;script&gt;alert(1)"));
         assert!(page.contains("Left out: feed (not-json)"));
-        let entry =
-            Entry { id: "\"<x>".to_owned(), href: "/members/%22".to_owned(), name: Some("<y>".to_owned()) };
+        let entry = ListedMember {
+            id: "\"<x>".to_owned(),
+            href: "/members/%22".to_owned(),
+            name: Some("<y>".to_owned()),
+        };
         let page = list(&[entry], Some("/members?after=\"><z>")).into_string();
         assert!(!page.contains("<x>") && !page.contains("<y>") && !page.contains("<z>"), "{page}");
     }

@@ -1,24 +1,24 @@
-//! The table of what a member's page consists of, and who is asked for it.
+//! The table of the parts of a member's page, and of the services that provide them.
 //!
-//! A further source is one more row. The parts of an optional one whose route nobody ever claimed are not part of the page.
+//! Another source is one more row. An optional source whose route no service ever claimed is not
+//! part of the page.
 
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use serde_json::value::RawValue;
 use service_host::bus::Bus;
 
-use crate::checked::{Places, place};
-
-/// One question that a member's page asks, and the parts that its answer gives.
+/// One question that a member's page asks, and the parts that its answer contains.
 #[derive(Debug)]
 pub(crate) struct Source {
     /// The path before the member's id.
     before: &'static str,
-    /// The path behind the member's id.
+    /// The path after the member's id.
     after: &'static str,
-    /// Without it there is no page.
+    /// True when the page cannot be shown without this source.
     pub(crate) essential: bool,
     pub(crate) parts: &'static [Part],
 }
@@ -28,11 +28,14 @@ pub(crate) struct Source {
 pub(crate) struct Part {
     /// The part's name in the answer.
     pub(crate) name: &'static str,
-    /// Who gives it.
+    /// The service that provides the part.
     pub(crate) service: &'static str,
-    /// The member of the service's answer that is the part; `None` = all of it.
+    /// The member of the service's answer that is the part; `None` means the whole answer.
     member: Option<&'static str>,
 }
+
+/// Where each part lies in an answer; `None` when it is missing or not JSON.
+pub(crate) type Places = [Option<(u32, u32)>; PARTS];
 
 /// Parts of a member's page.
 pub(crate) const PARTS: usize = 3;
@@ -66,7 +69,8 @@ impl Source {
         path
     }
 
-    /// Whether a pattern could match a path of this source: literal up to the first parameter of either.
+    /// True when a pattern could match a path of this source: compares literals up to the first
+    /// parameter of either.
     fn may_match(&self, pattern: &str) -> bool {
         match pattern.split_once('{') {
             Some((literal, _)) => literal.starts_with(self.before) || self.before.starts_with(literal),
@@ -74,7 +78,7 @@ impl Source {
         }
     }
 
-    /// Where each part's JSON lies in what the service answered.
+    /// Where each part's JSON lies in the service's answer.
     pub(crate) fn places(&self, answer: &[u8]) -> Places {
         let mut places = Places::default();
         if self.parts.iter().all(|part| part.member.is_none()) {
@@ -83,7 +87,7 @@ impl Source {
             }
             return places;
         }
-        // The whole text is checked on the way to its members.
+        // Parsing checks the whole text.
         let members: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(answer).unwrap_or_default();
         for (found, part) in places.iter_mut().zip(self.parts) {
             let text = part.member.and_then(|member| members.get(member));
@@ -96,19 +100,26 @@ impl Source {
     }
 }
 
-/// Which sources somebody claims a route for: worked out anew when the routes change, not for every request.
+/// A range in the form that a slot stores.
+fn place(range: Range<usize>) -> Option<(u32, u32)> {
+    Some((u32::try_from(range.start).ok()?, u32::try_from(range.end).ok()?))
+}
+
+/// Which sources have a route that a service claims. Computed when the routes change, not for every
+/// request.
 #[derive(Debug, Default)]
 pub(crate) struct Claimed {
     known: Cell<Option<(u64, [bool; SOURCES.len()])>>,
 }
 
 impl Claimed {
-    /// Whether there is anybody to ask for what no page can do without.
+    /// True when a service offers the essential part.
     pub(crate) fn has_essential(&self, bus: &Bus) -> bool {
         SOURCES.iter().zip(self.look(bus)).all(|(source, claimed)| claimed || !source.essential)
     }
 
-    /// In the order of the table. A source that is claimed for some members only counts as claimed.
+    /// One flag per source, in the order of the table. A source claimed for some members only
+    /// counts as claimed.
     pub(crate) fn look(&self, bus: &Bus) -> [bool; SOURCES.len()] {
         let version = bus.routes_version();
         match self.known.get() {

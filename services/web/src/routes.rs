@@ -1,7 +1,8 @@
-//! The routes, and HTTP on members.
+//! The routes, and HTTP for members.
 //!
-//! Owns: paths, media types and cache headers. Does not own: asking (`gather`), markup (`page`), text (`json`), feeds and
-//! conversations (`feed_page`, `conversation`).
+//! Owns paths and media types. `response` has what handlers share, `gather` asks services, `page`
+//! writes markup, `json` writes JSON, `feed_page` and `conversation` handle feeds and
+//! conversations.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -9,8 +10,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use maud::Markup;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -24,16 +23,11 @@ use crate::failure::Failure;
 use crate::feed_page;
 use crate::gather::{Answer, Known, ask, gather};
 use crate::json;
-use crate::page::{self as pages, Entry};
+use crate::page::{self as pages, ListedMember};
 use crate::parts::Claimed;
+use crate::response::{REVALIDATE, html, segment};
 
-/// The unreserved characters (RFC 3986, section 2.3) stay as they are.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// For the member alone, and only when it is still the same.
-pub(crate) const REVALIDATE: Bytes = Bytes::from_static(b"private, no-cache");
-
-/// A page with something left out is asked for again.
+/// A page with a missing part is not cached.
 const INCOMPLETE: Bytes = Bytes::from_static(b"no-store");
 
 const ACCEPT: Bytes = Bytes::from_static(b"accept");
@@ -64,7 +58,8 @@ pub fn routes(bus: Bus) -> Router {
         .ready_when(move || Claimed::default().has_essential(&bus))
 }
 
-/// A handler whose answer is HTML or JSON. Boxed, so that it can be named; the one that is asked often is not.
+/// A handler whose answer is HTML or JSON. Boxed, so that its type can be named; the busiest
+/// handler is not boxed.
 fn page(
     bus: Bus,
     work: impl AsyncFn(&Bus, &Request, Media) -> Result<Response, Problem> + Copy + 'static,
@@ -72,7 +67,7 @@ fn page(
     move |request| Box::pin(negotiated(bus.clone(), request, work))
 }
 
-/// Chooses the media type for `work`, and shows its problems in it.
+/// Chooses the media type for `work`, and renders its problems in it.
 #[expect(
     clippy::manual_async_fn,
     reason = "it would keep what it is given twice, in more than mimalloc's small 1 KiB"
@@ -98,7 +93,7 @@ fn negotiated(
 async fn member(bus: &Bus, known: &Known, request: &Request, media: Media) -> Result<Response, Problem> {
     let id = request.param("id")?;
     let answers = gather(bus, known, request, request.raw_param("id")).await;
-    // The essential one comes first.
+    // The essential source comes first.
     match answers.first() {
         Some((_, Answer::Given(_))) => (),
         Some((_, Answer::Absent(_))) | None => {
@@ -118,7 +113,7 @@ async fn member(bus: &Bus, known: &Known, request: &Request, media: Media) -> Re
     })
 }
 
-/// What `GET /profiles` answers.
+/// The answer of `GET /profiles`.
 #[derive(Deserialize)]
 struct Profiles<'a> {
     #[serde(borrow)]
@@ -140,9 +135,13 @@ impl Profile<'_> {
         Member { id: &self.id, href: self.href(), profile: self.profile }
     }
 
-    fn entry(&self) -> Entry {
+    fn listed(&self) -> ListedMember {
         let profile: Value = serde_json::from_str(self.profile.get()).unwrap_or(Value::Null);
-        Entry { id: self.id.to_string(), href: self.href(), name: pages::name(&profile).map(str::to_owned) }
+        ListedMember {
+            id: self.id.to_string(),
+            href: self.href(),
+            name: pages::name(&profile).map(str::to_owned),
+        }
     }
 
     fn href(&self) -> String {
@@ -150,7 +149,7 @@ impl Profile<'_> {
     }
 }
 
-/// What `GET /members` answers.
+/// The answer of `GET /members`.
 #[derive(Serialize)]
 struct Members<'a> {
     members: Vec<Member<'a>>,
@@ -180,8 +179,8 @@ async fn list(bus: &Bus, request: &Request, media: Media) -> Result<Response, Pr
             Response::json(&Members { members, next })
         }
         Media::Html => {
-            let entries: Vec<Entry> = found.profiles.iter().map(Profile::entry).collect();
-            html(pages::list(&entries, next.as_deref()))
+            let members: Vec<ListedMember> = found.profiles.iter().map(Profile::listed).collect();
+            html(pages::list(&members, next.as_deref()))
         }
     };
     Ok(response.header("cache-control", REVALIDATE).tagged(request))
@@ -210,13 +209,4 @@ fn problem_page(problem: Problem) -> Response {
     let kind = Bytes::from_static(b"text/html; charset=utf-8");
     let response = problem.into_response().body(page).replace_header("content-type", kind);
     response.header("content-security-policy", POLICY)
-}
-
-pub(crate) fn html(page: Markup) -> Response {
-    Response::html(page.into_string()).header("content-security-policy", POLICY)
-}
-
-/// As one segment of a path, or one value of a query.
-pub(crate) fn segment(text: &str) -> impl std::fmt::Display {
-    utf8_percent_encode(text, SEGMENT)
 }

@@ -1,4 +1,4 @@
-//! `hot SCENARIO COUNT`: runs one scenario that often, to be counted by valgrind.
+//! `hot SCENARIO COUNT`: runs one scenario COUNT times, for valgrind to count.
 #![expect(clippy::print_stderr, reason = "a command-line program says why it failed")]
 
 use std::process::ExitCode;

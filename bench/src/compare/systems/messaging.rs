@@ -1,4 +1,4 @@
-//! HTTP over somebody else's messaging, with gateways and services in Rust ([`crate::peer`]).
+//! HTTP over other messaging systems, with gateways and services in Rust ([`crate::peer`]).
 
 use anyhow::Result;
 

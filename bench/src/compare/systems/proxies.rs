@@ -6,7 +6,7 @@ use super::Running;
 use crate::compare::ground::Ground;
 use crate::process::{self, Process};
 
-/// The yardstick, with further flags of `bench bare`.
+/// The yardstick, with additional flags of `bench bare`.
 pub(in crate::compare) async fn bare(ground: &Ground, flags: &[&str]) -> Result<Running> {
     let port = process::free_port()?;
     let address = format!("127.0.0.1:{port}");
@@ -20,7 +20,8 @@ pub(super) async fn nginx(ground: &Ground) -> Result<Running> {
     let bare = bare(ground, &[]).await?;
     let port = process::free_port()?;
     let directory = ground.scratch.path().display();
-    // One process, as everybody has; keep-alive to the server behind it, or each request would open a connection.
+    // One process, like every system, and keep-alive to the server; otherwise each request would
+    // open a connection.
     let text = format!(
         "daemon off; master_process off; pid {directory}/nginx.pid; error_log stderr warn;
 events {{ worker_connections 16384; }}

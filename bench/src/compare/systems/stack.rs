@@ -1,7 +1,8 @@
 //! The stack: its own binaries with their own defaults, over Unix sockets, statsd on.
 //!
-//! Owns: the command lines that `infra/stack` gives, on free ports. Invariant: every feature of the default
-//! configuration is on; figures go to a statsd port that nobody reads, so flushing is measured too.
+//! Owns the command lines, as `infra/stack` has them, on free ports. Invariant: every feature of
+//! the default configuration is on; figures go to a statsd port where nobody listens, so flushing
+//! is measured too.
 
 use anyhow::Result;
 
@@ -34,7 +35,7 @@ async fn serve(ground: &Ground, terminator: &Terminator, path: &'static str) -> 
     Ok(Running { processes, port: terminator.port, path })
 }
 
-/// Every role that the mixed load asks, each with a store of its own, as `infra/stack` starts them.
+/// Every role of the mixed load, each with a store of its own, as `infra/stack` starts them.
 pub(crate) async fn whole(ground: &Ground, connections: u64) -> Result<Running> {
     let terminator = Terminator::new(ground)?;
     let web = format!("ipc://{}/web.ipc", ground.scratch.path().display());
@@ -81,7 +82,7 @@ pub(crate) async fn services(
     Ok(Running { processes, port: terminator.port, path: "/bench/1" })
 }
 
-/// Where a terminator is to be.
+/// The addresses of a terminator.
 #[derive(Debug)]
 struct Terminator {
     pub(crate) port: u16,

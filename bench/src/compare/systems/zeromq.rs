@@ -15,12 +15,13 @@ const PUSHPIN_HANDLER: &str = include_str!("../../../peers/pushpin_handler.c");
 pub(super) async fn mongrel2(ground: &Ground) -> Result<Running> {
     let handler = ground.handler("mongrel2_handler", MONGREL2_HANDLER).await?;
     let port = process::free_port()?;
-    // It keeps paths relative to its own directory.
+    // mongrel2 keeps paths relative to its own directory.
     let directory = ground.scratch.path().join(format!("mongrel2-{port}"));
     for sub in ["run", "logs", "tmp"] {
         std::fs::create_dir_all(directory.join(sub))?;
     }
-    // TCP: started by root it changes its root directory, where a Unix socket's path means another file.
+    // TCP, because mongrel2 started by root changes its root directory, where a Unix socket's path
+    // names another file.
     let (requests, replies) = (
         format!("tcp://127.0.0.1:{}", process::free_port()?),
         format!("tcp://127.0.0.1:{}", process::free_port()?),

@@ -1,7 +1,8 @@
-//! How far a seed got, in a file beside the user's own.
+//! How far a seed got, in a file in the user's directory.
 //!
-//! Owns: that file, and whether it is of the same seed and the source is unchanged. Invariant: the file is replaced whole, so
-//! it can be read however this process ended.
+//! Owns that file, and the checks that it belongs to the same seed and that the source is
+//! unchanged. Invariant: the file is replaced as a whole, so it can be read however the process
+//! ended.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -12,38 +13,39 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::Error;
-use super::source::{Place, Source};
+use super::place::Place;
+use super::source::Source;
 
-/// Bytes at the beginning of a file, and as many before the place, that tell whether it is still the same file.
+/// Bytes hashed at the beginning of a file, and as many before the place, to detect a changed file.
 const PROBE_BYTES: u64 = 4096;
 
 /// How far a seed got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// What is sent.
+    /// The source.
     source: String,
-    /// Where to.
+    /// The target.
     target: String,
-    /// Everything up to here is done.
+    /// Everything up to this place is done.
     pub place: Place,
-    /// Lines passed over so far.
+    /// Lines skipped so far.
     pub bad: u64,
-    /// Of what the file had up to there.
+    /// Hash of the source's bytes at the beginning and before the place.
     hash: u64,
 }
 
-/// The file.
+/// The checkpoint's file.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
     source: String,
     target: String,
-    /// To see whether it changed.
+    /// The source's file, to detect changes.
     file: Option<File>,
 }
 
 impl Checkpoint {
-    /// At `path`, or under a name that follows from what is sent and where to.
+    /// A checkpoint at `path`, or at a name derived from source and target.
     ///
     /// # Errors
     /// The source's file cannot be read.
@@ -56,16 +58,16 @@ impl Checkpoint {
         Ok(Self { path, source, target, file })
     }
 
-    /// Where it lies.
+    /// Path of the checkpoint.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How far the last run got; `None` when there was none.
+    /// How far the last run got; `None` when there is no checkpoint.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when it is of something else, or of what the file was before it changed.
+    /// [`Error::Checkpoint`] when it belongs to another seed, or when the source has changed.
     pub fn read(&self) -> Result<Option<Progress>, Error> {
         let refused = |reason: String| Error::Checkpoint { path: self.path.clone(), reason };
         let text = match std::fs::read(&self.path) {
@@ -74,7 +76,7 @@ impl Checkpoint {
             Err(source) => return Err(Error::File { path: self.path.clone(), source }),
         };
         let found: Progress =
-            serde_json::from_slice(&text).map_err(|error| refused(format!("no checkpoint: {error}")))?;
+            serde_json::from_slice(&text).map_err(|error| refused(format!("not a checkpoint: {error}")))?;
         if (&found.source, &found.target) != (&self.source, &self.target) {
             return Err(refused(format!("the checkpoint of {} to {}", found.source, found.target)));
         }
@@ -88,10 +90,10 @@ impl Checkpoint {
         }
     }
 
-    /// Everything up to `place` is done.
+    /// Records that everything up to `place` is done.
     ///
     /// # Errors
-    /// The system's.
+    /// Errors of the system.
     pub fn write(&self, place: Place, bad: u64) -> io::Result<()> {
         let (source, target) = (self.source.clone(), self.target.clone());
         let progress = Progress { source, target, place, bad, hash: self.probe(place.end)? };
@@ -104,10 +106,10 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// All is done: the next run begins anew.
+    /// Removes the checkpoint, so that the next run begins anew.
     ///
     /// # Errors
-    /// The system's.
+    /// Errors of the system.
     pub fn remove(&self) -> io::Result<()> {
         match std::fs::remove_file(&self.path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),

@@ -1,62 +1,62 @@
-//! Why a seed ended before its end.
+//! Why a seed ended early.
 //!
-//! Owns: the words. Invariant: each names the value and what to do.
+//! Owns the error texts. Invariant: each names the value and the remedy.
 
 use std::path::PathBuf;
 
-/// Why a seed ended before its end.
+/// Why a seed ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// `--method`, `--path` or `--body`: a usage error.
     #[error("{0}")]
     Template(String),
-    /// The file to send, or to write.
+    /// The file to read or write failed.
     #[error("{}: {source}", path.display())]
     File {
-        /// As given.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A line that is no request, or one that was refused.
+    /// A line that is not a request, or whose request was refused.
     #[error(
-        "{at}: {reason}; mend it and run the same command again, or pass such lines over with --skip-bad"
+        "{at}: {reason}; correct the line and run the same command again, or skip such lines with --skip-bad"
     )]
     Bad {
-        /// Which line.
+        /// The line.
         at: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Tried for as long as `--patience` says.
-    #[error("{at}: {reason}, tried for {}; run the same command again to go on, --patience is longer", humantime::format_duration(*patience))]
+    /// The request was not accepted within `--patience`.
+    #[error("{at}: {reason}, tried for {}; run the same command again to continue, or give a longer --patience", humantime::format_duration(*patience))]
     GaveUp {
-        /// Which line.
+        /// The line.
         at: String,
         /// The last answer.
         reason: String,
-        /// As given.
+        /// The value of `--patience`.
         patience: std::time::Duration,
     },
-    /// Nobody listens at the target.
+    /// No process listens at the target.
     #[error(
         "--target {target}: {source}; start the stack (cargo run --release), or give --target the address of one"
     )]
     Unreachable {
-        /// As given.
+        /// The value of `--target`.
         target: String,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Not written by this command line.
+    /// The checkpoint belongs to another command line.
     #[error("{}: {reason}; give --from-start to begin anew, or --checkpoint another name", path.display())]
     Checkpoint {
-        /// The file.
+        /// Path of the checkpoint.
         path: PathBuf,
-        /// What it is of.
+        /// The mismatch.
         reason: String,
     },
-    /// No runtime, no signal handler, no thread.
-    #[error("the system: {0}")]
+    /// A runtime, a signal handler or a thread could not be created.
+    #[error("system error: {0}")]
     System(#[from] std::io::Error),
 }

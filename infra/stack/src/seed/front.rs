@@ -1,16 +1,16 @@
-//! How far a seed is done without a gap, while answers come in any order.
+//! How far a seed is done without a gap, although answers arrive in any order.
 //!
-//! Owns: what is under way. Invariant: every request up to [`Front::place`] has its answer; at most [`UNDER_WAY_MAX`] places
-//! are remembered behind it.
+//! Owns the outstanding requests. Invariant: every request up to [`Front::place`] has its answer;
+//! at most [`UNDER_WAY_MAX`] places after it are remembered.
 
 use std::collections::VecDeque;
 
-use super::source::Place;
+use super::place::Place;
 
-/// One slow subject (a conversation, a feed) may lag behind all others by this many requests.
+/// How many requests one slow subject (a conversation, a feed) may lag behind all others.
 pub const UNDER_WAY_MAX: usize = 64 * 1024;
 
-/// What is done, and what is under way behind it.
+/// The completed requests, and the outstanding ones after them.
 #[derive(Debug)]
 pub struct Front {
     place: Place,
@@ -21,30 +21,30 @@ pub struct Front {
     bad: u64,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It is in.
+    /// The request was accepted.
     Taken,
-    /// It was passed over.
+    /// The request was skipped.
     Bad,
 }
 
 impl Front {
-    /// Everything up to `place` is done; `bad` of it were passed over.
+    /// A front where everything up to `place` is done and `bad` requests were skipped.
     #[must_use]
     pub fn new(place: Place, bad: u64) -> Self {
         Self { place, base: 0, window: VecDeque::new(), open: 0, bad }
     }
 
-    /// A further one is under way; gives the number to say that it is done.
+    /// Adds an outstanding request; returns the number to pass to [`Front::done`].
     pub fn begin(&mut self, place: Place) -> u64 {
         self.window.push_back((place, None));
         self.open += 1;
         self.base + self.window.len() as u64 - 1
     }
 
-    /// One has its answer.
+    /// Records the answer of a request.
     pub fn done(&mut self, number: u64, answer: Answer) {
         let at = usize::try_from(number - self.base).expect("is in the window");
         let known = self.window[at].1.replace(answer);
@@ -57,25 +57,25 @@ impl Front {
         }
     }
 
-    /// Passed over, of everything up to [`Front::place`].
+    /// Skipped requests up to [`Front::place`].
     #[must_use]
     pub fn bad(&self) -> u64 {
         self.bad
     }
 
-    /// Everything up to here is done.
+    /// Everything up to this place is done.
     #[must_use]
     pub fn place(&self) -> Place {
         self.place
     }
 
-    /// Requests without an answer.
+    /// Outstanding requests.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open
     }
 
-    /// Whether another may begin.
+    /// True when another request may begin.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.window.len() < UNDER_WAY_MAX

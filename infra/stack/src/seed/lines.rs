@@ -1,15 +1,15 @@
 //! Requests from a file, line by line, in bounded memory.
 //!
-//! Owns: cutting at line feeds, counting lines and bytes, blank lines. Invariant: an item's `end` is where the next line
-//! begins, so that reading goes on from there.
+//! Owns splitting at line feeds, counting lines and bytes, and skipping blank lines. Invariant: an
+//! item's `end` is where the next line begins, so that reading can continue there.
 
 use std::io::{self, BufRead, Read};
 
+use super::place::{Item, Place};
 use super::request::Request;
-use super::source::{Item, Place};
 use super::template::Template;
 
-/// Longest line, in bytes: the longest message of the bus; no longer body would be taken.
+/// Longest line, in bytes. A longer body would exceed the bus's longest message.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 
 /// The lines of a file.
@@ -20,12 +20,13 @@ pub struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// `reader` stands at `place`. Without a template every line is a request.
+    /// A reader of lines; `reader` is at `place`. Without a template every line is a request.
     pub fn new(reader: R, template: Option<Template>, place: Place) -> Self {
         Self { reader, template, place }
     }
 
-    /// The next line that is not blank, and `None` at the end; too long a line is `Err` inside.
+    /// The next line that is not blank, and `None` at the end; the inner `Err` means that the line
+    /// is too long.
     fn line(&mut self) -> io::Result<Option<Result<Vec<u8>, String>>> {
         loop {
             let mut text = Vec::new();

@@ -1,6 +1,7 @@
 //! The command line of `stack seed`.
 //!
-//! Owns: what was typed, and what contradicts itself. Does not own: what a line of a file means (`template`).
+//! Owns the options, and the checks that they do not contradict each other. `template` turns lines
+//! of a file into requests.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use super::target::Target;
 
 const EXAMPLES: &str = "Examples:
   stack seed --members 1000 --days 30
-      A population into the stack at http://127.0.0.1:8080: profiles, follows, 30 days of entries and messages.
+      Sends a population to the stack at http://127.0.0.1:8080: profiles, follows, 30 days of entries and messages.
   stack seed --members 1000 --days 30 --seed 7 --output population.jsonl
       The same kind of population as a file, one request a line; the same seed gives the same bytes.
   stack seed --from population.jsonl --target http://10.0.0.5:8080
@@ -17,21 +18,21 @@ const EXAMPLES: &str = "Examples:
   stack seed --from members.jsonl --path '/profiles/{login}'
       Sends every line as it is with PUT, to the path that its own field `login` completes.
   stack seed --from posts.jsonl --method POST --path '/feeds/{author}' --skip-bad
-      Sends every line with POST; lines that are refused are told, counted and passed over.
+      Sends every line with POST; refused lines are reported, counted and skipped.
   stack seed --from log.jsonl --method POST --path /events --body '{\"events\":[{}]}'
       Wraps every line: `{}` in --body stands for the line.
 
-Stopped (Ctrl-C, a bad line, a target that is gone), the same command goes on where it was: everything up to the first request
-without an answer is in the checkpoint file. Requests behind that, and those that are tried again, may arrive twice, which PUT,
-DELETE and bodies with an id of their own make harmless; a population has only such. The file is removed at the end.
+After a stop (Ctrl-C, a bad line, a target that is gone) the same command continues where it stopped: the checkpoint file
+records everything up to the first unanswered request. Later and repeated requests may arrive twice, which is harmless for PUT,
+DELETE and bodies with an id of their own; a population has only such requests. The file is removed at the end.
 
-Exit code: 0 all is in, 1 failure, 2 usage, 3 all is in but for lines that were passed over, 130 stopped by a signal.";
+Exit code: 0 everything loaded, 1 failure, 2 usage, 3 everything but skipped lines loaded, 130 stopped by a signal.";
 
-/// Fills a stack with a made-up population, or with a file of your own, over HTTP.
+/// Fills a stack with a generated population, or with a file of your own, over HTTP.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
-    /// Make up this many members.
+    /// Generate this many members.
     #[arg(long, value_name = "N", required_unless_present = "from", conflicts_with = "from",
         value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub members: Option<u32>,
@@ -41,19 +42,22 @@ pub struct Options {
         value_parser = clap::value_parser!(u32).range(0..=36_500))]
     pub days: u32,
 
-    /// Another number is another population.
+    /// Seed of the generator; another number gives another population.
     #[arg(long, value_name = "S", default_value_t = 1, conflicts_with = "from")]
     pub seed: u64,
 
-    /// What every made-up member's id begins with; a number follows. Profiles that have such ids are overwritten.
+    /// Prefix of every generated member's id; a number follows. Existing profiles with such ids are
+    /// overwritten.
     #[arg(long, value_name = "TEXT", default_value = "m", value_parser = prefix, conflicts_with = "from")]
     pub prefix: String,
 
-    /// Send the lines of this file, each a JSON object; - for standard input (which cannot be resumed).
+    /// Send the lines of this file, each a JSON object; - for standard input, which cannot be
+    /// resumed.
     #[arg(long, value_name = "FILE.jsonl")]
     pub from: Option<PathBuf>,
 
-    /// The path of every line's request; {NAME} is replaced by the line's field NAME, a text or a number.
+    /// The path of every line's request; {NAME} is replaced by the line's field NAME, a text or a
+    /// number.
     #[arg(long, value_name = "TEMPLATE", requires = "from")]
     pub path: Option<String>,
 
@@ -65,42 +69,45 @@ pub struct Options {
     #[arg(long, value_name = "TEMPLATE", default_value = "{}", requires = "path")]
     pub body: String,
 
-    /// Tell and count lines that are no request or are refused (4xx), and go on, rather than stop at the first.
+    /// Report, count and skip lines that are not requests or are refused (4xx), instead of stopping
+    /// at the first.
     #[arg(long)]
     pub skip_bad: bool,
 
-    /// Where HTTP is served.
+    /// The stack's HTTP address.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub target: Target,
 
-    /// Requests under way at once, each on a connection of its own.
+    /// Concurrent requests, each on a connection of its own.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub connections: u16,
 
-    /// Spread the requests over the connections as they come. Without it, those whose paths begin with the same two segments
-    /// (/feeds/7, /chats/7) are sent in order, one after the other.
+    /// Spread the requests over the connections in any order. Without it, requests whose paths
+    /// begin with the same two segments (/feeds/7, /chats/7) are sent in order, one after the
+    /// other.
     #[arg(long)]
     pub unordered: bool,
 
-    /// How long one request is tried again when the target is busy (429, 502, 503, 504) or gone.
+    /// How long one request is repeated when the target is busy (429, 502, 503, 504) or gone.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     pub patience: Duration,
 
-    /// Where it is kept how far this got [default: ./seed-HASH.checkpoint, by what is sent and where to].
+    /// The file that records how far this got [default: ./seed-HASH.checkpoint, from source and
+    /// target].
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Option<PathBuf>,
 
-    /// Begin with the first request, whatever the checkpoint says.
+    /// Begin with the first request, and ignore the checkpoint.
     #[arg(long)]
     pub from_start: bool,
 
-    /// Send nothing; write the requests into this file, one a line, or - for standard output.
+    /// Send nothing; write the requests into this file, one per line, or - for standard output.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "connections", "unordered", "patience",
         "checkpoint", "from_start"])]
     pub output: Option<PathBuf>,
 }
 
-/// Ids have 200 bytes at most; the number takes some.
+/// Ids have at most 200 bytes, some of which are the number.
 fn prefix(text: &str) -> Result<String, String> {
     match text.len() {
         0..=100 => Ok(text.to_owned()),

@@ -1,11 +1,12 @@
-//! A made-up population: members, whom they follow, and what they say from day to day.
+//! A generated population: members, whom they follow, and what they write from day to day.
 //!
-//! Owns: who exists and does what. Does not own: sending it. Invariant: a request is a function of the numbers that the
-//! population was asked for and of its own place, so the same numbers give the same bytes, from any place on; all ids are
-//! given, so that sending a request twice is the same as sending it once.
+//! Owns who exists and does what. Invariant: a request is a function of the population's parameters
+//! and of its own place, so the same parameters give the same bytes, from any place on; all ids are
+//! explicit, so sending a request twice has the same effect as sending it once.
 //!
-//! Activity is Zipf-like: few are followed by many, say much, and talk in busy conversations. Draws are log-uniform,
-//! P(rank k) = log(1 + 1/k) / log(n + 1), which falls as Zipf's law with exponent 1 does and needs no table.
+//! Activity is Zipf-like: few members are followed by many, write much, and talk in busy
+//! conversations. Draws are log-uniform, P(rank k) = log(1 + 1/k) / log(n + 1), which falls like
+//! Zipf's law with exponent 1 and needs no table.
 
 use std::fmt::Display;
 
@@ -16,20 +17,20 @@ use super::request::Request;
 use super::template::SEGMENT;
 use crate::sample;
 
-/// Part of a checkpoint: another generator's place is not this one's.
+/// Part of a checkpoint, because places of another version of the generator differ.
 pub const GENERATOR: u32 = 1;
 
-/// Most whom one member follows.
+/// Most members that one member follows.
 const FOLLOWS_MAX: u64 = 100;
-/// What a member does in a day, in the mean.
+/// Mean number of a member's acts per day.
 const ACTS_PER_DAY: u64 = 2;
-/// Out of a hundred acts; the rest is reading one's feed.
+/// Entries per hundred acts; the rest is reading one's feed.
 const ENTRIES: u32 = 30;
 const MESSAGES: u32 = 50;
-/// Most who talk in one conversation.
+/// Most members of one conversation.
 const TALKERS_MAX: usize = 6;
 
-/// A word drawn for texts.
+/// Words of generated texts.
 const WORDS: [&str; 48] = [
     "again", "always", "bread", "bridge", "coffee", "cold", "dinner", "early", "evening", "friends",
     "garden", "good", "home", "idea", "just", "kind", "late", "light", "little", "long", "lunch", "maybe",
@@ -38,21 +39,22 @@ const WORDS: [&str; 48] = [
     "train", "walk", "weekend",
 ];
 
-/// What is made up.
+/// The parameters of a population.
 #[derive(Clone, Debug)]
 pub struct Population {
     members: u64,
     days: u64,
     seed: u64,
     prefix: String,
-    /// Spreads the busy ones over the ids: rank k is member `(k * step + shift) % members`.
+    /// Spreads the active members over the ids: rank k is member `(k * step + shift) % members`.
     step: u64,
     shift: u64,
-    /// In every id but the members': entries of another population are others, those of further days are of this one.
+    /// Part of every id but the members': other populations have other entries, and further days
+    /// extend this one.
     tag: String,
 }
 
-/// What a random number is for: each has a sequence of its own.
+/// The use of a random number. Each use has a sequence of its own.
 #[derive(Clone, Copy)]
 enum Topic {
     Shape = 1,
@@ -63,7 +65,7 @@ enum Topic {
 }
 
 impl Population {
-    /// `members` is at least 1.
+    /// A population; `members` is at least 1.
     #[must_use]
     pub fn new(members: u32, days: u32, seed: u64, prefix: &str) -> Self {
         assert!(members > 0, "a population has members");
@@ -89,7 +91,7 @@ impl Population {
             .chain(acts.map(move |(day, at)| Request { wait: at == 0, ..self.act(day, at) }))
     }
 
-    /// How many there are. Draws the follows, so it takes some 100 ms for a million members.
+    /// The number of requests. Draws the follows, so it takes some 100 ms for a million members.
     #[must_use]
     pub fn total(&self) -> u64 {
         let follows = (0..self.members).map(|member| self.followed(member).len() as u64).sum::<u64>();
@@ -108,7 +110,7 @@ impl Population {
         self.followed(member).into_iter().map(follow).collect()
     }
 
-    /// Whom `member` follows: the known, mostly.
+    /// The members that `member` follows, mostly the popular ones.
     fn followed(&self, member: u64) -> Vec<u64> {
         let mut rng = random(self.seed, Topic::Follows, member);
         let draws = 1 + rank(&mut rng, FOLLOWS_MAX.min(self.members));
@@ -156,7 +158,7 @@ impl Population {
         talkers
     }
 
-    /// A member; the same few, mostly.
+    /// A member, mostly one of the popular ones.
     fn known(&self, rng: &mut fastrand::Rng) -> u64 {
         (rank(rng, self.members) * self.step + self.shift) % self.members
     }
@@ -172,7 +174,7 @@ impl Population {
     }
 }
 
-/// 0 to `below - 1`, k about as often as 1 / (k + 1).
+/// A number from 0 to `below - 1`; k is drawn about as often as 1 / (k + 1).
 fn rank(rng: &mut fastrand::Rng, below: u64) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,
@@ -202,7 +204,8 @@ fn random(seed: u64, topic: Topic, place: u64) -> fastrand::Rng {
     fastrand::Rng::with_seed(mixed(mixed(mixed(seed) ^ topic as u64) ^ place))
 }
 
-/// Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014: neighbours in, strangers out.
+/// The mixing function of Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators",
+/// 2014: neighbouring inputs give unrelated outputs.
 fn mixed(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -214,7 +217,7 @@ fn divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { divisor(b, a % b) }
 }
 
-/// What tells this population from another, in a checkpoint.
+/// Identifies the population in a checkpoint.
 impl Display for Population {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { members, days, seed, prefix, .. } = self;
@@ -300,10 +303,11 @@ mod tests {
         }
     }
 
-    /// With exponent 1 the first hundredth of 1000 ranks has log(11) / log(1001) = 35 % of all; evenly spread it would be 1 %.
+    /// With exponent 1 the first hundredth of 1000 ranks has log(11) / log(1001) = 35 % of all
+    /// draws; evenly spread it would be 1 %.
     #[test]
     fn few_say_much_and_are_followed_by_many() {
-        // Who is followed by one already is not drawn again, so follows are flatter.
+        // A member is not followed twice by another, so follows are flatter.
         for (method, part, least) in [("POST", "/feeds/", 4), ("PUT", "/follows/", 10)] {
             let mut counts: HashMap<String, u32> = HashMap::new();
             for request in requests(1000, 5).into_iter().filter(|request| request.method == method) {

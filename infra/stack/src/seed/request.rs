@@ -1,7 +1,7 @@
-//! One request of a seed, and how it is written in a line.
+//! One request of a seed, and its form in a line.
 //!
-//! Owns: the shape `{"method","path","body","wait"}`. Invariant: a [`Request`] can be sent: its method is a token, its path
-//! an absolute one.
+//! Owns the shape `{"method","path","body","wait"}`. Invariant: a [`Request`] can be sent: its
+//! method is a token, its path is absolute.
 
 use std::io::{self, Write};
 
@@ -11,20 +11,20 @@ use http::uri::PathAndQuery;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Something to send.
+/// A request to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// GET is allowed, and pointless.
+    /// GET is allowed, but has no use.
     pub method: Method,
     /// With the query, if any.
     pub path: PathAndQuery,
-    /// JSON; empty for none.
+    /// JSON; empty for no body.
     pub body: Bytes,
-    /// Only sent once all requests before it have been answered: what it builds on is there.
+    /// True when all earlier requests must be answered first, because this one depends on them.
     pub wait: bool,
 }
 
-/// A line.
+/// The JSON of a line.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Line<'a> {
@@ -38,12 +38,14 @@ struct Line<'a> {
 }
 
 impl Request {
+    /// Checks method and path.
+    ///
     /// # Errors
     /// What is wrong with method or path.
     pub fn new(method: &str, path: &str, body: impl Into<Bytes>) -> Result<Self, String> {
         let method = match Method::from_bytes(method.as_bytes()) {
             Ok(method) if !method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) => method,
-            _ => return Err(format!("{method:?} is no method such as PUT or POST")),
+            _ => return Err(format!("{method:?} is not a method such as PUT or POST")),
         };
         if !path.starts_with('/') {
             return Err(format!("the path {path:?} does not begin with /"));
@@ -55,21 +57,21 @@ impl Request {
     /// Reads a line.
     ///
     /// # Errors
-    /// Why it is no request.
+    /// Why the line is not a request.
     pub fn read(line: &[u8]) -> Result<Self, String> {
         let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
             format!(
-                "no request ({error}); give {{\"method\":..,\"path\":..,\"body\":..}}, or --path for other objects"
+                "not a request ({error}); give {{\"method\":..,\"path\":..,\"body\":..}}, or --path for other objects"
             )
         })?;
         let body = line.body.map(|body| Bytes::copy_from_slice(body.get().as_bytes()));
         Ok(Self { wait: line.wait, ..Self::new(line.method, &line.path, body.unwrap_or_default())? })
     }
 
-    /// Writes it as a line.
+    /// Writes the request as a line.
     ///
     /// # Errors
-    /// The writer's; a body that is no JSON.
+    /// Errors of the writer; a body that is not JSON.
     pub fn write(&self, writer: &mut impl Write) -> io::Result<()> {
         let body =
             if self.body.is_empty() { None } else { Some(serde_json::from_slice::<&RawValue>(&self.body)?) };
@@ -78,7 +80,7 @@ impl Request {
         writer.write_all(b"\n")
     }
 
-    /// What the order of requests is kept for: the first two segments of the path.
+    /// Requests with the same subject, the first two segments of the path, keep their order.
     #[must_use]
     pub fn subject(&self) -> &str {
         let path = self.path.path();

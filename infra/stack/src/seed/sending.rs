@@ -1,8 +1,8 @@
-//! The sending: from one sequence to many connections and back to one place.
+//! Sending: from one sequence to many connections and back to one place.
 //!
-//! Owns: which connection takes a request, and when. Does not own: one request's life (`target`). Invariant: requests of one
-//! subject go over one connection in their order; a request that waits is sent when none is under way; stopped by a signal, nothing
-//! further is sent and the front tells what was done.
+//! Owns which connection sends a request, and when. `target` sends one request. Invariant: requests
+//! of one subject use one connection in order; a request that must wait is sent when no other is
+//! outstanding; after a signal nothing further is sent, and the front tells what was done.
 
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,41 +16,42 @@ use super::checkpoint::Checkpoint;
 use super::error::Error;
 use super::front::{Answer, Front};
 use super::options::Options;
+use super::place::{Item, Place};
 use super::request::Request;
 use super::shown::Shown;
-use super::source::{Item, Place, Source};
+use super::source::Source;
 use super::target::{Connection, Outcome};
 use crate::signals::Signals;
 
 /// Requests that wait for one connection.
 const LANE_MAX: usize = 16;
-/// Between two checkpoints; what was sent since is sent again after a kill.
+/// Pause between two checkpoints. After a kill, requests since the last one are sent again.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
-/// For the answers that are under way when it stops.
+/// Time for outstanding answers after a stop.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
-/// Bad lines that are told one by one; further ones are counted.
+/// Bad lines that are reported one by one; further ones are counted.
 const TOLD_MAX: u64 = 100;
 
-/// How it ended, other than by an error.
+/// How a seed ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// All is in, but for so many lines.
+    /// Everything was accepted, except bad lines.
     Complete {
-        /// Lines passed over, those of earlier runs too.
+        /// Lines skipped, including those of earlier runs.
         bad: u64,
     },
-    /// A signal.
+    /// A signal stopped it.
     Stopped,
 }
 
-/// A request under way: its number at the front.
+/// An outstanding request, with its number at the front.
 type Sent = (u64, Place, Request);
 
-/// A seed under way.
+/// A seed in progress.
 pub struct Sending<'a> {
     options: &'a Options,
     source: &'a Source,
-    /// `None` for what cannot be entered again.
+    /// `None` for a source that cannot be resumed.
     checkpoint: Option<&'a Checkpoint>,
     shown: &'a Shown,
     front: Front,
@@ -58,15 +59,15 @@ pub struct Sending<'a> {
     told: u64,
     lanes: Vec<mpsc::Sender<Sent>>,
     answers: mpsc::Receiver<(u64, Place, Outcome)>,
-    /// The connection of the next request, when they are spread as they come.
+    /// The connection of the next request in unordered mode.
     turn: usize,
-    /// The lanes send nothing further.
+    /// True when the lanes must send nothing further.
     stopping: Rc<Cell<bool>>,
     failure: Option<Error>,
 }
 
 impl<'a> Sending<'a> {
-    /// Begins behind `place`; on a `LocalSet` or a local runtime.
+    /// Begins after `place`; must be called on a `LocalSet` or a local runtime.
     pub fn new(
         options: &'a Options,
         source: &'a Source,
@@ -97,7 +98,8 @@ impl<'a> Sending<'a> {
     /// Sends everything.
     ///
     /// # Errors
-    /// The first thing that was bad, or that nobody took. Either way what is done is in the checkpoint.
+    /// The first bad line, or the first request that was not accepted in time. The checkpoint
+    /// records what is done in either case.
     pub async fn run(mut self, signals: &mut Signals) -> Result<End, Error> {
         let (mut items, thread) = self.source.ahead(self.front.place())?;
         let mut ticks = interval(CHECKPOINT_EVERY);
@@ -130,19 +132,19 @@ impl<'a> Sending<'a> {
         if exhausted && let Err(panic) = thread.join() {
             std::panic::resume_unwind(panic);
         }
-        // Before a bad line all is sent: what is mended next is that line.
+        // Everything before a bad line is sent, so that the next run begins with that line.
         let is_bad = matches!(self.failure, Some(Error::Bad { .. }));
         self.stopping.set(stopped || self.failure.is_some() && !is_bad);
         self.settle(signals).await;
         self.end(stopped)
     }
 
-    /// Waits for the answers that are under way, not for long.
+    /// Waits a limited time for outstanding answers.
     async fn settle(&mut self, signals: &mut Signals) {
-        // A lane that waits for requests ends by this.
+        // Ends lanes that wait for requests.
         self.lanes.clear();
         let rest = async {
-            // Ends when every lane has.
+            // Ends when every lane has ended.
             while let Some((number, place, outcome)) = self.answers.recv().await {
                 self.answered(number, place, outcome);
             }
@@ -212,7 +214,7 @@ impl<'a> Sending<'a> {
         self.shown.reached(self.front.place());
     }
 
-    /// The first failure is the one to mend; it stays under way, so that the front stays before it.
+    /// Records the first failure. Its request stays outstanding, so that the front stays before it.
     fn fail(&mut self, failure: Error) {
         self.failure.get_or_insert(failure);
     }
@@ -227,7 +229,7 @@ impl<'a> Sending<'a> {
     }
 }
 
-/// A connection and what waits for it.
+/// Starts a connection and its queue.
 fn lane(
     options: &Options,
     answered: mpsc::Sender<(u64, Place, Outcome)>,
@@ -247,7 +249,7 @@ fn lane(
     sender
 }
 
-/// A place in the lane; `None` when there is no lane.
+/// A place in the lane's queue; waits for ever when there is no lane.
 async fn reserve(lane: Option<mpsc::Sender<Sent>>) -> Option<mpsc::OwnedPermit<Sent>> {
     lane?.reserve_owned().await.ok()
 }

@@ -1,6 +1,6 @@
-//! What is seen of a seed while it runs: a bar on a terminal, a line now and then elsewhere.
+//! The progress of a running seed: a bar on a terminal, occasional lines elsewhere.
 //!
-//! Owns: stderr. Invariant: stdout is for data alone (`--output -`).
+//! Owns stderr. Invariant: stdout is for data alone (`--output -`).
 
 use std::cell::Cell;
 use std::io::{IsTerminal, Write, stderr};
@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::source::{Place, Source};
+use super::place::Place;
+use super::source::Source;
 
-/// Between two lines where there is no terminal.
+/// Pause between two lines when there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// The progress.
 #[derive(Debug)]
 pub struct Shown {
-    /// `None` where there is no terminal.
+    /// `None` without a terminal.
     bar: Option<ProgressBar>,
     is_file: bool,
     length: Option<u64>,
@@ -44,12 +45,12 @@ impl Shown {
         Rc::clone(&self.retries)
     }
 
-    /// One more is in.
+    /// Counts an accepted request.
     pub(super) fn taken(&self) {
         self.taken.set(self.taken.get() + 1);
     }
 
-    /// Everything up to `place` is done.
+    /// Records that everything up to `place` is done.
     pub(super) fn reached(&self, place: Place) {
         self.reached.set(place);
         if let Some(bar) = &self.bar {
@@ -57,7 +58,7 @@ impl Shown {
         }
     }
 
-    /// A second has gone.
+    /// Called once a second.
     pub(super) fn tick(&self) {
         match &self.bar {
             Some(bar) => bar.set_message(self.rates()),
@@ -73,7 +74,7 @@ impl Shown {
         }
     }
 
-    /// Says a line, above the bar.
+    /// Prints a line above the bar.
     pub fn line(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| say(line)),
@@ -81,14 +82,14 @@ impl Shown {
         }
     }
 
-    /// Requests that this run sent, in how long, and how often it had to try again.
+    /// Requests that this run sent, the time they took, and the number of repetitions.
     #[must_use]
     pub fn summary(&self) -> String {
         let took = Duration::from_millis(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX));
         format!("{} requests in {}, {}", self.taken.get(), humantime::format_duration(took), self.rates())
     }
 
-    /// Leaves the terminal as it was.
+    /// Restores the terminal.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -99,12 +100,12 @@ impl Shown {
         let rate = u128::from(self.taken.get()) * 1000 / self.began.elapsed().as_millis().max(1);
         match self.retries.get() {
             0 => format!("{rate}/s"),
-            retries => format!("{rate}/s, {retries} tried again"),
+            retries => format!("{rate}/s, {retries} repeated"),
         }
     }
 }
 
-/// Nobody may read it any more; that is no reason to stop.
+/// A closed stderr is no reason to stop.
 pub fn say(line: &str) {
     let _ = writeln!(stderr(), "{line}");
 }
@@ -123,7 +124,7 @@ fn bar(is_file: bool, length: Option<u64>, place: Place) -> ProgressBar {
         bar.set_style(style);
     }
     let bar = bar.with_position(if is_file { place.end } else { place.number });
-    // The rate is of this run, not of what an earlier one did.
+    // The rate is that of this run only.
     bar.reset_eta();
     bar
 }

@@ -1,7 +1,7 @@
-//! Where the requests come from, as one sequence that can be entered at any place.
+//! The requests, as one sequence that can be entered at any place.
 //!
-//! Owns: the places, and the thread that reads or makes up ahead of the sending. Invariant: at most `AHEAD_MAX` requests
-//! are ahead.
+//! Owns the places, and the thread that reads or generates requests in advance. Invariant: at most
+//! `AHEAD_MAX` requests are in advance.
 
 use std::fmt;
 use std::fs::File;
@@ -9,51 +9,32 @@ use std::io::{self, BufReader, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::error::Error;
 use super::lines::Lines;
 use super::options::Options;
+use super::place::{Item, Place};
 use super::population::Population;
-use super::request::Request;
 use super::template::Template;
 
-/// Requests made or read before they can be sent.
+/// Requests generated or read before they can be sent.
 const AHEAD_MAX: usize = 1024;
 
-/// How far: everything up to here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Place {
-    /// Requests made up, or lines read.
-    pub number: u64,
-    /// Bytes of the file; 0 when there is none.
-    pub end: u64,
-}
-
-/// A request, or why there is none, and where the sequence stands behind it.
-#[derive(Debug)]
-pub struct Item {
-    /// Behind it.
-    pub place: Place,
-    /// The reason is about the line alone; where it is, is said by [`Source::at`].
-    pub request: Result<Request, String>,
-}
-
-/// What is to be sent.
+/// The source of the requests.
 #[derive(Debug)]
 pub enum Source {
-    /// Made up.
+    /// Generated.
     Population(Population),
     /// A file's lines.
     File {
-        /// Absolute.
+        /// Absolute path.
         path: PathBuf,
-        /// Without it every line is a request.
+        /// Without a template every line is a request.
         template: Option<Template>,
-        /// What the templates are, for the checkpoint.
+        /// The templates in text form, for the checkpoint.
         described: String,
-        /// Bytes.
+        /// Length in bytes.
         len: u64,
     },
     /// Standard input's lines.
@@ -61,8 +42,10 @@ pub enum Source {
 }
 
 impl Source {
+    /// Opens the source.
+    ///
     /// # Errors
-    /// Templates that are wrong, a file that cannot be read.
+    /// Wrong templates, or a file that cannot be read.
     pub fn new(options: &Options) -> Result<Self, Error> {
         let (days, seed) = (options.days, options.seed);
         if let Some(members) = options.members {
@@ -83,7 +66,7 @@ impl Source {
         Ok(Self::File { path: path.canonicalize().map_err(unreadable)?, template, described, len })
     }
 
-    /// What the progress counts up to: requests made up, or bytes; `None` when nobody knows.
+    /// The total of the progress: requests generated, or bytes; `None` when it is unknown.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         match self {
@@ -93,13 +76,13 @@ impl Source {
         }
     }
 
-    /// Whether [`Source::length`] is in bytes.
+    /// True when [`Source::length`] is in bytes.
     #[must_use]
     pub fn is_file(&self) -> bool {
         matches!(self, Self::File { .. })
     }
 
-    /// The item behind which `place` is, for people: `members.jsonl:17`.
+    /// The item that ends at `place`, for people: `members.jsonl:17`.
     #[must_use]
     pub fn at(&self, place: Place) -> String {
         match self {
@@ -109,7 +92,7 @@ impl Source {
         }
     }
 
-    /// The requests behind `from`.
+    /// The requests after `from`.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -119,7 +102,7 @@ impl Source {
                 let requests = population.clone().requests().zip(1..);
                 let items = requests
                     .map(|(request, number)| Item { place: Place { number, end: 0 }, request: Ok(request) });
-                // Made up again, which takes a microsecond each.
+                // Earlier requests are generated again, which takes a microsecond each.
                 Box::new(items.skip(usize::try_from(from.number).unwrap_or(usize::MAX)).map(Ok))
             }
             Self::File { path, template, .. } => {
@@ -133,23 +116,23 @@ impl Source {
         })
     }
 
-    /// The same from a thread of its own, which ends when the receiver is dropped; one that waits for standard input ends with
-    /// the process.
+    /// The requests after `from`, from a thread of its own, which ends when the receiver is
+    /// dropped. A thread that waits for standard input ends with the process.
     ///
     /// # Errors
-    /// The file cannot be read, or there is no thread left.
+    /// The file cannot be read, or no thread can be created.
     pub fn ahead(&self, from: Place) -> io::Result<(mpsc::Receiver<io::Result<Item>>, JoinHandle<()>)> {
         let (sender, receiver) = mpsc::channel(AHEAD_MAX);
         let mut items = self.items(from)?;
         let thread = std::thread::Builder::new().name("source".to_owned()).spawn(move || {
-            // A failed send says that nobody wants more.
+            // A failed send means that the receiver was dropped.
             while let Some(true) = items.next().map(|item| sender.blocking_send(item).is_ok()) {}
         })?;
         Ok((receiver, thread))
     }
 }
 
-/// What tells this source from another, in a checkpoint.
+/// Identifies this source in a checkpoint.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,7 +1,7 @@
-//! One connection to the target, kept alive, and one request on it until it is answered.
+//! One keep-alive connection to the target, and one request on it until it is answered.
 //!
-//! Owns: what an answer means, and trying again. Invariant: a connection has one request at a time; an answer is bounded in
-//! time and bytes.
+//! Owns what an answer means, and repetitions. Invariant: a connection has one request at a time;
+//! an answer is bounded in time and bytes.
 
 use std::fmt;
 use std::io;
@@ -22,11 +22,11 @@ use crate::backoff::Backoff;
 
 /// Longer than any route of the stack takes.
 const ANSWER_WITHIN: Duration = Duration::from_secs(35);
-/// No system takes longer to say that it does not answer.
+/// Longest wait for a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// More of an answer than anything that is posted gives back.
+/// Longest answer, more than any service returns for a write.
 const ANSWER_BYTES_MAX: usize = 2 << 20;
-/// Of a refusal that is no problem+json.
+/// Longest excerpt of a refusal that is not problem+json.
 const REASON_CHARS_MAX: usize = 200;
 
 /// `http://HOST:PORT`.
@@ -36,25 +36,25 @@ pub struct Target {
     port: u16,
 }
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// 2xx.
+    /// A 2xx status.
     Taken,
-    /// It will never be taken as it is: why.
+    /// The request will never be accepted as it is; holds the reason.
     Refused(String),
-    /// Nobody could take it for as long as the patience lasted: the last reason.
+    /// The request was not accepted in time; holds the last reason.
     GaveUp(String),
 }
 
-/// Why an attempt has to be made again.
+/// Why the request must be repeated.
 struct Again {
     reason: String,
-    /// What the answer asked to wait.
+    /// The pause that the answer asked for.
     after: Duration,
 }
 
-/// A connection, made when it is needed.
+/// A connection, opened when it is needed.
 pub struct Connection {
     target: Target,
     patience: Duration,
@@ -63,8 +63,10 @@ pub struct Connection {
 }
 
 impl Target {
+    /// Checks that a process listens at the target.
+    ///
     /// # Errors
-    /// Nobody listens there.
+    /// The connection cannot be opened.
     pub async fn check(&self) -> io::Result<()> {
         timeout(CONNECT_WITHIN, self.connect()).await?.map(drop)
     }
@@ -80,7 +82,7 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no http://HOST:PORT");
+        let wrong = || format!("{text:?} is not http://HOST:PORT");
         let uri: Uri = text.parse().map_err(|_| wrong())?;
         let bare = uri.path_and_query().is_none_or(|path| path == "/");
         match (uri.scheme_str(), uri.host()) {
@@ -88,7 +90,7 @@ impl FromStr for Target {
                 Ok(Self { host: host.to_owned(), port: uri.port_u16().unwrap_or(80) })
             }
             (Some("https"), _) => {
-                Err("https is not spoken here; give http://HOST:PORT, behind the proxy".to_owned())
+                Err("https is not supported; give http://HOST:PORT behind the proxy".to_owned())
             }
             _ => Err(wrong()),
         }
@@ -102,13 +104,13 @@ impl fmt::Display for Target {
 }
 
 impl Connection {
-    /// None yet.
+    /// A connection that is not open yet.
     #[must_use]
     pub fn new(target: Target, patience: Duration) -> Self {
         Self { target, patience, sender: None, rng: fastrand::Rng::new() }
     }
 
-    /// Sends `request` until it is taken or refused; calls `again` before each further attempt.
+    /// Sends `request` until it is accepted or refused; calls `again` before each repetition.
     pub async fn send(&mut self, request: &Request, again: impl Fn()) -> Outcome {
         let (started, mut backoff) = (Instant::now(), Backoff::default());
         loop {
@@ -126,7 +128,8 @@ impl Connection {
         }
     }
 
-    /// Invariant: a connection whose answer was not read to its end is not used again.
+    /// Sends `request` once. Invariant: a connection whose answer was not read to its end is not
+    /// used again.
     async fn attempt(&mut self, request: &Request) -> Result<Outcome, Again> {
         let again = |error: &dyn fmt::Display| Again { reason: error.to_string(), after: Duration::ZERO };
         let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
@@ -163,7 +166,7 @@ impl Connection {
     async fn open(&self) -> io::Result<SendRequest<Full<Bytes>>> {
         let stream = timeout(CONNECT_WITHIN, self.target.connect()).await??;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        // Ends with the sender; what it fails with, the sender says.
+        // Ends with the sender, which reports errors.
         tokio::task::spawn_local(async move {
             let _ = connection.await;
         });
@@ -171,7 +174,7 @@ impl Connection {
     }
 }
 
-/// Seconds; a date is passed over for our own pause.
+/// `Retry-After` in seconds; a date is ignored in favour of our own pause.
 fn retry_after(headers: &HeaderMap) -> Duration {
     let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     Duration::from_secs(seconds.unwrap_or(0))

@@ -1,14 +1,14 @@
-//! `--path '/profiles/{id}' --method PUT --body '{}'`: how any JSON object becomes a request.
+//! `--path '/profiles/{id}' --method PUT --body '{}'`: how a JSON object becomes a request.
 //!
-//! Owns: reading the templates and filling them. Invariant: what a line puts into a path is one segment: all but
-//! unreserved characters are percent-encoded.
+//! Owns parsing and filling the templates. Invariant: a line's value fills exactly one path
+//! segment: all but unreserved characters are percent-encoded.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use super::request::Request;
 
-/// The unreserved characters (RFC 3986, section 2.3) stay as they are.
+/// All but the unreserved characters (RFC 3986, section 2.3) are escaped.
 pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// How lines become requests.
@@ -27,12 +27,14 @@ enum Piece {
 }
 
 impl Template {
+    /// Parses the templates.
+    ///
     /// # Errors
     /// Which template is wrong, and how.
     pub fn new(method: &str, path: &str, body: &str) -> Result<Self, String> {
         let pieces = pieces(path)?;
         let template = Self { method: method.to_owned(), path: pieces, body: body.to_owned() };
-        // With something in each field: what is wrong now is wrong with every line.
+        // Filled with a sample value, so that errors which every line would have are found now.
         let sample: String = template
             .path
             .iter()
@@ -42,7 +44,7 @@ impl Template {
         let body = body.replace("{}", "{\"a\":1}");
         if !body.is_empty() && serde_json::from_str::<serde::de::IgnoredAny>(&body).is_err() {
             return Err(format!(
-                "--body {:?} is no JSON, also with {{}} replaced by an object",
+                "--body {:?} is not JSON, even with {{}} replaced by an object",
                 template.body
             ));
         }
@@ -69,9 +71,9 @@ impl Template {
     }
 }
 
-/// `/profiles/{id}` in its pieces.
+/// Splits `/profiles/{id}` into its pieces.
 fn pieces(template: &str) -> Result<Vec<Piece>, String> {
-    let wrong = || format!("--path {template:?} has a brace without its other; write /profiles/{{id}}");
+    let wrong = || format!("--path {template:?} has an unmatched brace; write /profiles/{{id}}");
     let (mut pieces, mut rest) = (Vec::new(), template);
     while let Some((text, behind)) = rest.split_once('{') {
         let (name, behind) = behind.split_once('}').ok_or_else(wrong)?;
@@ -91,7 +93,7 @@ fn pieces(template: &str) -> Result<Vec<Piece>, String> {
 fn field(members: &Map<String, Value>, name: &str) -> Result<String, String> {
     match members.get(name) {
         Some(Value::String(text)) if matches!(text.as_str(), "" | "." | "..") => {
-            Err(format!("its field `{name}` is {text:?}, which is no segment of a path"))
+            Err(format!("its field `{name}` is {text:?}, which cannot be a path segment"))
         }
         Some(Value::String(text)) => Ok(text.clone()),
         Some(Value::Number(number)) => Ok(number.to_string()),

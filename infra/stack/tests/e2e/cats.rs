@@ -1,6 +1,8 @@
-//! nngcat and nanocat, nng's and nanomsg's own command lines, as peers: both directions, TCP and IPC.
+//! nngcat and nanocat, the command lines of nng and nanomsg, as peers: in both directions, over TCP
+//! and IPC.
 //!
-//! They send what a file holds and print what comes in hex: no code of ours on their side.
+//! They send the contents of a file and print received messages in hexadecimal, without any code of
+//! ours on their side.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +12,7 @@ use crate::terminator::Terminator;
 use crate::tools::program;
 use crate::wire::{HELLO, Message, PING, PONG, REPLY, REQUEST};
 
-/// Which of the two.
+/// One of the two programs.
 #[derive(Clone, Copy)]
 enum Cat {
     Nng,
@@ -18,7 +20,8 @@ enum Cat {
 }
 
 impl Cat {
-    /// Starts it: it dials or listens at `url`, sends the payload every second and prints what comes.
+    /// Starts the program: it dials or listens at `url`, sends the payload every second and prints
+    /// received messages.
     fn start(self, listen: bool, url: &str, payload: &[u8], dir: &Path) -> Option<Process> {
         let (name, bus, dial, bind) = match self {
             Self::Nng => ("nngcat", "--bus0", "--dial", "--listen"),
@@ -34,7 +37,7 @@ impl Cat {
     }
 }
 
-/// A message as a cat prints it: `"\xb1\x02..."`.
+/// A message as the program prints it: `"\xb1\x02..."`.
 fn printed(line: &str) -> Option<Message> {
     let digits = line.trim().trim_matches('"');
     let bytes: Option<Vec<u8>> =
@@ -52,7 +55,8 @@ fn url(scheme: &str, dir: &Path) -> String {
     }
 }
 
-/// A cat at the terminator: a ping gets its pong, a raw text is dropped and counted, a hello is listed.
+/// A cat at the terminator: a ping gets its pong, a raw text is dropped and counted, a hello is
+/// listed.
 fn is_a_peer(cat: Cat, listen: bool, scheme: &str) {
     let dir = tempfile::tempdir().unwrap();
     let address = url(scheme, dir.path());
@@ -88,7 +92,7 @@ fn is_answered(cat: Cat, listen: bool, scheme: &str) {
     let store = format!("embedded:{}/data", dir.path().display());
     let direction = if listen { "--bus-dial" } else { "--bus-listen" };
     let mut profile = Process::role("profile", &[direction, &at, "--store", &store]);
-    // A cat that finds nobody gives up.
+    // A cat that finds no listener gives up.
     profile.wait_line("that it has started", |line| line.contains(&at).then_some(()));
 
     let mut request = Message::new(REQUEST, &[(":method", "GET"), (":path", "/profiles/nobody")]);

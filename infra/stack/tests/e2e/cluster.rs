@@ -1,16 +1,17 @@
-//! A stack that is to use a FoundationDB cluster, in a build that cannot: it says what to do instead of trying for ever.
+//! A stack that should use a FoundationDB cluster, in a build without FoundationDB: it says what to
+//! do instead of trying for ever.
 
 use std::process::Command;
 
 use crate::process::{Process, role};
 
-/// A stack that is to use a cluster whose file is `file`.
+/// Runs a stack that should use the cluster of `file`.
 fn on_cluster(file: &str, cargo: bool) -> (Option<i32>, Vec<String>) {
     let mut command = Command::new(role("stack"));
     let free = ["--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--guests", "127.0.0.1:0"];
     command.args(free).args(["--store", &format!("fdb:{file}")]).env_remove("CARGO");
     if cargo {
-        // Never called: what it would build is refused before.
+        // Never called, because the store is refused before the build.
         command.env("CARGO", "/bin/false");
     } else {
         command.arg("--no-build");
@@ -32,7 +33,7 @@ fn a_cluster_without_the_feature_is_refused_with_the_command_that_has_it() {
     let remedy = format!("cargo run --release --features fdb -- --store fdb:{file}");
     assert!(code == Some(1) && lines.iter().any(|line| line.contains(&remedy)), "{lines:?}");
 
-    // Binaries that were built before say it themselves, once: they are not started again and again.
+    // Binaries that were built earlier report it themselves, once: they are not restarted.
     let (code, lines) = on_cluster(file, false);
     assert_eq!(code, Some(1), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("build with `--features fdb`")), "{lines:?}");

@@ -1,6 +1,7 @@
-//! One of two instances dies, or stops without dying, while clients ask.
+//! One of two instances dies, or stops without dying, under load.
 //!
-//! Whatever happens, every client has an answer by the deadline, and `/stats` has counted what the clients saw.
+//! In every case each client has an answer by the deadline, and `/stats` has counted what the
+//! clients saw.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -56,8 +57,9 @@ impl Pair {
         peers.iter().find(|peer| peer["instance"] == "first")?[figure].as_u64()
     }
 
-    /// Waits until the first, which has been told to stop, has requests in hand that it will not answer: between two looks
-    /// every worker has read what was there, and no reply was.
+    /// Waits until the first instance, which has been stopped, holds requests that it will not
+    /// answer: between two readings every worker has read what was available, and there was no
+    /// reply.
     fn wait_in_flight(&self) {
         let mut before = None;
         until("the stopped instance has requests in hand", || {
@@ -73,7 +75,7 @@ impl Pair {
     }
 }
 
-/// What the terminator counted is what the clients saw, status by status.
+/// What the terminator counted equals what the clients saw, status by status.
 fn assert_accounted(terminator: &Terminator, seen: &Tally) {
     assert_eq!(seen.errors, 0, "every request has an answer: {seen:?}");
     assert_eq!(terminator.statuses(), seen.statuses);
@@ -106,7 +108,7 @@ fn stopped_instance(workers: &str) {
         Some(1..) => Ok(()),
         seen => Err(format!("{seen:?}")),
     });
-    // The other one goes on answering.
+    // The other instance continues to answer.
     load.wait_more(1000);
     assert_eq!(pair.terminator.peers("profile").len(), 2, "stopped, not gone");
 
@@ -184,7 +186,7 @@ fn wrk_and_stats_agree_when_an_instance_is_killed() {
     assert!(!lines.iter().any(|line| line.contains("Socket errors")), "{lines:?}");
     let counted = pair.terminator.statuses();
     let (sum, ok) = (counted.values().sum::<u64>(), counted.get(&200).copied().unwrap_or(0));
-    // wrk does not count what is in flight when its time is over.
+    // wrk does not count requests in flight at its end.
     assert!((total..=total + CLIENTS as u64).contains(&sum), "wrk saw {total}, /stats {counted:?}");
     assert_eq!(failed, sum - ok, "{counted:?}");
     assert_eq!(failed, 0, "GETs are retried on the other instance: {counted:?}");

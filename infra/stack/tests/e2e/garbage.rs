@@ -1,4 +1,5 @@
-//! What no honest peer sends, on the bus and on HTTP: nothing dies, nothing grows, everything is counted by reason.
+//! Invalid input on the bus and on HTTP: no process dies, memory does not grow, and everything is
+//! counted by reason.
 //!
 //! `GARBAGE_CONNECTIONS` sets the length of the storm, `GARBAGE_SEED` repeats one.
 
@@ -16,12 +17,13 @@ use crate::terminator::Terminator;
 use crate::until::until;
 use crate::wire::{CANCEL, Message, Pipe, REPLY};
 
-/// Connections of the storm when the environment says nothing; CI's slow part says 100 000.
+/// Connections of the storm by default; CI's slow part uses 100 000.
 const CONNECTIONS: u64 = 4000;
-/// Storming threads.
+/// Threads of the storm.
 const THREADS: u64 = 4;
-/// Growth of the terminator's memory allowed during nine tenths of the storm, whatever its length. Buffers of live
-/// connections and the allocator's slack come to a few MiB; a leak of 1 KiB a connection would be 90 MiB in CI.
+/// Allowed growth of the terminator's memory during nine tenths of the storm, whatever its length.
+/// Buffers of live connections and the allocator's slack amount to a few MiB; a leak of 1 KiB per
+/// connection would be 90 MiB in CI.
 const GROWTH_KIB: u64 = 24 * 1024;
 
 fn seed() -> u64 {
@@ -36,7 +38,7 @@ fn connections() -> u64 {
         .map_or(CONNECTIONS, |text| text.parse().expect("GARBAGE_CONNECTIONS is a number"))
 }
 
-/// The counters of what was refused, those at zero left out.
+/// The counters of refused input that are not zero.
 fn refused(terminator: &Terminator) -> BTreeMap<String, u64> {
     let prefixes = ["bus.rejected.", "bus.reply."];
     let all = prefixes.iter().flat_map(|prefix| terminator.counters(prefix));
@@ -98,7 +100,8 @@ fn replies_that_nobody_waits_for_touch_no_request() {
     until("the request is held", || if instance.held() == 1 { Ok(()) } else { Err("no".to_owned()) });
     let asked = instance.handled()[0];
 
-    // Another peer answers, and cancels, a request that it was not asked; then one of nobody's.
+    // Another peer answers and cancels a request that it was not sent; then a request that does not
+    // exist.
     let mut stranger = Pipe::open(terminator.bus("tcp")).unwrap();
     let mut lie = Message::new(REPLY, &[]);
     (lie.correlation, lie.status, lie.body) = (asked, 200, b"a lie".to_vec());
@@ -116,7 +119,7 @@ fn replies_that_nobody_waits_for_touch_no_request() {
     let tally = load.finish();
     assert_eq!(tally.of(200), 1, "{tally:?}");
 
-    // Its own instance answers it again and again.
+    // The instance of the request answers it repeatedly.
     lie.correlation = asked;
     for _ in 0..3 {
         instance.send(&lie.pack());
@@ -182,7 +185,7 @@ fn a_storm_of_garbage_changes_nothing_for_honest_requests() {
     }
     let rejected = terminator.rejected();
     eprintln!("rejected: {rejected:?}");
-    // Which other reasons a short storm hits is chance; `malformed_http_...` has one of each.
+    // A short storm hits the other reasons by chance; `malformed_http_...` covers each of them.
     assert!(rejected.contains_key("malformed"), "{rejected:?}");
     terminator.wait_peers("share", 1);
     until("every pipe of the storm is gone", || match terminator.peers("").len() {
@@ -191,7 +194,7 @@ fn a_storm_of_garbage_changes_nothing_for_honest_requests() {
     });
 }
 
-/// Opens `connections` in all on the bus and on HTTP, from a few threads.
+/// Opens `connections` in all on the bus and on HTTP, from several threads.
 fn storm(terminator: &Terminator, seed: u64, connections: u64) {
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -213,12 +216,12 @@ fn storm(terminator: &Terminator, seed: u64, connections: u64) {
     });
 }
 
-/// Writes everything, as far as it is taken, and leaves.
+/// Writes as much as is accepted, and closes.
 fn throw(mut connection: impl Write, bytes: &[u8]) {
     let _ = connection.write_all(bytes);
 }
 
-/// The status line that is answered.
+/// The status line of the answer.
 fn exchange(http: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(http).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();

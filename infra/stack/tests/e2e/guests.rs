@@ -1,4 +1,4 @@
-//! Programs in Python, written from the contract alone, as services, publishers and subscribers.
+//! Programs in Python, written from PROTOCOL.md alone, as services, publishers and subscribers.
 
 use serde_json::Value;
 
@@ -7,18 +7,19 @@ use crate::terminator::Terminator;
 use crate::tools::{guest, python};
 use crate::until::until;
 
-/// Where a guest can listen: nobody else knows the directory.
+/// A Unix socket for a guest, in a directory that only the test knows.
 fn ipc_address(dir: &tempfile::TempDir) -> String {
     format!("ipc://{}/guest", dir.path().display())
 }
 
-/// A TCP port that was free a moment ago. A guest cannot tell which port it got, so it is chosen here.
+/// A TCP port that was free a moment ago. A guest cannot report the port it got, so the test
+/// chooses it.
 fn tcp_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("tcp://{}", listener.local_addr().unwrap())
 }
 
-/// The guest answers, and is to be seen in `/peers`, `/routes` and `/stats`.
+/// The guest answers, and appears in `/peers`, `/routes` and `/stats`.
 fn serves(terminator: &Terminator, guest: &Process) {
     let peer = &terminator.wait_peers("py-hello", 1)[0];
     assert_eq!(peer["instance"], format!("py-{}", guest.pid()));
@@ -127,7 +128,7 @@ fn events_pass_from_guest_to_guest_by_the_terminator() {
         "only the topics of the hello are passed on"
     );
     assert!(terminator.counter("bus.pings.received") >= 5);
-    // Both publishers are gone; the subscribers are still there.
+    // Both publishers are gone; the subscribers remain.
     until("the publishers are gone", || match terminator.peers("py-events").len() {
         3 => Ok(()),
         count => Err(count.to_string()),

@@ -1,4 +1,4 @@
-//! A blocking HTTP/1.1 client: one connection, kept alive, one request at a time. Only what the tests need.
+//! A blocking HTTP/1.1 client for the tests: one keep-alive connection, one request at a time.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ pub(crate) struct Client {
     stream: BufReader<TcpStream>,
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,

@@ -1,20 +1,21 @@
-//! Instances of a service inside the test: they answer, or hold what they get, and remember every request.
+//! Instances of a service inside the test: they answer or hold requests, and remember every
+//! request.
 
 use std::sync::{Arc, Mutex};
 
 use crate::terminator::Terminator;
 use crate::wire::{Correlation, HELLO, Message, Pipe, REQUEST};
 
-/// How requests are treated.
+/// What an instance does with a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Treat {
-    /// Answered at once.
+    /// Answers at once.
     Answer,
-    /// Kept until [`Instance::release`].
+    /// Holds it until [`Instance::release`].
     Hold,
 }
 
-/// One instance, connected to some terminators.
+/// One instance, connected to several terminators.
 pub(crate) struct Instance {
     service: String,
     name: String,
@@ -74,17 +75,17 @@ impl Instance {
         }
     }
 
-    /// The correlation ids of every request that came, in order.
+    /// The correlation ids of all received requests, in order.
     pub(crate) fn handled(&self) -> Vec<Correlation> {
         self.state.handled.lock().unwrap().clone()
     }
 
-    /// Requests kept now.
+    /// Number of requests held now.
     pub(crate) fn held(&self) -> usize {
         self.state.held.lock().unwrap().len()
     }
 
-    /// Answers everything kept; what comes after is answered at once.
+    /// Answers all held requests; later ones are answered at once.
     pub(crate) fn release(&self) {
         *self.state.treat.lock().unwrap() = Treat::Answer;
         for (request, mut pipe) in self.state.held.lock().unwrap().drain(..) {
@@ -107,7 +108,7 @@ fn serve(mut pipe: Pipe, state: &State, name: &str) {
             continue;
         };
         state.handled.lock().unwrap().push(request.correlation);
-        // Held under the lock, so that none slips past a release.
+        // The lock is held, so that no request misses a release.
         let treat = state.treat.lock().unwrap();
         if *treat == Treat::Hold {
             state.held.lock().unwrap().push((request, pipe.try_clone().unwrap()));

@@ -15,11 +15,11 @@ pub(crate) struct Tally {
     pub(crate) statuses: BTreeMap<u16, u64>,
     /// Connections that failed with a request in flight.
     pub(crate) errors: u64,
-    /// One body per status that is not 200, for the failure message.
+    /// One body per status that is not 200, for failure messages.
     pub(crate) samples: BTreeMap<u16, String>,
 }
 
-/// Clients under way.
+/// Running clients.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
@@ -27,8 +27,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts `clients` connections to `http`, each asking for `path(n)` with a number `n` that no other request has,
-    /// one after the other, until stopped or `requests` in all were sent.
+    /// Starts `clients` connections to `http`. Each requests `path(n)` with an `n` that no other
+    /// request has, one after the other, until stopped or until `requests` were sent in all.
     pub(crate) fn start(
         http: SocketAddr,
         clients: usize,

@@ -1,10 +1,10 @@
-//! End to end: the roles as their users run them, over real sockets, with the peers, the load and the faults that
-//! they meet.
+//! End-to-end tests: the roles as their users run them, over real sockets, with real peers, load
+//! and faults.
 //!
-//! Owns: the harness (`process`, `terminator`, `instance`, `load`, `http`, `wire`, `tools`, `until`) and the tests
-//! by subject. Does not use any crate of ours: what it knows of the wire it has from bus/PROTOCOL.md.
-//! Invariant: ports are the system's choice and directories temporary, so tests run beside each other; no process
-//! outlives its test.
+//! Owns the harness (`process`, `terminator`, `instance`, `load`, `http`, `wire`, `tools`, `until`)
+//! and the tests by subject. Uses no crate of ours; its knowledge of the wire comes from
+//! bus/PROTOCOL.md. Invariant: the system chooses ports and directories are temporary, so tests run
+//! in parallel; no process outlives its test.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,

@@ -1,6 +1,6 @@
-//! Child processes: found, started, read line by line, signalled and never left behind.
+//! Child processes: found, started, read line by line, signalled and always cleaned up.
 //!
-//! Invariant: a `Process` that goes out of scope has been killed and reaped, by its own pid.
+//! Invariant: a dropped `Process` has been killed and reaped, by its own pid.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::until::until;
 
-/// Lines of a child shown when a test fails.
+/// Lines of a child that are printed when a test fails.
 const SHOWN: usize = 60;
 
 /// A role's binary: beside the stack's own, or in `STACK_BIN_DIR`.
@@ -68,10 +68,11 @@ impl Process {
         self.lines.lock().unwrap().clone()
     }
 
-    /// Waits for the first line of which `pick` makes something.
+    /// Waits for the first line for which `pick` returns a value.
     pub(crate) fn wait_line<T>(&mut self, what: &str, mut pick: impl FnMut(&str) -> Option<T>) -> T {
         until(&format!("{}: {what}", self.name), || {
-            // Looked at before the lines: what a child printed last is read when both readers have ended.
+            // Read before the lines, so that a child's last line is seen when both readers have
+            // ended.
             let ended = self.readers.iter().all(JoinHandle::is_finished);
             if let Some(found) = self.lines().iter().find_map(|line| pick(line)) {
                 return Ok(found);
@@ -86,7 +87,7 @@ impl Process {
         kill_process(self.rustix_pid(), signal).unwrap();
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL, and waits for the end.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -132,7 +133,7 @@ impl Drop for Process {
     }
 }
 
-/// Reads to the end on a thread of its own, so that no child ever waits for a full pipe.
+/// Reads to the end on a thread of its own, so that no child blocks on a full pipe.
 fn gather(from: impl Read + Send + 'static, into: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     let into = Arc::clone(into);
     std::thread::spawn(move || {

@@ -1,5 +1,5 @@
-//! Feed, chat and events behind the whole stack: what is written is read, through every hop; who waits is woken; what dies
-//! comes back.
+//! Feed, chat and events behind the whole stack: what is written can be read through every hop;
+//! polls are answered; dead services come back.
 
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
@@ -30,7 +30,7 @@ fn poll(to: SocketAddr, path: String) -> JoinHandle<Response> {
     })
 }
 
-/// Waits until the terminator waits for `count` answers of the service.
+/// Waits until `count` requests of the service are outstanding at the terminator.
 fn held(stack: &Stack, service: &str, count: u64) {
     until(&format!("{service} holds {count} requests"), || {
         let peers = get(stack.admin, "/peers").json();
@@ -78,7 +78,7 @@ fn long_polls_have_a_deadline_of_their_own_and_are_woken_by_what_they_wait_for()
     let stack = Stack::start(data.path());
     let routes = get(stack.admin, "/routes").json();
     for route in ["GET /chats/{id}/updates", "GET /events/stream"] {
-        // Their deadline is named by the pattern, which has to be the one that the service claims.
+        // The deadline is set by pattern, which must equal the service's claim.
         assert!(routes.to_string().contains(&format!("\"{route}\"")), "{route} in {routes}");
     }
 
@@ -121,7 +121,8 @@ fn a_killed_feed_is_503_until_it_is_back_with_what_was_posted() {
     let stack = Stack::start(data.path());
     assert_eq!(post(stack.http, "/feeds/1", &json!({"id": "e1", "text": "kept"})).status, 201);
     let before = stack.child("feed").expect("feed is a child");
-    // Not there at all, for as long as the test looks: the new process is stopped before it says hello.
+    // The service is away as long as the test needs: the new process is stopped before it says
+    // hello.
     signal(before, Signal::KILL);
     until("the loss is seen", || match get(stack.http, "/feeds/1") {
         gone if gone.status == 503 => {

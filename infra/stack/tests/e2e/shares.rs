@@ -1,4 +1,5 @@
-//! Several terminators, several instances: everyone gets its share, nothing is handled twice, `weight` and `limit` hold.
+//! Several terminators and instances: each instance gets its share, nothing is handled twice,
+//! `weight` and `limit` hold.
 
 use std::collections::HashSet;
 
@@ -8,7 +9,7 @@ use crate::terminator::Terminator;
 use crate::until::until;
 use crate::wire::Correlation;
 
-/// Requests to each of the three terminators: enough that ±20 % of a share is far outside chance.
+/// Requests to each of the three terminators: so many that a deviation of 20 % is not chance.
 const REQUESTS: u64 = 1500;
 /// Clients of each terminator.
 const CLIENTS: usize = 8;
@@ -21,7 +22,7 @@ fn all_handled(instances: &[Instance]) -> Vec<Correlation> {
     instances.iter().flat_map(Instance::handled).collect()
 }
 
-/// Sends `REQUESTS` to every terminator at once; all of them are answered 200.
+/// Sends `REQUESTS` to every terminator at once; all are answered 200.
 fn load(terminators: &[Terminator]) {
     let loads: Vec<Load> =
         terminators.iter().map(|each| Load::start(each.http, CLIENTS, REQUESTS, share_path)).collect();

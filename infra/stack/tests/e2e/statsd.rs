@@ -1,4 +1,5 @@
-//! What the terminator tells statsd: a UDP socket that reads every packet, and the npm daemon that parses them.
+//! What the terminator sends to statsd: checked by a UDP socket that reads every packet, and by the
+//! npm daemon that parses them.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -10,7 +11,8 @@ use crate::terminator::Terminator;
 use crate::tools::{program, statsd};
 use crate::until::until;
 
-/// Ethernet's MTU less what IPv6, UDP and a tunnel need: a larger packet is fragmented and lost.
+/// Ethernet's MTU less the headers of IPv6, UDP and a tunnel: a larger packet is fragmented and may
+/// be lost.
 const PACKET_LEN_MAX: usize = 1432;
 const REQUESTS: u64 = 40;
 
@@ -58,7 +60,8 @@ fn the_npm_daemon_shows_the_request_counts() {
     );
     std::fs::write(&config, text).unwrap();
     let _daemon = Process::start("statsd", Command::new(node).arg(script).arg(&config));
-    // Its answer to `counters` ends with END; the counts since the last flush, and it is told never to flush.
+    // The answer to `counters` ends with END and has the counts since the last flush; the daemon is
+    // configured never to flush.
     let counters = || -> Result<String, String> {
         let mut stream = TcpStream::connect(ask).map_err(|error| error.to_string())?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();

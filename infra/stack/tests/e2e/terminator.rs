@@ -1,4 +1,5 @@
-//! A terminator under test: started on ports of the system's choice, asked over its admin listener.
+//! A terminator under test: started on ports that the system chooses, queried through its admin
+//! listener.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,7 +22,8 @@ pub(crate) struct Terminator {
 }
 
 impl Terminator {
-    /// Starts one with `flags` beside the addresses, and waits until it has said where it listens.
+    /// Starts a terminator with `flags` beside the addresses, and waits until it has printed its
+    /// addresses.
     pub(crate) fn start(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ipc = format!("ipc://{}/bus", dir.path().display());
@@ -70,7 +72,7 @@ impl Terminator {
         named.map(|(status, count)| (status.parse().expect("a status"), count)).collect()
     }
 
-    /// Requests that were turned away, by reason.
+    /// Rejected requests, by reason.
     pub(crate) fn rejected(&self) -> BTreeMap<String, u64> {
         self.named("rejected").into_iter().filter(|(_, count)| *count > 0).collect()
     }
@@ -81,7 +83,7 @@ impl Terminator {
         counts.iter().map(|(name, count)| (name.clone(), count.as_u64().expect("a count"))).collect()
     }
 
-    /// Waits until a counter has reached `least`, and brings its value.
+    /// Waits until a counter has reached `least`, and returns its value.
     pub(crate) fn wait_counter(&self, name: &str, least: u64) -> u64 {
         until(&format!("{name} reaches {least}"), || match self.counter(name) {
             value if value >= least => Ok(value),
@@ -89,7 +91,7 @@ impl Terminator {
         })
     }
 
-    /// Connections to peers, of the service (any when empty).
+    /// Connections to peers of the service, or of any service when it is empty.
     pub(crate) fn peers(&self, service: &str) -> Vec<Value> {
         let peers = self.admin("/peers");
         let list = peers.as_array().unwrap_or_else(|| panic!("/peers is no list: {peers:#}"));

@@ -1,13 +1,14 @@
-//! Programs of others that the tests meet: found, or named in a line `SKIPPED: ...`.
+//! Programs of others that the tests use: found, or reported in a line `SKIPPED: ...`.
 //!
-//! `.ci/test` installs them: the Python venv and the npm modules under `target/tools`, the rest from Debian.
+//! `.ci/test` installs them: the Python venv and the npm modules under `target/tools`, the rest
+//! from Debian.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::Process;
 
-/// A Python with pynng, or `None` after a line that says what is missing.
+/// A Python with pynng, or `None` after a line with what is missing.
 pub(crate) fn python() -> Option<PathBuf> {
     tool("the Python venv with pynng", "venv/bin/python")
 }
@@ -30,7 +31,7 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// Counted by `.ci/test` in its last line.
+/// Prints the line that `.ci/test` counts.
 pub(crate) fn skipped(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
@@ -41,7 +42,7 @@ pub(crate) fn guest(python: &Path, script: &str, args: &[&str]) -> Process {
     Process::start("guest", Command::new(python).arg("-u").arg(script).args(args))
 }
 
-/// In `STACK_TOOLS_DIR`, else in `target/tools` beside the directory of our binaries.
+/// A tool in `STACK_TOOLS_DIR`, or in `target/tools` beside the directory of our binaries.
 fn tool(what: &str, file: &str) -> Option<PathBuf> {
     let beside = || {
         let profile = Path::new(env!("CARGO_BIN_EXE_stack")).parent().expect("a binary lies in a directory");

@@ -1,16 +1,17 @@
-//! Waiting for what another process does: by polling, with one deadline for all.
+//! Waiting for another process by polling, with one deadline for all waits.
 //!
-//! No test waits a fixed time: it waits for what it needs, and fails with what it saw last.
+//! Tests wait for a condition, not for a time, and fail with what they saw last.
 
 use std::time::{Duration, Instant};
 
-/// When a wait has failed. Generous: a debug build on two busy cores is still far below it.
+/// When a wait fails. Generous: a debug build on two busy cores needs far less.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Between two looks: short beside anything waited for, long enough to leave the cores to the others.
+/// Pause between two polls: short beside any wait, long enough to leave the cores to others.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Calls `look` until it brings a value. Panics at the deadline with `what` and the last thing seen.
+/// Calls `look` until it returns a value. Panics at the deadline with `what` and the last thing
+/// seen.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     let start = Instant::now();
     loop {

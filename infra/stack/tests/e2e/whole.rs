@@ -1,4 +1,5 @@
-//! The binary that starts everything: what it prints is true, it brings back what dies, and it leaves nothing behind.
+//! The binary that starts everything: what it prints is true, it restarts what dies, and it leaves
+//! no process behind.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -9,7 +10,7 @@ use crate::http::{get, send};
 use crate::process::{Process, role};
 use crate::until::until;
 
-/// A running stack on ports of its own.
+/// A running stack with its own ports.
 pub(crate) struct Stack {
     pub(crate) process: Process,
     pub(crate) http: SocketAddr,
@@ -31,12 +32,12 @@ impl Stack {
         Self { process, http, admin }
     }
 
-    /// Its children by name, as the system lists them.
+    /// Its children by name, according to the system.
     fn children(&self) -> Vec<(String, u32)> {
         let parent = self.process.pid();
         let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        // PID (NAME) STATE PPID ...; the name may hold anything.
+        // PID (NAME) STATE PPID ...; the name may contain anything.
         pids.filter_map(|pid| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
             let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;

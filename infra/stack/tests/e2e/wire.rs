@@ -1,5 +1,5 @@
-//! The wire, written a second time from bus/PROTOCOL.md alone: a peer that shares no code with the bus, so that
-//! a mistake on one side shows. Blocking sockets.
+//! A second implementation of the wire, written from bus/PROTOCOL.md alone and sharing no code with
+//! the bus, so that a mistake on one side is found. Blocking sockets.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -55,7 +55,7 @@ impl Message {
         out
     }
 
-    /// `None` for what is not an envelope.
+    /// `None` when the bytes are not an envelope.
     pub(crate) fn unpack(bytes: &[u8]) -> Option<Self> {
         let header = bytes.get(..32).filter(|header| header[0] == 0xB1)?;
         let head_len = u32::from_be_bytes(header[28..].try_into().ok()?) as usize;
@@ -100,7 +100,7 @@ pub(crate) enum Pipe {
 }
 
 impl Pipe {
-    /// Connects to `tcp://HOST:PORT` or `ipc://PATH`; nothing is sent yet.
+    /// Connects to `tcp://HOST:PORT` or `ipc://PATH` without sending anything.
     pub(crate) fn connect(url: &str) -> io::Result<Self> {
         match url.split_once("://") {
             Some(("tcp", address)) => {
@@ -130,7 +130,7 @@ impl Pipe {
         }
     }
 
-    /// Ends one direction or both: a reader on another thread sees the end.
+    /// Shuts down one direction or both; a reader on another thread sees the end.
     pub(crate) fn shutdown(&self, how: Shutdown) {
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(how),
@@ -167,7 +167,7 @@ impl Pipe {
         Ok(payload)
     }
 
-    /// The next envelope of `kind`; others are passed over.
+    /// The next envelope of `kind`; others are skipped.
     pub(crate) fn receive_kind(&mut self, kind: u8) -> io::Result<Message> {
         loop {
             if let Some(message) = Message::unpack(&self.receive()?).filter(|message| message.kind == kind) {
@@ -176,7 +176,7 @@ impl Pipe {
         }
     }
 
-    /// Sends a ping and waits for its pong: everything sent before it has been taken by then.
+    /// Sends a ping and waits for its pong: everything sent before it has been processed then.
     pub(crate) fn ping(&mut self) -> io::Result<()> {
         let mut ping = Message::new(PING, &[]);
         ping.correlation = *b"end-to-end test.";

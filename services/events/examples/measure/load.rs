@@ -1,7 +1,8 @@
 //! The work that both sides do.
 //!
-//! Owns: names, numbers and counting. An event has a type of ten, an entity of ten thousand and its writer as tags, and
-//! 200 bytes of data. A conditional append forbids events of the entity behind the last position that its writer knows.
+//! Owns names, numbers and counting. An event has one of ten types, one of ten thousand entities
+//! and its writer as tags, and 200 bytes of data. A conditional append forbids events of the entity
+//! after the last position that its writer knows.
 
 use std::{
     cell::RefCell,
@@ -16,28 +17,28 @@ use std::{
 
 use tokio::runtime::{Builder, LocalOptions};
 
-/// Writers, and readers, at once.
+/// Concurrent writers, and readers.
 pub(crate) const TASKS: u64 = 250;
-/// Events in the store when measuring begins.
+/// Events in the store when the measurement begins.
 pub(crate) const BEFOREHAND: u64 = 200_000;
-/// Events of one append while filling.
+/// Events per append while the store is filled.
 pub(crate) const FILL: u64 = 500;
-/// Most events that a read gives.
+/// Most events per read.
 pub(crate) const LIMIT: usize = 20;
 
 const ENTITIES: u64 = 10_000;
 const TYPES: u64 = 10;
 
-/// What one kind of work came to.
+/// The result of one kind of work.
 #[derive(Clone, Copy)]
 pub(crate) struct Figure {
-    /// How many a second.
+    /// Operations per second.
     pub(crate) rate: f64,
-    /// CPU time of one, in microseconds.
+    /// CPU time of one operation, in microseconds.
     pub(crate) each: f64,
 }
 
-/// What one side came to.
+/// The results of one side.
 #[derive(Clone, Copy)]
 pub(crate) struct Figures {
     pub(crate) appends: Figure,
@@ -53,7 +54,7 @@ impl Figure {
 }
 
 impl Figures {
-    /// The better of both in each row and column.
+    /// The better of both for each kind of work.
     pub(crate) fn best(&self, other: &Self) -> Self {
         Self {
             appends: self.appends.best(&other.appends),
@@ -63,7 +64,7 @@ impl Figures {
     }
 }
 
-/// An event's parts.
+/// The parts of an event.
 pub(crate) struct Made {
     pub(crate) id: String,
     pub(crate) event_type: String,
@@ -80,7 +81,7 @@ pub(crate) struct Maker {
 }
 
 impl Maker {
-    /// `run` tells the measurements apart: no id is there twice.
+    /// `run` distinguishes the measurements, so that no id occurs twice.
     pub(crate) fn new(run: u64, writer: u64) -> Self {
         Self { rng: fastrand::Rng::with_seed(run << 32 | writer), run, writer, made: 0 }
     }
@@ -100,8 +101,9 @@ impl Maker {
     }
 }
 
-/// Microseconds of CPU that all processes called `comm` and this one have used, by the first number of each thread's
-/// `schedstat` (nanoseconds; `stat` counts in hundredths of a second, which loses what 250 processes do in a second).
+/// Microseconds of CPU that this process and all processes named `comm` have used, from the first
+/// number of each thread's `schedstat` (nanoseconds). `stat` counts hundredths of a second, which
+/// is too coarse for 250 processes.
 fn cpu_us(comm: &str) -> f64 {
     let own = std::process::id().to_string();
     let read = |path: PathBuf| std::fs::read_to_string(path).ok();
@@ -118,13 +120,13 @@ fn cpu_us(comm: &str) -> f64 {
     spent.sum::<f64>() / 1_000.0
 }
 
-/// One thread of this process for each core: a service has as many workers.
+/// One thread of this process per core, like a service's workers.
 pub(crate) fn threads() -> u64 {
     std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64)
 }
 
-/// Writes what others have left to be written, then says how long the disk of `dir` takes to keep 4 KiB: both sides depend on
-/// it, and it changes with what else the machine does.
+/// Flushes what other programs have left to write, then prints how long the disk of `dir` takes to
+/// store 4 KiB. Both sides depend on this time, and it changes with other load on the machine.
 pub(crate) fn disk(dir: &str) -> Result<(), Box<dyn std::error::Error>> {
     std::process::Command::new("sync").status()?;
     std::fs::create_dir_all(dir)?;
@@ -143,9 +145,10 @@ pub(crate) fn disk(dir: &str) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Runs `TASKS` tasks for some time, shared out to `threads` threads. `open` gives each thread its connections, of which it
-/// makes the turns of its tasks; a turn says whether it counts. Gives the rate, and says what each cost in CPU time, this
-/// process and the database's together: the machine may be busy with something else.
+/// Runs `TASKS` tasks for some time, divided among `threads` threads. `open` opens each thread's
+/// connections and returns the function that runs one turn of a task; a turn returns true when it
+/// counts. Returns the rate and the CPU time per turn, of this process and the database's together,
+/// because the machine may be busy with other work.
 pub(crate) fn rate<O, M, F, T>(what: &str, time: Duration, threads: u64, open: O) -> Result<Figure, String>
 where
     O: AsyncFn(u64) -> Result<M, String> + Sync,
@@ -165,7 +168,8 @@ where
                 Ok(task) => turns(time, tasks, task).await,
                 Err(error) => Err(error.clone()),
             };
-            // A process of the database that has ended can't be asked for its CPU time: connections stay until it was.
+            // A database process that has ended has no CPU time to read, so connections stay open
+            // until it was read.
             ready.wait();
             ready.wait();
             done
@@ -202,7 +206,7 @@ where
     Ok(Figure { rate, each })
 }
 
-/// What the tasks of one thread came to.
+/// The results of one thread's tasks.
 struct Done {
     spent: Vec<Duration>,
     refused: u64,

@@ -1,13 +1,15 @@
 //! Measures the event store on the embedded store, alone or beside PostgreSQL in the same run.
 //!
-//! `cargo run --release -p events --example measure -- DIR [SECONDS] ["host=/tmp/pg user=postgres dbname=postgres"]
-//! [FORM]`, where FORM is a part of the name of a form of PostgreSQL's side; without it, all are measured.
-//! Each side runs the same work from this process: 250 writers, one 200-byte event a transaction, every one durable before
-//! it counts. Ours runs it on one thread a core; PostgreSQL has its processes, and a client of one thread or two. `examples/postgres.md` says how to start PostgreSQL and what was measured.
+//! `cargo run --release -p events --example measure -- DIR [SECONDS] ["host=/tmp/pg user=postgres
+//! dbname=postgres"] [FORM]`, where FORM is part of the name of one of PostgreSQL's forms; without
+//! it all forms are measured. Each side runs the same work from this process: 250 writers, one
+//! 200-byte event per transaction, each durable before it counts. Our side uses one thread per
+//! core; PostgreSQL uses its processes, and a client of one or two threads. `examples/postgres.md`
+//! says how to start PostgreSQL and has the results.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
-/// The service's own.
+/// The service's own allocator.
 #[global_allocator]
 static ALLOCATOR: memory::Allocator = memory::Allocator;
 

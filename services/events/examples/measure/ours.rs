@@ -1,5 +1,5 @@
-//! Our side: the crate's logic over the embedded store, each commit on the disk before its answer (`fdatasync`, one for
-//! all that wait).
+//! Our side: the crate's logic on the embedded store. Each commit is on the disk before it is
+//! acknowledged (one `fdatasync` for all waiting commits).
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,7 +22,7 @@ pub(crate) async fn measure(dir: &str, time: Duration) -> Result<Figures, Box<dy
         let batch: Result<Vec<_>, _> = (0..FILL).map(|_| new(maker.event())).collect();
         events.append(&Append::new(batch?, None)?, &RunOptions::default()).await?;
     }
-    // What runs on other threads; a clone for each.
+    // Each thread gets a clone.
     let events = &events;
     let reads = rate("reads of an entity", time, threads(), async |_| {
         let events = events.clone();
@@ -68,14 +68,14 @@ async fn read(events: EventStore, tag: String) -> Result<bool, String> {
     Ok(!page.events.is_empty())
 }
 
-/// The end of the log: what each writer has seen when it begins.
+/// The end of the log, which each writer has seen when it begins.
 async fn newest(events: &EventStore, after: Position) -> Result<Position, store::Error> {
-    // No event has this tag, so one look sees to the end.
+    // No event has this tag, so one read reaches the end.
     let query = Query::new(Vec::new(), vec!["none".to_owned()]).expect("a short tag is allowed");
     Ok(events.read(&query, after, 1, &RunOptions::default()).await?.position)
 }
 
-/// Where it is; `None` when its condition forbids it.
+/// The position of the event; `None` when its condition forbids it.
 async fn append(
     events: &EventStore,
     event: Made,

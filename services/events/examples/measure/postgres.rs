@@ -1,11 +1,12 @@
-//! PostgreSQL's side, in the three forms that people use: tags in an array with a GIN index; tags in a table of their own;
-//! and the same with appends in order, one after the other under a lock. Prepared statements, one statement and one round
-//! trip a transaction; durable by `synchronous_commit=on`, where commits that wait share a flush. A conditional append of
-//! the first two forms is one statement in a serializable transaction, repeated when PostgreSQL cannot serialize it.
+//! PostgreSQL's side, in three common forms: tags in an array with a GIN index; tags in a table of
+//! their own; and the latter with appends serialized by a lock. Uses prepared statements, one
+//! statement and one round trip per transaction, and `synchronous_commit=on`, where waiting commits
+//! share a flush. A conditional append of the first two forms is one statement in a serializable
+//! transaction, repeated on serialization failures.
 //!
-//! The first two promise less than our side: positions of `bigserial` become visible out of order, so readers can miss
-//! events, and a condition "behind the last position that I know" can miss one that came in late. The third promises the
-//! same.
+//! The first two forms guarantee less than our side: positions of `bigserial` become visible out of
+//! order, so readers can miss events, and a condition "after the last position that I know" can
+//! miss an event that became visible late. The third form guarantees the same.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -28,7 +29,7 @@ pub(crate) struct Tables {
     pub(crate) name: &'static str,
     create: &'static str,
     functions: &'static str,
-    /// Of conditional appends.
+    /// Isolation level of conditional appends.
     isolation: &'static str,
     append: &'static str,
     conditional: &'static str,
@@ -68,7 +69,8 @@ pub(crate) const TABLES: &[Tables] = &[
     Tables {
         name: "tags in a table, appends in order",
         create: TAG_TABLE,
-        // Each statement of a function sees what was committed before it began: the second one all appends before.
+        // Each statement of a function sees what was committed before it began, so the second one
+        // sees all earlier appends.
         functions: "create or replace function append(id text, type text, tags text[], data text) returns setof bigint
             language plpgsql as $$ begin
                 perform pg_advisory_xact_lock(1);
@@ -91,7 +93,7 @@ pub(crate) const TABLES: &[Tables] = &[
     },
 ];
 
-/// Connections, and threads of this process that use them.
+/// Connections, and the threads of this process that use them.
 pub(crate) const CLIENTS: [(u64, u64); 3] = [(16, 1), (32, 2), (250, 2)];
 
 /// A connection and its statements.
@@ -102,7 +104,8 @@ struct Connection {
     read: Statement,
 }
 
-/// Reads with all kinds of clients, then appends, then conditional ones: each kind reads the same. The best counts.
+/// Measures reads with every number of clients, then appends, then conditional appends, so that
+/// every read sees the same rows. The best result counts.
 pub(crate) async fn measure(
     conninfo: &str,
     tables: &Tables,
@@ -175,7 +178,7 @@ pub(crate) async fn measure(
     }
 }
 
-/// The connections of a thread, shared out to its tasks by their numbers.
+/// A thread's connections, assigned to its tasks by number.
 async fn open(
     conninfo: &str,
     tables: &Tables,
@@ -185,7 +188,7 @@ async fn open(
     let mut open = Vec::new();
     for _ in 0..connections {
         let connection = Connection::open(conninfo, tables).await.map_err(said)?;
-        // Of the whole session: no extra round trips.
+        // Set for the whole session, without extra round trips.
         let isolation = format!("set default_transaction_isolation = '{isolation}'");
         connection.client.batch_execute(&isolation).await.map_err(said)?;
         open.push(Rc::new(connection));

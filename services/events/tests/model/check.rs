@@ -1,4 +1,4 @@
-//! What must hold of appends: the model, which shares no code with what it checks.
+//! What must hold for appends. The model shares no code with what it checks.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -34,7 +34,7 @@ impl Seen {
     }
 }
 
-/// Positions rise, and no id is there twice.
+/// Positions ascend, and no id occurs twice.
 pub(crate) fn order(all: &[Seen]) {
     for pair in all.windows(2) {
         assert!(pair[0].position < pair[1].position, "{pair:?}");
@@ -43,7 +43,7 @@ pub(crate) fn order(all: &[Seen]) {
     assert_eq!(ids.len(), all.len());
 }
 
-/// Who followed the log while it was written missed nothing, and saw nothing late.
+/// A reader that followed the log during the writes missed nothing, and saw nothing late.
 pub(crate) fn followed(all: &[Seen], followed: &[Seen], tag: Option<&str>) {
     let expected: Vec<&Seen> =
         all.iter().filter(|seen| tag.is_none_or(|tag| seen.tags.iter().any(|found| found == tag))).collect();
@@ -51,8 +51,8 @@ pub(crate) fn followed(all: &[Seen], followed: &[Seen], tag: Option<&str>) {
     assert_eq!(followed.iter().collect::<Vec<_>>(), expected);
 }
 
-/// Every accepted event is there where the answer said, side by side with those of its append, and its condition held;
-/// nothing else is there.
+/// Every accepted event is at the position of its answer, next to the other events of its append,
+/// and its condition held; no other events exist.
 pub(crate) fn accepted(all: &[Seen], attempts: &[Attempt]) {
     let places: HashMap<&str, usize> = all.iter().enumerate().map(|(at, seen)| (&*seen.id, at)).collect();
     let by_tag = by_tag(all);
@@ -71,11 +71,12 @@ pub(crate) fn accepted(all: &[Seen], attempts: &[Attempt]) {
             assert!(forbidden.is_none(), "{} was accepted in spite of {forbidden:?}", attempt.events[0].id);
         }
     }
-    // The last one is the end's own.
+    // The last event marks the end.
     assert_eq!(count, all.len() - 1);
 }
 
-/// A rejected append's events are not there, and what it was rejected for is there, matches and is new.
+/// Events of a rejected append are missing, and the event that caused the rejection exists, matches
+/// and is new.
 pub(crate) fn rejected(all: &[Seen], attempts: &[Attempt]) {
     let places: HashMap<&str, usize> = all.iter().enumerate().map(|(at, seen)| (&*seen.id, at)).collect();
     for attempt in attempts {
@@ -87,7 +88,7 @@ pub(crate) fn rejected(all: &[Seen], attempts: &[Attempt]) {
     }
 }
 
-/// Naive is a condition on the whole log: it fails as soon as anything was appended in between.
+/// The naive condition covers the whole log: it fails as soon as anything was appended in between.
 pub(crate) fn rates(all: &[Seen], attempts: &[Attempt]) {
     let sorted: Vec<&Seen> = all.iter().collect();
     let (mut asked_own, mut asked_shared, mut rejected_own, mut rejected_shared, mut naive) = (0, 0, 0, 0, 0);
@@ -125,7 +126,7 @@ fn by_tag(all: &[Seen]) -> BTreeMap<String, Vec<&Seen>> {
     by_tag
 }
 
-/// Those behind `after` and before `end`.
+/// Events after `after` and before `end`.
 fn between<'a, 'b>(sorted: &'b [&'a Seen], after: Position, end: Position) -> &'b [&'a Seen] {
     let begin = sorted.partition_point(|seen| seen.position <= after);
     let end = sorted.partition_point(|seen| seen.position < end);

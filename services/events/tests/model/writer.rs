@@ -1,4 +1,4 @@
-//! A writer that does what a random number says, and keeps what it did.
+//! A writer that follows a random number generator, and records what it did.
 
 use events::{Append, AppendError, Condition, EventStore, NewEvent, Position, Query};
 use store::RunOptions;
@@ -9,7 +9,7 @@ pub(crate) const FOLLOWED_TAG: &str = "course:3";
 const TYPES: u64 = 5;
 const COURSES: u64 = 40;
 
-/// What was asked for and what came of it.
+/// What was requested, and the outcome.
 pub(crate) struct Attempt {
     pub(crate) events: Vec<Named>,
     pub(crate) condition: Option<Asked>,
@@ -30,7 +30,7 @@ pub(crate) struct Asked {
     pub(crate) types: Vec<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) after: Position,
-    /// Nobody else writes what it asks for.
+    /// True when no other writer writes matching events.
     pub(crate) own: bool,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Writer {
     events: EventStore,
     rng: fastrand::Rng,
     own_tag: String,
-    /// Own events are all up to here.
+    /// The writer has seen its own events up to this position.
     last: Position,
     ids: u64,
     pub(crate) attempts: Vec<Attempt>,
@@ -73,7 +73,7 @@ impl Writer {
         if repeats {
             return self.repeat().await;
         }
-        // Time for others to come between.
+        // Lets other writers run in between.
         for _ in 0..self.rng.u8(..20) {
             tokio::task::yield_now().await;
         }
@@ -103,7 +103,7 @@ impl Writer {
         }
     }
 
-    /// The same again is the same answer, whatever has happened since.
+    /// Repeating an append gives the same answer, whatever happened since.
     async fn repeat(&self) {
         let mut accepted = self.attempts.iter().filter_map(|attempt| match &attempt.outcome {
             Outcome::Accepted(positions) => Some((attempt, positions)),
@@ -134,7 +134,7 @@ impl Writer {
         Asked { types, tags: vec![self.own_tag.clone()], after: self.last, own: true }
     }
 
-    /// What a model of a few courses would ask: behind what it has read.
+    /// A condition like that of an application with a few courses: after what the writer has read.
     async fn on_shared_tags(&mut self) -> Asked {
         let first = self.rng.u64(..COURSES);
         let mut tags = vec![format!("course:{first}")];

@@ -1,7 +1,7 @@
-//! How far a file has been loaded, kept in the store beside what was loaded.
+//! How far a file has been loaded. Stored beside the profiles.
 //!
-//! Owns: which file it is, and whether it is still the same. Invariant: a checkpoint is written in the transaction
-//! that writes the profiles before it, so it is neither ahead of them nor behind.
+//! Owns the identity of the file, and the check that it is unchanged. Invariant: a checkpoint is
+//! written in the transaction that writes the profiles before it, so both always agree.
 
 use std::fs::File;
 use std::io;
@@ -12,41 +12,44 @@ use serde::{Deserialize, Serialize};
 use store::Subspace;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Bytes at the beginning of a file, and as many before the checkpoint, that tell whether it is still the same file.
+/// Bytes hashed at the beginning of a file, and as many before the checkpoint, to detect a replaced
+/// file.
 const PROBE_BYTES: u64 = 4096;
 
 /// How far a file has been loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
-    /// Bytes done.
+    /// Bytes loaded.
     pub(super) offset: u64,
-    /// Lines done.
+    /// Lines loaded.
     pub(super) lines: u64,
     /// Profiles written.
     pub(super) loaded: u64,
     /// Lines skipped.
     pub(super) bad: u64,
-    /// Of the file's first bytes and of those before `offset`.
+    /// Hash of the file's first bytes and of the bytes before `offset`.
     hash: u64,
 }
 
-/// The key of a file's checkpoint. A file is its path: one that grew goes on where it ended, one that was
-/// replaced is told by its bytes.
+/// The key of a file's checkpoint. A file is identified by its path: one that grew continues where
+/// it ended, and one that was replaced is detected by its bytes.
 pub(super) fn key(path: &Path) -> Vec<u8> {
     let path = path.as_os_str().as_encoded_bytes();
-    // A path may be longer than a key.
+    // The path is hashed because it may be longer than a key.
     Subspace::from("profile-load").pack(&(i64::from_ne_bytes(xxh3_64(path).to_ne_bytes()),))
 }
 
 impl Checkpoint {
+    /// The checkpoint with the hash of `file`.
+    ///
     /// # Errors
-    /// When `file` cannot be read.
+    /// `file` cannot be read.
     pub(super) fn sealed(mut self, file: &File) -> io::Result<Self> {
         self.hash = probe(file, self.offset)?;
         Ok(self)
     }
 
-    /// Whether `file` still has what was loaded.
+    /// True when `file` still begins with what was loaded.
     pub(super) fn is_of(&self, file: &File) -> io::Result<bool> {
         match probe(file, self.offset) {
             Ok(hash) => Ok(hash == self.hash),

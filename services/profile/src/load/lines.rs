@@ -1,6 +1,7 @@
 //! Lines of a file that may have any length, read in bounded memory.
 //!
-//! Owns: cutting at line feeds and counting bytes. Invariant: `offset` is where the next line begins.
+//! Owns splitting at line feeds and counting bytes. Invariant: `offset` is where the next line
+//! begins.
 
 use std::io::{self, BufRead, Read};
 
@@ -18,17 +19,17 @@ pub(super) struct Lines<R> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     Text(Vec<u8>),
-    /// Longer than the limit; it was skipped.
+    /// The line was longer than the limit and was skipped.
     TooLong,
 }
 
 impl<R: BufRead> Lines<R> {
-    /// `reader` stands at `offset`, behind `number` lines.
+    /// A reader of lines; `reader` is at `offset`, after `number` lines.
     pub(super) fn new(reader: R, limit: usize, offset: u64, number: u64) -> Self {
         Self { reader, limit, offset, number }
     }
 
-    /// The next line; `None` at the end.
+    /// The next line, or `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
         let mut text = Vec::new();
         let read = (&mut self.reader).take(self.limit as u64 + 1).read_until(b'\n', &mut text)?;

@@ -1,11 +1,11 @@
-//! The one thread that writes.
+//! The only thread that writes.
 //!
-//! Takes all commits that wait, checks them one after the other, and writes those that passed as one batch of the
-//! engine with one `fdatasync`: the disk is asked once however many wait. All commits of a group have one
-//! version; their order within it is the last part of their versionstamp, as in FoundationDB.
+//! Takes all waiting commits, checks them one after the other, and writes those that pass as one
+//! batch of the engine with one `fdatasync`, however many are waiting. All commits of a group have
+//! one version; their order within it is the last part of their versionstamp, as in FoundationDB.
 //!
-//! Invariant: a group is durable before its view is published, and published before any of its commits is
-//! acknowledged.
+//! Invariant: a group is durable before its view is published, and its view is published before any
+//! of its commits is acknowledged.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +34,7 @@ use crate::{
     limits,
 };
 
-/// How long the committer waits for work before it renews the view: an old one keeps files that compaction has
+/// Longest wait for work before the view is renewed. An old view keeps files that compaction has
 /// replaced.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -52,11 +52,11 @@ pub(crate) struct Committer {
     memtables: Memtables,
     resolver: Resolver,
     version: u64,
-    /// Why nothing can be written any more.
+    /// The reason why the store takes no more writes.
     failed: Option<String>,
 }
 
-/// The commits of a group that passed, and what they wrote together.
+/// The commits of a group that passed, and their combined writes.
 struct Group {
     version: u64,
     view: Arc<View>,
@@ -96,7 +96,7 @@ impl Committer {
 
     /// Commits until the queue is closed and empty.
     pub(crate) fn run(mut self) {
-        // If this thread panics, those who wait must not wait for ever.
+        // When this thread panics, waiting commits and watches must end.
         let _abandon = Abandon(Arc::clone(&self.queue), Arc::clone(&self.watches));
         loop {
             match self.queue.take(IDLE) {
@@ -136,7 +136,7 @@ impl Committer {
             }
             let stamp = group.next_stamp();
             if let Err(error) = group.apply(request.mutations, &stamp) {
-                // Nothing of the group is written yet, so none of it happened.
+                // Nothing of the group is written yet, so none of its commits took effect.
                 let replies = group.accepted.into_iter().map(|(reply, _)| reply);
                 let replies = replies.chain([request.reply]).chain(requests.map(|request| request.reply));
                 let reason = Arc::new(error);
@@ -197,7 +197,7 @@ impl Group {
         stamp
     }
 
-    /// Whether a transaction of this group, which comes before, wrote what another has read.
+    /// True when an earlier transaction of this group wrote something that `reads` contains.
     fn wrote_any(&self, reads: &[ReadRange]) -> bool {
         reads.iter().any(|read| match read {
             ReadRange::Key(key) => self.written.contains_key(key),
@@ -207,7 +207,7 @@ impl Group {
         })
     }
 
-    /// Does what one transaction wrote, and remembers it for those of the group that come after.
+    /// Applies one transaction's writes, and keeps them for later transactions of the group.
     fn apply(&mut self, mutations: Vec<Mutation>, stamp: &Stamp) -> Result<(), Error> {
         for mutation in mutations {
             let (key, value) = match mutation {

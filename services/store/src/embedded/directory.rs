@@ -1,7 +1,7 @@
 //! The directory of an embedded store: `lock`, and `engine` with fjall's files.
 //!
-//! Owns: locking, making a new engine so that a crash in the middle leaves nothing half made, and the version
-//! that the last commit had. Invariant: whoever holds a [`Directory`] is the only one in the world.
+//! Owns locking, creating an engine so that a crash leaves nothing half made, and the version of
+//! the last commit. Invariant: at most one [`Directory`] exists for a path, in any process.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -15,32 +15,33 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, config::Rest
 
 use crate::{error::OpenError, limits};
 
-/// Key of the last commit's version, 8 bytes big-endian: written with every group.
+/// Key of the last commit's version, 8 bytes big-endian, written with every group.
 pub(crate) const VERSION_KEY: &[u8] = &[limits::SYSTEM_KEY_PREFIX, b'v'];
 
-/// Blocks of the engine's files kept in memory, in bytes. Documents that are read often should fit.
+/// Blocks of the engine's files kept in memory, in bytes. Frequently read documents should fit.
 const CACHE_BYTES: u64 = 128 * 1024 * 1024;
 
-/// Threads that flush and compact: few, because the workers need the cores, but not two: fjall keeps its first one for
-/// flushes, and while the second compacts the first spins on the compactions that wait.
+/// Threads that flush and compact. Few, because the workers need the cores; but not two, because
+/// fjall reserves the first for flushes, and while the second compacts, the first spins on waiting
+/// compactions.
 const ENGINE_THREADS: usize = 3;
 
-/// What is added to the nice value of the engine's threads: about a fifteenth of the weight of a worker (sched(7)): they go
-/// on when all cores are busy, and take what is left otherwise.
+/// Added to the nice value of the engine's threads: they have about a fifteenth of a worker's
+/// weight (sched(7)), so they progress when all cores are busy, and otherwise use what is left.
 const ENGINE_NICE: i32 = 12;
 
-/// An engine that is open, and the lock that makes it ours.
+/// An open engine, and the lock that reserves it for this process.
 pub(crate) struct Directory {
     pub(crate) keyspace: Keyspace,
     pub(crate) database: Database,
     /// Version of the last commit; 0 in a new store.
     pub(crate) version: u64,
-    /// Held, not read: closing the file unlocks it.
+    /// Held, not read: closing the file releases the lock.
     _lock: File,
 }
 
 impl Directory {
-    /// Locks and opens `dir`, making what is missing.
+    /// Locks and opens `dir`, and creates what is missing.
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
         let unusable = |source| OpenError::Directory { dir: dir.to_owned(), source };
         let damaged = |source: fjall::Error| match source {
@@ -50,7 +51,8 @@ impl Directory {
         fs::create_dir_all(dir).map_err(unusable)?;
         let lock = lock(dir)?;
 
-        // fjall can't open a directory whose making was interrupted, so it is made under another name.
+        // fjall can't open a directory whose creation was interrupted, so the engine is created
+        // under another name.
         let engine = dir.join("engine");
         if !engine.try_exists().map_err(unusable)? {
             let unfinished = dir.join("engine.new");
@@ -67,7 +69,8 @@ impl Directory {
         let version = match version.as_deref().map(<[u8; 8]>::try_from) {
             None => 0,
             Some(Ok(bytes)) => u64::from_be_bytes(bytes),
-            // Versions would begin anew, and what is written next would lie before what is there.
+            // Without the version, versions would begin anew, and later writes would sort before
+            // existing ones.
             Some(Err(_)) => {
                 let source = "its version is not a number of 8 bytes".into();
                 return Err(OpenError::Engine { dir: dir.to_owned(), source });
@@ -95,8 +98,9 @@ fn remove(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens the engine. Its threads are as nice as the one that starts them, which is therefore one of its own: a flush takes a
-/// core for most of a second, and requests that came meanwhile would wait behind it.
+/// Opens the engine. Its threads inherit their nice value from the thread that starts them, so a
+/// separate thread opens it. Otherwise a flush would take a core for most of a second, and requests
+/// would wait behind it.
 fn open_engine(dir: &Path) -> Result<(Database, Keyspace), fjall::Error> {
     let opened = thread::scope(|scope| {
         let opening = scope.spawn(|| {
@@ -108,7 +112,8 @@ fn open_engine(dir: &Path) -> Result<(Database, Keyspace), fjall::Error> {
     opened.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Lets the current thread, and those that it starts, have what the workers leave.
+/// Lowers the priority of the current thread and of the threads that it starts, below that of the
+/// workers.
 pub(crate) fn go_behind_workers() {
     if let Err(error) = rustix::process::nice(ENGINE_NICE) {
         tracing::debug!(%error, "a thread of the engine keeps its priority");
@@ -121,7 +126,8 @@ fn open_engine_here(dir: &Path) -> Result<(Database, Keyspace), fjall::Error> {
         .worker_threads(ENGINE_THREADS)
         .manual_journal_persist(true)
         .open()?;
-    // Every fourth key of a block is whole (16 is usual): a search reads fewer keys that are kept as differences.
+    // Every fourth key of a block is stored whole (the default is every 16th), so that a search
+    // decodes fewer prefix-compressed keys.
     let options =
         || KeyspaceCreateOptions::default().data_block_restart_interval_policy(RestartIntervalPolicy::all(4));
     let keyspace = database.keyspace("keys", options)?;

@@ -1,9 +1,10 @@
-//! Where reversed scans ended the last time: the next one of the same range begins there and goes forward.
+//! Where reversed scans ended. The next scan of the same range begins there and reads forward.
 //!
-//! The engine's table of recent writes is a skip list that is linked forwards only, so a step back is a search from its
-//! head; forwards a step is one pointer. This is a finger search whose finger is kept from scan to scan.
+//! The engine's table of recent writes is a skip list linked forward only: a step back is a search
+//! from its head, a step forward is one pointer. This is a finger search whose finger is kept
+//! between scans.
 //!
-//! Invariant: a finger is a hint. Any key, also one that another range left here, gives the same rows.
+//! Invariant: a finger is a hint. Any key, even that of another range, gives the same rows.
 
 use std::{
     borrow::Cow,
@@ -15,13 +16,13 @@ use std::{
 use super::{merge::Bounds, view::View};
 use crate::{error::Error, range::KeyValue};
 
-/// Ranges that are remembered at once; another one may take their place.
+/// Ranges that are remembered; a further range may replace one.
 const SLOTS: usize = 16 * 1024;
 
-/// Scans of fewer rows are not worth a second iterator.
+/// Scans of fewer rows do not justify a second iterator.
 const ROWS_MIN: usize = 4;
 
-/// Rows that came behind the finger and are read in vain before the scan is done without it.
+/// New rows after the finger that are read before the scan is done without the finger.
 const ROWS_MORE: usize = 64;
 
 /// The last keys of reversed scans.
@@ -36,7 +37,7 @@ impl Default for Fingers {
     }
 }
 
-/// All rows, if they are not many more than `bounds` wants.
+/// All rows, if there are not many more than `bounds` requests.
 fn few(
     rows: impl Iterator<Item = Result<KeyValue, Error>>,
     bounds: Bounds,
@@ -53,7 +54,8 @@ fn few(
 }
 
 impl Fingers {
-    /// The rows of `view` from before `end` back to `begin`, which must be before it. As many as `bounds` are wanted.
+    /// The rows of `view` from before `end` back to `begin`, as many as `bounds` requests. `begin`
+    /// must be before `end`.
     pub(crate) fn scan<'v>(
         &self,
         view: &'v View,
@@ -75,7 +77,7 @@ impl Fingers {
         near.into_iter().rev().chain(std::iter::once_with(rest).flatten())
     }
 
-    /// A scan of at most `rows_max` rows back from `end` ended at `last`.
+    /// Records that a scan of at most `rows_max` rows back from `end` ended at `last`.
     pub(crate) fn remember(&self, end: &[u8], rows_max: usize, last: &[u8]) {
         if rows_max < ROWS_MIN {
             return;
@@ -87,7 +89,7 @@ impl Fingers {
         }
     }
 
-    /// Where to begin, if it is inside the range.
+    /// The key to begin with, if it is inside the range.
     fn known(&self, begin: &[u8], end: &[u8], rows_max: usize) -> Option<Vec<u8>> {
         if rows_max < ROWS_MIN {
             return None;
@@ -96,7 +98,7 @@ impl Fingers {
         (!key.is_empty() && &key[..] < end).then(|| begin.max(&key[..]).to_vec())
     }
 
-    /// Scans of many rows and of few end at different keys.
+    /// Scans of different lengths end at different keys, so they have different slots.
     fn slot(&self, end: &[u8], rows_max: usize) -> &Mutex<Vec<u8>> {
         let hash = self.hasher.hash_one((end, rows_max));
         &self.keys[usize::try_from(hash % SLOTS as u64).expect("less than the slots")]

@@ -1,8 +1,8 @@
-//! The engine's memtables, freed where nobody waits.
+//! Frees the engine's memtables on a thread of its own.
 //!
-//! The engine lets go of a memtable, once it is in a file, while it holds the lock that every read takes; to free some
-//! hundred thousand keys takes a tenth of a second. So what the engine lets go of is held here too, and freed by a thread
-//! of its own when nobody else has it. docs/adr/0015 has the numbers.
+//! When a memtable has been written to a file, the engine drops it under the lock that every read
+//! takes; freeing several hundred thousand keys takes a tenth of a second. So this module holds
+//! each memtable too, and frees it when nothing else does. docs/adr/0015 has the figures.
 
 use std::{any::Any, mem, sync::Arc, thread};
 
@@ -10,11 +10,12 @@ use fjall::{AbstractTree, Keyspace};
 
 use super::directory;
 
-/// Of no type, since the engine does not export it.
+/// Type-erased, because the engine does not export the type.
 type Memtable = Arc<dyn Any + Send + Sync>;
 
-/// A hold on the memtables that the engine or a reader has. Not on those that were full when the store was opened, nor on one
-/// that a single group of commits has filled: the engine frees these.
+/// References to the memtables in use by the engine or a reader. Memtables that were full when the
+/// store was opened, and those filled by a single group of commits, are not held; the engine frees
+/// these.
 pub(crate) struct Memtables {
     keyspace: Keyspace,
     active: Memtable,
@@ -26,7 +27,8 @@ impl Memtables {
         Self { keyspace: keyspace.clone(), active: keyspace.tree.active_memtable(), sealed: Vec::new() }
     }
 
-    /// To be called after every write: takes hold of a new memtable, and frees those that only this has.
+    /// Takes a reference to a new memtable, and frees those that nothing else holds. Called after
+    /// every write.
     pub(crate) fn renew(&mut self) {
         let active: Memtable = self.keyspace.tree.active_memtable();
         if !Arc::ptr_eq(&active, &self.active) {
@@ -67,7 +69,7 @@ mod tests {
         memtables.renew();
         assert_eq!(memtables.sealed.len(), 1);
 
-        // The engine keeps what it has flushed for those who may still read it, until the next one is full.
+        // The engine keeps a flushed memtable for readers until the next one is full.
         while Weak::strong_count(&first) > 1 {
             fill();
         }

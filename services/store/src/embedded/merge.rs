@@ -1,30 +1,31 @@
-//! One range of a view with an attempt's own writes laid over it, in either direction.
+//! One range of a view with an attempt's own writes applied, in either direction.
 //!
-//! Pure: rows come from an iterator. Invariant: rows come out in order, each key at most once.
+//! Pure: rows come from an iterator. Invariant: rows are in order, each key at most once.
 
 use std::cmp::Ordering;
 
 use super::write_buffer::{WriteBuffer, Written};
 use crate::{error::Error, range::KeyValue};
 
-/// How much a scan gives at most.
+/// Bounds of one scan.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// Rows.
+    /// Most rows.
     pub(crate) rows_max: usize,
-    /// Bytes of keys and values; the row that passes it is still given.
+    /// Bytes of keys and values after which the scan ends; the row that exceeds the bound is
+    /// included.
     pub(crate) bytes_max: usize,
 }
 
 /// The rows of a scan.
 pub(crate) struct Scanned {
     pub(crate) rows: Vec<KeyValue>,
-    /// Whether a bound ended the scan, so that there may be more.
+    /// True when a bound ended the scan, so there may be more rows.
     pub(crate) bounded: bool,
 }
 
-/// Lays `written`, the writes to single keys inside the range, and the cleared ranges of `writes` over `base`.
-/// All three must come in the direction of the scan.
+/// Applies `written`, the writes to single keys inside the range, and the cleared ranges of
+/// `writes` to `base`. `base` and `written` must be in the direction of the scan.
 pub(crate) fn scan<'w>(
     base: impl Iterator<Item = Result<KeyValue, Error>>,
     written: impl Iterator<Item = (&'w bytes::Bytes, &'w Written)>,

@@ -1,4 +1,4 @@
-//! The writes of a transaction in the order in which they were made, and how atomic add adds.
+//! The writes of a transaction in order, and the arithmetic of atomic add.
 
 use bytes::{Bytes, BytesMut};
 
@@ -9,11 +9,11 @@ use crate::size;
 pub(crate) enum Mutation {
     /// `key` becomes `value`.
     Set { key: Bytes, value: Bytes },
-    /// `key` goes.
+    /// `key` is removed.
     Clear { key: Bytes },
-    /// The keys from `begin` to before `end` go.
+    /// The keys from `begin` to before `end` are removed.
     ClearRange { begin: Bytes, end: Bytes },
-    /// The value of `key` grows by `operand`.
+    /// `operand` is added to the value of `key`.
     Add { key: Bytes, operand: Bytes },
     /// `key`, with the stamp at `offset`, becomes `value`.
     SetStampedKey { key: Bytes, offset: usize, value: Bytes },
@@ -22,7 +22,8 @@ pub(crate) enum Mutation {
 }
 
 impl Mutation {
-    /// What it counts towards [`crate::limits::TRANSACTION_BYTES_MAX`]: its bytes, and its conflict range's.
+    /// Bytes that count towards [`crate::limits::TRANSACTION_BYTES_MAX`]: the write's and its
+    /// conflict range's.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Set { key, value }
@@ -35,8 +36,8 @@ impl Mutation {
     }
 }
 
-/// The sum of two little-endian integers of `operand`'s length; wraps. A missing value is zero, a shorter one is
-/// extended with zeros, a longer one cut (FoundationDB's `ADD`).
+/// The sum of two little-endian integers of `operand`'s length; wraps. A missing value is zero, a
+/// shorter one is extended with zeros, a longer one is cut (FoundationDB's `ADD`).
 pub(crate) fn add(value: Option<&[u8]>, operand: &[u8]) -> Bytes {
     let mut carry = 0;
     let digits = value.unwrap_or_default().iter().copied().chain(std::iter::repeat(0));
@@ -51,9 +52,9 @@ pub(crate) fn add(value: Option<&[u8]>, operand: &[u8]) -> Bytes {
         .collect()
 }
 
-/// `bytes` with `stamp` at `offset`, where it fits.
+/// `bytes` with `stamp` at `offset`, as far as it fits.
 pub(crate) fn stamped(bytes: Bytes, offset: usize, stamp: &[u8]) -> Bytes {
-    // In place, when nobody else holds them.
+    // In place when the bytes are not shared.
     let mut stamped = BytesMut::from(bytes);
     stamped[offset..offset + stamp.len()].copy_from_slice(stamp);
     stamped.freeze()

@@ -1,7 +1,7 @@
-//! Commits on their way to the committer: bounded in number and bytes.
+//! The queue of commits for the committer, bounded in number and bytes.
 //!
-//! Invariant: a request that was taken in is answered: the committer takes all that are in the queue before it
-//! ends, and a request that is dropped tells its sender.
+//! Invariant: an accepted request is answered: the committer takes all requests of the queue before
+//! it ends, and dropping a request tells its sender.
 
 use std::{
     collections::VecDeque,
@@ -18,31 +18,31 @@ use crate::{
     limits, size,
 };
 
-/// What a transaction asks the committer for.
+/// A transaction's commit.
 pub(crate) struct CommitRequest {
-    /// The version that was read at; `None` when nothing was read.
+    /// The read version; `None` when nothing was read.
     pub(crate) read_version: Option<u64>,
-    /// What was read and must not have changed since.
+    /// Reads that must not have changed since the read version.
     pub(crate) reads: Vec<ReadRange>,
-    /// What is to be written, in order.
+    /// Writes, in order.
     pub(crate) mutations: Vec<Mutation>,
-    /// As [`limits::TRANSACTION_BYTES_MAX`] counts them.
+    /// Bytes as [`limits::TRANSACTION_BYTES_MAX`] counts them.
     pub(crate) bytes: usize,
-    /// Where the answer goes: the versionstamp.
+    /// Receives the versionstamp.
     pub(crate) reply: oneshot::Sender<Result<[u8; limits::STAMP_BYTES], Error>>,
 }
 
-/// Something that was read.
+/// A conflict range of a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ReadRange {
     /// One key.
     Key(Bytes),
-    /// All keys from the first to before the second, present or not.
+    /// All keys from the first to before the second, whether they exist or not.
     Range(Bytes, Bytes),
 }
 
 impl ReadRange {
-    /// What it counts towards [`limits::TRANSACTION_BYTES_MAX`]: both its ends.
+    /// Bytes that count towards [`limits::TRANSACTION_BYTES_MAX`]: both ends of the range.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Key(key) => size::key_read(key.len()),
@@ -51,17 +51,17 @@ impl ReadRange {
     }
 }
 
-/// What the committer finds in the queue.
+/// The state of the queue, as the committer finds it.
 pub(crate) enum Arrived {
     /// Commits to write together.
     Group(Vec<CommitRequest>),
-    /// None for a while.
+    /// No commits arrived in time.
     Idle,
-    /// None, ever again.
+    /// No more commits will arrive.
     Closed,
 }
 
-/// The queue.
+/// The queue of commits.
 #[derive(Default)]
 pub(crate) struct CommitQueue {
     state: Mutex<State>,
@@ -96,7 +96,7 @@ impl CommitQueue {
         Ok(())
     }
 
-    /// Waits at most `patience` for commits, then takes those that make one group.
+    /// Waits at most `patience` for commits, then takes those that form one group.
     pub(crate) fn take(&self, patience: Duration) -> Arrived {
         let waits = |state: &mut State| state.requests.is_empty() && !state.closed;
         let state = self.changed.wait_timeout_while(self.lock(), patience, waits);
@@ -115,13 +115,13 @@ impl CommitQueue {
         Arrived::Group(group)
     }
 
-    /// Takes no more commits.
+    /// Accepts no more commits.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_one();
     }
 
-    /// Takes no more commits, and drops those that wait.
+    /// Accepts no more commits, and drops the waiting ones.
     pub(crate) fn abandon(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -129,7 +129,7 @@ impl CommitQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic leaves the state half changed.
+        // Nothing that can panic leaves the state inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,16 +1,16 @@
-//! What was written lately, for reads: which keys, not which values.
+//! Keys that were written recently, without their values, for reads.
 //!
-//! Shares the resolver's runs. Pure. Invariant: every key that was written by a commit after `since`, up to the version of
-//! the view that this belongs to, is in one of the runs.
+//! Shares the resolver's runs. Pure. Invariant: every key written by a commit after `since`, up to
+//! the version of the view that owns this value, is in one of the runs.
 
 use std::sync::Arc;
 
 use super::run::Run;
 
-/// The keys of the last seconds.
+/// The keys written in the last seconds.
 pub(crate) struct Recent {
     since: u64,
-    /// With the version of the last group in each, the newest first.
+    /// Each run with the version of its last group, the newest first.
     runs: Vec<(u64, Arc<Run>)>,
 }
 
@@ -19,7 +19,7 @@ impl Recent {
         Self { since, runs: runs.collect() }
     }
 
-    /// Whether it is certain that no commit after `version` wrote a key from `begin` to before `end`.
+    /// True when certainly no commit after `version` wrote a key from `begin` to before `end`.
     pub(crate) fn is_untouched(&self, version: u64, begin: &[u8], end: &[u8]) -> bool {
         let mut missed = self.runs.iter().take_while(|(newest, _)| *newest > version);
         version >= self.since && missed.all(|(_, run)| !run.wrote_range_after(version, begin, end))
@@ -39,6 +39,6 @@ mod tests {
         assert!(recent.is_untouched(3, b"d", b"k") && recent.is_untouched(5, b"a", b"k"));
         assert!(!recent.is_untouched(4, b"a", b"d") && !recent.is_untouched(6, b"k", b"l"));
         assert!(recent.is_untouched(7, b"a", b"z"));
-        assert!(!recent.is_untouched(2, b"x", b"z"), "what was written before is not remembered");
+        assert!(!recent.is_untouched(2, b"x", b"z"), "earlier writes are not remembered");
     }
 }

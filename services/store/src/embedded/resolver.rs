@@ -1,14 +1,15 @@
-//! Who conflicts: what was written lately, and at which version.
+//! Conflict detection: which keys were written recently, and at which version.
 //!
-//! Optimistic concurrency control by backward validation (Kung and Robinson, 1981), as FoundationDB's resolver:
-//! a transaction conflicts if something that it read was written after the version it read at.
+//! Optimistic concurrency control by backward validation (Kung and Robinson, 1981), as
+//! FoundationDB's resolver: a transaction conflicts when something that it read was written after
+//! its read version.
 //!
-//! Keys are kept in `runs`, oldest first, one for each group of commits, and neighbours are merged as they age (the
-//! logarithmic method of Bentley and Saxe, 1980). Most transactions read a version that is a few groups old, so one or two
-//! runs tell; one that read long ago looks at some dozens.
+//! Keys are kept in `runs`, oldest first, one per group of commits, and neighbours are merged as
+//! they age (the logarithmic method of Bentley and Saxe, 1980). Most transactions read a version
+//! that is a few groups old, so one or two runs decide; an old transaction looks at some dozens.
 //!
-//! Pure: the time is an argument. Invariant: every write after `oldest` is remembered; what is older may be
-//! forgotten, and transactions that read before it are refused as too old rather than let through.
+//! Pure: the time is an argument. Invariant: every write after `oldest` is remembered; older ones
+//! may be forgotten, and transactions with an older read version are refused as too old.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -22,20 +23,21 @@ use bytes::Bytes;
 use super::{queue::ReadRange, recent::Recent, run::Run};
 use crate::{error::RetryError, limits};
 
-/// Longer than a transaction may live, since a commit waits in the queue after its age was checked.
+/// Longer than the age limit of transactions, because a commit waits in the queue after its age was
+/// checked.
 const MEMORY: Duration = limits::TRANSACTION_AGE_MAX.saturating_add(Duration::from_secs(1));
 
-/// Neighbours of one tier that become one run of the next.
+/// Number of neighbours of one tier that are merged into one run of the next.
 const MERGED: usize = 8;
 
-/// Keys of the longest run that is made by merging: bounds how long a merge keeps the committer, some milliseconds.
+/// Most keys of a merged run. Bounds how long a merge occupies the committer: some milliseconds.
 const MERGED_LEN_MAX: usize = 32_768;
 
-/// The writes that transactions in progress may not have seen.
+/// The writes that open transactions may not have seen.
 pub(crate) struct Resolver {
-    /// Keys written one by one, the oldest writes first.
+    /// Single keys written, the oldest writes first.
     runs: VecDeque<Aged>,
-    /// Ranges written: the version from this key up to the next in the map; 0 for none.
+    /// Ranges written: each key maps to the version of the range up to the next key; 0 for none.
     ranges: BTreeMap<Bytes, u64>,
     /// `ranges` is cleaned when it gets longer than this.
     ranges_len_clean: usize,
@@ -47,21 +49,21 @@ pub(crate) struct Resolver {
     oldest: u64,
 }
 
-/// A run, and when it may be forgotten.
+/// A run, and its age.
 struct Aged {
     run: Arc<Run>,
     /// The version of its last group.
     newest: u64,
-    /// When that was.
+    /// The time of its last group.
     at: Instant,
-    /// How often it was merged.
+    /// Number of merges behind it.
     tier: u32,
     /// Its keys, and the ranges written with them.
     len: usize,
 }
 
 impl Resolver {
-    /// Knows of no write; refuses transactions that read before `version`.
+    /// A resolver without writes, which refuses transactions with a read version below `version`.
     pub(crate) fn new(version: u64) -> Self {
         Self {
             runs: VecDeque::new(),
@@ -74,7 +76,7 @@ impl Resolver {
         }
     }
 
-    /// Whether a transaction that read `reads` at `version` may commit.
+    /// Succeeds when a transaction that read `reads` at `version` may commit.
     pub(crate) fn check(&self, version: u64, reads: &[ReadRange]) -> Result<(), RetryError> {
         if version < self.oldest {
             return Err(RetryError::TooOld);
@@ -93,7 +95,7 @@ impl Resolver {
         if changed { Err(RetryError::Conflict) } else { Ok(()) }
     }
 
-    /// Remembers the keys that the group of `version` wrote.
+    /// Records the keys that the group of `version` wrote.
     pub(crate) fn wrote(&mut self, version: u64, run: Arc<Run>, now: Instant) {
         let len = run.len() + std::mem::take(&mut self.ranges_new);
         self.len += len;
@@ -101,7 +103,8 @@ impl Resolver {
         while self.merge() {}
     }
 
-    /// Remembers that `version` wrote all keys from `begin` to before `end`; before [`Resolver::wrote`] of its group.
+    /// Records that `version` wrote all keys from `begin` to before `end`. Called before
+    /// [`Resolver::wrote`] of its group.
     pub(crate) fn wrote_range(&mut self, version: u64, begin: &Bytes, end: &Bytes) {
         if begin >= end {
             return;
@@ -113,12 +116,13 @@ impl Resolver {
         self.ranges.insert(end.clone(), after);
     }
 
-    /// The keys that are remembered, for views.
+    /// The remembered keys, for views.
     pub(crate) fn recent(&self) -> Recent {
         Recent::new(self.oldest, self.runs.iter().rev().map(|aged| (aged.newest, Arc::clone(&aged.run))))
     }
 
-    /// Forgets what no transaction that may still commit can have missed, and more when there is too much.
+    /// Forgets writes that every transaction that may still commit has seen, and more when there
+    /// are too many.
     pub(crate) fn forget(&mut self, now: Instant) {
         while let Some(oldest) = self.runs.front() {
             let expired = now.saturating_duration_since(oldest.at) > MEMORY;
@@ -134,7 +138,7 @@ impl Resolver {
         }
     }
 
-    /// Makes one run of the last ones, if they are of one tier and not too long.
+    /// Merges the last runs, if they are of one tier and not too long. True when it merged.
     fn merge(&mut self) -> bool {
         let Some(first) = self.runs.len().checked_sub(MERGED) else { return false };
         let newest = &self.runs[self.runs.len() - 1];
@@ -159,7 +163,7 @@ impl Resolver {
         self.range_at(begin) > version || ranges.any(|(_, &written)| written > version)
     }
 
-    /// Drops the ends that separate nothing any more. Costs as much as inserting what it looks at did.
+    /// Removes range ends that separate nothing. Costs as much as their insertion did.
     fn forget_ranges(&mut self) {
         let oldest = self.oldest;
         let mut before = 0;
@@ -292,7 +296,7 @@ mod tests {
         assert_eq!(resolver.check(5000, &[range("", "05001\0")]), Err(RetryError::Conflict));
     }
 
-    /// Against a model that knows the last version of each of the keys, one by one.
+    /// Compares with a model that stores the last version of each key.
     #[test]
     fn random_reads_conflict_exactly_when_the_model_says_so() {
         let seed = std::env::var("STORE_SEED").ok().and_then(|seed| seed.parse().ok());

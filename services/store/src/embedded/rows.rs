@@ -1,11 +1,12 @@
-//! Small rows that are read again and again, kept where one look finds them.
+//! A cache of small rows that are read often.
 //!
-//! The engine's table of recent writes is a skip list of some hundred thousand keys: a search there waits for memory dozens of
-//! times. Counters and the like are asked for by every request, and some are changed in every group of commits.
+//! The engine's table of recent writes is a skip list of several hundred thousand keys, where a
+//! search waits for memory dozens of times. Counters and similar rows are read by every request,
+//! and some change in every group of commits.
 //!
-//! Owns: the slots, and what tells whether the row in one is that of a view. Does not: see what a transaction has not
-//! committed (`transaction`). Invariant: a row that is kept is its key's newest one, up to the last group that was published
-//! and the one that is being written; so it is that of every view from its own version on.
+//! Owns the slots, and the check that a slot's row is that of a view. Uncommitted writes are in
+//! `transaction`. Invariant: a cached row is its key's newest, up to the last published group and
+//! the group being written; so it is valid for every view from its own version on.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,13 +16,13 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::view::View;
 use crate::error::Error;
 
-/// Places for rows; a row takes the place of another one whose key falls into it.
+/// Slots for rows; a row replaces another one whose key has the same slot.
 const SLOTS: usize = 32 * 1024;
 
-/// Longer values are not kept: 16 MiB in all.
+/// Longer values are not cached, which bounds the cache to 16 MiB.
 const VALUE_BYTES_MAX: usize = 512;
 
-/// The rows of a store.
+/// The cached rows of a store.
 pub(crate) struct Rows {
     slots: Box<[Mutex<Slot>]>,
     seed: u64,
@@ -29,14 +30,14 @@ pub(crate) struct Rows {
 
 #[derive(Default)]
 struct Slot {
-    /// The last group that wrote a key that falls in here.
+    /// The last group that wrote a key of this slot.
     written: u64,
     row: Option<Row>,
 }
 
 struct Row {
     key: Box<[u8]>,
-    /// The version from which on this is the value.
+    /// The first version with this value.
     since: u64,
     value: Option<Bytes>,
 }
@@ -60,7 +61,8 @@ impl Rows {
         Ok(value)
     }
 
-    /// Remembers that the group of `version` writes `value`: before the group is published, whether it will be or not.
+    /// Records that the group of `version` writes `value`. Called before the group is published;
+    /// the group may still fail.
     pub(crate) fn wrote(&self, version: u64, key: &[u8], value: Option<&[u8]>) {
         self.slot(key).wrote(version, key, value);
     }
@@ -74,13 +76,13 @@ impl Rows {
 }
 
 impl Slot {
-    /// What `key` is at `version`, if that is known.
+    /// The value of `key` at `version`, if it is known.
     fn kept(&self, version: u64, key: &[u8]) -> Option<Option<Bytes>> {
         let row = self.row.as_ref().filter(|row| *row.key == *key && row.since <= version)?;
         Some(row.value.clone())
     }
 
-    /// Keeps what was read at `version`, unless there may be something newer.
+    /// Stores what was read at `version`, unless a newer value may exist.
     fn keep(&mut self, version: u64, key: &[u8], value: Option<&[u8]>) {
         if self.written <= version {
             self.row =

@@ -1,9 +1,9 @@
-//! Keys that were written, sorted, each with the version of its last write.
+//! Sorted keys that were written, each with the version of its last write.
 //!
-//! All keys lie in one piece of memory, one behind the other: making a run allocates three times however many there are,
-//! and a search touches little.
+//! All keys are in one buffer, so building a run allocates three times whatever its length, and a
+//! search touches little memory.
 //!
-//! Invariant: keys rise, each is there once.
+//! Invariant: keys ascend, and each occurs once.
 
 /// Sorted keys and their versions.
 pub(crate) struct Run {
@@ -14,10 +14,10 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The keys that `version` wrote; they must rise.
+    /// The keys that `version` wrote; they must ascend.
     pub(crate) fn new<'k>(version: u64, keys: impl Iterator<Item = &'k [u8]>) -> Self {
         let len = keys.size_hint().0;
-        // Keys of 64 bytes are long; the rest grows.
+        // Sized for keys of 64 bytes, which is long; the buffer grows for longer ones.
         let mut run = Self::with_capacity(len, 64 * len);
         keys.for_each(|key| run.push(key, version));
         run
@@ -53,13 +53,13 @@ impl Run {
         (0..self.len()).map(|at| self.key(at))
     }
 
-    /// Whether `key` was written after `version`.
+    /// True when `key` was written after `version`.
     pub(crate) fn wrote_key_after(&self, version: u64, key: &[u8]) -> bool {
         let at = self.lower_bound(key);
         at < self.len() && self.key(at) == key && self.versions[at] > version
     }
 
-    /// Whether a key from `begin` to before `end` was written after `version`.
+    /// True when a key from `begin` to before `end` was written after `version`.
     pub(crate) fn wrote_range_after(&self, version: u64, begin: &[u8], end: &[u8]) -> bool {
         let from = self.lower_bound(begin);
         (from..self.len()).take_while(|&at| self.key(at) < end).any(|at| self.versions[at] > version)
@@ -85,7 +85,7 @@ impl Run {
         &self.bytes[begin..self.ends[at]]
     }
 
-    /// The first key that is not before `key`.
+    /// Index of the first key that is not before `key`.
     fn lower_bound(&self, key: &[u8]) -> usize {
         let (mut from, mut to) = (0, self.len());
         while from < to {

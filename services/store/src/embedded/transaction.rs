@@ -1,8 +1,9 @@
-//! One transaction on the embedded store: what it read, what it wrote, and its way to the committer.
+//! One transaction on the embedded store: its reads, its writes, and its commit.
 //!
-//! Does not decide about conflicts (`resolver`) and writes nothing (`committer`).
+//! `resolver` decides about conflicts, `committer` writes.
 //!
-//! Invariant: everything that a conflicting read depended on is in `reads` when the attempt is committed.
+//! Invariant: everything that a conflicting read depended on is in `reads` when the attempt is
+//! committed.
 
 use std::{cell::RefCell, sync::Arc, time::Duration};
 
@@ -13,10 +14,10 @@ use tokio::{
 };
 
 use super::{
-    Shared,
     merge::{self, Bounds, Scanned},
     mutation::{Mutation, successor},
     queue::{CommitRequest, ReadRange},
+    shared::Shared,
     view::View,
     watches::PendingWatch,
     write_buffer::{WriteBuffer, Written},
@@ -31,26 +32,27 @@ use crate::{
     watch::{CommitStamp, Watch},
 };
 
-/// Values from here on are compared with the one before: shorter ones cost no more to copy.
+/// Values of at least this length are compared with the previous one; copying shorter values costs
+/// no more.
 const SHARED_BYTES_MIN: usize = 64;
 
 /// A transaction.
 pub(crate) struct EmbeddedTransaction {
     attempt: RefCell<Attempt>,
     failures: u32,
-    /// Dropped after the attempt: the directory is unlocked after its last view is gone.
+    /// Dropped after the attempt, so that the directory is unlocked after its last view is gone.
     shared: Arc<Shared>,
 }
 
-/// What belongs to one attempt and is gone with it.
+/// The state of one attempt.
 #[derive(Default)]
 struct Attempt {
-    /// Taken by the first read.
+    /// Set by the first read.
     view: Option<(Arc<View>, Instant)>,
     reads: Vec<ReadRange>,
     reads_bytes: usize,
     writes: WriteBuffer,
-    /// The last value of [`SHARED_BYTES_MIN`] or more that was written.
+    /// The last value of [`SHARED_BYTES_MIN`] bytes or more that was written.
     last_value: Bytes,
     stamps: Vec<oneshot::Sender<Result<[u8; limits::STAMP_BYTES], Error>>>,
     watches: Vec<PendingWatch>,
@@ -157,7 +159,7 @@ impl EmbeddedTransaction {
         }
     }
 
-    /// The first key of a range that begins (or the first behind one that ends) with `selector`.
+    /// The key at which a range begins, or before which it ends, according to `selector`.
     fn bound(&self, selector: &KeySelector, reads: Reads) -> Result<Bytes, Error> {
         match (selector.offset, selector.or_equal) {
             (1, false) => Ok(selector.key.clone()),
@@ -177,7 +179,7 @@ impl EmbeddedTransaction {
         let Range { limit, reverse, written_after, .. } = *range;
         let Scanned { rows, bounded } = self.scan(&begin, &end, reverse, bounds, written_after, reads)?;
         let next = match rows.last() {
-            // The end that was resolved stays as it is: another read could resolve it to another key.
+            // The resolved end is kept, because another read could resolve it to another key.
             Some(last) if bounded => {
                 let resolved = Range { limit, reverse, written_after, ..Range::between(begin, end) };
                 resolved.rest(&last.key, rows.len())
@@ -187,7 +189,8 @@ impl EmbeddedTransaction {
         Ok(RangeBatch { rows, next })
     }
 
-    /// A copy of `value`, or the one that was made for the write before: an index often holds what the row holds.
+    /// A copy of `value`, or the copy made for the previous write: an index often holds the same
+    /// value as the row.
     fn value_of(&self, value: &[u8]) -> Bytes {
         let mut attempt = self.attempt.borrow_mut();
         if value.len() < SHARED_BYTES_MIN {
@@ -229,7 +232,7 @@ impl EmbeddedTransaction {
         Ok(Some(replied))
     }
 
-    /// After the commit: what the transaction gave out begins to work.
+    /// Activates the watches and stamps of a committed attempt.
     fn committed(&mut self, stamp: Option<[u8; limits::STAMP_BYTES]>) {
         let attempt = self.attempt.take();
         for waiting in attempt.stamps {
@@ -346,7 +349,7 @@ fn owned(bytes: &[u8]) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }
 
-/// Exponential with full jitter: those that met once shall not meet again
+/// Exponential back-off with full jitter, so that transactions that collided do not collide again
 /// (Brooker, "Exponential Backoff And Jitter", 2015).
 fn backoff(failures: u32, rng: &mut fastrand::Rng) -> Duration {
     let ceiling = limits::BACKOFF_FIRST.saturating_mul(1 << failures.min(16)).min(limits::BACKOFF_MAX);

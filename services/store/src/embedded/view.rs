@@ -1,10 +1,11 @@
-//! What reads see: one moment of the store, and which moment that is.
+//! What reads see: one moment of the store, and its version.
 //!
-//! Views are made by the committer, between two batches. fjall's own snapshots may be taken at any time, but a
-//! flush that ends while a batch is being applied lets them see half of it (lsm-tree's
+//! The committer creates views between two batches. fjall's own snapshots may be taken at any time,
+//! but a flush that ends while a batch is applied lets them see half of the batch (lsm-tree's
 //! `SuperVersions::upgrade_version` raises the visible sequence number past the batch's).
 //!
-//! Invariant: a view's data are exactly those of its version, and all of them are as durable as the store promises.
+//! Invariant: a view's data are exactly those of its version, and all of them are as durable as
+//! configured.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -22,12 +23,12 @@ pub(crate) struct View {
     snapshot: fjall::Snapshot,
     keyspace: Keyspace,
     recent: Recent,
-    /// The last commit that is in it.
+    /// The version of its last commit.
     pub(crate) version: u64,
 }
 
 impl View {
-    /// The moment of `version`, which is the last one written to `database`.
+    /// A view of `version`, which must be the last one written to `database`.
     pub(crate) fn newest(database: &Database, keyspace: &Keyspace, version: u64, recent: Recent) -> Self {
         Self { snapshot: database.snapshot(), keyspace: keyspace.clone(), recent, version }
     }
@@ -38,9 +39,9 @@ impl View {
         Ok(value.map(Bytes::from))
     }
 
-    /// The rows from `begin` to before `end`. `begin` must be before `end`. With `written_after`, all of them were
-    /// written by commits after that version: the engine, which looks into every file for the few that there may be, is
-    /// not asked when no such commit wrote there.
+    /// The rows from `begin` to before `end`; `begin` must be before `end`. With `written_after`,
+    /// all of them were written by commits after that version: when no such commit wrote to the
+    /// range, the engine, which looks into every file, is not asked.
     pub(crate) fn scan(
         &self,
         begin: &[u8],
@@ -55,7 +56,7 @@ impl View {
         })
     }
 
-    /// The keys from `begin` to before `end`. `begin` must be before `end`.
+    /// The keys from `begin` to before `end`; `begin` must be before `end`.
     pub(crate) fn keys(
         &self,
         begin: &[u8],
@@ -76,7 +77,7 @@ impl Views {
         Self { newest: RwLock::new(Arc::new(first)) }
     }
 
-    /// The newest view: it has every commit that was acknowledged before this call.
+    /// The newest view, which has every commit that was acknowledged before this call.
     pub(crate) fn newest(&self) -> Arc<View> {
         // Nothing can panic under this lock.
         Arc::clone(&self.newest.read().unwrap_or_else(PoisonError::into_inner))
@@ -88,7 +89,7 @@ impl Views {
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *newest, view);
         drop(newest);
-        // Not under the lock: closing a snapshot may clean up after many.
+        // Dropped outside the lock, because closing a snapshot may free many others.
         drop(old);
     }
 }

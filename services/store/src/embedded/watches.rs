@@ -1,8 +1,8 @@
-//! Watches that wait, by key.
+//! Waiting watches, by key.
 //!
-//! Owns: their number, and waking them. Invariant: a watch whose key has another value than it saw, in a view
-//! that is published, has fired: it is entered first and compared with the newest view afterwards, and the
-//! committer publishes first and wakes afterwards.
+//! Owns their number, and waking them. Invariant: a watch has fired when its key's value in a
+//! published view differs from the value it saw. For this a watch is entered first and then
+//! compared with the newest view, and the committer publishes first and then wakes.
 
 use std::{
     collections::HashMap,
@@ -28,7 +28,7 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Watches {
     waiting: Mutex<HashMap<Bytes, Vec<Waiting>>>,
-    /// Watches given out and not dropped, entered or not.
+    /// Watches that exist, entered or not.
     len: AtomicUsize,
     last_id: AtomicU64,
 }
@@ -45,14 +45,14 @@ pub(crate) struct PendingWatch {
     waiting: Waiting,
 }
 
-/// What a [`Watch`] polls. Dropped in this order, so that a watch which is entered meanwhile is either seen to
-/// be closed or taken out by its place.
+/// What a [`Watch`] polls. The order of drops ensures that a watch entered at the same time either
+/// sees that it is closed or is removed by its place.
 struct Fired {
     fired: oneshot::Receiver<Result<(), Error>>,
     _place: Place,
 }
 
-/// A place among [`limits::WATCHES_MAX`]; leaves when dropped.
+/// A place among [`limits::WATCHES_MAX`], released on drop.
 struct Place {
     watches: Arc<Watches>,
     key: Bytes,
@@ -60,7 +60,7 @@ struct Place {
 }
 
 impl Watches {
-    /// A watch of `key`, which has the value `seen`; it waits once it is entered.
+    /// A watch of `key`, whose value is `seen`; it waits once it is entered.
     ///
     /// # Errors
     /// [`CallerError::TooManyWatches`].
@@ -80,7 +80,7 @@ impl Watches {
         Ok((PendingWatch { key, waiting: Waiting { id, seen, fire } }, watch))
     }
 
-    /// Enters the watches of a transaction that is committed. `newest` reads the newest view.
+    /// Enters the watches of a committed transaction. `newest` reads the newest view.
     pub(crate) fn enter(
         &self,
         pending: Vec<PendingWatch>,
@@ -93,13 +93,15 @@ impl Watches {
             }
             entered.entry(key.clone()).or_default().push(waiting);
             drop(entered);
-            // A value that can't be read counts as changed: who waits reads it, and gets the error.
+            // A value that can't be read counts as changed, so that the watcher reads it and gets
+            // the error.
             let value = newest(&key);
             self.wake_unless(&key, |seen| value.as_ref().is_ok_and(|value| value == seen));
         }
     }
 
-    /// Wakes those whose key was written and has another value than they saw. `newest` reads the newest view.
+    /// Wakes watches whose key was written and has another value than they saw. `newest` reads the
+    /// newest view.
     pub(crate) fn written<'w>(
         &self,
         keys: impl Iterator<Item = &'w [u8]>,
@@ -112,7 +114,7 @@ impl Watches {
         let watched: Vec<&[u8]> = keys.filter(|&key| entered.contains_key(key)).collect();
         drop(entered);
         for key in watched {
-            // As in `enter`: what can't be read counts as changed.
+            // As in `enter`, a value that can't be read counts as changed.
             let value = newest(key);
             self.wake_unless(key, |seen| value.as_ref().is_ok_and(|value| value == seen));
         }
@@ -139,7 +141,7 @@ impl Watches {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Bytes, Vec<Waiting>>> {
-        // Nothing that can panic leaves the map half changed.
+        // Nothing that can panic leaves the map inconsistent.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
-//! What one attempt has written so far: in order for the committer, by key for its own reads.
+//! The writes of one attempt: in order for the committer, and by key for its own reads.
 //!
-//! Invariant: `by_key` and `cleared` say together what `log` does to each key: a key in `by_key` as said there;
-//! else gone if inside `cleared`; else untouched.
+//! Invariant: `by_key` and `cleared` together describe what `log` does to each key: a key in
+//! `by_key` as stated there; otherwise removed if inside `cleared`; otherwise untouched.
 
 use std::{
     collections::BTreeMap,
@@ -21,24 +21,25 @@ use crate::{
 pub(crate) struct WriteBuffer {
     log: Vec<Mutation>,
     by_key: BTreeMap<Bytes, Written>,
-    /// Begin -> end, no two of them touching.
+    /// Maps each begin to its end; no two ranges touch.
     cleared: BTreeMap<Bytes, Bytes>,
-    /// Where a versionstamp will decide what is there: the write's place in `log`, and the version read at by then.
+    /// Writes whose key or value a versionstamp decides: the write's index in `log`, and the read
+    /// version at that time.
     stamped: Vec<(usize, Option<u64>)>,
     bytes: usize,
 }
 
-/// What the writes do to one key.
+/// The effect of the writes on one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// It has this value afterwards, or none.
+    /// The key has this value afterwards, or none.
     Value(Option<Bytes>),
-    /// These were added to whatever it is, in this order.
+    /// These operands are added to the existing value, in order.
     Added(Vec<Bytes>),
 }
 
 impl Written {
-    /// The value afterwards, with `base` before.
+    /// The value afterwards, when `base` is the value before.
     pub(crate) fn over(&self, base: Option<Bytes>) -> Option<Bytes> {
         match self {
             Self::Value(value) => value.clone(),
@@ -59,12 +60,12 @@ impl WriteBuffer {
         self.bytes
     }
 
-    /// The writes in order; leaves nothing behind.
+    /// Removes and returns the writes in order.
     pub(crate) fn take(&mut self) -> Vec<Mutation> {
         std::mem::take(self).log
     }
 
-    /// Adds a write. `read_version` is where the transaction reads, if it has.
+    /// Adds a write. `read_version` is the transaction's read version, if it has one.
     ///
     /// # Errors
     /// [`CallerError::TransactionTooLarge`]; the write is not added then.
@@ -91,7 +92,7 @@ impl WriteBuffer {
         Ok(())
     }
 
-    /// What the writes did to `key`; `None` if nothing.
+    /// The effect of the writes on `key`; `None` if there is none.
     pub(crate) fn written(&self, key: &[u8]) -> Option<Written> {
         match self.by_key.get(key) {
             Some(written) => Some(written.clone()),
@@ -99,13 +100,13 @@ impl WriteBuffer {
         }
     }
 
-    /// Whether `key` is inside a cleared range. It may have been written since.
+    /// True when `key` is inside a cleared range. It may have been written since.
     pub(crate) fn is_cleared(&self, key: &[u8]) -> bool {
         let before = self.cleared.range::<[u8], _>((Included(&b""[..]), Included(key))).next_back();
         before.is_some_and(|(_, end)| key < &end[..])
     }
 
-    /// The keys written one by one, from `begin` to before `end`. `begin` must be before `end`.
+    /// The single keys written, from `begin` to before `end`; `begin` must be before `end`.
     pub(crate) fn keys(
         &self,
         begin: &[u8],
@@ -114,7 +115,8 @@ impl WriteBuffer {
         self.by_key.range::<[u8], _>((Included(begin), Excluded(end)))
     }
 
-    /// Refuses a read of `begin` to before `end` that meets a versionstamp which is not known yet.
+    /// Refuses a read of `begin` to before `end` that includes a versionstamp which is not known
+    /// yet.
     pub(crate) fn check_readable(&self, begin: &[u8], end: &[u8]) -> Result<(), Error> {
         let meets = |&(at, read_version): &(usize, Option<u64>)| match &self.log[at] {
             Mutation::SetStampedValue { key, .. } => begin <= &key[..] && &key[..] < end,

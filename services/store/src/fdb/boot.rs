@@ -1,10 +1,11 @@
-//! Starts FoundationDB's network thread, once a process, and stops it when the process exits.
+//! Starts FoundationDB's network thread, once per process, and stops it when the process exits.
 //!
-//! The only module with `unsafe`: the C client must be stopped before the process exits, which the type system can't
-//! promise. Here `atexit` does: its handlers run before the destructors of libraries that were loaded earlier, however
-//! the program returns. A process that is killed or aborts needs no stop.
+//! The only module with `unsafe`: the C client must be stopped before the process exits, which the
+//! type system can't ensure. `atexit` ensures it: its handlers run before the destructors of
+//! libraries that were loaded earlier, however the program returns. A process that is killed or
+//! aborts needs no stop.
 //!
-//! Invariant: the client is started once, and not again after it was stopped (it can't be).
+//! Invariant: the client is started once, and never again after it was stopped.
 
 #![allow(unsafe_code, reason = "the C client asks for a promise that only this module can keep")]
 
@@ -20,7 +21,7 @@ use foundationdb::{
 
 use crate::error::OpenError;
 
-/// The thread that runs; taken when it is stopped.
+/// The running thread; taken when it is stopped.
 static NETWORK: Mutex<Option<NetworkAutoStop>> = Mutex::new(None);
 
 unsafe extern "C" {
@@ -34,7 +35,7 @@ enum Refused {
     Client(FdbError),
 }
 
-/// Starts the client unless it was started before. What went wrong the first time stays wrong.
+/// Starts the client unless it was started before. Later calls return the first call's error.
 pub(crate) fn boot() -> Result<(), OpenError> {
     static BOOTED: OnceLock<Result<(), Refused>> = OnceLock::new();
     BOOTED.get_or_init(start).map_err(|refused| match refused {
@@ -50,11 +51,11 @@ fn start() -> Result<(), Refused> {
         return Err(Refused::ApiVersion { wanted, newest });
     }
     let network = builder.build().map_err(Refused::Client)?;
-    // SAFETY: `stop` drops what this gives, and the handler below calls it before the process exits.
+    // SAFETY: `stop` drops the value, and the handler below calls `stop` before the process exits.
     let network = unsafe { network.boot() }.map_err(Refused::Client)?;
     *NETWORK.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
     if atexit(stop) != 0 {
-        // No memory for a handler: nothing would stop the client, so it is stopped now.
+        // Without memory for a handler nothing would stop the client, so it is stopped now.
         stop();
         return Err(Refused::Client(FdbError::from_code(OUT_OF_MEMORY)));
     }

@@ -1,7 +1,7 @@
 //! The cluster file: `description:id@address,address`, and lines that begin with `#`.
 //!
-//! Read before FoundationDB's client does, because the client waits for ever where this has an error to give. Does not
-//! parse addresses: the client does.
+//! Read before FoundationDB's client reads it, because the client waits for ever where this module
+//! returns an error. Addresses are left to the client.
 
 use std::{fs, io, path::Path};
 
@@ -10,12 +10,12 @@ use crate::error::OpenError;
 /// Characters of a malformed file that its error shows.
 const SHOWN_LEN_MAX: usize = 60;
 
-/// A file that names a cluster.
+/// A valid cluster file.
 #[derive(Debug)]
 pub(crate) struct ClusterFile {
-    /// As the client wants it.
+    /// The path in the client's form.
     pub(crate) path: String,
-    /// The addresses, as they stand there.
+    /// The addresses as written in the file.
     pub(crate) coordinators: String,
 }
 
@@ -44,7 +44,7 @@ impl ClusterFile {
     }
 }
 
-/// What stands behind the `@` of the only line that says something.
+/// The text after the `@` of the only line that is neither empty nor a comment.
 fn coordinators(text: &str) -> Option<&str> {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };

@@ -1,9 +1,11 @@
-//! What FoundationDB's error numbers mean to a caller.
+//! The meaning of FoundationDB's error numbers for a caller.
 //!
-//! Known numbers first; for the rest the client's own predicates decide, so that a newer client's new retryable errors
-//! are retried. <https://apple.github.io/foundationdb/api-error-codes.html>
+//! Known numbers are mapped first; for the rest the client's own predicates decide, so that a newer
+//! client's new retryable errors are retried.
+//! <https://apple.github.io/foundationdb/api-error-codes.html>
 //!
-//! Invariant: an error of a commit that may have happened says so; an error of a read never does.
+//! Invariant: an error of a commit that may have taken effect says so; an error of a read never
+//! does.
 
 use std::time::Duration;
 
@@ -29,27 +31,27 @@ const OPERATION_CANCELLED: i32 = 1101;
 const NO_COMMIT_VERSION: i32 = 2021;
 const TRANSACTION_TOO_LARGE: i32 = 2101;
 
-/// What was being done.
+/// The operation that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum During {
     /// Anything but a commit: nothing of the attempt has taken effect.
     Read,
-    /// A commit: it may have.
+    /// A commit: it may have taken effect.
     Commit,
 }
 
 /// The run that an error belongs to.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
-    /// The time that it was given.
+    /// The time limit.
     pub(crate) timeout: Duration,
     /// Attempts begun.
     pub(crate) attempts: u32,
     /// Bytes of this attempt, as [`crate::size`] counts them.
     pub(crate) bytes: usize,
-    /// Whether an attempt before this one may have been committed.
+    /// True when an earlier attempt may have been committed.
     pub(crate) maybe_committed: bool,
-    /// Why the attempt before this one failed.
+    /// The failure of the previous attempt.
     pub(crate) last: Option<RetryError>,
 }
 
@@ -65,7 +67,7 @@ impl Run {
     }
 }
 
-/// The error that `error` is to the caller of `run`.
+/// The error that the caller of `run` gets for `error`.
 pub(crate) fn explained(error: FdbError, during: During, run: &Run) -> Error {
     let committing = during == During::Commit;
     match error.code() {
@@ -82,7 +84,7 @@ pub(crate) fn explained(error: FdbError, during: During, run: &Run) -> Error {
             last: run.last.clone(),
         }
         .into(),
-        // It counts a little differently, so it may refuse what we counted to be just small enough.
+        // The client counts slightly differently, so it may refuse what our count accepted.
         TRANSACTION_TOO_LARGE => {
             CallerError::TransactionTooLarge { len: run.bytes.max(limits::TRANSACTION_BYTES_MAX + 1) }.into()
         }
@@ -98,10 +100,10 @@ pub(crate) fn explained(error: FdbError, during: During, run: &Run) -> Error {
     }
 }
 
-/// What a watch gives that does not fire. The transaction that made it may be long gone.
+/// The error of a watch that cannot fire. Its transaction may have ended long ago.
 pub(crate) fn of_watch(error: FdbError) -> Error {
     match error.code() {
-        // Its transaction was committed or not, but in either case not as far as the watch.
+        // Whether or not its transaction was committed, the watch was not set.
         TRANSACTION_CANCELLED | NOT_COMMITTED | COMMIT_UNKNOWN_RESULT | TRANSACTION_TIMED_OUT => {
             CallerError::NotCommitted.into()
         }
@@ -109,7 +111,7 @@ pub(crate) fn of_watch(error: FdbError) -> Error {
     }
 }
 
-/// What a stamp gives that never comes.
+/// The error of a stamp that will never be known.
 pub(crate) fn of_stamp(error: FdbError) -> Error {
     match error.code() {
         NO_COMMIT_VERSION => CallerError::NoCommitVersion.into(),
@@ -117,7 +119,7 @@ pub(crate) fn of_stamp(error: FdbError) -> Error {
     }
 }
 
-/// What `on_error` has to hear when the failure did not come from FoundationDB.
+/// The number to pass to `on_error` when the failure did not come from FoundationDB.
 pub(crate) fn number(failure: &RetryError) -> FdbError {
     FdbError::from_code(match failure {
         RetryError::Conflict => NOT_COMMITTED,

@@ -1,10 +1,11 @@
 //! One transaction on FoundationDB, through all its attempts.
 //!
-//! Owns: how our calls become the client's, the age and the size at which an attempt is refused before the cluster is
-//! asked (the same as on the embedded backend), and which error number `on_error` has to hear.
+//! Owns the translation of calls to the client's, the age and the size above which an attempt is
+//! refused before the cluster is asked (the same as for the embedded backend), and the error number
+//! for `on_error`.
 //!
-//! Invariant: the client's `on_error` decides about every further attempt, with the number of the attempt's first
-//! failure; nothing is used again that it refused.
+//! Invariant: the client's `on_error` decides about every further attempt, with the number of the
+//! attempt's first failure; a transaction that it refused is not used again.
 
 use std::{
     cell::{Cell, RefCell},
@@ -21,9 +22,8 @@ use foundationdb::{
 use tokio::time::Instant;
 
 use super::{
-    Cluster, clamped,
+    cluster::{Cluster, clamped, milliseconds},
     failure::{self, During, Run},
-    milliseconds,
 };
 use crate::{
     answer::Answer,
@@ -36,7 +36,8 @@ use crate::{
     watch::{CommitStamp, Watch},
 };
 
-/// The client's timeout comes this much later than ours: the retry loop knows more about what happened.
+/// How much later than ours the client's timeout is, because our retry loop reports more about what
+/// happened.
 const GRACE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// A transaction.
@@ -46,21 +47,21 @@ pub(crate) struct FdbTransaction {
     access: Access,
     attempt: Attempt,
     run: RefCell<Run>,
-    /// When this attempt read first.
+    /// The time of this attempt's first read.
     since: Cell<Option<Instant>>,
     wrote: Cell<bool>,
-    /// The first failure of this attempt that may be retried.
+    /// The first retryable failure of this attempt.
     failure: Cell<Option<FdbError>>,
 }
 
 enum Attempt {
-    /// Reads and writes.
+    /// Open for reads and writes.
     Open(Transaction),
-    /// Its commit failed; `on_error` makes it the next attempt.
+    /// The commit failed; `on_error` starts the next attempt.
     Failed(TransactionCommitError),
-    /// The client gave none.
+    /// The client could not create a transaction.
     Refused(FdbError),
-    /// Committed, or given up.
+    /// Committed or abandoned.
     Ended,
 }
 
@@ -83,7 +84,7 @@ impl FdbTransaction {
         }
     }
 
-    /// For a read, which starts the attempt's clock.
+    /// The client's transaction for a read, which starts the attempt's clock.
     fn reading(&self) -> Result<&Transaction, Error> {
         self.check_age()?;
         if self.since.get().is_none() {
@@ -92,7 +93,8 @@ impl FdbTransaction {
         self.open()
     }
 
-    /// The client would answer from what it has read before, and a cluster that is idle serves old versions longer.
+    /// Checked here, because the client would answer from its cache, and an idle cluster serves old
+    /// versions for longer.
     fn check_age(&self) -> Result<(), Error> {
         if self.since.get().is_some_and(|since| since.elapsed() >= limits::TRANSACTION_AGE_MAX) {
             return Err(RetryError::TooOld.into());
@@ -100,7 +102,7 @@ impl FdbTransaction {
         Ok(())
     }
 
-    /// For a write of `bytes`.
+    /// The client's transaction for a write of `bytes`.
     fn writing(&self, bytes: usize) -> Result<&Transaction, Error> {
         self.count(bytes)?;
         self.wrote.set(true);
@@ -136,7 +138,7 @@ impl FdbTransaction {
         explained
     }
 
-    /// The next attempt, which `on_error` gave.
+    /// Starts the next attempt with the transaction that `on_error` returned.
     fn go_on(&mut self, next: FdbResult<Transaction>) -> Result<(), Error> {
         let next = next.and_then(|transaction| {
             self.cluster.set_access(&transaction, self.access)?;
@@ -159,7 +161,7 @@ impl FdbTransaction {
         }
     }
 
-    /// Forgets what belongs to the attempt that failed.
+    /// Clears the state of the failed attempt.
     fn forget(&mut self, failure: RetryError) {
         self.since.set(None);
         self.wrote.set(false);
@@ -199,13 +201,13 @@ impl BackendTransaction for FdbTransaction {
     fn range(&self, range: &Range, reads: Reads) -> Answer<'_, RangeBatch> {
         let limit = range.limit.unwrap_or(usize::MAX).min(limits::BATCH_ROWS_MAX);
         if limit == 0 {
-            // To the client it means no limit.
+            // The client takes 0 for no limit.
             return Ok(RangeBatch { rows: Vec::new(), next: None }).into();
         }
         let options = RangeOption {
             limit: Some(limit),
             target_bytes: limits::BATCH_BYTES_MAX,
-            // These rows in one answer; the other modes make their batches smaller than ours.
+            // All rows in one answer; the other modes have smaller batches than ours.
             mode: StreamingMode::Exact,
             reverse: range.reverse,
             ..RangeOption::from((selector_of(&range.begin), selector_of(&range.end)))
@@ -322,8 +324,8 @@ impl FdbTransaction {
 
 fn begin(cluster: &Cluster, options: &RunOptions, access: Access) -> FdbResult<Transaction> {
     let transaction = cluster.begin()?;
-    // Each option is a message to the network thread. The database's own timeout may be earlier than ours and must not
-    // win, so this one is always set.
+    // Each option is a message to the network thread. This one is always set, because the
+    // database's own timeout may be earlier than ours and must not win.
     let timeout = milliseconds(options.timeout.saturating_add(GRACE));
     transaction.set_option(TransactionOption::Timeout(timeout))?;
     if options.retries_max != RunOptions::default().retries_max {
@@ -333,7 +335,7 @@ fn begin(cluster: &Cluster, options: &RunOptions, access: Access) -> FdbResult<T
     Ok(transaction)
 }
 
-/// `then` of what was asked for, or why it could not be.
+/// Applies `then` to the result, or returns why there is none.
 fn answer<'a, F: 'a, T: 'a>(
     asked: Result<F, Error>,
     then: impl AsyncFnOnce(F) -> Result<T, Error> + 'a,
@@ -348,12 +350,12 @@ fn selector_of(selector: &KeySelector) -> FdbSelector<'_> {
     FdbSelector::new(selector.key[..].into(), selector.or_equal, selector.offset)
 }
 
-/// A copy: the client's memory behind a value is that of the whole answer it came in.
+/// Copies the value, because the client's memory behind it is that of the whole answer.
 pub(super) fn value(found: FdbSlice) -> Bytes {
     Bytes::copy_from_slice(&found)
 }
 
-/// The rows in one allocation, which all of them share.
+/// The rows in one shared allocation.
 fn rows(found: &FdbValues) -> Vec<KeyValue> {
     let bytes = found.iter().map(|row| row.key().len() + row.value().len()).sum();
     let mut copied = BytesMut::with_capacity(bytes);

@@ -1,14 +1,15 @@
-//! Point reads: those that begin in one turn of a worker's loop share a transaction, so a read version.
+//! Point reads: reads that begin in one turn of a worker's loop share a transaction, and so a read
+//! version.
 //!
-//! A request for a version costs a round trip, and a transaction some microseconds of the one network thread that
-//! serves the whole process; a worker reads for hundreds of requests in a turn.
+//! A request for a version costs a round trip, and a transaction some microseconds of the network
+//! thread that serves the whole process; a worker reads for hundreds of requests in a turn.
 //!
-//! A read joins the turn that is open on its thread and yields once. When the loop comes back to the first of them, the
-//! turn is closed and only then asks for its version. So the version is newer than the beginning of each of its reads,
-//! and a read sees everything that was acknowledged before it began; joining one whose version is on its way already
-//! would break that.
+//! A read joins the open turn of its thread and yields once. When the loop comes back to the first
+//! of them, the turn is closed and only then requests its version. So the version is newer than the
+//! beginning of each of its reads, and a read sees everything that was acknowledged before it
+//! began. Joining a turn that has requested its version would break that.
 //!
-//! Invariant: a turn that is in [`OPEN`] has no transaction yet.
+//! Invariant: a turn in [`OPEN`] has no transaction yet.
 
 use std::{
     cell::{OnceCell, RefCell},
@@ -21,26 +22,25 @@ use bytes::Bytes;
 use foundationdb::{FdbError, FdbResult, Transaction, options::TransactionOption};
 
 use super::{
-    Cluster,
+    cluster::{Cluster, milliseconds},
     failure::{self, During, Run},
-    milliseconds,
     transaction::value,
 };
 use crate::{backend::Access, error::Error, limits};
 
 thread_local! {
-    /// The open turns of this thread's loop, one for each cluster that it reads.
+    /// The open turns of this thread's loop, one per cluster that it reads.
     static OPEN: RefCell<Vec<Rc<Turn>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Reads that began in one turn.
 struct Turn {
-    /// Which cluster: its address, compared only.
+    /// Identifies the cluster: its address, which is only compared.
     cluster: *const Cluster,
     transaction: OnceCell<FdbResult<Transaction>>,
 }
 
-/// The newest value of `key`, as of a moment after this call.
+/// The newest value of `key` at a moment after this call.
 pub(crate) async fn get(cluster: &Arc<Cluster>, key: &[u8]) -> Result<Option<Bytes>, Error> {
     let began = Instant::now();
     let turn = Turn::join(cluster);
@@ -69,7 +69,7 @@ impl Turn {
         })
     }
 
-    /// Closes the turn, if nobody has, and gives its transaction.
+    /// Closes the turn if it is open, and returns its transaction.
     fn transaction(&self, cluster: &Cluster) -> FdbResult<&Transaction> {
         let transaction = self.transaction.get_or_init(|| {
             OPEN.with_borrow_mut(|open| open.retain(|turn| !std::ptr::eq(&raw const **turn, self)));
@@ -86,12 +86,13 @@ fn begin(cluster: &Cluster) -> FdbResult<Transaction> {
 }
 
 fn set_options(cluster: &Cluster, transaction: &Transaction) -> FdbResult<()> {
-    // It writes nothing, so there is nothing of its own to be looked up before each read.
+    // The transaction writes nothing, so reads need not look for its own writes.
     transaction.set_option(TransactionOption::ReadYourWritesDisable)?;
     cluster.set_access(transaction, Access::ReadOnly)
 }
 
-/// Reads alone, after FoundationDB's own pause: `on_error` on the shared transaction would end the reads of others.
+/// Reads alone, after FoundationDB's own pause. Calling `on_error` on the shared transaction would
+/// end the other reads.
 async fn again(
     cluster: &Cluster,
     key: &[u8],

@@ -1,6 +1,7 @@
-//! How many watches wait. FoundationDB would say so too, but only in the watch, after the commit.
+//! The number of waiting watches. FoundationDB limits it too, but reports that only through the
+//! watch, after the commit.
 //!
-//! Invariant: a place is given back exactly once, when the watch is dropped.
+//! Invariant: a place is released exactly once, when the watch is dropped.
 
 use std::sync::{
     Arc,
@@ -18,7 +19,7 @@ pub(crate) struct WatchPlaces {
     taken: Arc<AtomicUsize>,
 }
 
-/// A place that is taken.
+/// A taken place.
 pub(crate) struct WatchPlace {
     taken: Arc<AtomicUsize>,
 }

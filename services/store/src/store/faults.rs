@@ -1,7 +1,9 @@
-//! Commits whose answer is lost, made on purpose: a backend that wraps another and loses answers by a script.
+//! Commits whose answer is lost on purpose: a backend that wraps another and loses answers
+//! according to a script.
 //!
-//! A cluster loses them when it dies or is cut off in the middle of a commit (README.md says how to provoke it); the
-//! embedded store never does. What [`Store::run`] makes of them must be the same on both, so the script runs on both.
+//! A cluster loses answers when it dies or is cut off during a commit (README.md says how to
+//! provoke it); the embedded store never does. [`Store::run`] must behave the same on both, so the
+//! script runs on both.
 
 use std::{cell::Cell, collections::VecDeque, sync::Mutex};
 
@@ -14,11 +16,11 @@ use crate::{
 
 #[derive(Clone, Copy)]
 enum Fault {
-    /// Committed, but the answer is lost.
+    /// The commit succeeds, but the answer is lost.
     AnswerLost,
-    /// Never arrived, which looks the same from here.
+    /// The commit never arrives, which looks the same to the client.
     NeverArrived,
-    /// Another transaction was faster.
+    /// Another transaction committed first.
     Conflict,
 }
 
@@ -112,14 +114,14 @@ impl BackendTransaction for FaultyTransaction {
     }
 }
 
-/// What became of a transaction that adds 1 to a counter of 0.
+/// The outcome of a transaction that adds 1 to a counter of 0.
 struct Outcome {
     result: Result<(), Error>,
     attempts: u32,
     counter: u64,
 }
 
-/// Runs it on `store` with these faults in its commits.
+/// Runs the transaction on `store` with these faults in its commits.
 async fn add_one(store: &Store, options: &RunOptions, faults: &[Fault]) -> Outcome {
     let script = Arc::new(Mutex::new(faults.iter().copied().collect()));
     let faulty = Store { backend: Arc::new(Faulty { inner: Arc::clone(&store.backend), script }) };
@@ -149,7 +151,7 @@ async fn an_unknown_commit_is_reported_and_not_tried_again(store: &Store) {
 
 async fn an_idempotent_one_is_tried_again(store: &Store) {
     let idempotent = RunOptions::default().idempotent();
-    // An add is not idempotent: that it counts twice shows what the promise is needed for.
+    // An add is not idempotent, so counting twice shows why the promise is needed.
     for (fault, counter) in [(Fault::AnswerLost, 2), (Fault::NeverArrived, 1)] {
         let outcome = add_one(store, &idempotent, &[fault]).await;
         assert!(outcome.result.is_ok(), "{:?}", outcome.result);

@@ -1,4 +1,4 @@
-//! Who may commit, and what a transaction sees of others.
+//! Which transactions may commit, and what a transaction sees of others.
 
 use std::{cell::Cell, time::Duration};
 
@@ -6,7 +6,7 @@ use store::{CallerError, Error, Range, RetryError, RunOptions, StoreError, Trans
 
 use super::{Outcome, PATIENT, Place, number};
 
-/// Runs `first`, with `meanwhile` committed in the middle of its first attempt; gives the number of attempts.
+/// Runs `first`, and commits `meanwhile` during its first attempt; returns the number of attempts.
 async fn interrupted(first: impl AsyncFn(&Transaction, &dyn Fn() -> bool) -> Outcome, place: &Place) -> u32 {
     let attempts = Cell::new(0);
     place
@@ -37,7 +37,7 @@ pub(crate) async fn an_update_is_not_lost(place: &Place) {
 }
 
 pub(crate) async fn write_skew_is_refused(place: &Place) {
-    // Two doctors may leave only while the other is on call.
+    // A doctor may leave only while the other is on call.
     place.set("alice", b"on").await;
     place.set("bob", b"on").await;
     let leave = async |tx: &Transaction, who: &str, other: &str| {
@@ -93,7 +93,7 @@ pub(crate) async fn a_cleared_range_conflicts(place: &Place) {
         place,
     )
     .await;
-    // The range goes over `seen` too, which was written later.
+    // The range includes `seen`, which was written later.
     assert_eq!((attempts, place.get("m").await, place.get("seen").await), (2, None, Some(vec![0])));
 }
 
@@ -230,7 +230,7 @@ pub(crate) async fn an_application_error_after_a_conflict_is_retried(place: &Pla
             if attempts.get() == 1 {
                 place.pass(limits::TRANSACTION_AGE_MAX).await;
             }
-            // The closure hides what the store said behind an error of its own.
+            // The closure hides the store's error behind an error of its own.
             tx.get(&place.key("k")).await.map_err(|_| AppError::Refused)?;
             Ok::<_, AppError>(())
         })

@@ -1,9 +1,9 @@
-//! What every backend must do, as tests that take a store: unchanged on the embedded one, and with the feature `fdb` on
-//! the cluster of `FDB_CLUSTER_FILE`. Commits whose outcome is unknown are in `src/store/faults.rs`, which loses their
-//! answers; two processes at once in `tests/processes.rs`.
+//! The contract of every backend, as tests that take a store: they run unchanged on the embedded
+//! store, and with the feature `fdb` on the cluster of `FDB_CLUSTER_FILE`. Commits with an unknown
+//! outcome are tested in `src/store/faults.rs`, two concurrent processes in `tests/processes.rs`.
 //!
-//! Invariant: a test uses only keys inside its own subspace, so that tests share a cluster; what it leaves there is
-//! cleared, whether it failed or not.
+//! Invariant: a test uses only keys inside its own subspace, so tests share a cluster; its keys are
+//! cleared afterwards, whether it failed or not.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panic and print their seed")]
 
@@ -21,9 +21,9 @@ use store::{Error, RunOptions, Store, Subspace};
 pub(crate) struct Place {
     pub(crate) store: Store,
     pub(crate) keys: Subspace,
-    /// Whether the clock can be moved; a cluster's has to be waited for.
+    /// The test's clock, which can be moved except with a cluster.
     clock: Clock,
-    /// Removed with everything in it at the end.
+    /// Removed with its contents at the end.
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -41,7 +41,7 @@ impl Place {
         Self { store, keys: "conformance".into(), clock: Clock::Virtual, _dir: Some(dir) }
     }
 
-    /// A place of this run on the cluster, or `None` without one.
+    /// A place of this run on the cluster, or `None` without a cluster.
     #[cfg(feature = "fdb")]
     fn on_cluster(test: &str) -> Option<Self> {
         let Ok(file) = std::env::var("FDB_CLUSTER_FILE") else {
@@ -53,12 +53,12 @@ impl Place {
         Some(Self { store, keys, clock: Clock::Real, _dir: None })
     }
 
-    /// Runs `test` here, then removes what it wrote.
+    /// Runs `test` in this place, then removes its keys.
     #[cfg(feature = "fdb")]
     async fn cleared_after(self, test: impl AsyncFnOnce(&Self) + 'static) {
         let place = std::rc::Rc::new(self);
         let tested = std::rc::Rc::clone(&place);
-        // A task, because a panic in it comes out as a result.
+        // Runs as a task, because a task returns a panic as a result.
         let tasks = tokio::task::LocalSet::new();
         let task = tasks.spawn_local(async move { test(&tested).await });
         let result = tasks.run_until(task).await;
@@ -75,7 +75,7 @@ impl Place {
         self.keys.pack(&(name,))
     }
 
-    /// Lets transactions that are open now get older.
+    /// Lets open transactions become older.
     pub(crate) async fn pass(&self, time: Duration) {
         match self.clock {
             Clock::Virtual => {
@@ -83,7 +83,7 @@ impl Place {
                 tokio::time::advance(time).await;
                 tokio::time::resume();
             }
-            // Nothing but time tells when a cluster forgets a version.
+            // A cluster forgets a version by real time only.
             #[cfg(feature = "fdb")]
             Clock::Real => tokio::time::sleep(time).await,
         }
@@ -112,7 +112,7 @@ impl Place {
 pub(crate) const PATIENT: RunOptions =
     RunOptions { timeout: Duration::from_secs(60), retries_max: 1000, idempotent: false };
 
-/// The number that a value holds; 0 when there is none.
+/// The number in a value; 0 when there is none.
 pub(crate) fn number(value: Option<impl AsRef<[u8]>>) -> u64 {
     value.map_or(0, |value| u64::from_le_bytes(value.as_ref().try_into().unwrap()))
 }

@@ -6,7 +6,7 @@ use store::{Error, KeySelector, KeyValue, Range, Transaction, Versionstamp, limi
 
 use super::{PATIENT, Place};
 
-/// More than fit into three batches, and not a multiple.
+/// More rows than fit into three batches, and not a multiple of a batch.
 const ROWS: usize = 3 * limits::BATCH_ROWS_MAX + 17;
 
 fn name(index: usize) -> String {
@@ -63,8 +63,8 @@ pub(crate) async fn pages_continue(place: &Place) {
     }
 }
 
-/// The same ranges are read from their ends again and again while rows come and go: what one scan remembers for the
-/// next must not show.
+/// Reads the same ranges from their ends repeatedly while rows are added and removed: what one scan
+/// remembers for the next must not affect results.
 pub(crate) async fn reversed_ranges_stay_right_while_rows_change(place: &Place) {
     let mut rng = fastrand::Rng::with_seed(super::seed());
     let mut model = std::collections::BTreeSet::new();
@@ -113,7 +113,7 @@ pub(crate) async fn selectors_step_over_keys(place: &Place) {
         tx.clear(&place.key("d"))?;
         tx.range(range).await
     });
-    // With `e` in and `d` out: from `e` to before the second key from `d` on, which is `f`.
+    // With `e` added and `d` removed: from `e` to before the second key from `d` on, which is `f`.
     assert_eq!(names(&rows.await.unwrap()), ["e"]);
 }
 
@@ -133,7 +133,7 @@ pub(crate) async fn own_writes_show_in_ranges(place: &Place) {
     model.retain(|name| !("00010".."00300").contains(&name.as_str()) && name != "00301" && name != "00302");
     model.extend(["00020", "000205", "00299", "90000", "00303"].map(str::to_owned));
     let mut expected: Vec<_> = model.into_iter().collect();
-    // The one that was added to: '2' + 1 = '3', at its old place.
+    // The row with the add: '2' + 1 = '3', in its old place.
     expected.insert(expected.iter().position(|name| name == "00303").unwrap(), "00303".to_owned());
     assert_eq!(names(&forward), expected);
     backward.reverse();
@@ -172,7 +172,8 @@ pub(crate) async fn an_empty_or_inverted_range_is_empty(place: &Place) {
     place.store.run(&PATIENT, read).await.unwrap();
 }
 
-/// A log of versionstamped keys, read behind each of its rows by transactions of each age, while others come and go.
+/// A log of versionstamped keys, read after each of its rows by transactions of every age, while
+/// others append.
 pub(crate) async fn a_promise_of_late_rows_changes_no_result(place: &Place) {
     let mut rng = fastrand::Rng::with_seed(super::seed());
     let log = place.keys.subspace(&"log");
@@ -204,7 +205,8 @@ pub(crate) async fn a_promise_of_late_rows_changes_no_result(place: &Place) {
             place.store.run(&PATIENT, async |tx| tx.clear(&key)).await.unwrap();
         }
     }
-    // Another appends after this one has read that there is nothing: it must not commit on that.
+    // Another transaction appends after this one has read an empty range, so this one must not
+    // commit.
     let (version, last) = rows.last().unwrap().clone();
     let behind = Range::between(&last, &end).after(&last).written_after(version - 1);
     let attempts = Cell::new(0);

@@ -1,5 +1,5 @@
-//! Many threads at once, checked by replay: there must be one order of the transactions, the one of their
-//! versionstamps, in which each saw exactly what it reported; and that order must be one that real time allows.
+//! Many threads at once, checked by replay: in the order of their versionstamps each transaction
+//! must have seen exactly what it reported, and that order must be consistent with real time.
 
 use std::{
     cell::RefCell,
@@ -19,7 +19,7 @@ const TASKS: u64 = 8;
 const TRANSACTIONS: u64 = 60;
 const KEYS: u64 = 12;
 
-/// What a transaction did, with what it saw.
+/// An operation of a transaction, with its result.
 #[derive(Debug)]
 enum Step {
     Get(u64, Option<Vec<u8>>),
@@ -30,12 +30,13 @@ enum Step {
     Add(u64, u64),
 }
 
-/// A transaction that was committed.
+/// A committed transaction.
 #[derive(Debug)]
 struct Done {
-    /// Version first: of its commit, or where a transaction without writes read, which is behind all commits of it.
+    /// Begins with the version: of the commit, or the read version of a transaction without writes,
+    /// which comes after all commits of that version.
     order: (u64, u16, bool),
-    /// Newest version that was acknowledged to anybody when it began.
+    /// Newest version that any thread had acknowledged when the transaction began.
     began: u64,
     steps: Vec<Step>,
 }
@@ -110,7 +111,7 @@ async fn transaction(
     Done { order, began, steps }
 }
 
-/// Runs `work` on a runtime of its own on each of some threads.
+/// Runs `work` on several threads, each with its own runtime.
 fn on_threads<T: Send + 'static>(work: impl AsyncFn(u64) -> T + Clone + Send + 'static) -> Vec<T> {
     let threads = (0..THREADS).map(|thread| {
         let work = work.clone();
@@ -183,8 +184,9 @@ pub(crate) async fn random_transactions_replay_in_commit_order(place: &Place) {
     assert_eq!(pairs(rows.await.unwrap()), model.into_iter().collect::<Vec<_>>());
 }
 
-/// Every commit changes all keys; one of them is there after every other commit only. Whoever reads them, each again and again,
-/// finds one commit's, and none older than the last one that it has seen.
+/// Every commit changes all keys; one of the keys exists after every other commit only. A reader
+/// that reads all keys repeatedly must always see those of one commit, and never an older commit
+/// than before.
 pub(crate) async fn keys_that_are_read_again_and_again_are_those_of_one_commit(place: &Place) {
     const COMMITS: u64 = 200;
     let store = place.store.clone();

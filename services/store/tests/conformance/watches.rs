@@ -1,4 +1,4 @@
-//! Watches: when they fire, when they end, how many there are.
+//! Watches: when they fire, when they end, and their limit.
 
 use std::{future::Future, pin::pin, task::Poll};
 
@@ -29,14 +29,14 @@ pub(crate) async fn a_watch_fires_on_a_change(place: &Place) {
 pub(crate) async fn a_watch_sees_a_change_before_it_was_entered(place: &Place) {
     let key = place.key("k");
     let made = place.store.run(&PATIENT, async |tx| {
-        // The moment that the watch compares with: before the change, on every backend.
+        // Fixes the moment that the watch compares with before the change, on every backend.
         tx.read_version().await?;
         let watch = tx.watch(&key)?;
         place.set("k", b"meanwhile").await;
         Ok::<_, Error>(watch)
     });
     made.await.unwrap().await.unwrap();
-    // What the transaction itself writes is what it watches.
+    // The transaction watches a value that it writes itself.
     let own = async |tx: &Transaction| {
         tx.set(&key, b"own")?;
         tx.watch(&key)

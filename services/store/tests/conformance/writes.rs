@@ -1,4 +1,4 @@
-//! Writes: own writes read back, atomic add, versionstamps, limits.
+//! Writes: reading own writes, atomic add, versionstamps, limits.
 
 use store::{CallerError, Error, Range, StoreError, Transaction, Versionstamp, limits};
 
@@ -84,7 +84,7 @@ pub(crate) async fn stamps_order_keys_as_the_commits(place: &Place) {
     }
     assert!(stamps.is_sorted_by(|a, b| a < b), "{stamps:?}");
 
-    // Commits that are in one group.
+    // Commits of one group.
     let concurrent = tokio::task::LocalSet::new();
     let together = (20..60).map(|number| {
         let (store, log) = (place.store.clone(), log.clone());
@@ -138,7 +138,7 @@ pub(crate) async fn a_stamp_is_unreadable_before_its_commit(place: &Place) {
         tx.set_versionstamped_key(&key, b"")
     };
     place.store.run(&PATIENT, append).await.unwrap();
-    // Older clients hold a key of the very version that is read at for one that may still come.
+    // Older clients treat a key of the read version itself as one that may still be written.
     place.set("between", b"").await;
     let read = place.store.run(&PATIENT, async |tx| {
         tx.read_version().await?;

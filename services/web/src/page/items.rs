@@ -1,19 +1,21 @@
 //! Feeds and conversations as HTML: lists of what members wrote, and the forms to write more.
 //!
-//! Owns: markup. Everything that comes from outside goes through maud's escaping. Pages work by forms and links alone; the
-//! ids and `data-` attributes are what the script (`assets/live.js`) goes by.
+//! Owns markup. Everything that comes from outside is escaped by maud. Pages work with forms and
+//! links alone; the script (`assets/live.js`) uses the ids and `data-` attributes.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use maud::{Markup, html};
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::frame;
+use crate::frame::frame;
 
-/// Longest text that the services take, in characters; browsers count UTF-16 units, so the form may stop earlier.
+/// Longest text that the services accept, in characters. Browsers count UTF-16 units, so a form may
+/// stop earlier.
 const TEXT_CHARS_MAX: u32 = 2_000;
 
-/// Longest id that the services take, in bytes.
+/// Longest id that the services accept, in bytes.
 const ID_BYTES_MAX: u32 = 200;
 
 /// An entry of a feed, or a message of a conversation.
@@ -25,35 +27,47 @@ pub(crate) struct Item {
     position: String,
 }
 
-/// What a feed's page shows.
+/// The answer of `GET /feeds/{owner}`.
+#[derive(Deserialize)]
+pub(crate) struct Feed {
+    pub(crate) entries: Vec<Item>,
+    pub(crate) next: Option<String>,
+}
+
+/// The contents of a feed's page.
 pub(crate) struct FeedView<'a> {
     pub(crate) id: &'a str,
-    /// The member's page.
+    /// The address of the member's page.
     pub(crate) href: &'a str,
     pub(crate) entries: &'a [Item],
     pub(crate) next: Option<&'a str>,
-    /// The first page: it has the forms, and is kept up to date.
+    /// True for the first page, which has the forms and is kept up to date.
     pub(crate) is_newest: bool,
     pub(crate) unread: Option<&'a str>,
     pub(crate) new_id: &'a str,
 }
 
-/// What a conversation's page shows.
+/// The contents of a conversation's page.
 pub(crate) struct ConversationView<'a> {
     pub(crate) id: &'a str,
-    /// The id in a path.
+    /// The id as a path segment.
     pub(crate) segment: &'a str,
     /// The page's own address.
     pub(crate) href: &'a str,
-    /// Who looks; "" when nobody said.
+    /// The member who looks at the page; empty when unknown.
     pub(crate) member: &'a str,
-    /// The newest first.
+    /// The newest message first.
     pub(crate) messages: &'a [Item],
     pub(crate) next: Option<&'a str>,
-    /// Where polls go on.
+    /// The cursor from which polls continue.
     pub(crate) after: &'a str,
     pub(crate) is_newest: bool,
     pub(crate) new_id: &'a str,
+}
+
+/// The entries of a feed on a member's page; `None` when the JSON has another shape.
+pub(crate) fn entries(feed: &Value) -> Option<Vec<Item>> {
+    Feed::deserialize(feed).ok().map(|feed| feed.entries)
 }
 
 pub(crate) fn feed(view: &FeedView<'_>) -> Markup {
@@ -140,7 +154,7 @@ fn say_form(view: &ConversationView<'_>, path: &str) -> Markup {
 
 pub(crate) fn item(item: &Item) -> Markup {
     let at = UNIX_EPOCH.checked_add(Duration::from_millis(item.at_ms)).unwrap_or(UNIX_EPOCH);
-    // Years above 9999 cannot be written; a clock that says so is no reason to fail.
+    // Years above 9999 cannot be formatted; a page with such a time is still shown.
     let at = if item.at_ms < 253_402_300_800_000 { at } else { UNIX_EPOCH };
     let at = humantime::format_rfc3339_seconds(at).to_string();
     html! {
@@ -182,7 +196,7 @@ mod tests {
         });
         for page in [feed.into_string(), conversation.into_string()] {
             assert!(page.contains("&lt;script&gt;x") && page.contains("&lt;script&gt;y"), "{page}");
-            // The frame's own one, which has an address.
+            // The only script is the frame's own, which is loaded by address.
             let scripts: Vec<_> = page.match_indices("<script").collect();
             assert!(scripts.len() == 1 && page.contains("<script src=\"/static/live.js?v="), "{page}");
         }

@@ -106,7 +106,7 @@ fn a_conversation_is_a_page_with_a_form() {
     });
 }
 
-/// A guest's: ours have no conversation that is not there.
+/// Our chat service has no missing conversations, but a guest's may.
 #[test]
 fn what_a_service_says_is_not_there_is_not_there() {
     run(async {

@@ -1,6 +1,6 @@
-//! The web binary between an asker and services that the test plays.
+//! The web binary between a client and services that the test plays.
 //!
-//! Owns: starting web, joining as a service. `members` and `items` have the tests.
+//! Owns starting web and joining as a service. `members` and `items` contain the tests.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -15,7 +15,7 @@ use service_host::testing::{Answer, Peer, Process, socket};
 struct Web {
     process: Process,
     peer: Peer,
-    /// Where services that it asks dial in.
+    /// The address that web's services dial.
     upstream: String,
     _dir: tempfile::TempDir,
 }
@@ -37,7 +37,7 @@ fn hello(service: &str, routes: &[&str]) -> Option<Hello> {
 }
 
 impl Web {
-    /// Joins as a service, and waits until web knows.
+    /// Joins as a service, and waits until web knows the route.
     async fn join(&self, service: &str, route: &str, serve: impl Fn(Incoming) -> Serving + 'static) -> Peer {
         let peer = Peer::dial(&self.upstream, hello(service, &[route]));
         peer.serve(serve);

@@ -73,7 +73,8 @@ fn an_optional_part_that_is_late_is_named_and_not_waited_for() {
                 Serving::Later(Box::pin(pending()))
             })
             .await;
-        // Web knows the feed when a page says so; every answer comes before its asker gives up.
+        // A page with the feed shows that web knows the feed; every answer arrives before the
+        // client's deadline.
         let page = loop {
             let page = web.peer.ask("GET", "/members/1").within(Duration::from_millis(300)).answer().await;
             assert_eq!(page.status, 200);
@@ -102,7 +103,7 @@ fn an_essential_part_that_is_late_is_a_504_before_the_asker_gives_up() {
     });
 }
 
-/// A feed of an earlier version: it must not look as if there were no feed.
+/// A feed of an earlier version must not look as if there were no feed.
 #[test]
 fn a_part_that_its_service_does_not_offer_is_named() {
     run(async {
@@ -162,7 +163,7 @@ fn without_profiles_the_answer_is_503_at_once_with_a_reason() {
         let never = web.peer.get("/members/1").await;
         assert_eq!((never.status, never.json()["reason"].as_str()), (503, Some("no-instance")));
         let upstream = web.upstream.clone();
-        // A runtime of its own, whose end closes the connection as the kernel does for a killed process.
+        // Dropping the runtime closes the connection as the kernel does for a killed process.
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let service = std::thread::spawn(move || {
             run(async {
@@ -186,13 +187,13 @@ fn without_profiles_the_answer_is_503_at_once_with_a_reason() {
         let gone = web.peer.get("/members/1").await;
         assert_eq!((gone.status, gone.json()["reason"].as_str()), (503, Some("no-instance")));
         assert_eq!(gone.header("retry-after"), Some("1"));
-        // Back again, it serves without a restart of web.
+        // When the service is back, web uses it without a restart.
         let _profile = web.join_profile(|request| ada(&request)).await;
         assert_eq!(web.peer.get("/members/1").await.status, 200);
     });
 }
 
-/// A web that takes its share before anybody has dialled it fails that share.
+/// A web that accepts requests before a service has dialled it would fail them.
 #[test]
 fn requests_are_taken_when_there_is_somebody_to_ask() {
     run(async {

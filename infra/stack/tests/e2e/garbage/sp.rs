@@ -1,11 +1,12 @@
-//! Garbage for the bus port: one of each kind with the reason it must be counted under, and random ones.
+//! Garbage for the bus port: one of each kind with the reason under which it must be counted, and
+//! random bytes.
 
 use crate::wire::{CANCEL, EVENT, HELLO, Message, OPENING, PONG, REPLY, REQUEST};
 
-/// The limit of a message's length, as PROTOCOL.md gives it.
+/// The limit of a message's length according to PROTOCOL.md.
 const MESSAGE_LEN_MAX: u64 = 1 << 20;
 
-/// Streams that end their pipe, with the reason. A stream named `truncated` is closed by its sender.
+/// Streams that end their pipe, with the reason. The sender closes a stream named `truncated`.
 pub(super) fn streams(scheme: &str) -> Vec<(&'static str, Vec<u8>)> {
     let ipc = scheme == "ipc";
     let after = |rest: &[u8]| [&OPENING, rest].concat();
@@ -30,7 +31,8 @@ pub(super) fn streams(scheme: &str) -> Vec<(&'static str, Vec<u8>)> {
     streams
 }
 
-/// Messages that are dropped while their pipe stays open, with the reason; "" for those that are no error.
+/// Messages that are dropped while their pipe stays open, with the reason; empty when the message
+/// is no error.
 pub(super) fn messages() -> Vec<(&'static str, Vec<u8>)> {
     let event = Message::new(EVENT, &[(":topic", "t")]).pack();
     let with = |at: usize, bytes: &[u8]| {
@@ -68,7 +70,7 @@ pub(super) fn messages() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// One connection's worth of bytes.
+/// The bytes of one connection.
 pub(super) fn random(rng: &mut fastrand::Rng, ipc: bool) -> Vec<u8> {
     let mut noise = vec![0; rng.usize(..300)];
     rng.fill(&mut noise);
@@ -96,7 +98,7 @@ pub(super) fn random(rng: &mut fastrand::Rng, ipc: bool) -> Vec<u8> {
     }
 }
 
-/// A message that is right in form, of any kind; no hello of these is of a service that the tests use.
+/// A well-formed message of any kind; none of its hellos is of a service that the tests use.
 fn any_message(rng: &mut fastrand::Rng) -> Vec<u8> {
     let name = format!("storm-{}", rng.u8(..64));
     let (route, own) = ("GET /share/{n}", format!("GET /storm/{}", rng.u8(..64)));

@@ -1,0 +1,34 @@
+//! The parts of an open store that its transactions share.
+//!
+//! Owns closing: the committer is joined, then the directory is unlocked.
+
+use std::{sync::Arc, thread::JoinHandle};
+
+use super::{
+    directory::Directory, fingers::Fingers, queue::CommitQueue, rows::Rows, view::Views, watches::Watches,
+};
+
+/// What transactions use of their store.
+pub(super) struct Shared {
+    pub(super) views: Arc<Views>,
+    pub(super) queue: Arc<CommitQueue>,
+    pub(super) watches: Arc<Watches>,
+    pub(super) fingers: Fingers,
+    pub(super) rows: Arc<Rows>,
+    /// Joined on drop; `None` afterwards.
+    pub(super) committer: Option<JoinHandle<()>>,
+    /// Dropped last, which unlocks the directory.
+    pub(super) _directory: Directory,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.queue.close();
+        self.watches.close();
+        if let Some(committer) = self.committer.take()
+            && committer.join().is_err()
+        {
+            tracing::error!("the store's committer had panicked");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! An open cluster: what its transactions share, and the form of its options.
+//!
+//! Owns the database handle. `fdb` opens it.
+
+use std::time::Duration;
+
+use foundationdb::{Database, FdbError, FdbResult, Transaction, options::TransactionOption};
+
+use super::{
+    failure::{self, During},
+    watches::WatchPlaces,
+};
+use crate::{backend::Access, error::Error};
+
+/// What transactions use of their store.
+pub(super) struct Cluster {
+    pub(super) database: Database,
+    pub(super) grv_cache: bool,
+    pub(super) watches: WatchPlaces,
+}
+
+impl Cluster {
+    pub(super) fn begin(&self) -> FdbResult<Transaction> {
+        self.database.create_trx()
+    }
+
+    /// Sets the options that FoundationDB forgets in `on_error`; called for each attempt.
+    pub(super) fn set_access(&self, transaction: &Transaction, access: Access) -> FdbResult<()> {
+        if self.grv_cache && access == Access::ReadOnly {
+            transaction.set_option(TransactionOption::UseGrvCache)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn newest_version(&self) -> Result<i64, Error> {
+        let version = async {
+            let transaction = self.begin()?;
+            self.set_access(&transaction, Access::ReadOnly)?;
+            transaction.get_read_version().await
+        };
+        version
+            .await
+            .map_err(|error: FdbError| failure::explained(error, During::Read, &failure::Run::point()))
+    }
+}
+
+/// Rounded up, because FoundationDB takes 0 for no timeout.
+pub(super) fn milliseconds(duration: Duration) -> i32 {
+    clamped(duration.as_micros().div_ceil(1000).max(1))
+}
+
+pub(super) fn clamped(number: impl TryInto<i32>) -> i32 {
+    number.try_into().unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_never_none_and_never_negative() {
+        assert_eq!(milliseconds(Duration::ZERO), 1);
+        assert_eq!(milliseconds(Duration::from_micros(1_001)), 2);
+        assert_eq!(milliseconds(Duration::from_secs(5)), 5_000);
+        assert_eq!(milliseconds(Duration::MAX), i32::MAX);
+    }
+}
