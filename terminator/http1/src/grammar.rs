@@ -54,9 +54,7 @@ pub(crate) fn control(bytes: &[u8]) -> Option<usize> {
     let is_control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f;
     let (words, rest) = bytes.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
-        let word_bytes = u64::from_ne_bytes(*word);
-        if controls(word_bytes) != 0
-            && has_control(word_bytes)
+        if controls(u64::from_ne_bytes(*word)) != 0
             && let Some(found) = word.iter().position(is_control)
         {
             return Some(at * 8 + found);
@@ -65,26 +63,19 @@ pub(crate) fn control(bytes: &[u8]) -> Option<usize> {
     rest.iter().position(is_control).map(|found| words.len() * 8 + found)
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x80 * ONES;
-
 /// Not zero when one of the eight bytes is below a space or is DEL. A tab counts, and so may a byte behind such a one.
 #[inline]
 const fn controls(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
     let delete = word ^ (0x7f * ONES);
     ((word.wrapping_sub(0x20 * ONES) & !word) | (delete.wrapping_sub(ONES) & !delete)) & HIGH
 }
 
-/// True when one of the eight bytes is a control character other than the tab: exact, and a few instructions more.
-#[cold]
-const fn has_control(word: u64) -> bool {
-    let low = !(((word & !HIGH) + 0x60 * ONES) | word);
-    (low & !zeros(word ^ (0x09 * ONES)) | zeros(word ^ (0x7f * ONES))) & HIGH != 0
-}
-
-/// The highest bit of each byte that is zero.
-const fn zeros(word: u64) -> u64 {
-    !(((word & !HIGH) + !HIGH) | word) & HIGH
+/// Where the first `byte` is. Of a few bytes each is looked at: `memchr` only pays for many.
+#[inline]
+pub(crate) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
+    if bytes.len() < 64 { bytes.iter().position(|found| *found == byte) } else { memchr::memchr(byte, bytes) }
 }
 
 /// True when two hexadecimal digits follow each `%` (RFC 3986 section 2.1).
@@ -94,7 +85,7 @@ pub(crate) fn has_whole_escapes(bytes: &[u8]) -> bool {
     let is_whole =
         |three: &[u8; 3]| (three[0] != b'%') | (three[1].is_ascii_hexdigit() & three[2].is_ascii_hexdigit());
     let ends_well = !matches!(bytes, [.., b'%'] | [.., b'%', _]);
-    memchr::memchr(b'%', bytes).is_none()
+    find(b'%', bytes).is_none()
         || ends_well && bytes.array_windows().fold(true, |whole, three| whole & is_whole(three))
 }
 

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::Error;
-use crate::grammar::has_whole_escapes;
+use crate::grammar::{find, has_whole_escapes};
 use crate::host::is_authority;
 
 /// Where the parts of a target lie in it.
@@ -37,7 +37,7 @@ pub(crate) fn parse(method: &[u8], target: &[u8]) -> Result<Target, Error> {
 /// routes decode; nobody here decodes a query.
 #[inline]
 fn path(target: &[u8], start: usize) -> Result<Range<usize>, Error> {
-    let end = memchr::memchr(b'?', &target[start..]).map_or(target.len(), |at| start + at);
+    let end = find(b'?', &target[start..]).map_or(target.len(), |at| start + at);
     // Escapes of a path alone: routes decode it, and nobody here decodes a query.
     let is_valid = are_valid(&target[start..]) && has_whole_escapes(&target[start..end]);
     if is_valid { Ok(start..end) } else { Err(Error::Target) }
