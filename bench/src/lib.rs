@@ -7,15 +7,16 @@
 //! with the conditions of its measurement, and what could not be measured is reported.
 #![expect(clippy::print_stdout, reason = "a command-line program prints its results")]
 
-pub mod bare;
 pub mod bus_alone;
 pub mod cli;
 pub mod compare;
+mod figures;
 pub mod idle;
 pub mod interrupt;
 pub mod load;
 pub mod machine;
 pub mod mixed;
-pub mod peer;
+pub mod peers;
 pub mod polls;
 pub mod process;
+mod report;

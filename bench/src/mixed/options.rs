@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::compare::ground::Settings;
+use crate::peers::ground::Settings;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,10 +57,6 @@ pub struct Options {
     /// Messages written into the conversations before the run
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     pub messages: u32,
-    /// Read profiles from their service (/profiles/ID) instead of through web with feed and unread
-    /// count (/members/ID)
-    #[arg(long)]
-    pub one_hop: bool,
     /// Seed of the requests and their order, printed with the result [default: random]
     #[arg(long)]
     pub seed: Option<u64>,
