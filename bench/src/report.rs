@@ -10,8 +10,8 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 
-/// Writes `figures` as JSON into `file` of the directory `run`, and `markdown` into its report.md, and
-/// prints the report.
+/// Writes `figures` as JSON into `file` of the directory `run`, and `markdown` into its report.md,
+/// and prints the report.
 ///
 /// # Errors
 /// A file cannot be written.

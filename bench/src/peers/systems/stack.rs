@@ -1,7 +1,7 @@
 //! The stack: its own binaries with their own defaults, over Unix sockets, statsd on.
 //!
 //! Owns the command lines, as `infra/stack` has them, on free ports. Invariant: every feature of
-//! the default configuration is on; figures go to a statsd port where nobody listens, so flushing
+//! the default configuration is on; figures go to a statsd port without a listener, so flushing
 //! is measured too.
 
 use anyhow::Result;
