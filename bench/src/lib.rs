@@ -1,6 +1,6 @@
 //! Measures the stack, and other systems beside it.
 //!
-//! Owns the load generator ([`load`]), the yardstick ([`bare`]), the comparison with peers
+//! Owns the load generator ([`load`]), the yardstick ([`peers::bare`]), the comparison with peers
 //! ([`compare`]), the mixed load ([`mixed`]), the bus alone ([`bus_alone`]), idle connections
 //! ([`idle`]) and polls ([`polls`]), and the description of the machine ([`machine`]). Measured
 //! processes are reached by their command lines and sockets only. Invariant: a figure is printed
