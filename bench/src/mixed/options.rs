@@ -11,7 +11,6 @@ Examples:
   bench mixed                                      20 000 requests/s for 20 s, 2 000 long polls, roles of its own
   bench mixed --report                             the same, and the table of bench/README.md anew
   bench mixed --rate 5000 --duration 10s --polls 500 --seed 7
-  bench mixed --one-hop                            profiles from their service rather than through web
   stack seed --members 1000 --days 3 && bench mixed --url http://127.0.0.1:8080
       A stack that runs already, and the population that it was given before.
 
