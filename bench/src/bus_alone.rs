@@ -5,21 +5,23 @@
 
 mod endpoints;
 mod ours;
+mod pair;
 mod raw;
 
 use std::cell::RefCell;
 use std::fmt::Write;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::compare::ground::{Ground, Settings};
-use crate::compare::medians::median;
-use crate::compare::readme;
+use self::pair::Pair;
+pub use self::pair::{Pattern, Transport};
+use crate::figures::median;
 use crate::interrupt;
 use crate::machine::Machine;
+use crate::peers::ground::{Ground, Settings};
+use crate::report::{self, readme};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,16 +64,6 @@ pub struct Options {
     pub ground: Settings,
 }
 
-/// How the two sides are connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Transport {
-    Tcp,
-    Ipc,
-    Inproc,
-}
-
 /// An implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,15 +74,6 @@ pub enum Whose {
     Nng,
     /// A copy loop without a bus.
     Raw,
-}
-
-/// A pattern of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Pattern {
-    OneWay,
-    Ask,
 }
 
 /// One measurement.
@@ -122,13 +105,11 @@ pub fn main(options: &Options) -> Result<()> {
         };
         let rows = rows.into_inner();
         let kept = serde_json::json!({ "machine": machine, "rows": rows });
-        std::fs::write(ground.runs.join("rows.json"), serde_json::to_string_pretty(&kept)?)?;
-        let report = report(&machine, options, &rows);
-        std::fs::write(ground.runs.join("report.md"), &report)?;
+        let markdown = markdown(&machine, options, &rows);
+        report::keep(&ground.runs, "rows.json", &kept, &markdown)?;
         if options.ground.report {
-            readme::replace("bus", &report)?;
+            readme::replace("bus", &markdown)?;
         }
-        println!("\n{report}\nKept in {}", ground.runs.display());
         measured
     })
 }
@@ -180,23 +161,6 @@ async fn measure(options: &Options, ground: &Ground, rows: &RefCell<Vec<Row>>) -
     Ok(())
 }
 
-/// Two sides and their connection.
-#[derive(Clone, Copy, Debug)]
-struct Pair {
-    transport: Transport,
-    pattern: Pattern,
-    size: usize,
-    /// The core of the sender or asker, and that of the other side.
-    cores: [usize; 2],
-    seconds: u64,
-}
-
-impl Pair {
-    const fn time(&self) -> Duration {
-        Duration::from_secs(self.seconds)
-    }
-}
-
 /// The first two cores of this process; the same core twice when there is only one.
 fn cores() -> Result<[usize; 2]> {
     let allowed = rustix::thread::sched_getaffinity(None)?;
@@ -207,13 +171,6 @@ fn cores() -> Result<[usize; 2]> {
         println!("one core only: both sides share it");
     }
     Ok([first, second.unwrap_or(first)])
-}
-
-/// Pins the calling thread, and the threads that it starts.
-pub(crate) fn pin(core: usize) -> std::io::Result<()> {
-    let mut set = rustix::thread::CpuSet::new();
-    set.set(core);
-    Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
 /// Two processes of the nng peer, or one with both ends.
@@ -252,7 +209,7 @@ fn rate(output: &std::process::Output) -> Result<f64> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
 }
 
-fn report(machine: &Machine, options: &Options, rows: &[Row]) -> String {
+fn markdown(machine: &Machine, options: &Options, rows: &[Row]) -> String {
     let figure = |whose: Whose, pattern: Pattern, transport: Transport, size: usize| {
         let fits = |row: &&Row| {
             row.whose == whose && row.pattern == pattern && row.transport == transport && row.size == size
@@ -271,7 +228,7 @@ fn report(machine: &Machine, options: &Options, rows: &[Row]) -> String {
                 figure(whose, pattern, transport, size).map_or_else(
                     || "-".to_owned(),
                     |rate| {
-                        let megabytes = rate * crate::load::outcome::float(size as u64) / 1e6;
+                        let megabytes = rate * crate::figures::float(size as u64) / 1e6;
                         format!("{rate:.0} ({megabytes:.0})")
                     },
                 )

@@ -2,9 +2,12 @@
 //!
 //! Owns the names of the subcommands. Each module defines its options.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
-use crate::{bare, bus_alone, compare, idle, load, mixed, peer, polls};
+use crate::peers::{bare, programs};
+use crate::{bus_alone, compare, idle, load, mixed, polls};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +50,7 @@ pub enum Command {
     Polls(polls::Options),
     /// One process of a peer; started by the other commands
     #[command(hide = true)]
-    Peer(peer::Options),
+    Peer(programs::Options),
 }
 
 impl Command {
@@ -65,7 +68,20 @@ impl Command {
             Self::Bus(options) => bus_alone::main(options),
             Self::Idle(options) => idle::main(options),
             Self::Polls(options) => polls::main(options),
-            Self::Peer(options) => peer::main(options),
+            Self::Peer(options) => programs::main(options),
+        }
+    }
+}
+
+/// Parses the arguments and runs the subcommand. Exit code 0, 1 on failure, 2 on usage.
+#[must_use]
+#[expect(clippy::print_stderr, reason = "a command-line program says why it failed")]
+pub fn main() -> ExitCode {
+    match Cli::parse().command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -5,29 +5,24 @@
 //! flags; one round measures all systems before the next round begins, so a slow minute of the
 //! machine affects all of them.
 
+mod bounds;
 mod extra;
-pub(crate) mod ground;
-mod install;
 pub(crate) mod medians;
 mod options;
-pub(crate) mod readme;
 mod report;
 pub(crate) mod rows;
-pub(crate) mod systems;
-pub(crate) mod verdict;
-mod wrk;
 
 use std::cell::RefCell;
 
 use anyhow::{Context, Result, ensure};
 
 use self::extra::Extra;
-use self::ground::Ground;
 pub use self::options::Options;
 use self::rows::{Row, Rows};
-use self::systems::System;
 use crate::interrupt;
 use crate::machine::Machine;
+use crate::peers::ground::Ground;
+use crate::peers::systems::System;
 
 /// Runs the comparison that `options` describe and writes its report, also after Ctrl-C.
 ///
@@ -62,7 +57,7 @@ pub fn main(options: &Options) -> Result<()> {
 async fn measure(options: &Options, ground: &Ground, rows: &RefCell<Rows>) -> Result<()> {
     let mut systems = Vec::new();
     for system in System::ALL.into_iter().filter(|system| options.wants(system.name())) {
-        match ground.needs(system).await {
+        match system.prepare(ground).await {
             Ok(()) => systems.push(system),
             Err(why) => skip(rows, system.name(), &why),
         }

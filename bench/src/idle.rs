@@ -14,12 +14,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::compare::ground::{Ground, Settings};
-use crate::compare::readme;
-use crate::compare::systems::{self, Running};
+use crate::figures::float;
 use crate::interrupt;
-use crate::load::outcome::float;
 use crate::machine::Machine;
+use crate::peers::ground::{Ground, Settings};
+use crate::peers::running::Running;
+use crate::peers::systems;
+use crate::report::{self, readme};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -113,13 +114,11 @@ async fn run(options: &Options) -> Result<()> {
         burst_after,
         burst_ratio: float(burst_after) / float(burst_before.max(1)),
     };
-    std::fs::write(ground.runs.join("idle.json"), serde_json::to_string_pretty(&outcome)?)?;
-    let report = report(&outcome);
-    std::fs::write(ground.runs.join("report.md"), &report)?;
+    let markdown = markdown(&outcome);
+    report::keep(&ground.runs, "idle.json", &outcome, &markdown)?;
     if options.ground.report {
-        readme::replace("idle", &report)?;
+        readme::replace("idle", &markdown)?;
     }
-    println!("{report}\nKept in {}", ground.runs.display());
     Ok(())
 }
 
@@ -219,7 +218,7 @@ async fn burst(options: &Options, ground: &Ground, running: &Running) -> Result<
     Ok((before, peak, after))
 }
 
-fn report(outcome: &Outcome) -> String {
+fn markdown(outcome: &Outcome) -> String {
     let word = |holds: bool| if holds { "pass" } else { "FAIL" };
     let mib = |bytes: u64| float(bytes) / f64::from(1 << 20);
     format!(

@@ -77,7 +77,7 @@ impl Machine {
             "{}, {} cores, {:.0} GiB, {}, {}, commit {}, {}, load average before {}",
             self.cpu,
             self.cores,
-            crate::load::outcome::float(self.memory) / f64::from(1 << 30),
+            crate::figures::float(self.memory) / f64::from(1 << 30),
             self.system,
             self.kernel,
             self.commit,

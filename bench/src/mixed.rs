@@ -18,13 +18,14 @@ use tokio::process::Command;
 pub(crate) use self::kinds::CHAT_WRITES;
 pub use self::options::Options;
 use self::report::Report;
-use crate::compare::ground::Ground;
-use crate::compare::systems::{self, Running};
 use crate::interrupt;
 use crate::load::plan::Plan;
 use crate::load::polls::Polls;
 use crate::load::{self, outcome::Outcome};
 use crate::machine::Machine;
+use crate::peers::ground::Ground;
+use crate::peers::running::Running;
+use crate::peers::systems;
 
 /// Files that this process and the terminator have open beside connections.
 const FILES_RESERVED: u64 = 512;
@@ -149,7 +150,7 @@ async fn measure(
     interrupted: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Report> {
     let load = kinds::load(options, &prepared.url);
-    let plan = Plan::made(&load, &kinds::parts(options.one_hop), kinds::population(options))?;
+    let plan = Plan::made(&load, &kinds::parts(), kinds::population(options))?;
     let plan = Arc::new(plan);
     let polls = match options.polls {
         0 => None,

@@ -7,26 +7,26 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Args;
 use serde::Serialize;
 
-use crate::compare::ground::{Ground, Settings};
-use crate::compare::readme;
-use crate::compare::systems::{self, Running};
-use crate::compare::verdict::{Bound, Verdict};
+use crate::figures::float;
 use crate::idle::settled;
 use crate::interrupt;
 use crate::load::mix::Population;
-use crate::load::options::{Arrivals, Options as Load};
-use crate::load::outcome::float;
+use crate::load::options::Options as Load;
 use crate::load::plan::Plan;
 use crate::load::polls::Polls;
 use crate::load::wakes::Wakes;
 use crate::machine::Machine;
 use crate::mixed::CHAT_WRITES;
+use crate::peers::ground::{Ground, Settings};
+use crate::peers::running::Running;
+use crate::peers::systems;
+use crate::report::verdict::{Bound, Verdict};
+use crate::report::{self, readme};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -126,38 +126,18 @@ async fn run(options: &Options) -> Result<()> {
         polls: wakes,
     };
     running.stop().await;
-    std::fs::write(ground.runs.join("polls.json"), serde_json::to_string_pretty(&outcome)?)?;
-    let report = report(&outcome);
-    std::fs::write(ground.runs.join("report.md"), &report)?;
+    let markdown = markdown(&outcome);
+    report::keep(&ground.runs, "polls.json", &outcome, &markdown)?;
     if options.ground.report {
-        readme::replace("polls", &report)?;
+        readme::replace("polls", &markdown)?;
     }
-    println!("{report}\nKept in {}", ground.runs.display());
     Ok(())
 }
 
 /// One conversation, and one message into it.
 fn plan(running: &Running) -> Result<Arc<Plan>> {
-    let load = Load {
-        url: Some(format!("http://127.0.0.1:{}", running.port)),
-        urls: None,
-        connections: 1,
-        threads: 1,
-        duration: None,
-        requests: Some(1),
-        rate: None,
-        arrivals: Arrivals::Constant,
-        seed: None,
-        keepalive: true,
-        method: None,
-        headers: Vec::new(),
-        body: None,
-        timeout: Duration::from_secs(10),
-        warmup: Duration::ZERO,
-        json: None,
-        plot: None,
-        quiet: true,
-    };
+    let load =
+        Load { connections: 1, requests: Some(1), ..Load::of(format!("http://127.0.0.1:{}", running.port)) };
     let population =
         Population { members: 1, member: "m".into(), conversations: 1, conversation: "bench-all-".into() };
     Ok(Arc::new(Plan::made(&load, &[CHAT_WRITES], population)?))
@@ -167,7 +147,7 @@ fn resident(running: &Running) -> Vec<u64> {
     running.processes.iter().map(crate::process::Process::resident).collect()
 }
 
-fn report(outcome: &Outcome) -> String {
+fn markdown(outcome: &Outcome) -> String {
     use std::fmt::Write;
     let mib = |bytes: u64| float(bytes) / f64::from(1 << 20);
     let mut out = String::new();

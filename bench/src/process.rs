@@ -3,6 +3,7 @@
 //! Owns their lives. Invariant: processes started here end with this process, however it ends.
 //! Signals go only to process ids that were started here, and to their descendants.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
+
+/// User and system time of each process, by name.
+pub(crate) type Cpu = BTreeMap<String, Duration>;
 
 /// Time for a process to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
@@ -178,6 +182,13 @@ async fn status(port: u16, path: &str) -> Result<u16> {
 /// There is no free port.
 pub fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Pins the calling thread, and the threads that it starts.
+pub(crate) fn pin(core: usize) -> std::io::Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
 /// Raises the limit of open files of this process and its children to the hard limit, and returns

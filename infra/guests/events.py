@@ -16,7 +16,7 @@ EVENT = 3
 
 
 def ping(bus):
-    """Pings until a pong comes: before there is a pipe, a message goes nowhere. Events that arrive meanwhile are printed."""
+    """Pings until a pong arrives, because messages are lost before there is a pipe. Prints events that arrive."""
     bus.recv_timeout = 500
     while True:
         correlation, start = os.urandom(16), time.monotonic()
@@ -31,12 +31,12 @@ def ping(bus):
 
 
 def receive(bus):
-    """Takes one message: prints an event, answers a ping, and tells its kind and correlation id."""
+    """Handles one message: prints an event, answers a ping; returns its kind and correlation id."""
     data = bus.recv()
     try:
         kind, correlation, fields = unpack(data)
     except Exception:
-        return None, None  # Not an envelope: anybody may send anything.
+        return None, None  # Not an envelope; peers may send anything.
     if kind == EVENT:
         body = data[32 + int.from_bytes(data[28:32], "big"):]
         print(json.dumps({"topic": fields[":topic"], "fields": fields, "body": body.decode()}), flush=True)
@@ -48,14 +48,14 @@ def receive(bus):
 def main(args):
     with pynng.Bus0(send_buffer_size=8192, recv_buffer_size=8192) as bus:
         who = [("service", "py-events"), ("version", "1"), ("instance", f"py-{os.getpid()}")]
-        # The hello's topics are what the other side passes on to this peer.
+        # The other side sends this peer the events of the topics in its hello.
         hello = pack(HELLO, who if args.say else who + [("topic", args.topic)])
         bus.add_post_pipe_connect_cb(lambda pipe: bus.send(hello))
         bus.listen(args.url) if args.listen else bus.dial(args.url, block=False)
         print(f"pong after {ping(bus) * 1000:.3f} ms", flush=True)
         if args.say:
             bus.send(pack(EVENT, [(":topic", args.topic)], args.say.encode()))
-            # A BUS promises no delivery. A pipe keeps its order, though: the pong that follows says the event arrived.
+            # BUS does not guarantee delivery, but a pipe keeps its order: the next pong shows that the event arrived.
             print(f"carried after {ping(bus) * 1000:.3f} ms", flush=True)
         else:
             while True:

@@ -36,22 +36,22 @@ def unpack(data):
 def main(url, listen):
     hello = pack(HELLO, [("service", "py-hello"), ("version", "1"), ("instance", f"py-{os.getpid()}"),
                          ("route", "GET /py/{name}")])
-    # nng drops silently when a queue is full, and its default is 16 messages.
+    # nng silently drops messages when a queue is full; its default length is 16.
     with pynng.Bus0(send_buffer_size=8192, recv_buffer_size=8192) as bus:
-        # A hello is the first message on every new pipe: also after the other side came back.
+        # A hello is the first message on every new pipe, also after a reconnect.
         bus.add_post_pipe_connect_cb(lambda pipe: bus.send(hello))
         bus.listen(url) if listen else bus.dial(url, block=False)
         while True:
             try:
                 kind, correlation, fields = unpack(bus.recv())
             except (ValueError, struct.error):
-                continue  # Anybody may send anything; it costs one message.
+                continue  # Peers may send anything; a malformed message is ignored.
             if kind == PING:
                 bus.send(pack(PONG, correlation=correlation))
             elif kind == REQUEST:
                 name = fields[":path"].partition("?")[0].rpartition("/")[2]
                 body = json.dumps({"hello": name, "pid": os.getpid()}).encode()
-                # The correlation id goes back unchanged: it is how the asker knows its request.
+                # The correlation id returns unchanged; the asker finds its request by it.
                 bus.send(pack(REPLY, [("content-type", "application/json")], body, correlation, 200))
 
 

@@ -1,18 +1,8 @@
 //! The same program with the feature `nng`, under another name, so that `bench` can build it
 //! without replacing itself.
-#![expect(clippy::print_stderr, reason = "a command-line program says why it failed")]
 
 use std::process::ExitCode;
 
-use bench::cli::Cli;
-use clap::Parser;
-
 fn main() -> ExitCode {
-    match Cli::parse().command.run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    bench::cli::main()
 }

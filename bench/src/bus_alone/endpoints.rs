@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::Transport;
-use crate::compare::ground::Ground;
+use super::pair::Transport;
+use crate::peers::ground::Ground;
 use crate::process;
 
 /// A URL that was not used before.

@@ -14,9 +14,11 @@ use bus::{Body, Bus, Config, Endpoint, Flags, Head, HeadWriter, Hello, Incoming,
 use bytes::Bytes;
 use tokio::task::{spawn_local, yield_now};
 
-use super::{Pair, Pattern, endpoints, pin};
-use crate::compare::ground::Ground;
-use crate::load::outcome::float;
+use super::endpoints;
+use super::pair::{Pair, Pattern};
+use crate::figures::float;
+use crate::peers::ground::Ground;
+use crate::process::pin;
 
 const TOPIC: &str = "bench";
 /// Messages published between two looks at the sockets: about as many bytes of 200-byte messages as

@@ -15,8 +15,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::runtime::Builder;
 
-use super::{Pair, Pattern, Transport, pin};
-use crate::load::outcome::float;
+use super::pair::{Pair, Pattern, Transport};
+use crate::figures::float;
+use crate::process::pin;
 
 /// Approximate bytes per write: the kernel splits larger writes on loopback.
 const BATCH: usize = 64 << 10;

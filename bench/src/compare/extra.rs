@@ -9,13 +9,14 @@ use std::process::Stdio;
 use anyhow::{Result, ensure};
 use tokio::process::Command;
 
-use super::ground::Ground;
-use super::medians::median;
 use super::options::Options;
 use super::rows::Rows;
-use super::systems::{self, Running, System};
-use crate::load::outcome::{Latency, Outcome, float};
+use crate::figures::{float, median};
+use crate::load::outcome::{Latency, Outcome};
 use crate::load::plot;
+use crate::peers::ground::Ground;
+use crate::peers::running::Running;
+use crate::peers::systems::{self, System};
 
 const MIB: usize = 1 << 20;
 /// A body of 1 MiB with its head exceeds the default limit of a message.
@@ -185,7 +186,7 @@ impl Run<'_> {
     /// Microseconds of CPU per request, all processes together.
     async fn cpu_us(&self, running: &Running, connections: u32) -> Result<f64> {
         running.drive(self.ground, connections, self.options.warmup, "warm-up").await?;
-        let sum = |cpu: super::rows::Cpu| cpu.values().map(std::time::Duration::as_secs_f64).sum::<f64>();
+        let sum = |cpu: crate::process::Cpu| cpu.values().map(std::time::Duration::as_secs_f64).sum::<f64>();
         let before = sum(running.cpu()?);
         let measured = running.drive(self.ground, connections, self.options.seconds, "warm-up").await?;
         ensure!(measured.requests > 0, "no request was answered at {connections} connections");

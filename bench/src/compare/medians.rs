@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::rows::{Row, Rows};
+use crate::figures::median;
 
 /// The rounds of one system at one number of connections.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,28 +36,5 @@ impl Median {
             cpu_us: first.cpu_us.keys().map(|name| (name.clone(), of_process(name))).collect(),
             cpu_total_us: over(&Row::cpu_total_us),
         })
-    }
-}
-
-/// The median; of an even number of values the mean of the two in the middle. 0 of none.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => 0.0,
-        len if len % 2 == 1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
-        assert!((median(vec![4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-9);
-        assert!(median(Vec::new()).abs() < 1e-9);
     }
 }

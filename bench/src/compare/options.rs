@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::ground::Settings;
+use crate::peers::ground::Settings;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -8,11 +8,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::bounds;
 use super::medians::Median;
-use super::readme;
 use super::rows::Rows;
-use super::systems::System;
-use super::verdict;
+use crate::peers::systems::System;
+use crate::report::{self, readme};
 
 /// Pictures that a run may contain.
 const PICTURES: [(&str, &str); 2] = [
@@ -23,22 +23,26 @@ const PICTURES: [(&str, &str); 2] = [
 /// Writes `rows.json` and `report.md` into `run`, prints the report, and writes it into the README
 /// on request.
 pub(super) fn write(rows: &Rows, run: &Path, into_readme: bool) -> Result<()> {
-    std::fs::write(run.join("rows.json"), serde_json::to_string_pretty(rows)?)?;
     let markdown = markdown(rows, run);
-    std::fs::write(run.join("report.md"), &markdown)?;
-    println!("\n{markdown}\nKept in {}", run.display());
-    if into_readme {
-        readme::replace("compare", &format!("{markdown}{}", pictures(run)))?;
-    }
-    Ok(())
+    report::keep(run, "rows.json", rows, &markdown)?;
+    put(&markdown, run, into_readme)
 }
 
-/// The report of a kept run.
+/// Prints the report of a kept run, and writes it into the README on request.
 pub(super) fn from_run(run: &Path, into_readme: bool) -> Result<()> {
     let file = run.join("rows.json");
     let json = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     let rows: Rows = serde_json::from_str(&json).with_context(|| file.display().to_string())?;
-    write(&rows, run, into_readme)
+    let markdown = markdown(&rows, run);
+    println!("\n{markdown}");
+    put(&markdown, run, into_readme)
+}
+
+fn put(markdown: &str, run: &Path, into_readme: bool) -> Result<()> {
+    if into_readme {
+        readme::replace("compare", &format!("{markdown}{}", pictures(run)))?;
+    }
+    Ok(())
 }
 
 fn markdown(rows: &Rows, run: &Path) -> String {
@@ -60,7 +64,7 @@ fn markdown(rows: &Rows, run: &Path) -> String {
         table(&mut out, rows, connections);
     }
     let _ = writeln!(out, "| promise | bound | measured | |\n| --- | --- | --- | --- |");
-    for verdict in verdict::all(rows) {
+    for verdict in bounds::all(rows) {
         let measured = verdict.measured.map_or_else(|| "-".to_owned(), |measured| format!("{measured:.2}"));
         let _ = writeln!(out, "| {} | {} | {measured} | {} |", verdict.what, verdict.bound, verdict.word());
     }

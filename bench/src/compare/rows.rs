@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::wrk::Measured;
-use crate::load::outcome::float;
+use crate::figures::float;
 use crate::machine::Machine;
-
-/// User and system time of each process, by name.
-pub(crate) type Cpu = BTreeMap<String, Duration>;
+use crate::peers::wrk::Measured;
+use crate::process::Cpu;
 
 /// A whole run.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -37,7 +37,6 @@ pub(super) struct Shared {
     rng: RefCell<fastrand::Rng>,
     /// Requests made by this thread.
     made: Cell<u64>,
-    weights: u32,
 }
 
 /// The next request.
@@ -70,10 +69,6 @@ impl Shared {
         counters: std::sync::Arc<[Counters]>,
         thread: usize,
     ) -> Self {
-        let weights = match &plan.requests_from {
-            Requests::Fixed(targets) => targets.iter().map(|target| target.weight).sum(),
-            Requests::Made(_) => 0,
-        };
         Self {
             tally: RefCell::new(Tally::new(&plan)),
             feed,
@@ -82,7 +77,6 @@ impl Shared {
             scratch: RefCell::new(vec![0; READ_LEN].into_boxed_slice()),
             rng: RefCell::new(fastrand::Rng::with_seed(plan.seed ^ thread as u64)),
             made: Cell::new(0),
-            weights,
             plan,
         }
     }
@@ -97,11 +91,7 @@ impl Shared {
     fn next<'a>(&'a self, room: &'a mut Vec<u8>) -> Next<'a> {
         let mut rng = self.rng.borrow_mut();
         match &self.plan.requests_from {
-            Requests::Fixed(targets) => {
-                let target = match targets.as_slice() {
-                    [only] => only,
-                    _ => &targets[pick(targets.iter().map(|target| target.weight), rng.u32(..self.weights))],
-                };
+            Requests::Fixed(target) => {
                 Next { bytes: &target.bytes, is_head: target.is_head, kind: None, writes_to: None }
             }
             Requests::Made(mix) => {
@@ -111,17 +101,6 @@ impl Shared {
             }
         }
     }
-}
-
-/// The index whose share of the sum of `weights` contains `at`.
-pub(super) fn pick(weights: impl Iterator<Item = u32>, mut at: u32) -> usize {
-    for (index, weight) in weights.enumerate() {
-        match at.checked_sub(weight) {
-            None => return index,
-            Some(rest) => at = rest,
-        }
-    }
-    0
 }
 
 /// Sends requests until there are no more. `stream` is the connection opened before the start.

@@ -12,7 +12,6 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use super::connection::pick;
 use super::stamp::Stamps;
 use super::template::{Drawn, Template};
 
@@ -131,6 +130,17 @@ impl Mix {
     pub(super) fn acknowledged(&self, conversation: usize) -> u64 {
         self.acknowledged[conversation].load(Ordering::Relaxed)
     }
+}
+
+/// The index whose share of the sum of `weights` contains `at`.
+fn pick(weights: impl Iterator<Item = u32>, mut at: u32) -> usize {
+    for (index, weight) in weights.enumerate() {
+        match at.checked_sub(weight) {
+            None => return index,
+            Some(rest) => at = rest,
+        }
+    }
+    0
 }
 
 /// A number from 0 to `below - 1`; k is drawn about as often as 1 / (k + 1).

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -14,31 +14,16 @@ Examples:
   bench load -n 1000000 -c 256 -k http://127.0.0.1:8080/             a million requests, as weighttp and ab count
   bench load --rate 50000 -c 256 -d 30s --json r.json --plot plots http://127.0.0.1:8080/members/1
   bench load -X PUT -H 'content-type: application/json' --body member.json http://127.0.0.1:8080/profiles/1
-  bench load --urls mix.txt --rate 20000 --arrivals poisson --seed 7
-      mix.txt: one `WEIGHT URL` or `WEIGHT METHOD URL` a line
   bench load unix:/run/http.sock:/members/1                          over a Unix socket
 
 Ctrl-C ends the run early and reports what was measured. Exit code: 0, 1 on failure, 2 on usage.";
-
-/// When requests are due at a fixed rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Arrivals {
-    /// One every 1/rate seconds.
-    Constant,
-    /// Independent of each other: exponential gaps of 1/rate seconds on average.
-    Poisson,
-}
 
 /// HTTP/1.1 load: at a fixed rate (--rate) or closed loop, with the options of wrk and weighttp.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
     /// `http://HOST[:PORT]/PATH` or `unix:SOCKET:/PATH`
-    #[arg(required_unless_present = "urls", conflicts_with = "urls")]
-    pub url: Option<String>,
-    /// A mix: one `WEIGHT [METHOD] URL` per line, all on one host
-    #[arg(long, value_name = "FILE")]
-    pub urls: Option<PathBuf>,
+    pub url: String,
     /// Connections, all threads together
     #[arg(short, long, value_name = "N", default_value_t = 64)]
     pub connections: usize,
@@ -55,10 +40,7 @@ pub struct Options {
     /// time
     #[arg(short, long, value_name = "N")]
     pub rate: Option<f64>,
-    /// Gaps between requests at a fixed rate
-    #[arg(long, value_enum, default_value_t = Arrivals::Constant, requires = "rate")]
-    pub arrivals: Arrivals,
-    /// Seed of arrivals and of the mix, printed with the result [default: random]
+    /// Seed of the requests, printed with the result [default: random]
     #[arg(long)]
     pub seed: Option<u64>,
     /// Keep connections alive; -k=false opens one per request
@@ -89,4 +71,28 @@ pub struct Options {
     /// No progress line
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+impl Options {
+    /// The defaults for `url`, without a progress line.
+    pub(crate) fn of(url: String) -> Self {
+        Self {
+            url,
+            connections: 64,
+            threads: 1,
+            duration: None,
+            requests: None,
+            rate: None,
+            seed: None,
+            keepalive: true,
+            method: None,
+            headers: Vec::new(),
+            body: None,
+            timeout: Duration::from_secs(10),
+            warmup: Duration::ZERO,
+            json: None,
+            plot: None,
+            quiet: true,
+        }
+    }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::Plan;
 pub use super::tally::Errors;
 use super::tally::Tally;
+use crate::figures::float;
 
 /// Points per halving of the distance to 100 %, as in HDR plots.
 const POINTS_PER_HALVING: u32 = 5;
@@ -28,9 +29,7 @@ pub struct Outcome {
     pub threads: usize,
     /// Requested rate per second; `None` in the closed loop.
     pub rate: Option<f64>,
-    /// Constant or Poisson, in the open loop.
-    pub arrivals: String,
-    /// Seed of arrivals and mix.
+    /// Seed of the requests.
     pub seed: u64,
     /// Measured time, without the warm-up.
     pub seconds: f64,
@@ -159,7 +158,6 @@ impl Outcome {
             connections: plan.connections,
             threads: plan.threads,
             rate: plan.rate,
-            arrivals: format!("{:?}", plan.arrivals).to_lowercase(),
             seed: plan.seed,
             seconds,
             interrupted,
@@ -197,7 +195,7 @@ impl fmt::Display for Outcome {
         let ms = |us: u64| float(us) / 1000.0;
         let loop_kind = match self.rate {
             Some(rate) => {
-                format!("open loop, {rate:.0} requests/s, {} arrivals, seed {}", self.arrivals, self.seed)
+                format!("open loop, {rate:.0} requests/s, seed {}", self.seed)
             }
             None => "closed loop".to_owned(),
         };
@@ -242,10 +240,4 @@ impl fmt::Display for Outcome {
             errors.unsent,
         )
     }
-}
-
-/// Counts here are far below 2^52.
-#[expect(clippy::cast_precision_loss, reason = "for display and ratios")]
-pub(crate) const fn float(count: u64) -> f64 {
-    count as f64
 }

@@ -6,10 +6,10 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::mix::{Mix, Part, Population};
-use super::options::{Arrivals, Options};
+use super::options::Options;
 use super::target::{Address, Target};
 
 /// Approximate number of slices of latency over time.
@@ -33,7 +33,6 @@ pub(crate) struct Plan {
     pub(super) duration: Option<Duration>,
     pub(super) requests: Option<u64>,
     pub(super) rate: Option<f64>,
-    pub(super) arrivals: Arrivals,
     pub(super) seed: u64,
     pub(super) keepalive: bool,
     pub(super) timeout: Duration,
@@ -48,20 +47,20 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(super) enum Requests {
     /// The same bytes every time.
-    Fixed(Vec<Target>),
+    Fixed(Target),
     /// Built when they are sent.
     Made(Mix),
 }
 
 impl Plan {
     pub(crate) fn new(options: &Options) -> Result<Self> {
-        let (address, targets) = Target::all(options)?;
-        Self::with(options, address, Requests::Fixed(targets))
+        let (address, target) = Target::of(options)?;
+        Self::with(options, address, Requests::Fixed(target))
     }
 
     /// A mix of `parts` on `population`, at the URL of `options`.
     pub(crate) fn made(options: &Options, parts: &[Part], population: Population) -> Result<Self> {
-        let (address, host) = Address::of(options.url.as_deref().context("no URL")?)?;
+        let (address, host) = Address::of(&options.url)?;
         Self::with(options, address, Requests::Made(Mix::new(parts, population, &host)?))
     }
 
@@ -97,7 +96,6 @@ impl Plan {
             duration: duration.map(|duration| duration + options.warmup),
             requests,
             rate,
-            arrivals: options.arrivals,
             seed: options.seed.unwrap_or_else(|| fastrand::u64(..)),
             keepalive: options.keepalive,
             timeout: options.timeout,

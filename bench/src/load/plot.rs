@@ -72,7 +72,7 @@ fn timeline(name: &str, outcome: &Outcome) -> [Series; 3] {
 }
 
 fn ms(us: u64) -> f64 {
-    super::outcome::float(us.max(1)) / 1000.0
+    crate::figures::float(us.max(1)) / 1000.0
 }
 
 fn draw(

@@ -1,10 +1,8 @@
 //! When requests are due at a fixed rate.
 //!
-//! Owns the times. Invariant: they depend on rate, arrivals and seed alone, never on the server.
+//! Owns the times. Invariant: they depend on the rate alone, never on the server.
 
 use std::time::{Duration, Instant};
-
-use super::options::Arrivals;
 
 /// The due times of one thread.
 #[derive(Debug)]
@@ -12,8 +10,6 @@ pub(super) struct Schedule {
     start: Instant,
     /// Requests per second.
     rate: f64,
-    arrivals: Arrivals,
-    rng: fastrand::Rng,
     /// Seconds after `start`.
     next: f64,
     drawn: f64,
@@ -34,23 +30,16 @@ pub(super) enum Due {
 }
 
 impl Schedule {
-    /// `phase` in 0..1 shifts constant arrivals by a part of a gap, so that threads alternate.
+    /// `phase` in 0..1 shifts the times by a part of a gap, so that threads alternate.
     pub(super) fn new(
         start: Instant,
         rate: f64,
-        arrivals: Arrivals,
         phase: f64,
         end: Option<Duration>,
         left: Option<u64>,
-        seed: u64,
     ) -> Self {
         let end = end.map_or(f64::INFINITY, |end| end.as_secs_f64());
-        let rng = fastrand::Rng::with_seed(seed);
-        let mut schedule = Self { start, rate, arrivals, rng, next: phase / rate, drawn: phase, end, left };
-        if arrivals == Arrivals::Poisson {
-            schedule.next = schedule.gap();
-        }
-        schedule
+        Self { start, rate, next: phase / rate, drawn: phase, end, left }
     }
 
     /// Takes the next request when it is due.
@@ -66,11 +55,8 @@ impl Schedule {
             *left -= 1;
         }
         self.drawn += 1.0;
-        self.next = match self.arrivals {
-            // Multiplied instead of added up, which avoids drift over hours.
-            Arrivals::Constant => self.drawn / self.rate,
-            Arrivals::Poisson => self.next + self.gap(),
-        };
+        // Divided instead of added up, which avoids drift over hours.
+        self.next = self.drawn / self.rate;
         Due::Since(at)
     }
 
@@ -82,48 +68,30 @@ impl Schedule {
         }
         count
     }
-
-    fn gap(&mut self) -> f64 {
-        // 1 - f64() is in (0, 1]: its logarithm is finite.
-        -(1.0 - self.rng.f64()).ln() / self.rate
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn times(arrivals: Arrivals, seed: u64) -> Vec<Duration> {
+    #[test]
+    fn arrivals_are_even_and_end_with_the_run() {
         let start = Instant::now();
-        let end = Some(Duration::from_secs(10));
-        let mut schedule = Schedule::new(start, 1000.0, arrivals, 0.0, end, None, seed);
+        let mut schedule = Schedule::new(start, 1000.0, 0.0, Some(Duration::from_secs(10)), None);
         let late = start + Duration::from_secs(60);
-        std::iter::from_fn(|| match schedule.take(late) {
+        let times: Vec<Duration> = std::iter::from_fn(|| match schedule.take(late) {
             Due::Since(at) => Some(at - start),
             _ => None,
         })
-        .collect()
-    }
-
-    #[test]
-    fn constant_arrivals_are_even_and_end_with_the_run() {
-        let times = times(Arrivals::Constant, 1);
+        .collect();
         assert_eq!(times.len(), 10_000);
         assert_eq!(times[5000], Duration::from_secs(5));
     }
 
     #[test]
-    fn poisson_arrivals_have_the_rate_and_repeat_with_the_seed() {
-        let one = times(Arrivals::Poisson, 7);
-        assert!((9_500..10_500).contains(&one.len()), "{}", one.len());
-        assert_eq!(one, times(Arrivals::Poisson, 7));
-        assert_ne!(one, times(Arrivals::Poisson, 8));
-    }
-
-    #[test]
     fn nothing_is_due_before_its_time_and_what_is_late_keeps_its_time() {
         let start = Instant::now();
-        let mut schedule = Schedule::new(start, 1000.0, Arrivals::Constant, 0.0, None, Some(3), 1);
+        let mut schedule = Schedule::new(start, 1000.0, 0.0, None, Some(3));
         let ms = Duration::from_millis;
         assert_eq!(schedule.take(start), Due::Since(start));
         assert_eq!(schedule.take(start), Due::At(start + ms(1)));

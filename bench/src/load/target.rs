@@ -1,7 +1,6 @@
-//! The requests as bytes: built once, written unchanged.
+//! A request as bytes: built once, written unchanged.
 //!
-//! Owns parsing URLs, headers and bodies, and building the request's bytes. Invariant: all targets
-//! of a run share one address, so any connection can carry any of them.
+//! Owns parsing URLs, headers and bodies, and building the request's bytes.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -39,7 +38,6 @@ impl fmt::Display for Address {
 /// One request that is sent repeatedly.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    pub(super) weight: u32,
     /// A response to HEAD has no body, whatever its headers say.
     pub(super) is_head: bool,
     pub(super) bytes: Vec<u8>,
@@ -53,59 +51,18 @@ struct Url {
 }
 
 impl Target {
-    /// Every target of a run, and their address.
-    pub(super) fn all(options: &Options) -> Result<(Address, Vec<Self>)> {
+    /// The request of a run, and its address.
+    pub(super) fn of(options: &Options) -> Result<(Address, Self)> {
         let body = match &options.body {
             Some(path) => std::fs::read(path).with_context(|| format!("--body {}", path.display()))?,
             None => Vec::new(),
         };
-        let lines = match (&options.url, &options.urls) {
-            (Some(url), _) => vec![(1, None, url.clone())],
-            (None, Some(path)) => {
-                let text =
-                    std::fs::read_to_string(path).with_context(|| format!("--urls {}", path.display()))?;
-                read_mix(&text).with_context(|| format!("--urls {}", path.display()))?
-            }
-            (None, None) => bail!("no URL: give one, or --urls FILE"),
-        };
+        let url = parse(&options.url)?;
         let default_method = if options.body.is_some() { "POST" } else { "GET" };
-        let mut address = None;
-        let mut targets = Vec::new();
-        for (weight, method, url) in lines {
-            let parsed: Url = parse(&url)?;
-            let first = address.get_or_insert_with(|| parsed.address.clone());
-            ensure!(*first == parsed.address, "{url}: another address than {first}; a mix has one server");
-            let method = method.or_else(|| options.method.clone()).unwrap_or_else(|| default_method.into());
-            targets.push(Self {
-                weight,
-                is_head: method == "HEAD",
-                bytes: request(&method, &parsed, options, &body)?,
-            });
-        }
-        Ok((address.context("the mix is empty: give one `WEIGHT URL` a line")?, targets))
+        let method = options.method.as_deref().unwrap_or(default_method);
+        let bytes = request(method, &url, options, &body)?;
+        Ok((url.address, Self { is_head: method == "HEAD", bytes }))
     }
-}
-
-/// One `WEIGHT [METHOD] URL` per line; `#` starts a comment.
-fn read_mix(text: &str) -> Result<Vec<(u32, Option<String>, String)>> {
-    let mut mix = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let (weight, method, url) = match words[..] {
-            [] => continue,
-            [weight, url] => (weight, None, url),
-            [weight, method, url] => (weight, Some(method.to_owned()), url),
-            _ => bail!("line {}: {line:?} is not `WEIGHT [METHOD] URL`", number + 1),
-        };
-        let weight: u32 = weight
-            .parse()
-            .ok()
-            .filter(|weight| (1..=1_000_000).contains(weight))
-            .with_context(|| format!("line {}: weight {weight:?} is not in 1..=1000000", number + 1))?;
-        mix.push((weight, method, url.to_owned()));
-    }
-    Ok(mix)
 }
 
 fn parse(url: &str) -> Result<Url> {
@@ -174,17 +131,6 @@ mod tests {
         assert_eq!(url.path, "/members/1");
         for bad in ["https://x/", "x", "http:///p"] {
             assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_mix_names_the_line_that_is_wrong() {
-        let mix = read_mix("# all\n3 http://h/a\n\n1 PUT http://h/b # one\n").unwrap();
-        assert_eq!(mix[0], (3, None, "http://h/a".to_owned()));
-        assert_eq!(mix[1], (1, Some("PUT".to_owned()), "http://h/b".to_owned()));
-        for bad in ["0 http://h/", "http://h/", "1 2 3 4", "x http://h/"] {
-            let error = read_mix(&format!("1 http://h/\n{bad}")).unwrap_err().to_string();
-            assert!(error.contains("line 2"), "{error}");
         }
     }
 }

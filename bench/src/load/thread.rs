@@ -117,16 +117,7 @@ fn source(plan: &Plan, index: usize, start: Instant) -> Source {
     };
     let threads = u32::try_from(plan.threads).unwrap_or(u32::MAX);
     let phase = f64::from(u32::try_from(index).unwrap_or(0)) / f64::from(threads);
-    let seed = plan.seed.wrapping_add(index as u64);
-    Source::Open(Schedule::new(
-        start,
-        rate / f64::from(threads),
-        plan.arrivals,
-        phase,
-        plan.duration,
-        left,
-        seed,
-    ))
+    Source::Open(Schedule::new(start, rate / f64::from(threads), phase, plan.duration, left))
 }
 
 /// The tasks of a thread.

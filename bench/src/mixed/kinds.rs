@@ -3,11 +3,9 @@
 //! Owns their shares, paths and bodies. Invariant: shares are hundredths of the requested rate; the
 //! remainder are the long polls' own.
 
-use std::time::Duration;
-
-use super::Options;
+use super::options::Options;
 use crate::load::mix::{Part, Population};
-use crate::load::options::{Arrivals, Options as Load};
+use crate::load::options::Options as Load;
 
 /// Hundredths that are sent on schedule.
 pub(super) const SCHEDULED: u32 = 98;
@@ -22,10 +20,10 @@ pub(crate) const CHAT_WRITES: Part = Part {
 };
 
 /// Requests that are sent on schedule.
-pub(super) fn parts(one_hop: bool) -> [Part; 5] {
+pub(super) fn parts() -> [Part; 5] {
     let read = |name, weight, path| Part { name, weight, method: "GET", path, body: "" };
     [
-        read("profile reads", 60, if one_hop { "/profiles/{member}" } else { "/members/{member}" }),
+        read("profile reads", 60, "/members/{member}"),
         read("feed reads", 20, "/feeds/{member}?limit=20"),
         Part {
             name: "feed writes",
@@ -72,24 +70,12 @@ pub(super) fn last_member(options: &Options, url: &str) -> Load {
 
 fn base(options: &Options, url: &str) -> Load {
     Load {
-        url: Some(url.to_owned()),
-        urls: None,
         connections: options.connections as usize,
         threads: options.threads as usize,
-        duration: None,
-        requests: None,
-        rate: None,
-        arrivals: Arrivals::Constant,
         seed: options.seed,
-        keepalive: true,
-        method: None,
-        headers: Vec::new(),
-        body: None,
         timeout: options.timeout,
-        warmup: Duration::ZERO,
-        json: None,
-        plot: None,
         quiet: options.quiet,
+        ..Load::of(url.to_owned())
     }
 }
 
@@ -99,18 +85,15 @@ mod tests {
 
     #[test]
     fn shares_are_those_that_are_asked_for() {
-        for one_hop in [false, true] {
-            let parts = parts(one_hop);
-            let shares: Vec<_> = parts.iter().map(|part| (part.name, part.weight)).collect();
-            let expected = [
-                ("profile reads", 60),
-                ("feed reads", 20),
-                ("feed writes", 5),
-                ("chat reads", 8),
-                ("chat writes", 5),
-            ];
-            assert_eq!(shares, expected);
-            assert_eq!(parts.iter().map(|part| part.weight).sum::<u32>(), SCHEDULED);
-        }
+        let shares = parts().map(|part| (part.name, part.weight));
+        let expected = [
+            ("profile reads", 60),
+            ("feed reads", 20),
+            ("feed writes", 5),
+            ("chat reads", 8),
+            ("chat writes", 5),
+        ];
+        assert_eq!(shares, expected);
+        assert_eq!(shares.iter().map(|share| share.1).sum::<u32>(), SCHEDULED);
     }
 }

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::compare::ground::Settings;
+use crate::peers::ground::Settings;
 
 const EXAMPLES: &str = "\
 Examples:
   bench mixed                                      20 000 requests/s for 20 s, 2 000 long polls, roles of its own
   bench mixed --report                             the same, and the table of bench/README.md anew
   bench mixed --rate 5000 --duration 10s --polls 500 --seed 7
-  bench mixed --one-hop                            profiles from their service rather than through web
   stack seed --members 1000 --days 3 && bench mixed --url http://127.0.0.1:8080
       A stack that runs already, and the population that it was given before.
 
@@ -57,10 +56,6 @@ pub struct Options {
     /// Messages written into the conversations before the run
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     pub messages: u32,
-    /// Read profiles from their service (/profiles/ID) instead of through web with feed and unread
-    /// count (/members/ID)
-    #[arg(long)]
-    pub one_hop: bool,
     /// Seed of the requests and their order, printed with the result [default: random]
     #[arg(long)]
     pub seed: Option<u64>,

@@ -10,14 +10,15 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::Options;
-use crate::compare::readme;
-use crate::compare::rows::Cpu;
-use crate::compare::verdict::{Bound, Verdict};
-use crate::load::outcome::{Latency, Outcome, float};
+use super::options::Options;
+use crate::figures::float;
+use crate::load::outcome::{Latency, Outcome};
 use crate::load::plot;
 use crate::load::wakes::Wakes;
 use crate::machine::Machine;
+use crate::process::Cpu;
+use crate::report::verdict::{Bound, Verdict};
+use crate::report::{self, readme};
 
 /// The load that the bounds require.
 const RATE: u32 = 20_000;
@@ -34,8 +35,6 @@ pub(super) struct Report {
     pub(super) command: String,
     /// Requested rate per second, including the long polls' own requests.
     pub(super) rate: u32,
-    /// True when profiles were read from their service, not through web.
-    pub(super) one_hop: bool,
     pub(super) load: Outcome,
     pub(super) polls: Option<Wakes>,
     /// Seconds of CPU in the run including the warm-up, by process; empty when the roles were not
@@ -64,7 +63,6 @@ impl Report {
             machine,
             command: format!("bench {}", command.join(" ")),
             rate: options.rate,
-            one_hop: options.one_hop,
             cpu_seconds: after.iter().map(used).collect(),
             load,
             polls,
@@ -75,11 +73,9 @@ impl Report {
     /// Writes `mixed.json`, `report.md` and the plots into `run`, prints the report, and writes it
     /// into the README on request.
     pub(super) fn write(&self, run: &Path, into_readme: bool) -> Result<()> {
-        std::fs::write(run.join("mixed.json"), serde_json::to_string_pretty(self)?)?;
         let name = run.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let markdown = format!("{}\nRun kept in `bench/runs/{name}`.\n", self.markdown());
-        std::fs::write(run.join("report.md"), &markdown)?;
-        println!("{markdown}\nKept in {}", run.display());
+        report::keep(run, "mixed.json", self, &markdown)?;
         ensure!(self.load.latency.max_us > 0, "nothing was measured");
         plot::write(&[("", &self.load)], run)?;
         if into_readme {
@@ -160,9 +156,7 @@ impl Report {
     fn verdicts(&self) -> Vec<Verdict> {
         let load = &self.load;
         let polls = self.polls.as_ref().filter(|polls| polls.woken > 0);
-        let is_hard = self.rate >= RATE
-            && !self.one_hop
-            && self.polls.as_ref().is_some_and(|polls| polls.polls >= POLLS);
+        let is_hard = self.rate >= RATE && self.polls.as_ref().is_some_and(|polls| polls.polls >= POLLS);
         let mut verdicts = vec![
             Verdict::new(
                 "mixed, 20 000 requests/s: p99 ms",
@@ -228,10 +222,10 @@ mod tests {
             "p99_us": 1000, "p999_us": 1000, "p9999_us": 1000, "max_us": 1000,
         });
         let report = serde_json::json!({
-            "machine": Machine::default(), "command": "bench mixed", "rate": rate, "one_hop": false, "cpu_seconds": {}, "resident": {},
+            "machine": Machine::default(), "command": "bench mixed", "rate": rate, "cpu_seconds": {}, "resident": {},
             "polls": {"polls": polls, "woken": 1, "empty": 0, "failed": 0, "unanswered": 0, "told": 1,
                 "wake": quick, "telling": quick},
-            "load": {"address": "a", "connections": 1, "threads": 1, "rate": 1.0, "arrivals": "constant", "seed": 1,
+            "load": {"address": "a", "connections": 1, "threads": 1, "rate": 1.0, "seed": 1,
                 "seconds": 1.0, "interrupted": false, "responses": 10, "responses_per_second": 10.0, "bytes_read": 0,
                 "bytes_written": 0, "statuses": {"200": 10}, "latency": quick, "percentiles": [], "timeline": [],
                 "errors": {"connect": 0, "write": 0, "read": 0, "closed": 0, "malformed": 0, "timeout": 0, "unsent": 0}},
@@ -248,7 +242,6 @@ mod tests {
         assert_eq!(words(&report(RATE, POLLS)), ["pass"; 4]);
         assert_eq!(words(&report(RATE - 1, POLLS)), ["not measured"; 4]);
         assert_eq!(words(&report(RATE, POLLS - 1)), ["not measured"; 4]);
-        assert_eq!(words(&Report { one_hop: true, ..report(RATE, POLLS) }), ["not measured"; 4]);
     }
 
     #[test]

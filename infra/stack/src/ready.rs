@@ -31,7 +31,7 @@ pub async fn wait(options: &Options, log: &Log) {
 }
 
 /// Succeeds when the terminator is ready and all services answer through it, some through another.
-/// Somebody may have deleted member 1, so web's answer that it does not exist counts too.
+/// A client may have deleted member 1, so web's answer that it does not exist counts too.
 async fn ready(options: &Options) -> Result<(), String> {
     const ASKED: [(&str, &[u16]); 8] = [
         ("/profiles?limit=1", &[200]),

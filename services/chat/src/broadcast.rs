@@ -1,7 +1,7 @@
 //! Waking the polls of a conversation at a bounded pace.
 //!
 //! Owns the pace. Twenty thousand polls that answer within one turn of the loop would fill the
-//! pipes' out-queues (8 192 messages each) and delay everybody else. So polls are woken in
+//! pipes' out-queues (8 192 messages each) and delay all other requests. So polls are woken in
 //! portions, each when the queues have room again. Invariant: a peer that does not read delays a
 //! room for [`PAUSES_MAX`] pauses at most; its own answers then wait for room in its queue (crate
 //! `bus`).

@@ -3,8 +3,8 @@
 //!
 //! Owns reading and writing `pull` rows, and the row with the time of their last change. `interval`
 //! has the rows' form. Invariant: every write of a `pull` row also writes that row; `begun` and
-//! `ended` count the entries that the other had posted at a position, read so that no entry can come
-//! between. So entries are counted without reading them.
+//! `ended` count the entries that the other had posted at a position, read so that no entry can
+//! come between. So entries are counted without reading them.
 
 use store::{Error, Position, Snapshot, Transaction, limits::STAMP_BYTES};
 

@@ -28,7 +28,8 @@ pub(crate) enum Reads {
 /// What a transaction may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// [`crate::Store::read`]: the transaction cannot write, watch or get a stamp, so there is nothing to commit.
+    /// [`crate::Store::read`]: the transaction cannot write, watch or get a stamp, so there is
+    /// nothing to commit.
     ReadOnly,
     /// [`crate::Store::run`].
     ReadWrite,

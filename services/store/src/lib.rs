@@ -1,12 +1,12 @@
 //! Ordered key-value transactions: embedded, or FoundationDB.
 //!
-//! Owns the handle ([`Store`]), the retry loop ([`Store::run`]), FoundationDB's limits
-//! ([`limits`]) and the backends behind them. Services define the keys and pack them with
-//! [`Subspace`] and [`mod@tuple`].
+//! Owns the handle ([`Store`]), the retry loop ([`Store::run`]), FoundationDB's limits ([`limits`])
+//! and the backends behind them. Services define the keys and pack them with [`Subspace`] and
+//! [`mod@tuple`].
 //!
-//! Invariant: transactions are strictly serializable. A transaction that returned `Ok` is as durable
-//! as configured ([`Durability`]), took effect at one moment between its start and its return, and
-//! is seen by every transaction that starts afterwards.
+//! Invariant: transactions are strictly serializable. A transaction that returned `Ok` is as
+//! durable as configured ([`Durability`]), took effect at one moment between its start and its
+//! return, and is seen by every transaction that starts afterwards.
 //!
 //! ```
 //! use store::{Error, RunOptions, Store, Subspace};

@@ -1,7 +1,7 @@
 //! The frame of every page.
 //!
-//! Owns the head of the HTML document. Style and script are separate files (`assets`), so a page needs
-//! nothing inline.
+//! Owns the head of the HTML document. Style and script are separate files (`assets`), so a page
+//! needs nothing inline.
 
 use maud::{DOCTYPE, Markup, html};
 

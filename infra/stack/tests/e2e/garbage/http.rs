@@ -23,8 +23,8 @@ pub(super) fn requests() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
         ),
         ("a negative length", text("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n".into()), &[400]),
         (
-            // The length fits into 64 bits, so it is refused like any length above the limit, or by its
-            // path, which has no route.
+            // The length fits into 64 bits, so it is refused like any length above the limit, or by
+            // its path, which has no route.
             "a length of 2^64-1",
             text("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 18446744073709551615\r\n\r\nabcd".into()),
             &[404, 413],

@@ -14,19 +14,19 @@ use tokio::process::Command;
 use crate::process;
 
 #[derive(Debug)]
-pub(super) struct Installer {
+pub(crate) struct Installer {
     allowed: bool,
     /// The result of each package that was tried.
     tried: RefCell<HashMap<String, Result<(), String>>>,
 }
 
 impl Installer {
-    pub(super) fn new(allowed: bool) -> Self {
+    pub(crate) fn new(allowed: bool) -> Self {
         Self { allowed, tried: RefCell::default() }
     }
 
     /// Makes sure that `program` exists; installs `package` when it does not.
-    pub(super) async fn program(&self, program: &str, package: &str) -> Result<()> {
+    pub(crate) async fn program(&self, program: &str, package: &str) -> Result<()> {
         if process::is_installed(program) {
             return Ok(());
         }
@@ -38,7 +38,7 @@ impl Installer {
     }
 
     /// Makes sure that a file exists.
-    pub(super) async fn file(&self, file: &str, package: &str) -> Result<()> {
+    pub(crate) async fn file(&self, file: &str, package: &str) -> Result<()> {
         if Path::new(file).exists() {
             return Ok(());
         }

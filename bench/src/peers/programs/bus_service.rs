@@ -12,7 +12,7 @@ use bytes::Bytes;
 use clap::Args;
 
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// Bus address of the terminator.
     #[arg(long)]
     dial: bus::Endpoint,
@@ -33,12 +33,12 @@ struct Fixed(Bytes);
 impl Serve for Fixed {
     fn serve(&self, request: Incoming) -> Serving {
         let is_upload = request.method() == "POST";
-        let body = if is_upload { Bytes::from_static(&super::REPLY) } else { self.0.clone() };
+        let body = if is_upload { Bytes::from_static(&super::gateway::REPLY) } else { self.0.clone() };
         Serving::Now(Response::new(200).body(body))
     }
 }
 
-pub(super) async fn run(options: &Options) -> Result<()> {
+pub(crate) async fn run(options: &Options) -> Result<()> {
     let mut hello = Hello::new("bench", env!("CARGO_PKG_VERSION"), &options.instance);
     let routes = ["GET /bench/{id}".to_owned(), "POST /bench".to_owned()]
         .into_iter()

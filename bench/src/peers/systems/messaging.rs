@@ -1,13 +1,14 @@
-//! HTTP over other messaging systems, with gateways and services in Rust ([`crate::peer`]).
+//! HTTP over other messaging systems, with gateways and services in Rust
+//! ([`crate::peers::programs`]).
 
 use anyhow::Result;
 
-use super::Running;
-use crate::compare::ground::Ground;
+use crate::peers::ground::Ground;
+use crate::peers::running::Running;
 use crate::process::{self, Process};
 
 /// HTTP -> NATS -> responder, or a second responder behind the first.
-pub(super) async fn nats(ground: &Ground, hops: u32) -> Result<Running> {
+pub(crate) async fn nats(ground: &Ground, hops: u32) -> Result<Running> {
     let (port, server_port) = (process::free_port()?, process::free_port()?);
     let (listen, server) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{server_port}"));
     let found = process::find("nats-server").unwrap_or_else(|| "nats-server".into());
@@ -29,7 +30,7 @@ pub(super) async fn nats(ground: &Ground, hops: u32) -> Result<Running> {
 }
 
 /// HTTP -> nng BUS -> service, or a second service behind the first, over Unix sockets.
-pub(super) async fn nng(ground: &Ground, hops: u32) -> Result<Running> {
+pub(crate) async fn nng(ground: &Ground, hops: u32) -> Result<Running> {
     let port = process::free_port()?;
     let listen = format!("127.0.0.1:{port}");
     let url = |name: &str| format!("ipc://{}/nng-{name}-{port}.ipc", ground.scratch.path().display());

@@ -1,22 +1,22 @@
 //! The stack: its own binaries with their own defaults, over Unix sockets, statsd on.
 //!
 //! Owns the command lines, as `infra/stack` has them, on free ports. Invariant: every feature of
-//! the default configuration is on; figures go to a statsd port where nobody listens, so flushing
+//! the default configuration is on; figures go to a statsd port without a listener, so flushing
 //! is measured too.
 
 use anyhow::Result;
 
-use super::Running;
-use crate::compare::ground::Ground;
+use crate::peers::ground::Ground;
+use crate::peers::running::Running;
 use crate::process::{self, Process};
 
 /// terminator -> profile -> embedded store.
-pub(super) async fn one_hop(ground: &Ground) -> Result<Running> {
+pub(crate) async fn one_hop(ground: &Ground) -> Result<Running> {
     serve(ground, &Terminator::new(ground)?, "/profiles/1").await
 }
 
 /// terminator -> web -> profile -> embedded store.
-pub(super) async fn two_hops(ground: &Ground) -> Result<Running> {
+pub(crate) async fn two_hops(ground: &Ground) -> Result<Running> {
     serve(ground, &Terminator::new(ground)?, "/members/1").await
 }
 
@@ -100,7 +100,6 @@ impl Terminator {
             (format!("127.0.0.1:{}", self.port), format!("127.0.0.1:{}", process::free_port()?));
         let mut args = vec!["--http", &http, "--admin", &admin, "--bus-listen", &self.bus];
         args.extend(flags);
-        args.extend(ground.terminator_args.iter().map(String::as_str));
         role(ground, "terminator", &args)
     }
 }

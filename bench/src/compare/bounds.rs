@@ -1,47 +1,10 @@
-//! The bounds, beside what was measured.
+//! The bounds of a comparison.
 //!
-//! Owns the bounds. Invariant: a bound without figures is "not measured", never passed.
+//! Owns their values, and the figures of a run that they apply to.
 
 use super::medians::Median;
 use super::rows::Rows;
-
-/// A bound.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Bound {
-    AtLeast(f64),
-    AtMost(f64),
-}
-
-/// A bound and its result.
-#[derive(Clone, Debug)]
-pub(crate) struct Verdict {
-    pub(crate) what: &'static str,
-    pub(crate) bound: String,
-    pub(crate) measured: Option<f64>,
-    pub(crate) holds: Option<bool>,
-}
-
-impl Verdict {
-    pub(crate) fn new(what: &'static str, bound: Bound, measured: Option<f64>) -> Self {
-        let holds = measured.map(|measured| match bound {
-            Bound::AtLeast(least) => measured >= least,
-            Bound::AtMost(most) => measured <= most,
-        });
-        let bound = match bound {
-            Bound::AtLeast(least) => format!("≥ {least}"),
-            Bound::AtMost(most) => format!("≤ {most}"),
-        };
-        Self { what, bound, measured, holds }
-    }
-
-    pub(crate) const fn word(&self) -> &'static str {
-        match self.holds {
-            Some(true) => "pass",
-            Some(false) => "FAIL",
-            None => "not measured",
-        }
-    }
-}
+use crate::report::verdict::{Bound, Verdict};
 
 /// Every bound.
 pub(super) fn all(rows: &Rows) -> Vec<Verdict> {

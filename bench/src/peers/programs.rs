@@ -18,9 +18,6 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use crate::interrupt;
 
-/// The body of every reply, as in `bench bare`.
-pub(crate) const REPLY: [u8; 200] = [b'x'; 200];
-
 /// The process to run.
 #[derive(Debug, Args)]
 pub struct Options {

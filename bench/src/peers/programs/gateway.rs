@@ -11,9 +11,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
 
+/// The body of every reply, as in `bench bare`.
+pub(crate) const REPLY: [u8; 200] = [b'x'; 200];
+
 /// Serves at `listen`. `ask` receives each request's path and returns the body, or `None`, which is
 /// answered with 503.
-pub(super) async fn serve<F, Fut>(listen: SocketAddr, ask: F) -> Result<()>
+pub(crate) async fn serve<F, Fut>(listen: SocketAddr, ask: F) -> Result<()>
 where
     F: Fn(Bytes) -> Fut + 'static,
     Fut: Future<Output = Option<Bytes>> + 'static,
@@ -32,5 +35,5 @@ where
             Ok::<_, Infallible>(response)
         }
     };
-    crate::bare::accept(crate::bare::listen(listen, false)?, Rc::new(handler)).await
+    crate::peers::bare::accept(crate::peers::bare::listen(listen, false)?, Rc::new(handler)).await
 }

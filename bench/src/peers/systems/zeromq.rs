@@ -5,14 +5,14 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
-use super::Running;
-use crate::compare::ground::Ground;
+use crate::peers::ground::Ground;
+use crate::peers::running::Running;
 use crate::process::{self, Process};
 
 const MONGREL2_HANDLER: &str = include_str!("../../../peers/mongrel2_handler.c");
 const PUSHPIN_HANDLER: &str = include_str!("../../../peers/pushpin_handler.c");
 
-pub(super) async fn mongrel2(ground: &Ground) -> Result<Running> {
+pub(crate) async fn mongrel2(ground: &Ground) -> Result<Running> {
     let handler = ground.handler("mongrel2_handler", MONGREL2_HANDLER).await?;
     let port = process::free_port()?;
     // mongrel2 keeps paths relative to its own directory.
@@ -59,7 +59,7 @@ servers = [bench_server]
     Ok(Running { processes, port, path: "/" })
 }
 
-pub(super) async fn pushpin(ground: &Ground) -> Result<Running> {
+pub(crate) async fn pushpin(ground: &Ground) -> Result<Running> {
     let handler = ground.handler("pushpin_handler", PUSHPIN_HANDLER).await?;
     let port = process::free_port()?;
     let directory = ground.scratch.path().join(format!("pushpin-{port}"));

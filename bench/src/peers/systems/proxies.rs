@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
-use super::Running;
-use crate::compare::ground::Ground;
+use crate::peers::ground::Ground;
+use crate::peers::running::Running;
 use crate::process::{self, Process};
 
 /// The yardstick, with additional flags of `bench bare`.
-pub(in crate::compare) async fn bare(ground: &Ground, flags: &[&str]) -> Result<Running> {
+pub(crate) async fn bare(ground: &Ground, flags: &[&str]) -> Result<Running> {
     let port = process::free_port()?;
     let address = format!("127.0.0.1:{port}");
     let args = [&["bare", "--listen", &address], flags].concat();
@@ -16,7 +16,7 @@ pub(in crate::compare) async fn bare(ground: &Ground, flags: &[&str]) -> Result<
     Ok(Running { processes, port, path: "/" })
 }
 
-pub(super) async fn nginx(ground: &Ground) -> Result<Running> {
+pub(crate) async fn nginx(ground: &Ground) -> Result<Running> {
     let bare = bare(ground, &[]).await?;
     let port = process::free_port()?;
     let directory = ground.scratch.path().display();
@@ -44,7 +44,7 @@ http {{
     front(ground, bare, "nginx", &["-c", &file.to_string_lossy()], port).await
 }
 
-pub(super) async fn haproxy(ground: &Ground) -> Result<Running> {
+pub(crate) async fn haproxy(ground: &Ground) -> Result<Running> {
     let bare = bare(ground, &[]).await?;
     let port = process::free_port()?;
     let text = format!(

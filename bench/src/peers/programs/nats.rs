@@ -9,13 +9,13 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::task::spawn_local;
 
-use super::{REPLY, gateway};
+use super::gateway::{self, REPLY};
 
 /// The gateway's subject.
 const FIRST: &str = "first";
 
 /// Sends every HTTP request to [`FIRST`].
-pub(super) async fn gateway(listen: SocketAddr, server: &str) -> Result<()> {
+pub(crate) async fn gateway(listen: SocketAddr, server: &str) -> Result<()> {
     let client = connect(server).await?;
     gateway::serve(listen, move |path| {
         let client = client.clone();
@@ -25,7 +25,7 @@ pub(super) async fn gateway(listen: SocketAddr, server: &str) -> Result<()> {
 }
 
 /// Answers `subject`, with the reply of `next` when it is given.
-pub(super) async fn responder(server: &str, subject: &str, next: Option<&str>) -> Result<()> {
+pub(crate) async fn responder(server: &str, subject: &str, next: Option<&str>) -> Result<()> {
     let client = connect(server).await?;
     let mut requests = client.subscribe(subject.to_owned()).await?;
     while let Some(request) = requests.next().await {

@@ -13,7 +13,7 @@ use nng::options::{Options as _, RecvTimeout};
 use nng::{Message, Socket};
 
 use super::nng_bus::open;
-use crate::load::outcome::float;
+use crate::figures::float;
 
 /// Outstanding requests: the length of the BUS send queue of NNG before 1.6.
 const WINDOW: usize = 16;
@@ -21,7 +21,7 @@ const WINDOW: usize = 16;
 const LOST: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(crate) struct Options {
     #[arg(long)]
     url: String,
     #[arg(long, value_enum)]
@@ -47,12 +47,12 @@ enum Role {
     AskAnswer,
 }
 
-pub(super) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     // nng's threads inherit the core of the thread that starts them; with both ends in one process
     // they use either core.
     match options.second_core {
         Some(_) => {}
-        None => crate::bus_alone::pin(options.core)?,
+        None => crate::process::pin(options.core)?,
     }
     let socket = open()?;
     match options.role {
@@ -64,7 +64,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         other.dial(&options.url)?;
         let (url_size, core) = (options.size, options.second_core.unwrap_or(options.core));
         std::thread::spawn(move || {
-            let _ = crate::bus_alone::pin(core);
+            let _ = crate::process::pin(core);
             if role == Role::Send { send(&other, url_size) } else { answer(&other) }
         });
         Ok(())

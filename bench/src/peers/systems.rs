@@ -11,16 +11,14 @@ mod zeromq;
 use anyhow::{Context, Result};
 
 use super::ground::Ground;
-use super::rows::Cpu;
-use super::wrk::{self, Measured};
-use crate::process::Process;
+use super::running::Running;
 
-pub(super) use self::proxies::bare;
+pub(crate) use self::proxies::bare;
 pub(crate) use self::stack::{services, whole};
 
 /// A system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum System {
+pub(crate) enum System {
     Bare,
     StackOne,
     StackTwo,
@@ -36,7 +34,7 @@ pub(super) enum System {
 
 /// What a system needs.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Needs {
+pub(crate) enum Needs {
     Nothing,
     /// Programs, each with its Debian package.
     Packages(&'static [(&'static str, &'static str)]),
@@ -47,7 +45,7 @@ pub(super) enum Needs {
 }
 
 impl System {
-    pub(super) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Bare,
         Self::StackOne,
         Self::StackTwo,
@@ -61,7 +59,7 @@ impl System {
         Self::NngTwo,
     ];
 
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
             Self::StackOne => "stack-1",
@@ -77,7 +75,7 @@ impl System {
         }
     }
 
-    pub(super) const fn needs(self) -> Needs {
+    pub(crate) const fn needs(self) -> Needs {
         match self {
             Self::Bare => Needs::Nothing,
             Self::StackOne | Self::StackTwo => Needs::Roles,
@@ -90,12 +88,27 @@ impl System {
         }
     }
 
+    /// Succeeds when the system can be measured here; installs or builds what it needs.
+    pub(crate) async fn prepare(self, ground: &Ground) -> Result<()> {
+        match self.needs() {
+            Needs::Nothing => Ok(()),
+            Needs::Packages(programs) => {
+                for (program, package) in programs {
+                    ground.installer.program(program, package).await?;
+                }
+                Ok(())
+            }
+            Needs::Roles => ground.roles().await,
+            Needs::Nng => ground.nng().await,
+        }
+    }
+
     /// True when the system is measured at the usual number of connections only.
-    pub(super) const fn is_slow(self) -> bool {
+    pub(crate) const fn is_slow(self) -> bool {
         matches!(self, Self::Pushpin)
     }
 
-    pub(super) async fn start(self, ground: &Ground) -> Result<Running> {
+    pub(crate) async fn start(self, ground: &Ground) -> Result<Running> {
         let started = match self {
             Self::Bare => proxies::bare(ground, &[]).await,
             Self::StackOne => stack::one_hop(ground).await,
@@ -110,48 +123,5 @@ impl System {
             Self::NngTwo => messaging::nng(ground, 2).await,
         };
         started.with_context(|| format!("{} could not be started", self.name()))
-    }
-}
-
-/// A running system.
-#[derive(Debug)]
-pub(crate) struct Running {
-    /// In the order of their start.
-    pub(crate) processes: Vec<Process>,
-    pub(crate) port: u16,
-    pub(crate) path: &'static str,
-}
-
-impl Running {
-    pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}{}", self.port, self.path)
-    }
-
-    /// Loads the system for `seconds`; wrk's output is kept under `name`.
-    pub(super) async fn drive(
-        &self,
-        ground: &Ground,
-        connections: u32,
-        seconds: u32,
-        name: &str,
-    ) -> Result<Measured> {
-        let raw = ground.runs.join(format!("{name}.txt"));
-        wrk::run(&self.url(), connections, seconds, (name != "warm-up").then_some(raw.as_path())).await
-    }
-
-    /// User and system time of each process so far; processes of one name are added up.
-    pub(crate) fn cpu(&self) -> Result<Cpu> {
-        let mut cpu = Cpu::new();
-        for process in &self.processes {
-            *cpu.entry(process.name().to_owned()).or_default() += process.cpu()?;
-        }
-        Ok(cpu)
-    }
-
-    /// Ends the processes, the last started first.
-    pub(crate) async fn stop(self) {
-        for process in self.processes.into_iter().rev() {
-            process.stop().await;
-        }
     }
 }

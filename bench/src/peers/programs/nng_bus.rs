@@ -18,17 +18,17 @@ use nng::options::{Options as _, RecvBufferSize, SendBufferSize};
 use nng::{Aio, AioResult, Message, Protocol, Socket};
 use tokio::sync::oneshot;
 
-use super::{REPLY, gateway};
+use super::gateway::{self, REPLY};
 
 /// The longest queue that nng allows.
-pub(super) const QUEUE: i32 = 8192;
+pub(crate) const QUEUE: i32 = 8192;
 const DEADLINE: Duration = Duration::from_secs(1);
 const ID_LEN: usize = 8;
 
 type Waiting = Arc<Mutex<HashMap<[u8; ID_LEN], oneshot::Sender<Bytes>>>>;
 
 /// Sends every HTTP request to the bus.
-pub(super) async fn gateway(listen: SocketAddr, bus: &str) -> Result<()> {
+pub(crate) async fn gateway(listen: SocketAddr, bus: &str) -> Result<()> {
     let waiting = Waiting::default();
     let socket = open()?;
     let _receive = receive(&socket, {
@@ -62,7 +62,7 @@ pub(super) async fn gateway(listen: SocketAddr, bus: &str) -> Result<()> {
 }
 
 /// Answers the bus at `dial`, with the reply of `next` when it is given.
-pub(super) async fn service(dial: &str, next: Option<&str>) -> Result<()> {
+pub(crate) async fn service(dial: &str, next: Option<&str>) -> Result<()> {
     let upstream = open()?;
     let mut receivers = Vec::new();
     if let Some(next) = next {
@@ -97,7 +97,7 @@ pub(super) async fn service(dial: &str, next: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn open() -> Result<Socket> {
+pub(crate) fn open() -> Result<Socket> {
     let socket = Socket::new(Protocol::Bus0)?;
     // NNG before 1.6 fixes the BUS send queue at 16 and refuses the option; it is measured with
     // that queue.

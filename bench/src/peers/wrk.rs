@@ -10,19 +10,19 @@ use tokio::process::Command;
 
 /// What wrk measured.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Measured {
-    pub(super) requests: u64,
-    pub(super) requests_per_second: f64,
-    pub(super) p50_ms: f64,
-    pub(super) p99_ms: f64,
+pub(crate) struct Measured {
+    pub(crate) requests: u64,
+    pub(crate) requests_per_second: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
     /// Socket errors and timeouts.
-    pub(super) errors: u64,
+    pub(crate) errors: u64,
     /// Responses with a status other than 2xx and 3xx.
-    pub(super) refused: u64,
+    pub(crate) refused: u64,
 }
 
 /// Runs `wrk -t1` against `url`; stores its output in `raw`.
-pub(super) async fn run(url: &str, connections: u32, seconds: u32, raw: Option<&Path>) -> Result<Measured> {
+pub(crate) async fn run(url: &str, connections: u32, seconds: u32, raw: Option<&Path>) -> Result<Measured> {
     let args =
         ["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--latency", url].map(str::to_owned);
     let output = Command::new("wrk")

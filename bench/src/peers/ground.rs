@@ -13,7 +13,6 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use super::install::Installer;
-use super::systems::{Needs, System};
 
 /// The packages that the README builds.
 const PACKAGES: [&str; 7] = ["bench", "terminator", "web", "profile", "feed", "chat", "stack"];
@@ -27,15 +26,9 @@ pub struct Settings {
     /// Worker threads of every role of the stack; by default each role's own default
     #[arg(long, value_name = "N")]
     pub workers: Option<u16>,
-    /// Further flags of the terminator, as one word: --terminator-args='--access-log stderr'
-    #[arg(long, value_name = "FLAGS", default_value = "")]
-    pub terminator_args: String,
     /// Directory of kept runs
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/runs"))]
     pub runs: PathBuf,
-    /// End of the run's directory name [default: the subcommand]
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
     /// Write the tables into bench/README.md, between their markers
     #[arg(long)]
     pub report: bool,
@@ -58,29 +51,26 @@ pub(crate) struct Ground {
     pub(crate) runs: PathBuf,
     /// Temporary directory of sockets, configurations and data.
     pub(crate) scratch: TempDir,
-    pub(super) workers: Option<u16>,
-    pub(super) terminator_args: Vec<String>,
-    installer: Installer,
+    pub(crate) workers: Option<u16>,
+    pub(crate) installer: Installer,
     build: bool,
     roles: OnceCell<()>,
     nng: OnceCell<()>,
 }
 
 impl Ground {
-    /// Prepares a run of `what`, which names the run's directory unless the options do.
+    /// Prepares a run of `what`, which names the run's directory.
     pub(crate) fn prepare(options: &Settings, what: &str) -> Result<Self> {
         let own = std::env::current_exe()?;
         let binaries = own.parent().context("a binary lies in a directory")?.to_owned();
         let today = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
-        let name = options.name.as_deref().unwrap_or(what);
-        let runs = fresh(&options.runs, &format!("{}-{name}", &today[..10]))?;
+        let runs = fresh(&options.runs, &format!("{}-{what}", &today[..10]))?;
         let ground = Self {
             own,
             binaries,
             runs,
             scratch: tempfile::Builder::new().prefix("bench-").tempdir()?,
             workers: options.workers,
-            terminator_args: options.terminator_args.split_whitespace().map(str::to_owned).collect(),
             installer: Installer::new(!options.no_install),
             build: !options.no_build,
             roles: OnceCell::new(),
@@ -96,23 +86,8 @@ impl Ground {
     }
 
     /// Makes sure that wrk is installed.
-    pub(super) async fn wrk(&self) -> Result<()> {
+    pub(crate) async fn wrk(&self) -> Result<()> {
         self.installer.program("wrk", "wrk").await
-    }
-
-    /// Succeeds when `system` can be measured here; installs or builds what it needs.
-    pub(super) async fn needs(&self, system: System) -> Result<()> {
-        match system.needs() {
-            Needs::Nothing => Ok(()),
-            Needs::Packages(programs) => {
-                for (program, package) in programs {
-                    self.installer.program(program, package).await?;
-                }
-                Ok(())
-            }
-            Needs::Roles => self.roles().await,
-            Needs::Nng => self.nng().await,
-        }
     }
 
     /// Builds the stack's roles and loads their sample, once.
@@ -126,12 +101,12 @@ impl Ground {
     }
 
     /// The store with the sample.
-    pub(super) fn store(&self) -> String {
+    pub(crate) fn store(&self) -> String {
         self.store_of("store")
     }
 
     /// A store for this run only.
-    pub(super) fn store_of(&self, role: &str) -> String {
+    pub(crate) fn store_of(&self, role: &str) -> String {
         format!("embedded:{}", self.scratch.path().join(role).display())
     }
 
@@ -211,7 +186,7 @@ impl Ground {
     }
 
     /// Compiles the C handler of a peer, linked to libzmq.
-    pub(super) async fn handler(&self, name: &str, source: &str) -> Result<PathBuf> {
+    pub(crate) async fn handler(&self, name: &str, source: &str) -> Result<PathBuf> {
         let binary = self.scratch.path().join(name);
         if binary.exists() {
             return Ok(binary);
