@@ -2,7 +2,7 @@
 //!
 //! Owns: sizes, extensions, which are checked and thrown away, the ends of chunks, and trailers.
 
-use crate::connection::{Event, Step};
+use crate::event::{Event, Step};
 use crate::grammar::TOKEN_LOWER;
 use crate::limits::{CHUNK_LINE_LEN_MAX, EXTENSIONS_LEN_MAX};
 use crate::{Error, Limits, field};

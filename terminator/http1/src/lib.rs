@@ -36,6 +36,7 @@
 mod chunked;
 mod connection;
 mod error;
+mod event;
 mod field;
 mod grammar;
 mod head;
@@ -46,8 +47,9 @@ mod response;
 mod semantics;
 mod target;
 
-pub use connection::{Connection, Event, Step};
+pub use connection::Connection;
 pub use error::Error;
+pub use event::{Event, Step};
 pub use field::Field;
 pub use grammar::{is_field_value, is_token};
 pub use head::{Head, Request};

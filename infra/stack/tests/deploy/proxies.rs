@@ -96,8 +96,8 @@ fn addresses_and_long_polls(front: Front) {
     assert_eq!(ask(site, &Planned { body: "x".repeat(900_000), ..large.clone() }, "").status, 200);
     assert_eq!(ask(site, &large, "").status, 413);
 
-    // Nobody writes to this conversation: the service answers after its 30 s, past every default of
-    // a proxy's deadline.
+    // This conversation stays quiet: the service answers after its 30 s, past every default of a
+    // proxy's deadline.
     let poll = ask(site, &plan("GET", "/chats/quiet/updates"), "");
     eprintln!("{front:?}: long poll {} {}", poll.status, poll.body);
     assert!(matches!(poll.status, 200 | 204), "{}: {}", poll.status, poll.body);
