@@ -62,8 +62,8 @@ fn a_circle_is_found_by_whatever_path_it_is_imported() {
     assert_eq!(circle(&arrows(&in_tests)), None);
 }
 
-/// Every module of a folder by its path in the crate, tests left out. `lib.rs` and `main.rs` are not
-/// among them: they import everything.
+/// Every module of a folder by its path in the crate, tests left out. `lib.rs` and `main.rs` are
+/// not among them: they import everything.
 fn collect(folder: &Path, path: &str, texts: &mut BTreeMap<String, String>) {
     for entry in std::fs::read_dir(folder).expect("reads") {
         let entry = entry.expect("reads");
