@@ -34,8 +34,11 @@ pub(crate) fn check(line: &mut [u8]) -> Result<usize, Error> {
 /// [`Error::Folded`], [`Error::FieldName`].
 #[inline]
 pub(crate) fn check_name(line: &mut [u8]) -> Result<usize, Error> {
-    let is_folded = matches!(line, [b' ' | b'\t', ..]);
-    name(line).ok_or(if is_folded { Error::Folded } else { Error::FieldName })
+    match name(line) {
+        Some(len) => Ok(len),
+        None if matches!(line, [b' ' | b'\t', ..]) => Err(Error::Folded),
+        None => Err(Error::FieldName),
+    }
 }
 
 /// Puts the name in front of a colon in lower case; its length.
@@ -47,11 +50,14 @@ fn name(line: &mut [u8]) -> Option<usize> {
         line[..len].make_ascii_lowercase();
         return Some(len);
     }
-    for (at, byte) in line.iter_mut().enumerate() {
-        match TOKEN_LOWER[usize::from(*byte)] {
-            0 => return (*byte == b':' && at > 0).then_some(at),
-            lower => *byte = lower,
+    let mut len = 0;
+    while len < line.len() {
+        let lower = TOKEN_LOWER[usize::from(line[len])];
+        if lower == 0 {
+            return (line[len] == b':' && len > 0).then_some(len);
         }
+        line[len] = lower;
+        len += 1;
     }
     None
 }

@@ -10,6 +10,17 @@ use crate::Error;
 use crate::grammar::{find, has_whole_escapes};
 use crate::host::is_authority;
 
+/// True for each byte of paths and queries.
+const VALID: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte as usize] = is_valid(byte);
+        byte += 1;
+    }
+    table
+};
+
 /// Where the parts of a target lie in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -46,9 +57,15 @@ fn path(target: &[u8], start: usize) -> Result<Range<usize>, Error> {
 /// True for bytes of paths and queries: visible ASCII but `#`, `<` and `>`.
 #[inline]
 fn are_valid(bytes: &[u8]) -> bool {
+    if bytes.len() < 64 {
+        return bytes.iter().all(|byte| VALID[usize::from(*byte)]);
+    }
     // Without a way out in the middle, so that it is done many bytes at once.
-    let is_valid = |byte: &u8| byte.is_ascii_graphic() & (*byte != b'#') & (*byte != b'<') & (*byte != b'>');
-    bytes.iter().fold(true, |valid, byte| valid & is_valid(byte))
+    bytes.iter().fold(true, |valid, byte| valid & is_valid(*byte))
+}
+
+const fn is_valid(byte: u8) -> bool {
+    byte.is_ascii_graphic() & (byte != b'#') & (byte != b'<') & (byte != b'>')
 }
 
 /// `http://` or `https://`, an authority, a path that may be empty, and a query (RFC 9110 section 4.2).
