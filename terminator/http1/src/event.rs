@@ -3,7 +3,7 @@
 /// What stands at the front of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A request's head of so many bytes, described by the [`Head`].
+    /// A request's head of so many bytes, described by the [`crate::Head`].
     Head(usize),
     /// So many bytes of the request's body.
     Data(usize),
