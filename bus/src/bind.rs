@@ -30,13 +30,14 @@ pub struct Config {
     pub hello: Option<Hello>,
     /// Pass events on to the peers whose hello asks for their topic (the terminator does).
     pub relay_events: bool,
-    /// Pipes of the process at most, those that it dials included. Above it a peer that dials in takes the
-    /// place of the oldest one that never said anything, or is refused. `None`: an eighth of the files that
-    /// the process may open, at most 4096.
+    /// Pipes of the process at most, those that it dials included. Above it a peer that dials in
+    /// takes the place of the oldest one that never said anything, or is refused. `None`: an eighth
+    /// of the files that the process may open, at most 4096.
     pub pipes_max: Option<usize>,
     /// How the workers' threads are scheduled.
     pub scheduling: Scheduling,
-    /// How long a worker with a few requests outstanding looks at its sockets before it sleeps; zero: not at all.
+    /// How long a worker with a few requests outstanding looks at its sockets before it sleeps;
+    /// zero: not at all.
     pub busy_poll: Duration,
 }
 

@@ -27,8 +27,8 @@ use crate::tasks::{accept, busy_poll, crossing, dialer, handlers, timer};
 
 /// How often the end of a drain is looked for.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
-/// A drain ends when nothing has been left for so long: a peer's other workers hear of it a moment after the one that answered, and
-/// what they sent before is on its way.
+/// A drain ends when nothing has been left for so long: a peer's other workers hear of it a moment
+/// after the one that answered, and what they sent before is on its way.
 const DRAIN_QUIET: Duration = Duration::from_millis(50);
 /// How long a drain waits for peers to show that they have read it: a stock guest never does.
 const DRAIN_READ: Duration = Duration::from_secs(1);
@@ -101,16 +101,17 @@ impl Bus {
         self.inner.node.borrow().directory.find(method, path)
     }
 
-    /// Completes when a further peer has said what it serves, or one has said so anew. Hellos count from this call on, not from
-    /// the first poll.
+    /// Completes when a further peer has said what it serves, or one has said so anew. Hellos count
+    /// from this call on, not from the first poll.
     ///
     /// **Cancel safety**: safe.
     pub fn joined(&self) -> OwnedNotified {
         Arc::clone(&self.inner.joined).notified_owned()
     }
 
-    /// A place among the requests that wait for an instance, for one with a body of so many bytes, until `end`; `None` when there is
-    /// none, or no time. [`Bus::request`] takes one by itself; this is for a request whose path nobody claims yet.
+    /// A place among the requests that wait for an instance, for one with a body of so many bytes,
+    /// until `end`; `None` when there is none, or no time. [`Bus::request`] takes one by itself;
+    /// this is for a request whose path nobody claims yet.
     #[must_use]
     pub fn hold(&self, body_len: usize, end: Instant) -> Option<Held> {
         let held = Held::new(&self.inner.holding, &self.inner.joined, body_len, end)?;
@@ -118,13 +119,14 @@ impl Bus {
         Some(held)
     }
 
-    /// The services that are expected to be there: routes of one that is away, however long, do not give way to less specific
-    /// routes of others.
+    /// The services that are expected to be there: routes of one that is away, however long, do not
+    /// give way to less specific routes of others.
     pub fn expect(&self, services: &[String]) {
         self.inner.node.borrow_mut().directory.expect(services);
     }
 
-    /// Another number whenever [`Bus::routes`] may have changed: what was worked out from them holds until then.
+    /// Another number whenever [`Bus::routes`] may have changed: what was worked out from them
+    /// holds until then.
     #[must_use]
     pub fn routes_version(&self) -> u64 {
         self.inner.node.borrow().directory.version()
@@ -141,7 +143,8 @@ impl Bus {
             .map_or_else(String::new, |entry| entry.pattern.to_string())
     }
 
-    /// Sends a request and waits for its reply. The first poll sends. Retries while the contract allows it and time is left.
+    /// Sends a request and waits for its reply. The first poll sends. Retries while the contract
+    /// allows it and time is left.
     pub fn request<H: Head + Unpin>(&self, route: Route, head: H, body: Body, options: Options) -> Call<H> {
         Call::new(Rc::clone(&self.inner), route, head, body, options)
     }
@@ -167,7 +170,8 @@ impl Bus {
         self.inner.node.borrow_mut().publish(topic, fields, body)
     }
 
-    /// Events of `topic`, which joins the hello's topics and stays there; so a bus without a hello gets none. A slow subscriber loses the oldest ones, counted.
+    /// Events of `topic`, which joins the hello's topics and stays there; so a bus without a hello
+    /// gets none. A slow subscriber loses the oldest ones, counted.
     #[must_use]
     pub fn subscribe(&self, topic: &str) -> Subscription {
         let (subscription, is_first) = self.inner.subscriptions.borrow_mut().add(topic);
@@ -182,7 +186,8 @@ impl Bus {
     }
 
     /// Stops listening, asks every peer for no new requests, and waits until nothing is served or
-    /// outstanding and every reply is written, until `deadline` at most. True when all was finished.
+    /// outstanding and every reply is written, until `deadline` at most. True when all was
+    /// finished.
     ///
     /// **Cancel safety**: the drain goes on, only the wait ends.
     pub async fn drain(&self, deadline: Instant) -> bool {
@@ -252,7 +257,8 @@ impl Bus {
 }
 
 impl Seed {
-    /// Spawns the tasks of the pipes on the current thread's `LocalRuntime`; [`crate::worker::start`] calls this.
+    /// Spawns the tasks of the pipes on the current thread's `LocalRuntime`;
+    /// [`crate::worker::start`] calls this.
     ///
     /// # Panics
     /// Outside a `LocalRuntime`.

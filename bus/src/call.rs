@@ -176,8 +176,9 @@ impl Parts {
     /// The next part's body; `None` after the last one.
     ///
     /// # Errors
-    /// [`RequestError::Deadline`] when the next part does not come in time, [`RequestError::Lost`] when the
-    /// instance goes away, [`RequestError::SlowClient`] when parts come faster than they are taken.
+    /// [`RequestError::Deadline`] when the next part does not come in time, [`RequestError::Lost`]
+    /// when the instance goes away, [`RequestError::SlowClient`] when parts come faster than they
+    /// are taken.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RequestError>>> {
         let Stream { inner, id, service } = &*self.0;
         let part = ready!(inner.node.borrow_mut().poll_part(*id, cx.waker()));

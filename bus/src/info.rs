@@ -13,8 +13,8 @@ pub struct PeerInfo {
     pub endpoint: String,
     /// Whether this side dialled.
     pub dialled: bool,
-    /// The worker that has the connection, and the pipe's id there, when it is another one: this row's numbers are
-    /// what was sent that way.
+    /// The worker that has the connection, and the pipe's id there, when it is another one: this
+    /// row's numbers are what was sent that way.
     pub via: Option<(usize, u64)>,
     /// What the peer said of itself.
     pub hello: Option<Hello>,

@@ -1,9 +1,10 @@
 //! The tokio driver of bus-proto: endpoints, pipes, workers, requester and replier.
 //!
-//! A process calls [`bind()`] once, then [`worker::start`]; each worker thread owns one [`Bus`].
-//! A `Bus` is a cheap handle (`Rc`) that never leaves its thread. The protocol is `bus-proto`'s [`proto::Node`];
-//! here are only sockets (`io`), what a worker knows (`state`) and what it does (`tasks`). Imports go one way:
-//! `worker` -> `bus` -> `tasks` -> `state` -> `io`, and a test of the package `stack` holds it.
+//! A process calls [`bind()`] once, then [`worker::start`]; each worker thread owns one [`Bus`]. A
+//! `Bus` is a cheap handle (`Rc`) that never leaves its thread. The protocol is `bus-proto`'s
+//! [`proto::Node`]; here are only sockets (`io`), what a worker knows (`state`) and what it does
+//! (`tasks`). Imports go one way: `worker` -> `bus` -> `tasks` -> `state` -> `io`, and a test of
+//! the package `stack` holds it.
 
 pub mod bind;
 pub mod message;

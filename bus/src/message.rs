@@ -1,4 +1,5 @@
-//! What callers hand to the bus and get from it: requests, replies, events, and why a request failed.
+//! What callers hand to the bus and get from it: requests, replies, events, and why a request
+//! failed.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -9,20 +10,22 @@ use bus_proto::{Envelope, Flags, HeadWriter};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-/// The head of a request to send. Encoded in place in a pipe's out-queue, once for every pipe it is sent to.
+/// The head of a request to send. Encoded in place in a pipe's out-queue, once for every pipe it is
+/// sent to.
 pub trait Head {
     /// Writes every field, the pseudo-fields `:method` and `:path` first.
     fn encode(&self, head: &mut HeadWriter<'_>);
 }
 
-/// A body as the chunks it was read in; never joined, never copied but for small ones. Room for one: most have none or one, and all
-/// requests under way hold it.
+/// A body as the chunks it was read in; never joined, never copied but for small ones. Room for
+/// one: most have none or one, and all requests under way hold it.
 pub type Body = SmallVec<[Bytes; 1]>;
 
 /// How a request is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// When it is asked, which is now or a moment ago: one look at the clock serves the whole request.
+    /// When it is asked, which is now or a moment ago: one look at the clock serves the whole
+    /// request.
     pub asked: Instant,
     /// When the asker gives up.
     pub deadline: Instant,
@@ -79,8 +82,8 @@ pub enum RequestError {
     },
 }
 
-/// A request that came in, checked whole; everything is a slice of the buffer that the bus read, with other messages. Who keeps one for
-/// long copies what it needs.
+/// A request that came in, checked whole; everything is a slice of the buffer that the bus read,
+/// with other messages. Who keeps one for long copies what it needs.
 #[derive(Clone, Debug)]
 pub struct Incoming {
     /// Fields and body.
@@ -109,7 +112,8 @@ impl Incoming {
     }
 }
 
-/// Fields of an answer that cost one allocation. On the heap, since builders move an answer some twenty times.
+/// Fields of an answer that cost one allocation. On the heap, since builders move an answer some
+/// twenty times.
 const FIELDS: usize = 6;
 
 /// An answer to send: status, fields, body.
@@ -150,9 +154,9 @@ impl Response {
 
 /// What serves incoming requests on a worker.
 pub trait Serve: 'static {
-    /// Called in the read loop, once per request that has not expired. The future that [`Serving::Later`]
-    /// brings is polled once where the request was read, and later beside all others that wait; it is
-    /// dropped when the asker cancels.
+    /// Called in the read loop, once per request that has not expired. The future that
+    /// [`Serving::Later`] brings is polled once where the request was read, and later beside all
+    /// others that wait; it is dropped when the asker cancels.
     fn serve(&self, request: Incoming) -> Serving;
 }
 

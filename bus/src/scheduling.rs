@@ -10,8 +10,9 @@ use preempt_rt::sched::{Pid, RtResult, Scheduler, SchedulerParams, get_scheduler
 /// How a worker's thread is scheduled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scheduling {
-    /// `SCHED_BATCH` (sched(7)) instead of `SCHED_OTHER`: a worker that is woken does not interrupt who runs, so more
-    /// messages have come when its turn comes. docs/adr/0012 has the numbers, and what it costs.
+    /// `SCHED_BATCH` (sched(7)) instead of `SCHED_OTHER`: a worker that is woken does not interrupt
+    /// who runs, so more messages have come when its turn comes. docs/adr/0012 has the numbers, and
+    /// what it costs.
     Batch,
     /// As the process that started this one has it.
     #[default]

@@ -1,7 +1,7 @@
 //! Worker threads: each with a tokio `LocalRuntime`, its own [`Bus`] and its own state.
 //!
-//! One thread, one runtime, one share of everything (docs/adr/0001). What leaves a worker leaves as the answer to a
-//! question that was sent to it.
+//! One thread, one runtime, one share of everything (docs/adr/0001). What leaves a worker leaves as
+//! the answer to a question that was sent to it.
 
 use std::future::Future;
 use std::io;
@@ -18,7 +18,8 @@ use crate::bus::Bus;
 
 /// Questions that wait for one worker: admin and telemetry ask some a second.
 const JOBS: usize = 64;
-/// Tasks run between two looks at the sockets. More of them share a write, fewer see new bytes sooner.
+/// Tasks run between two looks at the sockets. More of them share a write, fewer see new bytes
+/// sooner.
 const EVENT_INTERVAL: u32 = 61;
 
 type Last = Pin<Box<dyn Future<Output = ()>>>;
@@ -35,11 +36,13 @@ pub struct Workers<S> {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Starts one thread per seed. `build` runs on each thread, inside its runtime: it spawns the local tasks
-/// (listeners, connections) and returns the worker's state. Returns when every `build` has, with the first error.
+/// Starts one thread per seed. `build` runs on each thread, inside its runtime: it spawns the local
+/// tasks (listeners, connections) and returns the worker's state. Returns when every `build` has,
+/// with the first error.
 ///
 /// # Errors
-/// A thread that cannot be started, or the first `build` that failed; the other threads have ended then.
+/// A thread that cannot be started, or the first `build` that failed; the other threads have ended
+/// then.
 pub fn start<S: 'static, B>(name: &str, seeds: Vec<Seed>, build: B) -> io::Result<Workers<S>>
 where
     B: Fn(usize, Bus) -> io::Result<S> + Clone + Send + 'static,
@@ -96,8 +99,8 @@ async fn work<S>(
 }
 
 impl<S: 'static> Workers<S> {
-    /// Runs `question` on every worker's thread and gathers the answers in the workers' order (admin, telemetry: never
-    /// per request). A worker that has ended is left out.
+    /// Runs `question` on every worker's thread and gathers the answers in the workers' order
+    /// (admin, telemetry: never per request). A worker that has ended is left out.
     ///
     /// **Cancel safety**: the questions that were sent are still run.
     pub async fn ask<T, F>(&self, question: F) -> Vec<T>
@@ -117,7 +120,8 @@ impl<S: 'static> Workers<S> {
         gather(answers).await
     }
 
-    /// Runs `last` on every worker (drain, with its deadline inside), then ends the threads. The answers in order.
+    /// Runs `last` on every worker (drain, with its deadline inside), then ends the threads. The
+    /// answers in order.
     pub async fn stop<T, F, Fut>(self, last: F) -> Vec<T>
     where
         T: Send + 'static,

@@ -1,8 +1,9 @@
 //! The access log: one JSON line a request.
 //!
-//! Owns: the queue, the writer's thread, the line's form. Does not: anything when it is off. Invariant: a worker never
-//! formats a line, never waits and never wakes anybody: it pushes what it has into a bounded queue, and a thread of its
-//! own writes. Lines that do not fit are dropped and counted.
+//! Owns: the queue, the writer's thread, the line's form. Does not: anything when it is off.
+//! Invariant: a worker never formats a line, never waits and never wakes anybody: it pushes what it
+//! has into a bounded queue, and a thread of its own writes. Lines that do not fit are dropped and
+//! counted.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -147,7 +148,8 @@ impl Writer {
         self.thread.thread().unpark();
     }
 
-    /// Writes what is queued and ends; how many lines were dropped, or could not be written, since the start.
+    /// Writes what is queued and ends; how many lines were dropped, or could not be written, since
+    /// the start.
     pub fn stop(self) -> u64 {
         self.shared.stop.store(true, Ordering::Release);
         self.thread.thread().unpark();

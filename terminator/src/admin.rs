@@ -1,7 +1,7 @@
 //! The admin listener: what an operator or an orchestrator asks, on the main thread.
 //!
-//! Owns: the paths, the answers' form. Does not: change anything; every path is read only. Invariant: it cannot slow a
-//! worker but by the few microseconds that a question takes there.
+//! Owns: the paths, the answers' form. Does not: change anything; every path is read only.
+//! Invariant: it cannot slow a worker but by the few microseconds that a question takes there.
 
 mod report;
 

@@ -1,7 +1,8 @@
 //! What the settings mean ([`Config`]), as opposed to what was typed ([`Settings`]).
 //!
-//! Owns: the checks that need more than one setting, and the bounds. Does not: files and environment (crate `settings`),
-//! nor binding. Invariant: a [`Config`] has been checked whole; what can fail after it is the machine's doing.
+//! Owns: the checks that need more than one setting, and the bounds. Does not: files and
+//! environment (crate `settings`), nor binding. Invariant: a [`Config`] has been checked whole;
+//! what can fail after it is the machine's doing.
 
 mod settings;
 
@@ -135,7 +136,8 @@ impl Config {
     /// Checks the settings as a whole.
     ///
     /// # Errors
-    /// The first setting that is out of bounds or contradicts another; it names flag, value and remedy.
+    /// The first setting that is out of bounds or contradicts another; it names flag, value and
+    /// remedy.
     pub fn new(settings: Settings) -> Result<Self, ConfigError> {
         if settings.bus_listen.is_empty() && settings.bus_dial.is_empty() {
             return Err(ConfigError::NoBus);
@@ -213,7 +215,8 @@ impl Limits {
         };
         let header_bytes =
             range("header-limit", typed.header_limit, limits::HEADER_BYTES_MIN, limits::HEADER_BYTES_MAX)?;
-        // The host is sent twice, as `:authority` and `x-forwarded-host`, and may be nearly the whole head.
+        // The host is sent twice, as `:authority` and `x-forwarded-host`, and may be nearly the
+        // whole head.
         let head = bus::proto::envelope::HEADER_LEN + 2 * header_bytes + limits::HEAD_EXTRA_BYTES;
         range("message-limit", typed.message_limit, head + 1, u32::MAX as usize)?;
         range("queue-bytes-limit", typed.queue_bytes_limit, typed.message_limit, usize::MAX)?;

@@ -1,9 +1,10 @@
 //! One HTTP connection: its client, its phase, and the orders it is given.
 //!
-//! Owns: what the connection's task shares with the sweep and with its requests; opening a connection and turning it away. Does
-//! not: read or write (`serve`), frame HTTP (crate `http1`), or answer requests (`forward`).
-//! Invariant: a connection that waits for its client is always in a phase with a time-out, and one sweep per worker ends
-//! those that overstay; no request sets a timer.
+//! Owns: what the connection's task shares with the sweep and with its requests; opening a
+//! connection and turning it away. Does not: read or write (`serve`), frame HTTP (crate `http1`),
+//! or answer requests (`forward`). Invariant: a connection that waits for its client is always in a
+//! phase with a time-out, and one sweep per worker ends those that overstay; no request sets a
+//! timer.
 
 mod answering;
 mod body;
@@ -115,8 +116,8 @@ pub fn open(worker: &Rc<Worker>, stream: Stream, peer: Peer) {
     tokio::task::spawn_local(Serving::new(Io::new(stream, connection), place));
 }
 
-/// Answers on a connection that has no request to answer, with one write: turning a client away must cost less than serving it.
-/// A client that has sent much by then may see a reset instead.
+/// Answers on a connection that has no request to answer, with one write: turning a client away
+/// must cost less than serving it. A client that has sent much by then may see a reset instead.
 fn answer_bare(connection: &Connection, stream: &Stream, refusal: &Refusal) {
     let worker = &connection.worker;
     let mut out = Vec::new();

@@ -1,8 +1,9 @@
-//! The main thread: binds, starts the workers, then waits for signals, flushes statsd and answers operators.
+//! The main thread: binds, starts the workers, then waits for signals, flushes statsd and answers
+//! operators.
 //!
-//! Owns: the life of the process from the checked settings to its end. Does not: touch a request. Invariant: nothing is
-//! served before everything is bound; after SIGTERM nothing new is taken and what is in flight finishes or its time
-//! runs out.
+//! Owns: the life of the process from the checked settings to its end. Does not: touch a request.
+//! Invariant: nothing is served before everything is bound; after SIGTERM nothing new is taken and
+//! what is in flight finishes or its time runs out.
 
 mod drain;
 mod files;
@@ -195,7 +196,8 @@ impl Signals {
         asked
     }
 
-    /// A second signal that somebody meant: `timeout` and shells send one to a process and to its group at once.
+    /// A second signal that somebody meant: `timeout` and shells send one to a process and to its
+    /// group at once.
     async fn stopped_again(&mut self) {
         loop {
             let asked = self.next().await;

@@ -1,7 +1,9 @@
-//! The path of one request: permit -> route -> head, at once; then, when its body is there, bus -> answer.
+//! The path of one request: permit -> route -> head, at once; then, when its body is there, bus ->
+//! answer.
 //!
-//! Owns: the order, and counting each request and response exactly once. Does not: choose a status (`rescue`), nor know
-//! how any step works. Invariant: whatever happens there is one response, or a client that left, counted.
+//! Owns: the order, and counting each request and response exactly once. Does not: choose a status
+//! (`rescue`), nor know how any step works. Invariant: whatever happens there is one response, or a
+//! client that left, counted.
 
 mod asked;
 
@@ -37,14 +39,16 @@ struct Way {
     permit: Permit,
 }
 
-/// Begins a request. Nothing of what was read is held afterwards: the next head is read into the same memory.
+/// Begins a request. Nothing of what was read is held afterwards: the next head is read into the
+/// same memory.
 #[inline]
 pub fn begin(connection: &Rc<Connection>, request: Request<'_>) -> Begun {
     let counted = Counted::begin(Rc::clone(connection));
     let (mut head, names) = RequestHead::new(request, Rc::clone(connection));
     let way = prepare(&mut head, request, &names);
     if way.is_err() {
-        // The refusal asks it what its client would like to read; of a head that cannot be encoded that is JSON.
+        // The refusal asks it what its client would like to read; of a head that cannot be encoded
+        // that is JSON.
         let _ = head.encode(request, &names);
     }
     Begun { counted, head, way }
@@ -131,7 +135,8 @@ pub struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Counts and logs the response, whose body has so many bytes where that is known; how long it was in coming.
+    /// Counts and logs the response, whose body has so many bytes where that is known; how long it
+    /// was in coming.
     #[inline]
     pub fn end(self, answer: &Answer, body_len: Option<u64>) -> Duration {
         let elapsed = self.counted.started.elapsed();

@@ -1,7 +1,7 @@
 //! The permit of one request: how many a worker has in flight.
 //!
-//! Owns: the count. Does not: choose what a refused request is answered (`rescue`). Invariant: the count is the number
-//! of [`Permit`]s alive, whichever way their requests end.
+//! Owns: the count. Does not: choose what a refused request is answered (`rescue`). Invariant: the
+//! count is the number of [`Permit`]s alive, whichever way their requests end.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,7 +1,8 @@
 //! Listeners: bound before any thread starts, one per worker and address, accepting on the worker.
 //!
-//! Owns: sockets from bind to accept, the files of Unix sockets. Does not: what happens on a connection
-//! (`connection`). Invariant: an address that another process serves is refused, never shared by accident.
+//! Owns: sockets from bind to accept, the files of Unix sockets. Does not: what happens on a
+//! connection (`connection`). Invariant: an address that another process serves is refused, never
+//! shared by accident.
 
 mod congestion;
 mod unix;
@@ -65,8 +66,8 @@ pub fn bind(address: &HttpAddress, workers: usize, congestion: &Congestion) -> i
 fn bind_tcp(address: SocketAddr, workers: usize, congestion: &Congestion) -> io::Result<Bound> {
     let shared = workers > 1;
     if shared && address.port() != 0 {
-        // SO_REUSEPORT would let a second process of the same user in on the port, each with half of the clients. A
-        // plain bind says whether somebody has it.
+        // SO_REUSEPORT would let a second process of the same user in on the port, each with half
+        // of the clients. A plain bind says whether somebody has it.
         tcp_socket(address, false)?;
     }
     let first = tcp_listener(address, shared, congestion)?;
@@ -118,8 +119,8 @@ impl Unstarted {
 }
 
 impl Listener {
-    /// Accepts until the worker is told to stop; then those whom the system has accepted already, who may have sent a request. tokio's
-    /// budget lets other tasks run during a flood.
+    /// Accepts until the worker is told to stop; then those whom the system has accepted already,
+    /// who may have sent a request. tokio's budget lets other tasks run during a flood.
     pub async fn accept(self, worker: Rc<Worker>) {
         let mut stopped = pin!(worker.accepting.notified());
         let mut failing = false;

@@ -1,8 +1,9 @@
 //! HTTP -> envelope: the head of a request as the bus sends it.
 //!
-//! Owns: which headers go on, what is added (`x-forwarded-*`, `x-request-id`, `traceparent`). Does not: parse, allocate per field,
-//! or hold the memory that the head was read into; fields are written once (`encoded`). Invariant: what is sent is the same for
-//! every instance that a request is sent to.
+//! Owns: which headers go on, what is added (`x-forwarded-*`, `x-request-id`, `traceparent`). Does
+//! not: parse, allocate per field, or hold the memory that the head was read into; fields are
+//! written once (`encoded`). Invariant: what is sent is the same for every instance that a request
+//! is sent to.
 
 mod encoded;
 mod forwarded;
@@ -59,7 +60,8 @@ pub struct Names<'a> {
 }
 
 impl RequestHead {
-    /// Looks at the fields once; makes an id and a trace where the client sent none that may be kept.
+    /// Looks at the fields once; makes an id and a trace where the client sent none that may be
+    /// kept.
     #[must_use]
     pub fn new(request: Request<'_>, connection: Rc<Connection>) -> (Self, Names<'_>) {
         let mut forwarding = Forwarding::default();
@@ -122,7 +124,8 @@ impl RequestHead {
         self.logged.as_ref().map_or("", |logged| &logged.target)
     }
 
-    /// The address of the client, or of the client that a trusted proxy names, when there is an access log to write it.
+    /// The address of the client, or of the client that a trusted proxy names, when there is an
+    /// access log to write it.
     #[must_use]
     pub fn client(&self) -> Option<IpAddr> {
         self.logged.as_ref().and_then(|logged| logged.client)

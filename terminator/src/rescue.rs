@@ -1,7 +1,8 @@
 //! Turns whatever went wrong into a response: the only place that chooses an error status.
 //!
-//! Owns: the map from cause to status, text, limit and remedy. Does not: detect anything, nor write to a socket.
-//! Invariant: every error response is a problem (RFC 9457), as JSON or, for browsers, as a page, and names its reason.
+//! Owns: the map from cause to status, text, limit and remedy. Does not: detect anything, nor write
+//! to a socket. Invariant: every error response is a problem (RFC 9457), as JSON or, for browsers,
+//! as a page, and names its reason.
 
 mod accept;
 mod problem;
@@ -121,7 +122,8 @@ impl Refusal {
         }
     }
 
-    /// True when the connection has to end with the response, since what follows on it cannot be told from the body.
+    /// True when the connection has to end with the response, since what follows on it cannot be
+    /// told from the body.
     #[must_use]
     pub const fn closes(&self) -> bool {
         matches!(
@@ -223,7 +225,8 @@ const fn limit_of(error: http1::Error) -> Option<u64> {
     }
 }
 
-/// Writes the whole response for a connection that has no request: it is the last one. Returns the id by which the client can name it.
+/// Writes the whole response for a connection that has no request: it is the last one. Returns the
+/// id by which the client can name it.
 pub fn write_bare(
     refusal: &Refusal,
     protocol: &mut http1::Connection,

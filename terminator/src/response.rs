@@ -1,8 +1,9 @@
 //! Envelope -> HTTP: what a request is answered.
 //!
-//! Owns: which fields of a reply go to the client, and the length of its body. Does not: copy values or bodies; they are slices of
-//! the buffer that the bus read; nor frame (crate `http1`). Invariant: no field of a reply can break the framing: those that
-//! frame or end at this hop are dropped and counted.
+//! Owns: which fields of a reply go to the client, and the length of its body. Does not: copy
+//! values or bodies; they are slices of the buffer that the bus read; nor frame (crate `http1`).
+//! Invariant: no field of a reply can break the framing: those that frame or end at this hop are
+//! dropped and counted.
 
 use bus::proto::Fields as ReplyFields;
 use bus::{Parts, Reply};
@@ -46,8 +47,9 @@ impl Answer {
     /// A service's.
     ///
     /// # Errors
-    /// [`Refusal::BadReply`] when its status may not follow a request: 1xx, or none of HTTP; [`Refusal::ReplyHead`] and
-    /// [`Refusal::ReplyOptions`] when its head would cost too much to look through.
+    /// [`Refusal::BadReply`] when its status may not follow a request: 1xx, or none of HTTP;
+    /// [`Refusal::ReplyHead`] and [`Refusal::ReplyOptions`] when its head would cost too much to
+    /// look through.
     #[inline]
     pub fn reply(reply: Reply) -> Result<Self, Refusal> {
         let bytes = reply.envelope.head_bytes().len();
@@ -144,8 +146,8 @@ impl Answer {
     }
 }
 
-/// Writes the fields of a reply that may go to the client; the number of those that may not. A length and an id are not
-/// counted: ours take their places.
+/// Writes the fields of a reply that may go to the client; the number of those that may not. A
+/// length and an id are not counted: ours take their places.
 #[inline]
 fn write_fields(reply: &Reply, fields: &mut Fields<'_>) -> u64 {
     let options = connection(reply.envelope.fields()).and_then(Result::ok);
@@ -178,7 +180,8 @@ fn connection(fields: ReplyFields<'_>) -> Option<Result<Options<'_>, http1::Erro
     Some(Options::of(std::iter::once(first).chain(values)))
 }
 
-/// The length that the body would have had: nobody but the service knows it, unless it sent one all the same.
+/// The length that the body would have had: nobody but the service knows it, unless it sent one all
+/// the same.
 fn length_for_head(reply: &Reply) -> Option<u64> {
     let said = reply.envelope.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"content-length"));
     let digits = |value: &[u8]| value.iter().all(u8::is_ascii_digit);

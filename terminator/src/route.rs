@@ -1,7 +1,7 @@
 //! Routes as the terminator sees them: which one a request takes, its deadline, and its latency.
 //!
-//! Owns: numbers per route pattern, one worker's. Does not: match paths or know services (crate `bus`). Invariant: at
-//! most [`ROUTES`] lines; what comes later shares one.
+//! Owns: numbers per route pattern, one worker's. Does not: match paths or know services (crate
+//! `bus`). Invariant: at most [`ROUTES`] lines; what comes later shares one.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -53,8 +53,8 @@ impl Routes {
         Self { config, lines }
     }
 
-    /// The route of a request and its line. HEAD takes GET's route where nobody claims it: the response is GET's
-    /// without the body (RFC 9110 section 9.3.2).
+    /// The route of a request and its line. HEAD takes GET's route where nobody claims it: the
+    /// response is GET's without the body (RFC 9110 section 9.3.2).
     ///
     /// # Errors
     /// [`Refusal::NoRoute`], or [`Refusal::Method`] when other methods of the path are claimed.
@@ -101,8 +101,8 @@ fn missing(bus: &Bus, method: &Method, path: &str) -> Refusal {
     if allow.is_empty() { Refusal::NoRoute } else { Refusal::Method { allow: allow.join(", ") } }
 }
 
-/// Lines by the place that the bus gives a pattern. Places are used again, so that a place says for which route `K` it
-/// was last asked; a pattern that comes again finds its old line by its text.
+/// Lines by the place that the bus gives a pattern. Places are used again, so that a place says for
+/// which route `K` it was last asked; a pattern that comes again finds its old line by its text.
 #[derive(Debug)]
 struct Lines<K> {
     places: Vec<Option<(K, Rc<Line>)>>,

@@ -1,7 +1,10 @@
-//! What one worker has counted, in plain cells, and the picture of it that leaves the worker's thread.
+//! What one worker has counted, in plain cells, and the picture of it that leaves the worker's
+//! thread.
 //!
-//! Owns: the counters and their sums over workers. Does not: latency per route (`route`), the bus's counters (crate `bus`).
-//! Invariant: every response is counted once, where its request ends (or, for those that answer no request, where they leave), so that the statuses clients saw sum to `responses`.
+//! Owns: the counters and their sums over workers. Does not: latency per route (`route`), the bus's
+//! counters (crate `bus`). Invariant: every response is counted once, where its request ends (or,
+//! for those that answer no request, where they leave), so that the statuses clients saw sum to
+//! `responses`.
 
 use std::cell::Cell;
 use std::time::Duration;

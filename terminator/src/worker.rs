@@ -1,7 +1,8 @@
 //! One worker: the bus handle, permits, routes, counters and connections that its thread owns.
 //!
-//! Owns: putting them together, and drain as seen by one worker. Does not: threads (crate `bus`), nor the road of a
-//! request (`forward`). Invariant: nothing in it leaves the thread but [`Picture`]s.
+//! Owns: putting them together, and drain as seen by one worker. Does not: threads (crate `bus`),
+//! nor the road of a request (`forward`). Invariant: nothing in it leaves the thread but
+//! [`Picture`]s.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -149,7 +150,8 @@ impl Worker {
         self.draining.get()
     }
 
-    /// Closes the listeners, tells every connection to end with its next response, idle ones at once.
+    /// Closes the listeners, tells every connection to end with its next response, idle ones at
+    /// once.
     pub fn begin_drain(&self) {
         self.leaving.set(true);
         self.draining.set(true);

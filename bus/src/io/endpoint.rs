@@ -7,8 +7,8 @@ use std::str::FromStr;
 /// One address of the bus.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
-    /// `tcp://HOST:PORT`. Each address of a host name is dialled, and the name is looked up before every
-    /// dial; `*` listens on every address.
+    /// `tcp://HOST:PORT`. Each address of a host name is dialled, and the name is looked up before
+    /// every dial; `*` listens on every address.
     Tcp {
         /// Name or address, without brackets.
         host: String,

@@ -1,4 +1,5 @@
-//! `inproc://`: between workers and parts of one process, over a socket pair handed across a registry of names.
+//! `inproc://`: between workers and parts of one process, over a socket pair handed across a
+//! registry of names.
 
 use std::collections::HashMap;
 use std::io;

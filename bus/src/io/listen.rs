@@ -8,8 +8,8 @@ use bus_proto::claims::{Rule, RuleError};
 
 use crate::io::endpoint::{Endpoint, EndpointError};
 
-/// One endpoint to listen on. Parsed from an endpoint's text; an `ipc` one may name the file's mode and
-/// owner: `ipc:///run/bus.sock?mode=0660&user=1000&group=1001`.
+/// One endpoint to listen on. Parsed from an endpoint's text; an `ipc` one may name the file's mode
+/// and owner: `ipc:///run/bus.sock?mode=0660&user=1000&group=1001`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// Where.
@@ -20,7 +20,8 @@ pub struct Listen {
     pub claims: Claims,
 }
 
-/// Permissions of a Unix socket's file; what is `None` stays as the process's umask and identity make it.
+/// Permissions of a Unix socket's file; what is `None` stays as the process's umask and identity
+/// make it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileAccess {
     /// The permission bits. To connect to a socket takes the right to write.
@@ -51,7 +52,7 @@ impl Allow {
     /// Gives every listener its rules. A listener without one allows everything.
     ///
     /// # Errors
-    /// The endpoint of a rule that is none of `listen`.
+    /// The endpoint that a rule names and `listen` does not have.
     pub fn apply(rules: &[Self], listen: &mut [Listen]) -> Result<(), Endpoint> {
         let is_there = |on: &Endpoint| listen.iter().any(|listen| listen.endpoint == *on);
         if let Some(on) = rules.iter().filter_map(|allow| allow.on.as_ref()).find(|on| !is_there(on)) {

@@ -73,8 +73,8 @@ impl Drop for Listener {
     }
 }
 
-/// Listens at `path` with the mode and owner of `access`. Nobody can connect before they are set: a socket
-/// that does not listen yet refuses.
+/// Listens at `path` with the mode and owner of `access`. Nobody can connect before they are set: a
+/// socket that does not listen yet refuses.
 fn listen_at(path: &Path, access: FileAccess) -> io::Result<UnixListener> {
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
@@ -91,8 +91,8 @@ fn listen_at(path: &Path, access: FileAccess) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-/// A socket file that nobody listens on any more is left over from a process that was killed: it is removed, as
-/// `sp-ipc-mapping-01` asks. One that answers belongs to somebody.
+/// A socket file that nobody listens on any more is left over from a process that was killed: it is
+/// removed, as `sp-ipc-mapping-01` asks. One that answers belongs to somebody.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match UnixStream::connect(path) {
         Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),

@@ -27,8 +27,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const SLICES: usize = 64;
 /// So many bytes that wait are bodies: a Unix socket whose buffer they have filled gets another.
 const MANY_BYTES: usize = 256 << 10;
-/// The buffer then, as far as `net.core.wmem_max` goes (Linux doubles it, socket(7)): a body of 1 MiB is written with one turn
-/// of each side and not with five.
+/// The buffer then, as far as `net.core.wmem_max` goes (Linux doubles it, socket(7)): a body of 1
+/// MiB is written with one turn of each side and not with five.
 const SEND_BUFFER_LEN: usize = 1 << 20;
 
 /// TCP keepalive: after `idle`, `count` probes `interval` apart, then the pipe is closed.
@@ -43,7 +43,8 @@ pub struct Keepalive {
 }
 
 impl Default for Keepalive {
-    /// A dead machine is noticed after 19 s; requests time out long before, so this only frees the pipe.
+    /// A dead machine is noticed after 19 s; requests time out long before, so this only frees the
+    /// pipe.
     fn default() -> Self {
         Self { idle: Duration::from_secs(10), interval: Duration::from_secs(3), count: 3 }
     }
@@ -57,8 +58,9 @@ pub(crate) struct Transport {
 
 enum Reader {
     Tcp(tcp::OwnedReadHalf),
-    /// Of tokio's types the one that asks to be told of bytes alone, and reads any descriptor. Its `UnixStream` asks
-    /// whether it may write, too; and a Unix socket says so, and wakes its owner, at every read of the other end.
+    /// Of tokio's types the one that asks to be told of bytes alone, and reads any descriptor. Its
+    /// `UnixStream` asks whether it may write, too; and a Unix socket says so, and wakes its owner,
+    /// at every read of the other end.
     Unix(pipe::Receiver),
 }
 
@@ -141,7 +143,8 @@ impl Transport {
 }
 
 impl UnixWriter {
-    /// Gives it the longer buffer, once, if the bytes that wait are worth it. True when it was given.
+    /// Gives it the longer buffer, once, if the bytes that wait are worth it. True when it was
+    /// given.
     fn widen(&self, waiting: usize) -> bool {
         let socket = SockRef::from(&self.stream);
         waiting >= MANY_BYTES

@@ -1,7 +1,7 @@
 //! Which of the endpoints that are dialled are connected, and since when the others are not.
 //!
-//! Plain data: `dialer` reports what happens, [`crate::Bus::unconnected`] reads it. An endpoint is a
-//! text of the configuration; a name with several addresses is connected while one of them is.
+//! Plain data: `dialer` reports what happens, [`crate::Bus::unconnected`] reads it. An endpoint is
+//! a text of the configuration; a name with several addresses is connected while one of them is.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,7 @@
 //! Requests that wait for an instance, because a service restarts, has died, or has not joined yet.
 //!
-//! Owns: how many wait, with how many bytes of bodies, and for how long each. Does not: know what they ask (`call`).
+//! Owns: how many wait, with how many bytes of bodies, and for how long each. Does not: know what
+//! they ask (`call`).
 
 use std::cell::Cell;
 use std::pin::Pin;

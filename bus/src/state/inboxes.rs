@@ -35,8 +35,8 @@ pub(crate) enum Crossing {
     Message { origin: Connection, message: Bytes },
     /// A reply to a request of the receiver, which came by `origin`.
     Reply { origin: Connection, message: Bytes },
-    /// A reply to this request of the receiver, which came by the pipe named by `Letter::from`, found no
-    /// room in the inbox.
+    /// A reply to this request of the receiver, which came by the pipe named by `Letter::from`,
+    /// found no room in the inbox.
     ReplyLost(RequestId),
     /// The sender's pipe named by `Letter::from` is closed.
     Closed,

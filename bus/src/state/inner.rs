@@ -71,7 +71,8 @@ impl Inner {
         Traffic { sent: node.counters.requests_sent, outstanding: node.pending.len() }
     }
 
-    /// Hands an event to this worker's subscribers. True when one of them ought to have its turn before more is read.
+    /// Hands an event to this worker's subscribers. True when one of them ought to have its turn
+    /// before more is read.
     #[inline]
     pub(crate) fn deliver(&self, envelope: bus_proto::Envelope) -> bool {
         let delivered = self.subscriptions.borrow_mut().deliver(envelope);
@@ -81,11 +82,11 @@ impl Inner {
         delivered.behind
     }
 
-    /// Closes the connection of the oldest peer of this worker that dialled in and never said anything.
-    /// False when there is none. Its task ends, and its place is free, a moment later.
+    /// Closes the connection of the oldest peer of this worker that dialled in and never said
+    /// anything. False when there is none. Its task ends, and its place is free, a moment later.
     ///
-    /// A stock peer that only listens to events never says anything either, so this is done only when
-    /// places are scarce.
+    /// A stock peer that only listens to events never says anything either, so this is done only
+    /// when places are scarce.
     pub(crate) fn evict_silent(&self) -> bool {
         let mut node = self.node.borrow_mut();
         let others = self.others.borrow();
@@ -106,7 +107,8 @@ impl Inner {
         self.others.borrow_mut().insert(pipe, other);
     }
 
-    /// Writes the batch that is full, if one is. What the system does not take now, and errors, are for the pipe's task.
+    /// Writes the batch that is full, if one is. What the system does not take now, and errors, are
+    /// for the pipe's task.
     pub(crate) fn flush_due(&self, node: &mut Node) {
         let Some(id) = node.socket.take_due() else { return };
         if let (Some(pipe), Some(other)) = (node.socket.pipe_mut(id), self.others.borrow().get(&id)) {

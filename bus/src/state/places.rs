@@ -1,7 +1,7 @@
 //! How many pipes a process may have: a count that its workers share.
 //!
-//! Each pipe costs some KiB and up to three file descriptors, which connections of HTTP clients, the
-//! store and the admin listener need as well.
+//! Each pipe costs some KiB and up to three file descriptors, which connections of HTTP clients,
+//! the store and the admin listener need as well.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

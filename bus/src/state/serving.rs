@@ -24,7 +24,8 @@ impl Serving {
         *self.handler.borrow_mut() = Some(handler);
     }
 
-    /// The time, to within some requests: a batch whose handlers are slow may outlast the patience for its last ones.
+    /// The time, to within some requests: a batch whose handlers are slow may outlast the patience
+    /// for its last ones.
     pub(crate) fn now(&self, received: Instant) -> Instant {
         let looks = self.looks.get().wrapping_add(1);
         self.looks.set(looks);

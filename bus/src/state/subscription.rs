@@ -13,8 +13,8 @@ use crate::message::Event;
 
 /// Events that wait for one subscriber; of a slow one the oldest are dropped, and counted.
 const WAITING_MAX: usize = 1024;
-/// From here on who delivers waits for a turn of the loop now and then, in which a subscriber that is not busy takes
-/// them all. For one that is, and whose queue is full, nobody waits.
+/// From here on who delivers waits for a turn of the loop now and then, in which a subscriber that
+/// is not busy takes them all. For one that is, and whose queue is full, nobody waits.
 const WAITING_MANY: usize = WAITING_MAX / 2;
 /// Events between two such waits: room for what other pipes bring meanwhile.
 const WAIT_EVERY: usize = 64;
@@ -48,7 +48,8 @@ impl Subscription {
 }
 
 impl Drop for Subscription {
-    /// The queue itself goes when the next event finds it without a subscriber; what it holds need not wait for that.
+    /// The queue itself goes when the next event finds it without a subscriber; what it holds need
+    /// not wait for that.
     fn drop(&mut self) {
         self.queue.borrow_mut().events = VecDeque::new();
     }

@@ -1,7 +1,8 @@
 //! The slots of handlers that wait, and which of them want to be polled.
 //!
-//! A tokio task for each handler would cost an allocation, a place in a list behind a lock and a second
-//! poll that only leaves its waker. A slot is used again, and its waker exists before the first poll.
+//! A tokio task for each handler would cost an allocation, a place in a list behind a lock and a
+//! second poll that only leaves its waker. A slot is used again, and its waker exists before the
+//! first poll.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -61,7 +62,8 @@ struct Queue {
     idle: Option<Waker>,
 }
 
-/// Wakes one slot. It may outlive the handler that it was made for: the slot's next one is then polled once too often.
+/// Wakes one slot. It may outlive the handler that it was made for: the slot's next one is then
+/// polled once too often.
 pub(crate) struct Woken {
     slot: u32,
     pub(crate) queued: AtomicBool,

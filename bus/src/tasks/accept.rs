@@ -14,7 +14,8 @@ use crate::tasks::pipe::{self, Peer};
 /// How long accepting pauses when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts for one worker until its bus drains. The socket is closed when no worker accepts any more.
+/// Accepts for one worker until its bus drains. The socket is closed when no worker accepts any
+/// more.
 pub(crate) async fn accept(inner: Rc<Inner>, listener: Arc<Listener>) {
     let mut drains = inner.drains.subscribe();
     // Also ends a pause: a worker that woke from it during the drain would accept somebody whom

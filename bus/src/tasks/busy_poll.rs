@@ -1,8 +1,9 @@
-//! Waiting awake: while a few replies are outstanding, the worker looks at its sockets instead of going to sleep.
+//! Waiting awake: while a few replies are outstanding, the worker looks at its sockets instead of
+//! going to sleep.
 //!
-//! To wake somebody costs a peer a system call, and the one who is woken some microseconds; many requests share that, one
-//! or two leave the processor idle anyway. Invariant: between two looks whoever else has work on this core goes first.
-//! docs/adr/0017 has the numbers.
+//! To wake somebody costs a peer a system call, and the one who is woken some microseconds; many
+//! requests share that, one or two leave the processor idle anyway. Invariant: between two looks
+//! whoever else has work on this core goes first. docs/adr/0017 has the numbers.
 
 use std::rc::Rc;
 use std::thread;
@@ -13,7 +14,8 @@ use tokio::task;
 use crate::state::busy_poll::FEW;
 use crate::state::inner::Inner;
 
-/// Looks at the sockets for `patience` after a request that was sent, and after what else is sent and replied meanwhile.
+/// Looks at the sockets for `patience` after a request that was sent, and after what else is sent
+/// and replied meanwhile.
 pub(crate) async fn run(inner: Rc<Inner>, patience: Duration) {
     loop {
         inner.busy_poll.until_sent().await;

@@ -1,8 +1,8 @@
 //! Hearing from the other workers, and pipes that stand for their connections.
 //!
-//! A peer that dialled in once has its pipe on one worker. The others learn of it by its hello and open a
-//! pipe without a connection. What is queued there goes to the owner's inbox; replies come back the same
-//! way. Nothing is shared but the inboxes.
+//! A peer that dialled in once has its pipe on one worker. The others learn of it by its hello and
+//! open a pipe without a connection. What is queued there goes to the owner's inbox; replies come
+//! back the same way. Nothing is shared but the inboxes.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -24,7 +24,8 @@ pub(crate) async fn receive(inner: Rc<Inner>) {
     let inbox = &inboxes.inboxes[usize::from(inner.worker)];
     loop {
         let arrived = inbox.arrived.notified();
-        // Bounded by what was there: a flood from one worker does not starve this one's connections.
+        // Bounded by what was there: a flood from one worker does not starve this one's
+        // connections.
         for _ in 0..inbox.letters.len() {
             if inbox.letters.pop().is_some_and(|letter| inner.open_letter(letter) == Handled::Behind) {
                 break;
@@ -83,7 +84,8 @@ impl Inner {
         }
         drop(node);
         if !is_open {
-            // The letter that said so met a full inbox: without this the other worker would go on sending.
+            // The letter that said so met a full inbox: without this the other worker would go on
+            // sending.
             let _ = self.cross(from.worker, pipe, Crossing::Closed);
         }
     }

@@ -1,8 +1,8 @@
 //! Dialling: connect, run the pipe to its end, wait, again, for as long as the bus lives.
 //!
-//! A host name is looked up before every dial, and each of its addresses gets a pipe of its own: behind
-//! one name there may be several instances. Addresses that appear or disappear are noticed when one of
-//! the name's pipes is dialled again.
+//! A host name is looked up before every dial, and each of its addresses gets a pipe of its own:
+//! behind one name there may be several instances. Addresses that appear or disappear are noticed
+//! when one of the name's pipes is dialled again.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -25,8 +25,8 @@ use crate::tasks::pipe::{self, End, Ended, Peer};
 /// How long a look-up may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Starts a task that keeps a pipe to the `at`-th endpoint of the configuration, or one for each address
-/// of its name.
+/// Starts a task that keeps a pipe to the `at`-th endpoint of the configuration, or one for each
+/// address of its name.
 pub(crate) fn dial(inner: Rc<Inner>, at: usize) {
     dial_by(inner, at, lookup);
 }
@@ -62,8 +62,8 @@ struct Dial {
 }
 
 impl Dial {
-    /// Keeps one pipe to the endpoint. Runs it directly, not by a further `async fn`: a pipe is polled for
-    /// every batch.
+    /// Keeps one pipe to the endpoint. Runs it directly, not by a further `async fn`: a pipe is
+    /// polled for every batch.
     async fn keep_one(self) {
         let mut backoff = Backoff::new(fastrand::u64(..));
         let to = self.endpoint.to_string();
@@ -110,7 +110,8 @@ impl Dial {
         }
     }
 
-    /// Another address of the name may never be there, such as `[::1]` beside a listener on `127.0.0.1`.
+    /// Another address of the name may never be there, such as `[::1]` beside a listener on
+    /// `127.0.0.1`.
     fn wait(&self, backoff: &mut Backoff) -> Duration {
         let is_connected = self.inner.dials.borrow().is_connected(self.at);
         if is_connected { Backoff::longest() } else { backoff.next_wait() }

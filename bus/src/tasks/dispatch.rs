@@ -1,4 +1,5 @@
-//! What becomes of one message: it goes to the node, and what the node cannot do itself is done here.
+//! What becomes of one message: it goes to the node, and what the node cannot do itself is done
+//! here.
 
 use std::rc::Rc;
 use std::time::Instant;

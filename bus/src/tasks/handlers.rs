@@ -1,8 +1,8 @@
 //! Requests to the handler, and answers down the pipe that the request came by.
 //!
-//! A handler is polled once in the read loop. One that has to wait keeps a slot, which a cancel or the end
-//! of the pipe takes from it; one task of the worker polls all that wait.
-//! Invariant: no borrow is held while a handler runs or is dropped.
+//! A handler is polled once in the read loop. One that has to wait keeps a slot, which a cancel or
+//! the end of the pipe takes from it; one task of the worker polls all that wait. Invariant: no
+//! borrow is held while a handler runs or is dropped.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -109,8 +109,8 @@ impl Inner {
         }
     }
 
-    /// Whether the answer of a slot's handler could be queued: one event may wake more of them than a queue takes, and an
-    /// answer that finds no room is lost.
+    /// Whether the answer of a slot's handler could be queued: one event may wake more of them than
+    /// a queue takes, and an answer that finds no room is lost.
     fn has_room(&self, slot: u32) -> bool {
         let slots = self.serving.waiting.slots.borrow();
         let Some(task) = &slots.slots[slot as usize].task else { return true };
@@ -140,7 +140,8 @@ impl Inner {
     }
 }
 
-/// Polls the handlers that are ready, for as long as the worker runs; with it ends what still waits.
+/// Polls the handlers that are ready, for as long as the worker runs; with it ends what still
+/// waits.
 pub(crate) async fn run(inner: Rc<Inner>) {
     let end = End(Rc::clone(&inner));
     let (mut slots, mut held, mut polls) = (Vec::new(), Vec::new(), 0);

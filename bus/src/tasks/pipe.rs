@@ -1,8 +1,10 @@
-//! One connection: reads all complete messages out of one buffer, writes all that is queued in one vectored write.
+//! One connection: reads all complete messages out of one buffer, writes all that is queued in one
+//! vectored write.
 //!
-//! The task runs when bytes have come or when the first message of a batch was queued, which is after the
-//! tasks that were ready then: they all get into the same write, but for a batch that is full earlier, which whoever
-//! filled it writes (`Inner::flush_due`): the other end starts on it while this one goes on.
+//! The task runs when bytes have come or when the first message of a batch was queued, which is
+//! after the tasks that were ready then: they all get into the same write, but for a batch that is
+//! full earlier, which whoever filled it writes (`Inner::flush_due`): the other end starts on it
+//! while this one goes on.
 
 use std::future::poll_fn;
 use std::io;
@@ -26,11 +28,13 @@ use crate::state::inner::{Inner, Other};
 use crate::state::places::Place;
 use crate::tasks::dispatch::Handled;
 
-/// What one read takes at most: more than most batches, and little enough to stay in a processor's cache.
+/// What one read takes at most: more than most batches, and little enough to stay in a processor's
+/// cache.
 const READ_LEN: usize = 64 << 10;
 
-/// A message that is longer gets memory of its own, into which the rest of it is read: room for all of it when so much has come, since
-/// what is there would be copied whenever the buffer grows. Not before: who claims a length need not send it.
+/// A message that is longer gets memory of its own, into which the rest of it is read: room for all
+/// of it when so much has come, since what is there would be copied whenever the buffer grows. Not
+/// before: who claims a length need not send it.
 const LONG: usize = SHARED_LEN_MAX;
 
 /// So does one of which so much has come: it would be copied with every piece of it that comes.
@@ -44,7 +48,8 @@ const READS_PER_TURN: usize = 8;
 pub(crate) enum End {
     /// Closed, by the peer or the network, after it had been a pipe.
     Closed,
-    /// Closed, or left alone, before it was one: says nothing of the peer, which may be starting or behind a proxy.
+    /// Closed, or left alone, before it was one: says nothing of the peer, which may be starting or
+    /// behind a proxy.
     Unopened,
     /// The peer has sent from the beginning what is not the protocol.
     Foreign,
@@ -166,7 +171,8 @@ impl Pipe<'_> {
             };
             // What the messages just read have caused goes out before the next read.
             match (read, self.poll_flush(cx)) {
-                // From one that takes nothing any more there may still be replies to read, as far as the end.
+                // From one that takes nothing any more there may still be replies to read, as far
+                // as the end.
                 (true, _) => {}
                 (false, Poll::Ready(Err(error))) => return Poll::Ready(Failure::Io(error)),
                 (false, _) => return Poll::Pending,
@@ -175,12 +181,14 @@ impl Pipe<'_> {
                 break;
             }
         }
-        // A peer that sends without end is one of many; and who takes its events is woken, but has not run.
+        // A peer that sends without end is one of many; and who takes its events is woken, but has
+        // not run.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Reads, unless the peer has to wait for its hellos; what was left over of the last read comes first.
+    /// Reads, unless the peer has to wait for its hellos; what was left over of the last read comes
+    /// first.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
@@ -201,7 +209,8 @@ impl Pipe<'_> {
         }
     }
 
-    /// What is missing of the message at the front of `buffer`, if it is one to be read where it lies.
+    /// What is missing of the message at the front of `buffer`, if it is one to be read where it
+    /// lies.
     fn missing_of_long(&self, buffer: &BytesMut) -> Option<usize> {
         if buffer.is_empty() {
             return None;
@@ -210,12 +219,13 @@ impl Pipe<'_> {
         (missing > 0 && (buffer.len() > PIECE || buffer.len() + missing > LONG)).then_some(missing)
     }
 
-    /// Reads into the memory that all pipes of the worker share: whoever has its turn finds it in the cache, and who has nothing
-    /// to say holds none.
+    /// Reads into the memory that all pipes of the worker share: whoever has its turn finds it in
+    /// the cache, and who has nothing to say holds none.
     fn poll_read_shared(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let inner = self.inner;
         let mut buffer = inner.read_buffer.borrow_mut();
-        // Used again from its beginning, unless a message that lies in it is still in use: then as long as half of it is left.
+        // Used again from its beginning, unless a message that lies in it is still in use: then as
+        // long as half of it is left.
         let used = READ_LEN - buffer.capacity().min(READ_LEN) + self.partial.len();
         if used > READ_LEN / 4 && !buffer.try_reclaim(READ_LEN) && used > READ_LEN / 2 {
             *buffer = BytesMut::with_capacity(READ_LEN);
@@ -359,8 +369,8 @@ impl Pipe<'_> {
 }
 
 impl Inner {
-    /// Counts and logs the end of a connection. About an endpoint that was dialled and did not answer as
-    /// it should, `dialer` warns.
+    /// Counts and logs the end of a connection. About an endpoint that was dialled and did not
+    /// answer as it should, `dialer` warns.
     fn log_end(&self, id: PipeId, failure: &Failure, is_open: bool) {
         let peer = self.describe(id);
         let mut node = self.node.borrow_mut();

@@ -47,7 +47,8 @@ impl Chunked {
             let rest = &mut input[skip..];
             match self.part {
                 Part::Size => {
-                    // Before the line's end is looked for, so that the verdict is the same whether it has come or not.
+                    // Before the line's end is looked for, so that the verdict is the same whether
+                    // it has come or not.
                     if rest.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
                         return Err(Error::ChunkSize);
                     }
@@ -79,7 +80,8 @@ impl Chunked {
         }
     }
 
-    /// Bytes of the line at the front of `input`, its CRLF included; `None` when it is not whole. `error` when it is too long.
+    /// Bytes of the line at the front of `input`, its CRLF included; `None` when it is not whole.
+    /// `error` when it is too long.
     fn line(&mut self, input: &[u8], len_max: usize, error: Error) -> Result<Option<usize>, Error> {
         let searched = self.searched as usize;
         let found = memchr::memchr(b'\n', &input[searched..]);
@@ -98,7 +100,8 @@ impl Chunked {
     fn size(&mut self, line: &[u8], limits: &Limits) -> Result<(), Error> {
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let (digits, extensions) = line.split_at(digits);
-        // A number that 64 bits cannot hold is as good as the largest one, as with `Content-Length`.
+        // A number that 64 bits cannot hold is as good as the largest one, as with
+        // `Content-Length`.
         let add = |sum: u64, digit: &u8| match char::from(*digit).to_digit(16) {
             Some(digit) => sum.saturating_mul(16).saturating_add(u64::from(digit)),
             None => sum,

@@ -1,8 +1,9 @@
 //! One connection: where its client's bytes stand, and what its requests want of their responses.
 //!
-//! Owns: the order of events and responses. One request is under way at a time: those behind it stay in the caller's buffer until
-//! [`Connection::finish`], so pipelined requests are answered in their order and bounded by that buffer. Invariant: after an
-//! error, and after the last response, no byte is read as a request.
+//! Owns: the order of events and responses. One request is under way at a time: those behind it
+//! stay in the caller's buffer until [`Connection::finish`], so pipelined requests are answered in
+//! their order and bounded by that buffer. Invariant: after an error, and after the last response,
+//! no byte is read as a request.
 
 use crate::chunked::Chunked;
 use crate::event::{Event, Step};
@@ -46,9 +47,9 @@ impl Connection {
 
     /// The next event at the front of `input`: all bytes that were read and not used so far.
     ///
-    /// Names of fields are put in lower case in place. Every call may be given more bytes than the one before, but never fewer
-    /// or others, less those that a step said to drop or take. While a request is whole and not answered, and after the end,
-    /// there are no events.
+    /// Names of fields are put in lower case in place. Every call may be given more bytes than the
+    /// one before, but never fewer or others, less those that a step said to drop or take. While a
+    /// request is whole and not answered, and after the end, there are no events.
     ///
     /// # Errors
     /// What is wrong with the bytes. The connection is over but for the response that says so.
@@ -131,8 +132,9 @@ impl Connection {
         }
     }
 
-    /// True when the client waits for `100 Continue` before it sends the body: its head said so and nothing of the body has come
-    /// (RFC 9110 section 10.1.1). The caller writes [`crate::CONTINUE`] when it wants the body.
+    /// True when the client waits for `100 Continue` before it sends the body: its head said so and
+    /// nothing of the body has come (RFC 9110 section 10.1.1). The caller writes
+    /// [`crate::CONTINUE`] when it wants the body.
     #[must_use]
     pub fn expects_continue(&self) -> bool {
         self.expects
@@ -151,8 +153,8 @@ impl Connection {
     /// The client sends nothing more.
     ///
     /// # Errors
-    /// [`Error::HeadTruncated`], [`Error::BodyTruncated`]. A client that ends its side behind a whole request gets its response,
-    /// the last one.
+    /// [`Error::HeadTruncated`], [`Error::BodyTruncated`]. A client that ends its side behind a
+    /// whole request gets its response, the last one.
     pub fn end_of_input(&mut self) -> Result<(), Error> {
         let ended = match self.reading {
             Reading::Head(_) => Err(Error::HeadTruncated),
@@ -172,8 +174,8 @@ impl Connection {
         self.reading = Reading::Over;
     }
 
-    /// The response is written. True when the connection takes a further request: the last one was read to its end, and neither
-    /// side wanted to close.
+    /// The response is written. True when the connection takes a further request: the last one was
+    /// read to its end, and neither side wanted to close.
     #[inline]
     pub fn finish(&mut self) -> bool {
         let goes_on = self.persists && self.is_whole();
@@ -182,14 +184,16 @@ impl Connection {
         goes_on
     }
 
-    /// True when the connection is between two requests, or before the first: nothing of a head has come.
+    /// True when the connection is between two requests, or before the first: nothing of a head has
+    /// come.
     #[inline]
     #[must_use]
     pub fn is_between_requests(&self) -> bool {
         matches!(self.reading, Reading::Between)
     }
 
-    /// True when the request under way has been read to its end, whether or not the caller has been told.
+    /// True when the request under way has been read to its end, whether or not the caller has been
+    /// told.
     #[inline]
     fn is_whole(&self) -> bool {
         matches!(self.reading, Reading::Length(0) | Reading::Whole)
@@ -223,7 +227,8 @@ impl Connection {
     }
 }
 
-/// Bytes of the empty lines at the front of `input`, which mean nothing there (RFC 9112 section 2.2).
+/// Bytes of the empty lines at the front of `input`, which mean nothing there (RFC 9112 section
+/// 2.2).
 #[inline]
 fn empty_lines(input: &[u8]) -> Result<usize, Error> {
     let mut len = 0;

@@ -1,6 +1,7 @@
 //! What can be wrong with a request. The client is to blame for all of it.
 
-/// Why the bytes of a connection are not a request that may be served. The connection ends behind the response to it.
+/// Why the bytes of a connection are not a request that may be served. The connection ends behind
+/// the response to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Error {
     /// RFC 9112 section 2.2.

@@ -7,13 +7,15 @@ pub enum Event {
     Head(usize),
     /// So many bytes of the request's body.
     Data(usize),
-    /// A trailer, a line of so many bytes with its CRLF; it has been checked, its name is in lower case.
+    /// A trailer, a line of so many bytes with its CRLF; it has been checked, its name is in lower
+    /// case.
     Trailer(usize),
     /// Nothing: the request is whole.
     End,
 }
 
-/// What the caller does with the front of its input: drop the first `skip` bytes, then take those that the event covers.
+/// What the caller does with the front of its input: drop the first `skip` bytes, then take those
+/// that the event covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Bytes that mean nothing any more.

@@ -3,7 +3,8 @@
 use crate::Error;
 use crate::grammar::{TOKEN_LOWER, is_field_value, is_token, trimmed};
 
-/// Lines up to this length are read a byte at a time, which is cheaper for the names that there are.
+/// Lines up to this length are read a byte at a time, which is cheaper for the names that there
+/// are.
 const LONG: usize = 128;
 
 /// A field of a head.
@@ -13,8 +14,8 @@ pub struct Field<'a> {
     pub name: &'a [u8],
     /// Its value, without the white space around it.
     pub value: &'a [u8],
-    /// True when it does not go on to the next hop: its name is one that never does, or `Connection` names it (RFC 9110
-    /// section 7.6.1).
+    /// True when it does not go on to the next hop: its name is one that never does, or
+    /// `Connection` names it (RFC 9110 section 7.6.1).
     pub ends_here: bool,
 }
 

@@ -1,4 +1,5 @@
-//! Which bytes may stand where: tokens and field values (RFC 9110 section 5.5 and 5.6.2), the bytes of a URI (RFC 3986).
+//! Which bytes may stand where: tokens and field values (RFC 9110 section 5.5 and 5.6.2), the bytes
+//! of a URI (RFC 3986).
 
 /// Letters and digits.
 pub(crate) const ALPHANUMERIC: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -41,7 +42,8 @@ pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().fold(true, |valid, byte| valid & TOKEN[usize::from(*byte)])
 }
 
-/// True when `bytes` may be a field's value: no control character but the tab. White space around it is not looked at.
+/// True when `bytes` may be a field's value: no control character but the tab. White space around
+/// it is not looked at.
 #[inline]
 #[must_use]
 pub fn is_field_value(bytes: &[u8]) -> bool {
@@ -63,7 +65,8 @@ pub(crate) fn control(bytes: &[u8]) -> Option<usize> {
     rest.iter().position(is_control).map(|found| words.len() * 8 + found)
 }
 
-/// Not zero when one of the eight bytes is below a space or is DEL. A tab counts, and so may a byte behind such a one.
+/// Not zero when one of the eight bytes is below a space or is DEL. A tab counts, and so may a byte
+/// behind such a one.
 #[inline]
 const fn controls(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;

@@ -1,7 +1,9 @@
-//! The head of a request, parsed a line at a time: each line is looked at once, or twice when the head comes in pieces.
+//! The head of a request, parsed a line at a time: each line is looked at once, or twice when the
+//! head comes in pieces.
 //!
-//! Owns: the request line, where the parts of the head lie, and the limits of its length and number of fields. Does not: hold
-//! bytes; a [`Head`] is memory that the caller uses again for the next request of any connection.
+//! Owns: the request line, where the parts of the head lie, and the limits of its length and number
+//! of fields. Does not: hold bytes; a [`Head`] is memory that the caller uses again for the next
+//! request of any connection.
 
 use std::ops::Range;
 
@@ -12,8 +14,8 @@ use crate::semantics::{Body, Semantics};
 use crate::target::{self, Target};
 use crate::{Error, Field, Limits, field};
 
-/// Where the parts of a request's head lie in its bytes. Made once and used for one request after the other, it allocates
-/// nothing.
+/// Where the parts of a request's head lie in its bytes. Made once and used for one request after
+/// the other, it allocates nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Head {
     method: Span,
@@ -111,8 +113,8 @@ impl Head {
         Ok(Some((len, body)))
     }
 
-    /// Reads the lines that are there. True when the empty line that ends the head is among them; `progress.line` is then the
-    /// head's length.
+    /// Reads the lines that are there. True when the empty line that ends the head is among them;
+    /// `progress.line` is then the head's length.
     #[inline]
     fn lines(&mut self, progress: &mut Progress, input: &mut [u8], limits: &Limits) -> Result<bool, Error> {
         let len_max = limits.head_len_max.min(HEAD_LEN_MAX);
@@ -126,7 +128,8 @@ impl Head {
             }
         }
         loop {
-            // What was searched before is searched once more for control characters when the line is whole.
+            // What was searched before is searched once more for control characters when the line
+            // is whole.
             let is_new = searched == start;
             let (found, is_clean) = end_of_line(&input[searched..]);
             let behind = found.map_or(input.len(), |at| searched + at + 1);
@@ -213,8 +216,9 @@ impl Head {
         Ok(body)
     }
 
-    /// Gives a target in absolute form that has no path the one that it stands for: `/`, or `*` for OPTIONS without a query
-    /// (RFC 9112 sections 3.2.2 and 3.2.4). There is room for it since the authority moves over the slash in front.
+    /// Gives a target in absolute form that has no path the one that it stands for: `/`, or `*` for
+    /// OPTIONS without a query (RFC 9112 sections 3.2.2 and 3.2.4). There is room for it since the
+    /// authority moves over the slash in front.
     #[cold]
     fn give_path(&mut self, authority: Span, bytes: &mut [u8]) {
         let (start, end) = (usize::from(authority.start), usize::from(authority.end));
@@ -227,7 +231,8 @@ impl Head {
     }
 }
 
-/// Where the line at the front of `input` ends, with LF; true when nothing before its CRLF is a control character.
+/// Where the line at the front of `input` ends, with LF; true when nothing before its CRLF is a
+/// control character.
 #[inline]
 fn end_of_line(input: &[u8]) -> (Option<usize>, bool) {
     let Some(at) = control(input) else { return (None, true) };
@@ -290,7 +295,8 @@ impl<'a> Request<'a> {
         self.head.path.text(self.bytes)
     }
 
-    /// The authority of a target in absolute form, which wins over `Host` (RFC 9112 section 3.2.2), or of CONNECT.
+    /// The authority of a target in absolute form, which wins over `Host` (RFC 9112 section 3.2.2),
+    /// or of CONNECT.
     #[inline]
     #[must_use]
     pub fn authority(self) -> Option<&'a [u8]> {

@@ -1,17 +1,20 @@
 //! The value of `Host`: `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
 //!
-//! Strict, since a proxy in front and a service behind may each make something else of what is not a host.
+//! Strict, since a proxy in front and a service behind may each make something else of what is not
+//! a host.
 
 use std::net::Ipv6Addr;
 
 use crate::grammar::{ALPHANUMERIC, bytes_of, has_whole_escapes};
 
-/// `unreserved` and `sub-delims` (RFC 3986 sections 2.2 and 2.3) and the colon: bytes of a literal address of a later version.
+/// `unreserved` and `sub-delims` (RFC 3986 sections 2.2 and 2.3) and the colon: bytes of a literal
+/// address of a later version.
 const LITERAL: [bool; 256] = bytes_of(&[ALPHANUMERIC, b"-._~!$&'()*+,;=:"]);
 /// The same for a name, and what begins an escape.
 const NAME: [bool; 256] = bytes_of(&[ALPHANUMERIC, b"-._~!$&'()*+,;=%"]);
 
-/// True when `value` is a host, with or without a port. The empty name is one: a target without an authority has it.
+/// True when `value` is a host, with or without a port. The empty name is one: a target without an
+/// authority has it.
 #[inline]
 #[must_use]
 pub fn is_host(value: &[u8]) -> bool {
@@ -23,14 +26,15 @@ pub fn is_host(value: &[u8]) -> bool {
     is_name && has_whole_escapes(name) && (port.is_empty() || is_port(port))
 }
 
-/// True when `authority`, of a target in absolute form, is a host with or without a port: no user, and not empty (RFC 9110
-/// sections 4.2.1 and 4.2.4).
+/// True when `authority`, of a target in absolute form, is a host with or without a port: no user,
+/// and not empty (RFC 9110 sections 4.2.1 and 4.2.4).
 #[cold]
 pub(crate) fn is_authority(authority: &[u8]) -> bool {
     !matches!(authority, [] | [b':', ..]) && is_host(authority)
 }
 
-/// True for what follows the bracket: an IPv6 address or one of a later version, `]`, and perhaps a port.
+/// True for what follows the bracket: an IPv6 address or one of a later version, `]`, and perhaps a
+/// port.
 #[cold]
 fn is_valid_literal(literal: &[u8]) -> bool {
     let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };

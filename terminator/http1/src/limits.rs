@@ -5,14 +5,15 @@ use std::time::Duration;
 /// The longest head that a [`crate::Head`] can describe: its ranges are 16 bits.
 pub(crate) const HEAD_LEN_MAX: usize = 65_535;
 
-/// Bytes of a chunk's first line, size and extensions. Nobody sends extensions; hyper, too, allows 16 KiB of them per body.
+/// Bytes of a chunk's first line, size and extensions. Nobody sends extensions; hyper, too, allows
+/// 16 KiB of them per body.
 pub(crate) const CHUNK_LINE_LEN_MAX: usize = 1024;
 
 /// Bytes of chunk extensions of one body: they are read and thrown away.
 pub(crate) const EXTENSIONS_LEN_MAX: usize = 16 << 10;
 
-/// Options of all `Connection` fields of a head. Each is compared with each field, so an unbounded list would cost
-/// options times fields.
+/// Options of all `Connection` fields of a head. Each is compared with each field, so an unbounded
+/// list would cost options times fields.
 pub(crate) const OPTIONS_MAX: usize = 32;
 
 /// The limits of requests that a caller chooses.
@@ -50,7 +51,8 @@ pub enum Phase {
     Parts,
     /// The client, for a further request.
     Idle,
-    /// The client, to see the last response; what it still sends is thrown away (RFC 9112 section 9.6).
+    /// The client, to see the last response; what it still sends is thrown away (RFC 9112 section
+    /// 9.6).
     Linger,
 }
 
@@ -70,7 +72,8 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// How long the client may leave a connection in `phase`; `None` where the connection waits for the caller.
+    /// How long the client may leave a connection in `phase`; `None` where the connection waits for
+    /// the caller.
     #[must_use]
     pub const fn of(&self, phase: Phase) -> Option<Duration> {
         match phase {

@@ -1,10 +1,12 @@
-//! The options of `Connection`: whether the connection stays, and which fields end at this hop (RFC 9110 section 7.6.1).
+//! The options of `Connection`: whether the connection stays, and which fields end at this hop (RFC
+//! 9110 section 7.6.1).
 
 use crate::Error;
 use crate::grammar::{members, trimmed};
 use crate::limits::OPTIONS_MAX;
 
-/// True when a field of this name, in lower case, never goes on: those of RFC 9110 section 7.6.1, and those that frame a body.
+/// True when a field of this name, in lower case, never goes on: those of RFC 9110 section 7.6.1,
+/// and those that frame a body.
 #[inline]
 pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
     match name.len() {
@@ -36,7 +38,8 @@ impl Wishes {
     #[inline]
     pub(crate) fn add(&mut self, value: &[u8]) {
         for option in value.split(|byte| *byte == b',').map(trimmed) {
-            // Empty ones count: RFC 9110 section 5.6.1.2 wants a reasonable number of them ignored, and no more.
+            // Empty ones count: RFC 9110 section 5.6.1.2 wants a reasonable number of them ignored,
+            // and no more.
             self.count += 1;
             if self.count > OPTIONS_MAX {
                 return;
@@ -66,7 +69,8 @@ impl Wishes {
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
     all: [&'a [u8]; OPTIONS_MAX],
-    /// Their hashes: what is compared with each name, so that long options that look alike cost no more than others.
+    /// Their hashes: what is compared with each name, so that long options that look alike cost no
+    /// more than others.
     hashes: [u64; OPTIONS_MAX],
     len: usize,
 }

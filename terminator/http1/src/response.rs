@@ -1,8 +1,9 @@
 //! Responses, encoded into a buffer of the caller.
 //!
-//! Owns: the status line, the fields that frame the body and say whether the connection stays, and which fields of others are let
-//! through. Invariant: a response ends where its framing says, whatever fields it is given: those that frame or belong to the
-//! hop are refused, and so are names and values that no field has, and a second `date` or `server`.
+//! Owns: the status line, the fields that frame the body and say whether the connection stays, and
+//! which fields of others are let through. Invariant: a response ends where its framing says,
+//! whatever fields it is given: those that frame or belong to the hop are refused, and so are names
+//! and values that no field has, and a second `date` or `server`.
 
 use crate::Connection;
 use crate::grammar::{TOKEN_LOWER, is_field_value};
@@ -21,7 +22,8 @@ pub struct Response<'a> {
     pub status: u16,
     /// The reason phrase; may be empty.
     pub reason: &'a str,
-    /// Bytes of the body, or of the body that a GET would have been answered with; `None` when the caller does not know.
+    /// Bytes of the body, or of the body that a GET would have been answered with; `None` when the
+    /// caller does not know.
     pub length: Option<u64>,
     /// The connection is to end with it.
     pub close: bool,
@@ -51,8 +53,9 @@ pub struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// Writes a field, its name in lower case. False when it is refused: a field that frames the body or belongs to the hop, a
-    /// second `date` or `server`, a name that is no token, a value with a control character.
+    /// Writes a field, its name in lower case. False when it is refused: a field that frames the
+    /// body or belongs to the hop, a second `date` or `server`, a name that is no token, a value
+    /// with a control character.
     #[inline]
     pub fn add(&mut self, name: &[u8], value: &[u8]) -> bool {
         if name.is_empty() || !is_field_value(value) {
@@ -86,8 +89,8 @@ impl Fields<'_> {
 }
 
 impl Connection {
-    /// Writes the head of the response to the request under way, or to the one that could not be read, into `out`; `fields` adds
-    /// those that are not the protocol's.
+    /// Writes the head of the response to the request under way, or to the one that could not be
+    /// read, into `out`; `fields` adds those that are not the protocol's.
     #[inline]
     pub fn respond(
         &mut self,
@@ -124,7 +127,8 @@ impl Connection {
         sending
     }
 
-    /// Writes the fields that frame the body (RFC 9112 section 6.3, RFC 9110 sections 8.6 and 15.3.6).
+    /// Writes the fields that frame the body (RFC 9112 section 6.3, RFC 9110 sections 8.6 and
+    /// 15.3.6).
     fn frame(&self, status: u16, length: Option<u64>, out: &mut Vec<u8>) -> Sending {
         let (length, has_body) = match status {
             204 | 304 => return Sending::Nothing,
@@ -147,8 +151,8 @@ impl Connection {
         }
     }
 
-    /// Writes the response that changes the protocol of the connection (RFC 9110 section 15.2.2) and ends HTTP on it: what the
-    /// client has sent behind its request is the other protocol's.
+    /// Writes the response that changes the protocol of the connection (RFC 9110 section 15.2.2)
+    /// and ends HTTP on it: what the client has sent behind its request is the other protocol's.
     pub fn upgrade(&mut self, protocol: &[u8], out: &mut Vec<u8>, fields: impl FnOnce(&mut Fields<'_>)) {
         out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ");
         out.extend_from_slice(protocol);

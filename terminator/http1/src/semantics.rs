@@ -1,4 +1,5 @@
-//! What the fields of a head say about the message: its host, the length of its body, the connection.
+//! What the fields of a head say about the message: its host, the length of its body, the
+//! connection.
 
 use crate::Error;
 use crate::grammar::members;
@@ -23,8 +24,8 @@ enum Host {
     Wrong,
 }
 
-/// What the fields read so far say. What is wrong is kept and not told before the head ends: a line that is malformed
-/// comes first, wherever it stands.
+/// What the fields read so far say. What is wrong is kept and not told before the head ends: a line
+/// that is malformed comes first, wherever it stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Semantics {
     host: Host,
@@ -86,7 +87,8 @@ impl Semantics {
     }
 }
 
-/// Digits alone (RFC 9110 section 8.6). A number that 64 bits cannot hold is as good as the largest one.
+/// Digits alone (RFC 9110 section 8.6). A number that 64 bits cannot hold is as good as the largest
+/// one.
 fn length(value: &[u8]) -> Result<u64, Error> {
     if value.contains(&b',') {
         return Err(Error::LengthRepeated);

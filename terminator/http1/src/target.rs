@@ -1,8 +1,8 @@
 //! The request target and its four forms (RFC 9112 section 3.2).
 //!
-//! Paths and queries consist of the visible bytes of ASCII but `#`, `<` and `>`: those of RFC 3986, and `" [ \ ] ^ ` { | }`,
-//! which browsers and other clients send as they are. Nothing else is let through: what a proxy in front and a service behind
-//! might read differently.
+//! Paths and queries consist of the visible bytes of ASCII but `#`, `<` and `>`: those of RFC 3986,
+//! and `" [ \ ] ^ ` { | }`, which browsers and other clients send as they are. Nothing else is let
+//! through: what a proxy in front and a service behind might read differently.
 
 use std::ops::Range;
 
@@ -44,8 +44,8 @@ pub(crate) fn parse(method: &[u8], target: &[u8]) -> Result<Target, Error> {
     }
 }
 
-/// The path that begins at `start`; checks it and the query behind it. Two hexadecimal digits follow each `%` of the path, which
-/// routes decode; nobody here decodes a query.
+/// The path that begins at `start`; checks it and the query behind it. Two hexadecimal digits
+/// follow each `%` of the path, which routes decode; nobody here decodes a query.
 #[inline]
 fn path(target: &[u8], start: usize) -> Result<Range<usize>, Error> {
     let end = find(b'?', &target[start..]).map_or(target.len(), |at| start + at);
@@ -68,7 +68,8 @@ const fn is_valid(byte: u8) -> bool {
     byte.is_ascii_graphic() & (byte != b'#') & (byte != b'<') & (byte != b'>')
 }
 
-/// `http://` or `https://`, an authority, a path that may be empty, and a query (RFC 9110 section 4.2).
+/// `http://` or `https://`, an authority, a path that may be empty, and a query (RFC 9110 section
+/// 4.2).
 #[cold]
 fn absolute(target: &[u8]) -> Result<Target, Error> {
     let colon = memchr::memchr(b':', target).ok_or(Error::Target)?;

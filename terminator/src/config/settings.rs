@@ -28,17 +28,20 @@ SIGHUP opens the access log anew. Exit codes: 0 ok, 1 failure, 2 usage.";
 #[derive(Clone, Debug, Parser)]
 #[command(name = "terminator", version, about = "The HTTP edge: every request becomes a message on the bus", after_help = EXAMPLES)]
 pub struct Settings {
-    /// Where to serve HTTP/1.1: IP:PORT or unix:PATH; may be repeated; port 0 lets the system choose
+    /// Where to serve HTTP/1.1: IP:PORT or unix:PATH; may be repeated; port 0 lets the system
+    /// choose
     #[arg(long, value_name = "ADDR|unix:PATH", default_value = "127.0.0.1:8080")]
     pub http: Vec<HttpAddress>,
     /// Where to serve /live, /ready, /routes, /peers and /stats: IP:PORT; keep it away from clients
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
     pub admin: SocketAddr,
-    /// Where services dial in: tcp://HOST:PORT, ipc:///PATH, ipc:///PATH?mode=0660&user=UID&group=GID; may be repeated
+    /// Where services dial in: tcp://HOST:PORT, ipc:///PATH,
+    /// ipc:///PATH?mode=0660&user=UID&group=GID; may be repeated
     #[arg(long, value_name = "URL")]
     pub bus_listen: Vec<Listen>,
-    /// What services may claim that dial in at a --bus-listen, or at any: such as 'tcp://0.0.0.0:5555 hello=GET /hello/{name}',
-    /// or '*=*,!* /profiles/{*rest}' (everything but); may be repeated; the first rule of a listener ends its allowing everything
+    /// What services may claim that dial in at a --bus-listen, or at any: such as
+    /// 'tcp://0.0.0.0:5555 hello=GET /hello/{name}', or '*=*,!* /profiles/{*rest}' (everything
+    /// but); may be repeated; the first rule of a listener ends its allowing everything
     #[arg(long, value_name = "[URL ]SERVICE=ROUTE,...")]
     pub bus_allow: Vec<Allow>,
     /// Services to dial: tcp://HOST:PORT, ipc:///PATH; may be repeated
@@ -47,29 +50,33 @@ pub struct Settings {
     /// Worker threads, each with its own listeners and pipes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = workers)]
     pub workers: usize,
-    /// How worker threads are scheduled: inherit, or batch (they wait for their turn and find more to do: less CPU a
-    /// request, longer tails when all cores are busy)
+    /// How worker threads are scheduled: inherit, or batch (they wait for their turn and find more
+    /// to do: less CPU a request, longer tails when all cores are busy)
     #[arg(long, value_name = "POLICY", default_value_t = Scheduling::Inherit)]
     pub scheduling: Scheduling,
-    /// How long a worker with 4 to 24 requests on the bus looks at its sockets before it sleeps; 0s: not at all
+    /// How long a worker with 4 to 24 requests on the bus looks at its sockets before it sleeps;
+    /// 0s: not at all
     #[arg(long, value_name = "TIME", default_value = "200us", value_parser = duration)]
     pub busy_poll: Duration,
-    /// The congestion control of client connections on TCP (tcp(7), TCP_CONGESTION): auto (the system's, but reno for an --http on a
-    /// loopback address where the system has bbr, whose timers only cost there), system, or the name of an algorithm
+    /// The congestion control of client connections on TCP (tcp(7), TCP_CONGESTION): auto (the
+    /// system's, but reno for an --http on a loopback address where the system has bbr, whose
+    /// timers only cost there), system, or the name of an algorithm
     #[arg(long, value_name = "auto|system|NAME", default_value = "auto")]
     pub congestion_control: Congestion,
     /// How long a request may take before 504
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub deadline: Duration,
-    /// How long after the start services may still be dialling: until then a path that none has claimed is 503, not 404, and
-    /// /ready says no
+    /// How long after the start services may still be dialling: until then a path that none has
+    /// claimed is 503, not 404, and /ready says no
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub settle: Duration,
-    /// How long a request whose route has no instance for the moment waits for one before 503, within its deadline; 0s: not at all
+    /// How long a request whose route has no instance for the moment waits for one before 503,
+    /// within its deadline; 0s: not at all
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration)]
     pub hold: Duration,
-    /// Services without which the terminator is not ready: until each has joined once, /ready is 503 and says which is missing, and a
-    /// path that nobody claims is 503, not 404; comma-separated
+    /// Services without which the terminator is not ready: until each has joined once, /ready is
+    /// 503 and says which is missing, and a path that nobody claims is 503, not 404;
+    /// comma-separated
     #[arg(long, value_name = "SERVICE,...", value_delimiter = ',')]
     pub expect: Vec<String>,
     /// The deadline of one route, by its pattern as in /routes; may be repeated
@@ -96,16 +103,17 @@ pub struct Settings {
     /// One JSON line a request: off, stderr, or a file
     #[arg(long, value_name = "off|stderr|PATH", default_value = "off")]
     pub access_log: AccessLog,
-    /// What becomes of the X-Forwarded-*, Forwarded and X-Real-IP headers of a trusted proxy: append (they are kept and
-    /// added to) or replace (they are dropped, as everybody else's are)
+    /// What becomes of the X-Forwarded-*, Forwarded and X-Real-IP headers of a trusted proxy:
+    /// append (they are kept and added to) or replace (they are dropped, as everybody else's are)
     #[arg(long, value_name = "POLICY", default_value = "append")]
     pub forwarded: Forwarded,
-    /// A proxy in front whose word on where a request came from is believed: an address, a network, or unix for whoever
-    /// connects to a Unix socket; may be repeated
+    /// A proxy in front whose word on where a request came from is believed: an address, a network,
+    /// or unix for whoever connects to a Unix socket; may be repeated
     #[arg(long, value_name = "CIDR|unix", default_values = ["127.0.0.0/8", "::1/128", "unix"])]
     pub trusted_proxy: Vec<TrustedProxy>,
-    /// How long everything is still served after SIGTERM, with /ready saying no and every response closing its connection, so
-    /// that load balancers go elsewhere first; give it twice the interval of their checks
+    /// How long everything is still served after SIGTERM, with /ready saying no and every response
+    /// closing its connection, so that load balancers go elsewhere first; give it twice the
+    /// interval of their checks
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     pub drain_delay: Duration,
     /// How long requests in flight may go on after that
@@ -138,7 +146,8 @@ pub struct LimitSettings {
     /// Headers of a request; above: 431
     #[arg(long, value_name = "N", default_value_t = limits::HEADER_COUNT)]
     pub header_count: usize,
-    /// Bytes of a request's body; above: 413 [default: what leaves room for the head in one bus message]
+    /// Bytes of a request's body; above: 413 [default: what leaves room for the head in one bus
+    /// message]
     #[arg(long, value_name = "BYTES")]
     pub body_limit: Option<usize>,
     /// Connections per worker; above: 503 and close

@@ -1,6 +1,7 @@
 //! Answers: a service is asked, and what it says, or a refusal, becomes a response.
 //!
-//! Owns: the step from a request to the response that is to be written. Does not: choose what is answered (`forward`, `rescue`).
+//! Owns: the step from a request to the response that is to be written. Does not: choose what is
+//! answered (`forward`, `rescue`).
 
 use std::rc::Rc;
 use std::task::{Context, Poll};

@@ -1,7 +1,8 @@
 //! The body of a request that did not come with its head.
 //!
-//! Owns: the limits of a body that is wanted and of one that is thrown away, and the joining of small pieces. Does not: copy large
-//! ones. Invariant: at most `limit / CHUNK_JOIN_BYTES * 2 + 2` pieces, whatever the client sends.
+//! Owns: the limits of a body that is wanted and of one that is thrown away, and the joining of
+//! small pieces. Does not: copy large ones. Invariant: at most `limit / CHUNK_JOIN_BYTES * 2 + 2`
+//! pieces, whatever the client sends.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -28,7 +29,8 @@ pub(super) struct Receiving {
     piece: BytesMut,
     limits: Limits,
     state: State,
-    /// Set when the request is already refused: how long its body is read and discarded, so that the connection can be reused.
+    /// Set when the request is already refused: how long its body is read and discarded, so that
+    /// the connection can be reused.
     discarding: Option<Pin<Box<Sleep>>>,
     /// Bytes of `100 Continue` that have been written.
     continue_written: usize,
@@ -62,7 +64,8 @@ impl Receiving {
         }
     }
 
-    /// Takes what of the body is at the front of `input`, by copying it; how much of that has been used.
+    /// Takes what of the body is at the front of `input`, by copying it; how much of that has been
+    /// used.
     pub(super) fn take(
         &mut self,
         protocol: &mut http1::Connection,
@@ -77,7 +80,8 @@ impl Receiving {
         used
     }
 
-    /// The next bytes of the body at the front of `input`, if there are any: how many are before them, and how many they are.
+    /// The next bytes of the body at the front of `input`, if there are any: how many are before
+    /// them, and how many they are.
     fn next(
         &mut self,
         protocol: &mut http1::Connection,

@@ -1,7 +1,7 @@
 //! Memory that the connections of a worker share.
 //!
-//! Invariant: no connection holds any of it from one turn of the loop to the next, but for a response that its client does not
-//! take and for a request that is asked.
+//! Invariant: no connection holds any of it from one turn of the loop to the next, but for a
+//! response that its client does not take and for a request that is asked.
 
 use std::cell::RefCell;
 use std::mem;
@@ -13,7 +13,8 @@ use http1::Head;
 use crate::forward::Asked;
 use crate::worker::Worker;
 
-/// What one read takes at most. A body of fewer bytes is copied, which costs less than the memory that it would hold.
+/// What one read takes at most. A body of fewer bytes is copied, which costs less than the memory
+/// that it would hold.
 pub(super) const READ_LEN_MAX: usize = 8 << 10;
 
 /// A response's memory that grew above this is not kept.
@@ -22,7 +23,8 @@ const WRITTEN_LEN_MAX: usize = 16 << 10;
 /// Places of requests that are kept for further ones: as many as are usually under way at once.
 const PLACES_MAX: usize = 1024;
 
-/// A request that is asked lies here, and not in the task of its connection: most connections have none most of the time.
+/// A request that is asked lies here, and not in the task of its connection: most connections have
+/// none most of the time.
 pub(super) type Place = Box<Option<Asked>>;
 
 /// The memory that one worker's connections share.

@@ -1,6 +1,7 @@
 //! Requests as they come in: heads, and the bodies that came with them.
 //!
-//! Owns: the step from bytes to a request that is asked, answered, or whose body is to come. Does not: parse (crate `http1`).
+//! Owns: the step from bytes to a request that is asked, answered, or whose body is to come. Does
+//! not: parse (crate `http1`).
 
 use std::mem;
 use std::rc::Rc;
@@ -109,7 +110,8 @@ fn look(io: &mut Io, input: &mut [u8]) -> (usize, Option<Incoming>) {
     (skip + len + used, Some(next))
 }
 
-/// Takes the body of a request whose head came in front of `behind`; how much of that has been used.
+/// Takes the body of a request whose head came in front of `behind`; how much of that has been
+/// used.
 #[inline]
 fn look_for_body(
     io: &mut Io,

@@ -1,7 +1,8 @@
 //! A connection's socket, its protocol's state, and what has been read and not been used.
 //!
-//! Owns: reading into the right memory, and counting bytes. Does not: look at what was read (`incoming`, `body`) or choose what is
-//! written (`answering`, `outgoing`). Invariant: between two requests it holds no memory but itself.
+//! Owns: reading into the right memory, and counting bytes. Does not: look at what was read
+//! (`incoming`, `body`) or choose what is written (`answering`, `outgoing`). Invariant: between two
+//! requests it holds no memory but itself.
 
 use std::io;
 use std::mem;
@@ -67,7 +68,8 @@ impl Io {
         self.connection.worker.draining() && self.protocol.is_between_requests() && !self.stream.has_unread()
     }
 
-    /// Watches a client that is not read from. `Ready` when it is gone. A client that has only ended its side may still read.
+    /// Watches a client that is not read from. `Ready` when it is gone. A client that has only
+    /// ended its side may still read.
     pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<End> {
         // A FIN is only visible once all bytes before it have been read.
         if !self.unread.is_empty() || self.connection.half_closed.get() {

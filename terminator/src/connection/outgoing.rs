@@ -1,5 +1,5 @@
-//! A response on its way to the client: its head joined with a small body, a large body as a slice, or the parts of a reply as
-//! they come.
+//! A response on its way to the client: its head joined with a small body, a large body as a slice,
+//! or the parts of a reply as they come.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -45,7 +45,8 @@ impl Outgoing {
         Self { out, out_written: 0, body: Bytes::new(), tail: &[], sending, parts: None }
     }
 
-    /// Puts a piece of the body behind what is there. Copying a small body is cheaper than `writev`.
+    /// Puts a piece of the body behind what is there. Copying a small body is cheaper than
+    /// `writev`.
     #[inline]
     fn put(&mut self, piece: Bytes) {
         if piece.is_empty() {
@@ -132,7 +133,8 @@ impl Outgoing {
             match parts.poll_next(context) {
                 Poll::Pending if self.out.is_empty() => {
                     io.connection.enter(Phase::Parts);
-                    // The service's time is limited by its deadline, and the worker knows of a drain.
+                    // The service's time is limited by its deadline, and the worker knows of a
+                    // drain.
                     let _ = io.connection.take_order(context.waker());
                     return io.poll_gone(context).map(Err);
                 }

@@ -72,7 +72,8 @@ impl FromStr for TrustedProxy {
     }
 }
 
-/// A network of IPv4 addresses that are written as IPv6 ones: clients' addresses are never written so.
+/// A network of IPv4 addresses that are written as IPv6 ones: clients' addresses are never written
+/// so.
 fn canonical(net: IpNet) -> IpNet {
     match (net.addr().to_canonical(), net.prefix_len().checked_sub(96)) {
         (ip @ IpAddr::V4(_), Some(len)) if net.addr().is_ipv6() => IpNet::new(ip, len).unwrap_or(net),

@@ -1,8 +1,8 @@
 //! The task of one connection: one request after the other, then the end.
 //!
-//! Owns: the one loop from the first byte to the last, what is done when it ends, and counting the connection as long as it is
-//! open. Does not: look at the clock (`sweep`). Invariant: an order of the sweep or of the drain is taken at the next poll,
-//! wherever the task waits.
+//! Owns: the one loop from the first byte to the last, what is done when it ends, and counting the
+//! connection as long as it is open. Does not: look at the clock (`sweep`). Invariant: an order of
+//! the sweep or of the drain is taken at the next poll, wherever the task waits.
 
 use std::mem;
 use std::pin::Pin;
@@ -137,8 +137,9 @@ fn expired(io: &Io) {
     }
 }
 
-/// Says that nothing more comes. What the client still sends is read and thrown away, so that closing does not reset the
-/// connection before the response has been read (RFC 9112 section 9.6). The sweep ends it.
+/// Says that nothing more comes. What the client still sends is read and thrown away, so that
+/// closing does not reset the connection before the response has been read (RFC 9112 section 9.6).
+/// The sweep ends it.
 fn begin_to_linger(io: &mut Io, context: &mut Context<'_>) {
     io.connection.enter(Phase::Linger);
     // A socket's is done at once, and a client that is gone has nothing left to read.

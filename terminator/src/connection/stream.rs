@@ -25,7 +25,8 @@ impl Stream {
     /// # Errors
     /// As the system says; `WouldBlock` when it takes nothing.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        // A socket that was just accepted is not known to be writable until the driver says so; the kernel knows.
+        // A socket that was just accepted is not known to be writable until the driver says so; the
+        // kernel knows.
         self.socket().send(bytes)
     }
 
@@ -37,8 +38,9 @@ impl Stream {
         }
     }
 
-    /// Has the system wait with its acknowledgement of what comes next, so that the answer can carry it (`TCP_QUICKACK` off,
-    /// tcp(7); ADR 0021). Until the time for one runs out, when the system decides for itself again.
+    /// Has the system wait with its acknowledgement of what comes next, so that the answer can
+    /// carry it (`TCP_QUICKACK` off, tcp(7); ADR 0021). Until the time for one runs out, when the
+    /// system decides for itself again.
     pub(super) fn delay_ack(&self) {
         if let Self::Tcp(_) = self {
             // Without it the answer is only a packet more.
@@ -46,7 +48,8 @@ impl Stream {
         }
     }
 
-    /// Has the system acknowledge what has come: the rest may wait for that (Nagle's algorithm, RFC 9293 section 3.7.4).
+    /// Has the system acknowledge what has come: the rest may wait for that (Nagle's algorithm, RFC
+    /// 9293 section 3.7.4).
     pub(super) fn ack_now(&self) {
         if let Self::Tcp(_) = self {
             // Without it the client only waits longer.
@@ -54,8 +57,8 @@ impl Stream {
         }
     }
 
-    /// Has the connection reset when it is closed, so that the client sees that something is missing. Unix sockets have no
-    /// reset.
+    /// Has the connection reset when it is closed, so that the client sees that something is
+    /// missing. Unix sockets have no reset.
     pub(super) fn reset_when_closed(&self) {
         // Without it the client takes what it has for all there is.
         let _ = self.socket().set_linger(Some(Duration::ZERO));
@@ -69,8 +72,8 @@ impl Stream {
         }
     }
 
-    /// Waits until the other side has ended, or an error. Bytes stay where they are; once there are any, nothing of what comes
-    /// behind them is noticed.
+    /// Waits until the other side has ended, or an error. Bytes stay where they are; once there are
+    /// any, nothing of what comes behind them is noticed.
     pub(super) fn poll_ended(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_readable(context));
@@ -84,7 +87,8 @@ impl Stream {
         }
     }
 
-    /// Whether the client has sent something that nobody has read: closing would reset the connection.
+    /// Whether the client has sent something that nobody has read: closing would reset the
+    /// connection.
     pub(super) fn has_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         // The driver may not have heard of it yet.

@@ -1,7 +1,7 @@
 //! Every open connection of a worker, and the one task that looks at their time-outs.
 //!
-//! Owns: the table of connections and the coarse clock. Does not: end a connection; it orders its task to. A time-out
-//! is as exact as [`SWEEP_INTERVAL`]; in return a request costs no timer.
+//! Owns: the table of connections and the coarse clock. Does not: end a connection; it orders its
+//! task to. A time-out is as exact as [`SWEEP_INTERVAL`]; in return a request costs no timer.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -77,7 +77,8 @@ impl Connections {
     }
 
     pub(super) fn remove(&self, place: usize) {
-        // Dropped after the borrow: a connection may own the last handle of something that looks in here.
+        // Dropped after the borrow: a connection may own the last handle of something that looks in
+        // here.
         let removed = self.open.borrow_mut().remove(place);
         drop(removed);
     }

@@ -10,8 +10,8 @@ use crate::worker::Worker;
 /// How often the workers are asked whether they are done.
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Serves on for `time`, in which `/ready` says no and every response that its connection closes, so that load balancers and
-/// clients go elsewhere before anything is refused.
+/// Serves on for `time`, in which `/ready` says no and every response that its connection closes,
+/// so that load balancers and clients go elsewhere before anything is refused.
 pub(super) async fn lame_duck(workers: &Workers<Rc<Worker>>, time: Duration) {
     if time.is_zero() {
         return;
@@ -21,8 +21,8 @@ pub(super) async fn lame_duck(workers: &Workers<Rc<Worker>>, time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-/// Ends what is idle, waits for what is in flight. Operators may still ask meanwhile. Returns when the drain as a whole
-/// has to end.
+/// Ends what is idle, waits for what is in flight. Operators may still ask meanwhile. Returns when
+/// the drain as a whole has to end.
 pub(super) async fn connections(workers: &Workers<Rc<Worker>>, time: Duration) -> Instant {
     let deadline = Instant::now() + time;
     tracing::info!(

@@ -1,15 +1,16 @@
-//! Open files: as many connections as there is room for, and some files left for the admin listener and the bus.
+//! Open files: as many connections as there is room for, and some files left for the admin listener
+//! and the bus.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// Files that are no client's connection: listeners, pipes, the admin listener's connections, logs. Half of them when there are
-/// few.
+/// Files that are no client's connection: listeners, pipes, the admin listener's connections, logs.
+/// Half of them when there are few.
 const RESERVED: usize = 512;
 
-/// Raises the limit of open files to what the system allows, and lowers that of connections to what fits: those above it can be
-/// told so, those for whom there is no file cannot.
+/// Raises the limit of open files to what the system allows, and lowers that of connections to what
+/// fits: those above it can be told so, those for whom there is no file cannot.
 pub(super) fn make_room(config: &mut Config) {
     let files = usize::try_from(raise()).unwrap_or(usize::MAX);
     let room = connections(files, config.workers);

@@ -1,7 +1,7 @@
 //! A request whose body is there, until its answer is.
 //!
-//! Owns: asking the bus, which waits for an instance where there is none for the moment, and waiting for a service that claims the
-//! path where one is expected.
+//! Owns: asking the bus, which waits for an instance where there is none for the moment, and
+//! waiting for a service that claims the path where one is expected.
 
 use std::fmt;
 use std::pin::Pin;
@@ -58,7 +58,8 @@ impl Asked {
         Self { counted, line, _permit: permit, stage }
     }
 
-    /// The answer, once. The service has been asked when this was first polled, if there is one to ask.
+    /// The answer, once. The service has been asked when this was first polled, if there is one to
+    /// ask.
     #[inline]
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
         if let Stage::Unclaimed(_) = &self.stage
@@ -118,7 +119,8 @@ impl Asked {
     }
 }
 
-/// The deadline is the service's: it does not count the time that the client took to send its body, which has a limit of its own.
+/// The deadline is the service's: it does not count the time that the client took to send its body,
+/// which has a limit of its own.
 #[inline]
 fn call(
     counted: &Counted,

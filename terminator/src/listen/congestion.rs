@@ -21,8 +21,9 @@ pub fn check(asked: &Congestion) -> io::Result<()> {
     choose(&socket, Ipv4Addr::UNSPECIFIED.into(), asked)
 }
 
-/// Gives `listener`, which is at `address`, and with it what it will accept, the congestion control asked for. Before it listens:
-/// an algorithm that has begun to pace a connection goes on when another takes over.
+/// Gives `listener`, which is at `address`, and with it what it will accept, the congestion control
+/// asked for. Before it listens: an algorithm that has begun to pace a connection goes on when
+/// another takes over.
 pub(super) fn choose(listener: &Socket, address: IpAddr, asked: &Congestion) -> io::Result<()> {
     match asked {
         Congestion::System => Ok(()),
@@ -41,7 +42,8 @@ pub(super) fn choose(listener: &Socket, address: IpAddr, asked: &Congestion) -> 
     }
 }
 
-/// BBR sends by a timer of each connection where no `fq` queue does it (tcp_bbr.c), and loopback has no queue.
+/// BBR sends by a timer of each connection where no `fq` queue does it (tcp_bbr.c), and loopback
+/// has no queue.
 fn is_paced(listener: &Socket) -> bool {
     listener.tcp_congestion().is_ok_and(|name| name.starts_with(b"bbr"))
 }
@@ -71,7 +73,8 @@ mod tests {
     use super::*;
     use crate::listen::{Unstarted, bind};
 
-    /// The congestion control of a connection that a listener at `address` accepts, and the system's.
+    /// The congestion control of a connection that a listener at `address` accepts, and the
+    /// system's.
     fn accepted(address: &str, asked: &Congestion) -> (Vec<u8>, Vec<u8>) {
         let bound = bind(&address.parse().unwrap(), 1, asked).unwrap();
         let Unstarted::Tcp(listener) = &bound.sockets[0] else { unreachable!("TCP was asked for") };

@@ -1,6 +1,7 @@
 //! Unix socket files: a stale one is taken over, a live one is not.
 //!
-//! A socket's file outlives its process. Whether anybody listens behind it shows by connecting: refused means nobody.
+//! A socket's file outlives its process. Whether anybody listens behind it shows by connecting:
+//! refused means nobody.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -10,8 +11,8 @@ use std::path::{Path, PathBuf};
 /// Binds `path`, non-blocking. A stale file of a dead process is removed first.
 ///
 /// # Errors
-/// `AddrInUse` when a process listens on it; `AlreadyExists` when the file is no socket; `NotFound` when
-/// its directory is missing; else what the system says.
+/// `AddrInUse` when a process listens on it; `AlreadyExists` when the file is no socket; `NotFound`
+/// when its directory is missing; else what the system says.
 pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

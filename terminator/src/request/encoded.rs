@@ -1,6 +1,7 @@
 //! A request's head as its envelope has it, in memory that the next request uses again.
 //!
-//! Owns: the memory, one worker's. Invariant: at most [`KEPT`] buffers of [`KEPT_BYTES`] wait for their next use.
+//! Owns: the memory, one worker's. Invariant: at most [`KEPT`] buffers of [`KEPT_BYTES`] wait for
+//! their next use.
 
 use std::cell::RefCell;
 

@@ -1,6 +1,8 @@
-//! Where a request came from: `x-forwarded-*` and `Forwarded` (RFC 7239), as far as the peer is trusted to know.
+//! Where a request came from: `x-forwarded-*` and `Forwarded` (RFC 7239), as far as the peer is
+//! trusted to know.
 //!
-//! A trusted proxy's fields go on and are added to; those of anybody else are dropped, all of them, and ours take their places.
+//! A trusted proxy's fields go on and are added to; those of anybody else are dropped, all of them,
+//! and ours take their places.
 
 use std::net::IpAddr;
 
@@ -27,8 +29,8 @@ const OTHERS: [&[u8]; 9] = [
     b"fastly-client-ip",
 ];
 
-/// True when a field of this name says where a request came from. `Connection` cannot name it: a client could so drop what a
-/// proxy in front says of it.
+/// True when a field of this name says where a request came from. `Connection` cannot name it: a
+/// client could so drop what a proxy in front says of it.
 #[inline]
 pub(super) fn is_forwarding(name: &[u8]) -> bool {
     // CGI and its heirs read an underscore as a dash.
@@ -115,7 +117,8 @@ fn write_joined(request: Request<'_>, head: &mut HeadWriter<'_>, name: &[u8], ou
     head.field_pieces(std::str::from_utf8(name).expect("names are ASCII"), &pieces);
 }
 
-/// Our element of `Forwarded` (RFC 7239 section 4): an IPv6 address is in brackets, and what is no token is quoted.
+/// Our element of `Forwarded` (RFC 7239 section 4): an IPv6 address is in brackets, and what is no
+/// token is quoted.
 fn element(peer: &Peer, authority: &[u8], scheme: &str) -> Vec<u8> {
     let client = match peer.ip {
         Some(IpAddr::V6(ip)) => format!("\"[{ip}]\""),
@@ -138,8 +141,8 @@ type Read = fn(&[u8]) -> Option<IpAddr>;
 /// Members of a chain of proxies that are looked at.
 const CHAIN_MAX: usize = 32;
 
-/// The address of the request's client: of the chain that trusted proxies report, the rightmost address that is not a trusted
-/// proxy.
+/// The address of the request's client: of the chain that trusted proxies report, the rightmost
+/// address that is not a trusted proxy.
 #[cold]
 pub(super) fn client(
     request: Request<'_>,

@@ -1,4 +1,5 @@
-//! `x-request-id` and `traceparent`: kept when a client sent a sane one, made otherwise, in buffers of fixed size.
+//! `x-request-id` and `traceparent`: kept when a client sent a sane one, made otherwise, in buffers
+//! of fixed size.
 //!
 //! A made request id is the made trace's id too, so that log lines and traces find each other.
 
@@ -53,8 +54,8 @@ pub(super) struct Traceparent {
 }
 
 impl Traceparent {
-    /// The client's, when it is valid: `00-TRACE-PARENT-FLAGS`, lower case, neither id zero. A later version is read
-    /// as 00, as the standard asks, when more follows behind a dash.
+    /// The client's, when it is valid: `00-TRACE-PARENT-FLAGS`, lower case, neither id zero. A
+    /// later version is read as 00, as the standard asks, when more follows behind a dash.
     pub(super) fn kept(value: &[u8]) -> Option<Self> {
         let (first, rest) = value.split_first_chunk::<TRACEPARENT_BYTES>()?;
         let hex = |bytes: &[u8]| bytes.iter().all(|byte| HEX.contains(byte));
@@ -75,7 +76,8 @@ impl Traceparent {
         Some(Self { text, kept: true })
     }
 
-    /// A new trace, not sampled: whether to sample is for whoever collects traces to decide, in front of us.
+    /// A new trace, not sampled: whether to sample is for whoever collects traces to decide, in
+    /// front of us.
     pub(super) fn made(trace: [u64; 2], parent: u64) -> Self {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         // Zero would make the whole header invalid.

@@ -1,9 +1,11 @@
 //! `Accept` (RFC 9110 section 12.5.1), as far as the choice between JSON and a page needs it.
 
-/// Members of `Accept` that are looked at: browsers send some ten, and a refusal must not cost more than an answer.
+/// Members of `Accept` that are looked at: browsers send some ten, and a refusal must not cost more
+/// than an answer.
 const MEMBERS_MAX: usize = 32;
 
-/// True when a client that sends this value would rather read HTML than JSON: browsers say so, programs say nothing.
+/// True when a client that sends this value would rather read HTML than JSON: browsers say so,
+/// programs say nothing.
 #[must_use]
 pub fn prefers_html(value: &[u8]) -> bool {
     let best = |families: &[&[u8]]| {

@@ -1,4 +1,5 @@
-//! What went wrong, as a name: what is counted, which status it has, how it is called and what helps.
+//! What went wrong, as a name: what is counted, which status it has, how it is called and what
+//! helps.
 
 use http::StatusCode;
 
