@@ -11,7 +11,6 @@ use crate::io::endpoint::Endpoint;
 use crate::io::listen::Listen;
 use crate::io::listener::Listener;
 use crate::io::transport::Keepalive;
-use crate::scheduling::Scheduling;
 use crate::state::inboxes::Inboxes;
 use crate::state::places::Places;
 
@@ -34,8 +33,6 @@ pub struct Config {
     /// takes the place of the oldest one that never said anything, or is refused. `None`: an eighth
     /// of the files that the process may open, at most 4096.
     pub pipes_max: Option<usize>,
-    /// How the workers' threads are scheduled.
-    pub scheduling: Scheduling,
     /// How long a worker with a few requests outstanding looks at its sockets before it sleeps;
     /// zero: not at all.
     pub busy_poll: Duration,

@@ -8,13 +8,11 @@
 
 pub mod bind;
 pub mod message;
-pub mod worker;
 
 mod bus;
 mod call;
 mod info;
 mod io;
-mod scheduling;
 mod state;
 mod tasks;
 
@@ -29,7 +27,6 @@ pub use bus_proto::{
 pub use call::{Call, Parts, Reply};
 pub use info::{PeerInfo, RouteInfo};
 pub use message::{Body, Event, Head, Incoming, Options, RequestError, Response, Serve, Serving};
-pub use scheduling::Scheduling;
 pub use state::dials::Unconnected;
 pub use state::hold::{Held, Wait};
 pub use state::subscription::Subscription;

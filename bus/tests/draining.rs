@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use bus::proto::Header;
 use bus::proto::sp::{Framing, OPENING};
-use bus::worker::{self, Workers};
 use bus::{Bus, Config, Endpoint, HeadWriter, Hello, Kind, bind};
 use bytes::{Bytes, BytesMut};
+use role::Scheduling;
+use role::worker::{self, Workers};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -20,7 +21,7 @@ fn hub(workers: usize) -> (Workers<Bus>, u16) {
     let config = Config { listen, relay_events: true, ..Config::default() };
     let seeds = bind(&config, workers).unwrap();
     let Endpoint::Tcp { port, .. } = seeds[0].listening()[0] else { panic!("tcp was asked for") };
-    (worker::start("hub", seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap(), port)
+    (worker::start("hub", Scheduling::Inherit, seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap(), port)
 }
 
 /// The length prefix and the bytes of a message.

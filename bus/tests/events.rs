@@ -7,9 +7,10 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bus::worker::{self, Workers};
 use bus::{Bus, Config, Hello, bind};
 use bytes::Bytes;
+use role::Scheduling;
+use role::worker::{self, Workers};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const EVENTS: usize = 1_000;
@@ -72,12 +73,13 @@ async fn workers_that_have_a_pipe_each_hear_an_event_once_and_not_their_own() {
     };
     let seeds = bind(&listen, 1).unwrap();
     let dial = vec![seeds[0].listening()[0].clone()];
-    let hub = worker::start("hub", seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap();
+    let hub = worker::start("hub", Scheduling::Inherit, seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap();
     let dial = Config { dial, hello: Some(Hello::new("listener", "1", "1")), ..Config::default() };
     let seeds = bind(&dial, 2).unwrap();
-    let listeners =
-        worker::start("listener", seeds, |worker, bus| Ok::<_, io::Error>(Listener::start(worker, bus)))
-            .unwrap();
+    let listeners = worker::start("listener", Scheduling::Inherit, seeds, |worker, bus| {
+        Ok::<_, io::Error>(Listener::start(worker, bus))
+    })
+    .unwrap();
     let deadline = Instant::now() + PATIENCE;
     let subscribed = |bus: &Bus| {
         let peers = bus.peers();

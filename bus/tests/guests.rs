@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use bus::proto::Header;
 use bus::proto::limits::GUEST_QUEUE;
 use bus::proto::sp::{Decoder, Framing, OPENING};
-use bus::worker::{self, Workers};
 use bus::{Body, Bus, Config, Endpoint, Envelope, Flags, Head, HeadWriter, Hello, Kind, Options, bind};
 use bytes::BytesMut;
+use role::Scheduling;
+use role::worker::{self, Workers};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Of each worker.
@@ -86,7 +87,8 @@ async fn a_guest_that_announces_no_limit_is_paced_and_gets_everything() {
         let listen = vec!["tcp://127.0.0.1:0".parse().unwrap()];
         let seeds = bind(&Config { listen, ..Config::default() }, workers).unwrap();
         let Endpoint::Tcp { port, .. } = seeds[0].listening()[0] else { panic!("tcp was asked for") };
-        let asker = worker::start("asker", seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap();
+        let asker =
+            worker::start("asker", Scheduling::Inherit, seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap();
         let socket = join(port, announces_limit);
         ask_at_once(&asker).await;
         tokio::task::spawn_blocking(move || read_requests(&socket, workers * REQUESTS)).await.unwrap();

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use bus::proto::Header;
 use bus::proto::sp::{Framing, OPENING};
-use bus::worker::{self, Workers};
 use bus::{Bus, Claims, Config, Endpoint, HeadWriter, Hello, Kind, Listen, bind};
 use bytes::BytesMut;
+use role::Scheduling;
+use role::worker::{self, Workers};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -79,7 +80,7 @@ fn listening_for(config: Config, workers: usize, claims: Claims) -> (Workers<Bus
     let listen = Listen { claims, ..Listen::from("tcp://127.0.0.1:0".parse::<Endpoint>().unwrap()) };
     let seeds = bind(&Config { listen: vec![listen], ..config }, workers).unwrap();
     let Endpoint::Tcp { port, .. } = seeds[0].listening()[0] else { panic!("tcp was asked for") };
-    (worker::start("asker", seeds, |_, bus| Ok(bus)).unwrap(), port)
+    (worker::start("asker", Scheduling::Inherit, seeds, |_, bus| Ok(bus)).unwrap(), port)
 }
 
 /// A peer that opens its pipe and says `hello`, if there is one.

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use bus::proto::Header;
 use bus::proto::sp::{Framing, OPENING};
-use bus::worker;
 use bus::{Bus, Config, Endpoint, HeadWriter, Incoming, Kind, Response, Serve, Serving, bind};
 use bytes::BytesMut;
+use role::{Scheduling, worker};
 
 const PIPES: u64 = 4;
 const MESSAGES: u64 = 300;
@@ -108,7 +108,7 @@ async fn messages_of_every_length_arrive_whole_and_stay_so() {
     let config = Config { listen: vec!["tcp://127.0.0.1:0".parse().unwrap()], ..Config::default() };
     let seeds = bind(&config, 1).unwrap();
     let Endpoint::Tcp { port, .. } = seeds[0].listening()[0] else { panic!("tcp was asked for") };
-    let service = worker::start("service", seeds, |_, bus: Bus| {
+    let service = worker::start("service", Scheduling::Inherit, seeds, |_, bus: Bus| {
         let comparing = Comparing::default();
         bus.serve(Rc::new(comparing.clone()));
         Ok((bus, comparing))

@@ -6,12 +6,13 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bus::worker::{self, Workers};
 use bus::{
     Body, Bus, Config, Endpoint, Flags, Head, HeadWriter, Hello, Incoming, Limits, Options, RequestError,
     Response, Serve, Serving, bind,
 };
 use bytes::Bytes;
+use role::Scheduling;
+use role::worker::{self, Workers};
 
 struct Get(&'static str);
 
@@ -56,7 +57,7 @@ fn hello(instance: &str) -> Hello {
 
 fn service(config: Config, workers: usize) -> Workers<Bus> {
     let seeds = bind(&config, workers).unwrap();
-    worker::start("service", seeds, |_, bus| {
+    worker::start("service", Scheduling::Inherit, seeds, |_, bus| {
         bus.serve(Rc::new(Echo));
         Ok(bus)
     })
@@ -66,7 +67,7 @@ fn service(config: Config, workers: usize) -> Workers<Bus> {
 fn asker(config: &Config, workers: usize) -> (Workers<Bus>, Endpoint) {
     let seeds = bind(config, workers).unwrap();
     let listening = seeds[0].listening()[0].clone();
-    (worker::start("asker", seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap(), listening)
+    (worker::start("asker", Scheduling::Inherit, seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap(), listening)
 }
 
 /// Waits until every worker of the asker sees `instances` instances.

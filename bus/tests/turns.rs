@@ -8,12 +8,12 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bus::worker;
 use bus::{
     Body, Bus, Config, Flags, Head, HeadWriter, Hello, Incoming, Limits, Options, RequestError, Response,
     Serve, Serving, bind,
 };
 use bytes::Bytes;
+use role::{Scheduling, worker};
 use tokio::sync::{Notify, mpsc};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -70,9 +70,12 @@ async fn a_handler_that_wakes_itself_leaves_the_others_their_turn() {
     let mut hello = Hello::new("spin", "1", "1");
     hello.routes = vec!["GET /a".parse().unwrap()];
     let listen = Config { listen: vec![place.clone().into()], ..Config::default() };
-    let askers = worker::start("asker", bind(&listen, 1).unwrap(), |_, bus| Ok::<_, io::Error>(bus)).unwrap();
+    let askers = worker::start("asker", Scheduling::Inherit, bind(&listen, 1).unwrap(), |_, bus| {
+        Ok::<_, io::Error>(bus)
+    })
+    .unwrap();
     let dial = Config { dial: vec![place], hello: Some(hello), ..Config::default() };
-    let _service = worker::start("service", bind(&dial, 1).unwrap(), |_, bus: Bus| {
+    let _service = worker::start("service", Scheduling::Inherit, bind(&dial, 1).unwrap(), |_, bus: Bus| {
         bus.serve(Rc::new(Spin));
         Ok(bus)
     })
@@ -129,15 +132,17 @@ impl Gate {
         let listen = Config { listen: vec!["tcp://127.0.0.1:0".parse().unwrap()], ..asker };
         let seeds = bind(&listen, 1).unwrap();
         let listening = seeds[0].listening()[0].clone();
-        let asker = worker::start("asker", seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap();
+        let asker =
+            worker::start("asker", Scheduling::Inherit, seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap();
         let mut hello = Hello::new("gate", "1", "1");
         hello.routes = ["GET /wait", "GET /go"].map(|route| route.parse().unwrap()).into();
         let dial = Config { dial: vec![listening], hello: Some(hello), limits, ..Config::default() };
-        let service = worker::start("service", bind(&dial, 1).unwrap(), |_, bus: Bus| {
-            bus.serve(Rc::new(Gated(Rc::new(Notify::new()))));
-            Ok(bus)
-        })
-        .unwrap();
+        let service =
+            worker::start("service", Scheduling::Inherit, bind(&dial, 1).unwrap(), |_, bus: Bus| {
+                bus.serve(Rc::new(Gated(Rc::new(Notify::new()))));
+                Ok(bus)
+            })
+            .unwrap();
         until(&asker, |bus| bus.routes().first().is_some_and(|route| route.instances == 1)).await;
         let (answer, answers) = mpsc::channel(ANSWERS);
         Self { asker, service, answers, answer }
@@ -240,7 +245,8 @@ async fn burst(workers: usize, speakers: usize) -> Vec<u64> {
     };
     let seeds = bind(&listen, workers).unwrap();
     let listening = seeds[0].listening()[0].clone();
-    let hearing = worker::start("listener", seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap();
+    let hearing =
+        worker::start("listener", Scheduling::Inherit, seeds, |_, bus| Ok::<_, io::Error>(bus)).unwrap();
     let (all, mut done) = tokio::sync::mpsc::channel(8);
     hearing
         .ask(move |bus| {
@@ -256,7 +262,9 @@ async fn burst(workers: usize, speakers: usize) -> Vec<u64> {
     let dial =
         Config { dial: vec![listening], hello: Some(Hello::new("speaker", "1", "1")), ..Config::default() };
     let speakers: Vec<_> = (0..speakers)
-        .map(|_| worker::start("speaker", bind(&dial, 1).unwrap(), |_, bus| Ok(bus)).unwrap())
+        .map(|_| {
+            worker::start("speaker", Scheduling::Inherit, bind(&dial, 1).unwrap(), |_, bus| Ok(bus)).unwrap()
+        })
         .collect();
     for speaker in &speakers {
         speaker

@@ -1,7 +1,7 @@
 //! What the settings mean ([`Config`]), as opposed to what was typed ([`Settings`]).
 //!
 //! Owns: the checks that need more than one setting, and the bounds. Does not: files and
-//! environment (crate `settings`), nor binding. Invariant: a [`Config`] has been checked whole;
+//! environment (crate `role`), nor binding. Invariant: a [`Config`] has been checked whole;
 //! what can fail after it is the machine's doing.
 
 mod settings;
@@ -27,6 +27,8 @@ pub struct Config {
     pub bus: bus::Config,
     /// Worker threads.
     pub workers: usize,
+    /// How the kernel schedules them.
+    pub scheduling: role::Scheduling,
     /// The deadline of a route that has none of its own.
     pub deadline: Duration,
     /// How long after the start services may still be dialling.
@@ -164,7 +166,6 @@ impl Config {
             },
             hello: None,
             relay_events: true,
-            scheduling: settings.scheduling,
             busy_poll: settings.busy_poll,
             ..bus::Config::default()
         };
@@ -180,6 +181,7 @@ impl Config {
             admin: settings.admin,
             bus,
             workers: settings.workers,
+            scheduling: settings.scheduling,
             deadline: settings.deadline,
             settle: settings.settle,
             hold: settings.hold,

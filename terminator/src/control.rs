@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use bus::worker::Workers;
+use role::worker::{self, Workers};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -70,7 +70,7 @@ impl Control {
     async fn serve(
         mut self,
         admin: Admin,
-        statsd: Option<telemetry::Statsd>,
+        statsd: Option<role::telemetry::Statsd>,
         mut signals: Signals,
     ) -> Result<()> {
         let mut admin = admin.serve(Rc::clone(&self.workers), self.config.workers);
@@ -139,7 +139,7 @@ fn start_workers(
 ) -> io::Result<Workers<Rc<Worker>>> {
     let sockets = Arc::new(Mutex::new(sockets));
     let config = Arc::clone(config);
-    bus::worker::start("terminator", seeds, move |id, bus| {
+    worker::start("terminator", config.scheduling, seeds, move |id, bus| {
         let own =
             std::mem::take(&mut sockets.lock().expect("no worker panics while it takes its sockets")[id]);
         let listeners = own.into_iter().map(Unstarted::start).collect::<io::Result<_>>()?;

@@ -8,15 +8,15 @@ use terminator::config::{Config, Settings};
 
 /// Faster under load than the C library's, and gives memory back (docs/adr/0008).
 #[global_allocator]
-static ALLOCATOR: memory::Allocator = memory::Allocator;
+static ALLOCATOR: role::memory::Allocator = role::memory::Allocator;
 
 fn main() -> ExitCode {
-    let settings: Settings = settings::load();
+    let settings: Settings = role::settings::load();
     let config = match Config::new(settings) {
         Ok(config) => config,
         Err(error) => Settings::command().error(ErrorKind::ValueValidation, error).exit(),
     };
-    if let Err(error) = telemetry::trace(&config.log) {
+    if let Err(error) = role::telemetry::trace(&config.log) {
         Settings::command().error(ErrorKind::ValueValidation, error).exit();
     }
     match terminator::control::run(config) {

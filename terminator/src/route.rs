@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bus::Bus;
 use http::Method;
-use telemetry::Latency;
+use role::telemetry::Latency;
 
 use crate::config::Config;
 use crate::limits::ROUTES;

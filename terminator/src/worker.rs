@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bus::{Bus, PeerInfo, RouteInfo};
-use telemetry::Latency;
+use role::telemetry::Latency;
 use tokio::sync::Notify;
 
 use crate::access_log::{AccessLog, Entry};
@@ -105,7 +105,7 @@ impl Worker {
         for listener in listeners {
             tokio::task::spawn_local(listener.accept(Rc::clone(&worker)));
         }
-        tokio::task::spawn_local(memory::give_back());
+        tokio::task::spawn_local(role::memory::give_back());
         tokio::task::spawn_local(await_expected(Rc::downgrade(&worker)));
         tokio::task::spawn_local(crate::connection::sweep(Rc::downgrade(&worker)));
         worker

@@ -9,9 +9,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bus::worker::{self, Workers};
 use bus::{Body, Bus, Config, Endpoint, Flags, Head, HeadWriter, Hello, Incoming, Response, Serve, Serving};
 use bytes::Bytes;
+use role::Scheduling;
+use role::worker::{self, Workers};
 use tokio::task::{spawn_local, yield_now};
 
 use super::endpoints;
@@ -61,7 +62,7 @@ pub(super) async fn measure(pair: &Pair, ground: &Ground) -> Result<(f64, f64)> 
     }
     let config = Config { listen: vec![url.clone().into()], hello: Some(hello), ..Config::default() };
     let (pattern, [first, second]) = (pair.pattern, pair.cores);
-    let taking = worker::start("take", bus::bind(&config, 1)?, move |_, bus| {
+    let taking = worker::start("take", Scheduling::Inherit, bus::bind(&config, 1)?, move |_, bus| {
         pin(second)?;
         let count = Rc::new(Cell::new(0));
         match pattern {
@@ -72,7 +73,7 @@ pub(super) async fn measure(pair: &Pair, ground: &Ground) -> Result<(f64, f64)> 
     })?;
     let body = Bytes::from(vec![b'x'; pair.size]);
     let config = Config { dial: vec![url], ..Config::default() };
-    let giving = worker::start("give", bus::bind(&config, 1)?, move |_, bus| {
+    let giving = worker::start("give", Scheduling::Inherit, bus::bind(&config, 1)?, move |_, bus| {
         pin(first)?;
         let count = Rc::new(Cell::new(0));
         let body = body.clone();

@@ -11,18 +11,16 @@ use serde_json::Value;
 const ARROWS: &[(&str, &[&str])] = &[
     ("bus-proto", &[]),
     ("bus", &["bus-proto"]),
-    ("memory", &[]),
-    ("settings", &[]),
-    ("telemetry", &[]),
+    ("role", &["bus"]),
     ("store", &[]),
     ("http1", &[]),
-    ("terminator", &["bus", "http1", "memory", "settings", "telemetry"]),
-    ("service-host", &["bus", "memory", "settings", "telemetry"]),
-    ("profile", &["service-host", "store", "memory", "settings", "telemetry"]),
-    ("feed", &["service-host", "store", "memory", "settings", "telemetry"]),
-    ("chat", &["service-host", "store", "memory", "settings", "telemetry"]),
-    ("events", &["service-host", "store", "memory", "settings", "telemetry"]),
-    ("web", &["service-host", "memory", "settings", "telemetry"]),
+    ("terminator", &["bus", "http1", "role"]),
+    ("service-host", &["bus", "role"]),
+    ("profile", &["role", "service-host", "store"]),
+    ("feed", &["role", "service-host", "store"]),
+    ("chat", &["role", "service-host", "store"]),
+    ("events", &["role", "service-host", "store"]),
+    ("web", &["role", "service-host"]),
     ("stack", &[]),
     // Measures the cost of the hot path, so it links all of it; nothing links `ratchet`.
     ("ratchet", &["bus", "terminator"]),
@@ -32,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const MEASURES: &str = "bench";
 
 /// Tests may use the wire format directly.
-const TEST_ARROWS: &[&str] = &["bus-proto", "settings", "telemetry"];
+const TEST_ARROWS: &[&str] = &["bus-proto", "role"];
 
 #[test]
 fn dependencies_follow_the_architecture() {

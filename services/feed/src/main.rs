@@ -10,10 +10,10 @@ use store::{OpenError, Store};
 
 /// mimalloc is faster under load than the C library's allocator, and returns memory (ADR 0008).
 #[global_allocator]
-static ALLOCATOR: memory::Allocator = memory::Allocator;
+static ALLOCATOR: role::memory::Allocator = role::memory::Allocator;
 
 fn main() -> ExitCode {
-    let args = settings::load::<Args>();
+    let args = role::settings::load::<Args>();
     let Some(address) = args.store.clone() else {
         let usage = "the feeds need a store: give --store embedded:DIR or --store fdb:CLUSTER_FILE";
         Args::command().error(ErrorKind::MissingRequiredArgument, usage).exit();

@@ -1,14 +1,15 @@
 //! The flags that every service has, and those of a service that asks others.
 //!
-//! Owns: names, defaults and help texts. Does not own: reading file and environment (crate `settings`), or what
+//! Owns: names, defaults and help texts. Does not own: reading file and environment (crate `role`), or what
 //! a service adds of its own.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bus::proto::limits::{HELLO_VALUE_LEN_MAX, MESSAGE_LEN_MAX};
-use bus::{Endpoint, Limits, Listen, Scheduling};
+use bus::{Endpoint, Limits, Listen};
 use clap::Args;
+use role::Scheduling;
 
 /// What [`crate::run`] needs to know of a service's clap struct.
 pub trait Settings: clap::Parser + Clone + Send + Sync + 'static {
@@ -72,7 +73,7 @@ pub struct Options {
     pub drain_deadline: Duration,
 
     /// Send metrics to this statsd daemon.
-    #[arg(long, value_name = "HOST:PORT", value_parser = telemetry::check_target)]
+    #[arg(long, value_name = "HOST:PORT", value_parser = role::telemetry::check_target)]
     pub statsd: Option<String>,
 
     /// Time between two flushes to statsd; the same as the terminator's, so that their figures can be laid side by side.

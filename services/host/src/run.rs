@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use bus::worker::{self, Workers};
 use bus::{Bus, Endpoint, Hello, Seed};
 use clap::error::ErrorKind;
-use telemetry::Statsd;
+use role::telemetry::Statsd;
 use tokio::sync::watch;
+
+use role::worker::{self, Workers};
 
 use crate::context::Context;
 use crate::gate::Gate;
@@ -32,7 +33,7 @@ const READY_LOOK: Duration = Duration::from_millis(10);
 pub fn main<A: Settings>(
     build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
 ) -> ExitCode {
-    run(settings::load::<A>(), build)
+    run(role::settings::load::<A>(), build)
 }
 
 /// Runs a service until SIGTERM or SIGINT. `build` makes the routes of one worker, on its thread; the name and
@@ -42,7 +43,7 @@ pub fn run<A: Settings>(
     build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
 ) -> ExitCode {
     let options = args.options();
-    if let Err(usage) = telemetry::trace(&options.log) {
+    if let Err(usage) = role::telemetry::trace(&options.log) {
         A::command().error(ErrorKind::InvalidValue, format!("--log {:?}: {usage}", options.log)).exit();
     }
     require_bus(&args);
@@ -108,7 +109,6 @@ fn start<A: Settings>(
         listen: options.bus_listen.clone(),
         dial: options.bus_dial.clone(),
         hello: Some(hello),
-        scheduling: options.scheduling,
         limits: options.limits(),
         ..bus::Config::default()
     };
@@ -122,8 +122,8 @@ fn start<A: Settings>(
     };
     let upstreams = Arc::new(Mutex::new(upstreams));
     let args = Arc::new(args);
-    let started = worker::start(&name, seeds, move |number, bus| {
-        tokio::task::spawn_local(memory::give_back());
+    let started = worker::start(&name, args.options().scheduling, seeds, move |number, bus| {
+        tokio::task::spawn_local(role::memory::give_back());
         let seed = upstreams.lock().ok().and_then(|mut seeds| seeds.pop());
         let upstream = seed.map(Seed::start);
         let args = Arc::clone(&args);

@@ -1,12 +1,12 @@
 //! What a worker counts, and how it is summed over the workers for statsd.
 //!
-//! Owns: the counters. Does not own: sending (crate `telemetry`).
+//! Owns: the counters. Does not own: sending (crate `role`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::time::Duration;
 
-use telemetry::{Latency, Snapshot};
+use role::telemetry::{Latency, Snapshot};
 
 /// One worker's counters since its start.
 #[derive(Debug, Default)]

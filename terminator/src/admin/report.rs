@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bus::PeerInfo;
+use role::telemetry::Latency;
 use serde::Serialize;
-use telemetry::Latency;
 
 use crate::control::merge_latencies;
 use crate::stats::Totals;

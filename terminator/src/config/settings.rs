@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bus::{Allow, Endpoint, Listen, Scheduling};
+use bus::{Allow, Endpoint, Listen};
 use clap::{Parser, ValueEnum};
+use role::Scheduling;
 
 use crate::connection::TrustedProxy;
 use crate::limits;
@@ -83,7 +84,7 @@ pub struct Settings {
     #[arg(long, value_name = "PATTERN=TIME", value_parser = route_deadline)]
     pub route_deadline: Vec<(String, Duration)>,
     /// A statsd daemon to send figures to, by UDP
-    #[arg(long, value_name = "HOST:PORT", value_parser = telemetry::check_target)]
+    #[arg(long, value_name = "HOST:PORT", value_parser = role::telemetry::check_target)]
     pub statsd: Option<String>,
     /// Time between two flushes to statsd
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bus::worker::Workers;
+use role::worker::Workers;
 
 use crate::worker::Worker;
 

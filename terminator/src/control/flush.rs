@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use anyhow::{Result, anyhow};
-use bus::worker::Workers;
-use telemetry::{Latency, Snapshot};
+use role::telemetry::{Latency, Snapshot};
+use role::worker::Workers;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -14,9 +14,9 @@ use crate::stats::Totals;
 use crate::worker::Worker;
 
 /// Resolves the daemon's address.
-pub(super) fn connect(config: Option<&config::Statsd>) -> Result<Option<telemetry::Statsd>> {
+pub(super) fn connect(config: Option<&config::Statsd>) -> Result<Option<role::telemetry::Statsd>> {
     let connect = |statsd: &config::Statsd| {
-        telemetry::Statsd::new(&statsd.target, &statsd.prefix, statsd.dogstatsd)
+        role::telemetry::Statsd::new(&statsd.target, &statsd.prefix, statsd.dogstatsd)
             .map_err(|error| anyhow!("--statsd {}: {error}", statsd.target))
     };
     config.map(connect).transpose()
@@ -40,7 +40,7 @@ impl Flush {
 /// Starts flushing.
 pub(super) fn start(
     config: Option<&config::Statsd>,
-    statsd: Option<telemetry::Statsd>,
+    statsd: Option<role::telemetry::Statsd>,
     workers: Rc<Workers<Rc<Worker>>>,
 ) -> Flush {
     let (Some(config), Some(mut statsd)) = (config, statsd) else { return Flush(None) };

@@ -52,11 +52,12 @@ fn a_service_made_with_the_bus_crate_answers() {
     hello.routes = vec!["GET /echo/{*rest}".parse().unwrap()];
     let dial = vec![format!("ipc://{}", terminator.bus().display()).parse().unwrap()];
     let config = bus::Config { dial, hello: Some(hello), ..bus::Config::default() };
-    let _workers = bus::worker::start("echo", bus::bind(&config, 1).unwrap(), |_, bus| {
-        bus.serve(std::rc::Rc::new(Echo));
-        Ok(())
-    })
-    .unwrap();
+    let _workers =
+        role::worker::start("echo", role::Scheduling::Inherit, bus::bind(&config, 1).unwrap(), |_, bus| {
+            bus.serve(std::rc::Rc::new(Echo));
+            Ok(())
+        })
+        .unwrap();
     terminator.until("/routes", |routes| routes[0]["instances"] == 1);
     for _ in 0..20 {
         let answer = terminator.client().get("/echo/a/b?c");

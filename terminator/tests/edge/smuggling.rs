@@ -157,11 +157,12 @@ fn no_foreign_response(name: &str, configure: impl Fn(&Path, &str, &str) -> Vec<
     hello.routes = ["GET /", "POST /", "GET /echo/{*rest}"].map(|route| route.parse().unwrap()).to_vec();
     let dial = vec![format!("ipc://{}", terminator.bus().display()).parse().unwrap()];
     let config = bus::Config { dial, hello: Some(hello), ..bus::Config::default() };
-    let _workers = bus::worker::start("echo", bus::bind(&config, 1).unwrap(), |_, bus| {
-        bus.serve(Rc::new(Echo));
-        Ok(())
-    })
-    .unwrap();
+    let _workers =
+        role::worker::start("echo", role::Scheduling::Inherit, bus::bind(&config, 1).unwrap(), |_, bus| {
+            bus.serve(Rc::new(Echo));
+            Ok(())
+        })
+        .unwrap();
     terminator.until("/routes", |routes| routes[0]["instances"] == 1);
     let proxy = start(&program, &terminator, configure);
     let foreign = foreign_responses(&proxy);

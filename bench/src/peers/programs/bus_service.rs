@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use anyhow::Result;
-use bus::{Config, Hello, Incoming, Limits, Pattern, Response, Scheduling, Serve, Serving};
+use bus::{Config, Hello, Incoming, Limits, Pattern, Response, Serve, Serving};
 use bytes::Bytes;
 use clap::Args;
 
@@ -50,14 +50,14 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         hello: Some(hello),
         limits,
         // As in all our services.
-        scheduling: Scheduling::Batch,
         ..Config::default()
     };
     let reply = options.reply;
-    let _workers = bus::worker::start("service", bus::bind(&config, 1)?, move |_, bus| {
-        bus.serve(Rc::new(Fixed(Bytes::from(vec![b'x'; reply]))));
-        Ok(bus)
-    })?;
+    let _workers =
+        role::worker::start("service", role::Scheduling::Batch, bus::bind(&config, 1)?, move |_, bus| {
+            bus.serve(Rc::new(Fixed(Bytes::from(vec![b'x'; reply]))));
+            Ok(bus)
+        })?;
     std::future::pending::<()>().await;
     Ok(())
 }

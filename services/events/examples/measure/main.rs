@@ -11,7 +11,7 @@
 
 /// The service's own allocator.
 #[global_allocator]
-static ALLOCATOR: memory::Allocator = memory::Allocator;
+static ALLOCATOR: role::memory::Allocator = role::memory::Allocator;
 
 mod load;
 mod ours;

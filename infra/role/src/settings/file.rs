@@ -9,8 +9,8 @@ use std::path::Path;
 use clap::{Arg, Command};
 use toml::{Table, Value};
 
-use crate::layers::{Addition, Origin, is_clap_own, switch_or_values};
-use crate::{CONFIG, Error, nearest};
+use super::layers::{Addition, Origin, is_clap_own, switch_or_values};
+use super::{CONFIG, Error, nearest};
 
 /// What the file's keys add, in the order of the keys.
 pub(crate) fn additions(command: &Command, file: &Path) -> Result<Vec<Addition>, Error> {

@@ -5,7 +5,7 @@
 use std::fs;
 
 #[global_allocator]
-static ALLOCATOR: memory::Allocator = memory::Allocator;
+static ALLOCATOR: role::memory::Allocator = role::memory::Allocator;
 
 #[test]
 fn huge_pages_are_not_asked_for() {

@@ -14,7 +14,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command};
 
-use crate::{CONFIG, Error, environment, file};
+use super::{CONFIG, Error, environment, file};
 
 /// What one key of the file or one variable adds to the command line.
 pub(crate) struct Addition {

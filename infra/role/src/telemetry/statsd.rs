@@ -15,8 +15,8 @@ use cadence::{
     BufferedUdpMetricSink, Counted, Gauged, Metric, MetricBuilder, MetricResult, MetricSink, StatsdClient,
 };
 
-use crate::Latency;
-use crate::names::{as_level, as_name, as_tag};
+use super::Latency;
+use super::names::{as_level, as_name, as_tag};
 
 /// A packet stays under 1432 bytes: what an Ethernet frame carries with room for IPv6, VLAN and tunnel headers.
 pub const PACKET_BYTES_MAX: usize = 1431;

@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use telemetry::{Latency, PACKET_BYTES_MAX, Snapshot, Statsd};
+use role::telemetry::{Latency, PACKET_BYTES_MAX, Snapshot, Statsd};
 
 /// Long enough for loopback on a loaded machine; only a failing test waits for it.
 const DEADLINE: Duration = Duration::from_secs(10);

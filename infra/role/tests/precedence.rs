@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Parser;
-use settings::{Error, try_load_from};
+use role::settings::{Error, try_load_from};
 
 #[derive(Debug, Parser)]
 #[command(name = "terminator")]

@@ -7,8 +7,8 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command};
 
-use crate::layers::{Addition, Origin, is_clap_own, switch_or_values};
-use crate::{Error, nearest};
+use super::layers::{Addition, Origin, is_clap_own, switch_or_values};
+use super::{Error, nearest};
 
 /// Gives every flag without a variable of its own the one made of the role's name and the flag's.
 pub(crate) fn name_variables(command: Command) -> Command {

@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 #[global_allocator]
-static ALLOCATOR: memory::Allocator = memory::Allocator;
+static ALLOCATOR: role::memory::Allocator = role::memory::Allocator;
 
 const BURST: usize = 100 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,7 +40,7 @@ async fn a_thread_that_idles_gives_back_what_a_burst_took() {
     let kept: Vec<Vec<u8>> = blocks.into_iter().step_by(1000).collect();
     tokio::time::timeout(PATIENCE, async {
         tokio::select! {
-            () = memory::give_back() => {}
+            () = role::memory::give_back() => {}
             () = async {
                 let mut looks = tokio::time::interval(Duration::from_millis(100));
                 while resident() > before + BURST / 10 {

@@ -13,8 +13,9 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::bind::Seed;
-use crate::bus::Bus;
+use bus::{Bus, Seed};
+
+use crate::Scheduling;
 
 /// Questions that wait for one worker: admin and telemetry ask some a second.
 const JOBS: usize = 64;
@@ -43,7 +44,12 @@ pub struct Workers<S> {
 /// # Errors
 /// A thread that cannot be started, or the first `build` that failed; the other threads have ended
 /// then.
-pub fn start<S: 'static, B>(name: &str, seeds: Vec<Seed>, build: B) -> io::Result<Workers<S>>
+pub fn start<S: 'static, B>(
+    name: &str,
+    scheduling: Scheduling,
+    seeds: Vec<Seed>,
+    build: B,
+) -> io::Result<Workers<S>>
 where
     B: Fn(usize, Bus) -> io::Result<S> + Clone + Send + 'static,
 {
@@ -54,7 +60,7 @@ where
         let (report, outcome) = sync_channel(1);
         let build = build.clone();
         let run = move || {
-            seed.config.scheduling.apply();
+            scheduling.apply();
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .event_interval(EVENT_INTERVAL)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use telemetry::{Latency, Snapshot, Statsd};
+use role::telemetry::{Latency, Snapshot, Statsd};
 
 /// Only a failing test waits for it.
 const DEADLINE: Duration = Duration::from_secs(20);
