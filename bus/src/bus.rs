@@ -15,9 +15,10 @@ use tokio::task::spawn_local;
 use crate::bind::Seed;
 use crate::call::Call;
 use crate::info::{PeerInfo, RouteInfo};
-use crate::message::{Body, Head, Options, Serve};
+use crate::message::{Body, Head, Incoming, Options, Serve};
 use crate::state::busy_poll::BusyPoll;
 use crate::state::dials::{Dials, Unconnected};
+use crate::state::finishing::Finish;
 use crate::state::hold::{Held, Holding};
 use crate::state::inner::Inner;
 use crate::state::serving::Serving;
@@ -187,12 +188,13 @@ impl Bus {
 
     /// Stops listening, asks every peer for no new requests, and waits until nothing is served or
     /// outstanding and every reply is written, until `deadline` at most. True when all was
-    /// finished.
+    /// finished. Every [`Finish`] completes.
     ///
     /// **Cancel safety**: the drain goes on, only the wait ends.
     pub async fn drain(&self, deadline: Instant) -> bool {
         self.inner.drains.send_replace(true);
         self.inner.node.borrow_mut().drain();
+        self.inner.serving.finishing.tell_all();
         let read_by = deadline.min(Instant::now() + DRAIN_READ);
         let mut idle_since = None;
         loop {
@@ -210,6 +212,18 @@ impl Bus {
             }
             tokio::time::sleep(DRAIN_LOOK).await;
         }
+    }
+
+    /// Asks for the answers to this worker's outstanding requests now, with what there is: long
+    /// polls then end with an empty answer, and others are not affected.
+    pub fn finish_outstanding(&self) {
+        self.inner.node.borrow_mut().finish_outstanding();
+    }
+
+    /// Completes when `request`, which a handler of this bus has in hand, is to be answered now.
+    pub fn finish(&self, request: &Incoming) -> Finish {
+        let correlation = request.envelope.header().correlation;
+        self.inner.serving.finishing.finish((request.pipe, correlation))
     }
 
     /// Requests being served here now that could not be answered at once.

@@ -28,5 +28,6 @@ pub use call::{Call, Parts, Reply};
 pub use info::{PeerInfo, RouteInfo};
 pub use message::{Body, Event, Head, Incoming, Options, RequestError, Response, Serve, Serving};
 pub use state::dials::Unconnected;
+pub use state::finishing::Finish;
 pub use state::hold::{Held, Wait};
 pub use state::subscription::Subscription;

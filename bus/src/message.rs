@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use bus_proto::{Envelope, Flags, HeadWriter};
+use bus_proto::{Envelope, Flags, HeadWriter, PipeId};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -92,6 +92,8 @@ pub struct Incoming {
     pub received: Instant,
     /// When the asker gives up, counted from then; `None` = no deadline.
     pub deadline: Option<Instant>,
+    /// The pipe that it came by.
+    pub pipe: PipeId,
 }
 
 impl Incoming {

@@ -2,6 +2,7 @@
 
 pub(crate) mod busy_poll;
 pub(crate) mod dials;
+pub(crate) mod finishing;
 pub(crate) mod hold;
 pub(crate) mod inboxes;
 pub(crate) mod inner;

@@ -71,6 +71,8 @@ impl Flags {
     pub const MORE: Self = Self(1 << 2);
     /// The request is traced.
     pub const SAMPLED: Self = Self(1 << 3);
+    /// Of a cancel: the asker still waits, and asks for an answer now, with what there is.
+    pub const FINISH: Self = Self(1 << 4);
 
     /// Whether every bit of `other` is set.
     #[inline]

@@ -17,7 +17,7 @@ use crate::balancer::Shared;
 use crate::claims::Claims;
 use crate::counters::Counters;
 use crate::directory::{Claimed, Directory};
-use crate::envelope::{Correlation, DecodeError, Envelope, Header, Kind, Origin, RequestId};
+use crate::envelope::{Correlation, DecodeError, Envelope, Flags, Header, Kind, Origin, RequestId};
 use crate::hello::{Hello, HelloError, Pattern};
 use crate::limits::Limits;
 use crate::pending::Pending;
@@ -60,6 +60,8 @@ pub enum Input {
     },
     /// Stop serving this request.
     Cancelled(Correlation),
+    /// The asker of this request wants its answer now.
+    Finish(Correlation),
     /// Hand it to the subscribers.
     Event(Envelope),
     /// A reply to a request of another worker of this process. When it cannot be passed on, that
@@ -217,6 +219,9 @@ impl Node {
             }
             Kind::Cancel => {
                 self.counters.cancels_received += 1;
+                if header.flags.contains(Flags::FINISH) {
+                    return Input::Finish(header.correlation);
+                }
                 Input::Cancelled(header.correlation)
             }
             Kind::Event => self.handle_event(pipe, envelope),

@@ -167,9 +167,15 @@ impl Pending {
     /// The ids that wait on `pipe`. Linear in the table: pipes close rarely.
     #[must_use]
     pub fn waiting_on(&self, pipe: PipeId) -> Vec<RequestId> {
-        let waits = |slot: &Slot| slot.pipe == pipe && slot.state.is_outstanding();
-        let found = self.slots.iter().zip(0..).filter(|(slot, _)| waits(slot));
-        found.map(|(slot, index)| self.id(index, slot.generation)).collect()
+        let on_pipe = self.outstanding().into_iter().filter(|(_, sent_on)| *sent_on == pipe);
+        on_pipe.map(|(id, _)| id).collect()
+    }
+
+    /// The requests that have not ended, and where each was sent. Linear in the table.
+    #[must_use]
+    pub fn outstanding(&self) -> Vec<(RequestId, PipeId)> {
+        let found = self.slots.iter().zip(0..).filter(|(slot, _)| slot.state.is_outstanding());
+        found.map(|(slot, index)| (self.id(index, slot.generation), slot.pipe)).collect()
     }
 
     /// The ids whose deadline is over, unlinked from the wheel; the caller ends each.

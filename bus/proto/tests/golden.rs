@@ -83,6 +83,7 @@ fn a_reply_in_parts_is_the_contracts_bytes() {
 fn cancel_drain_ping_pong_and_event_are_the_contracts_bytes() {
     let of = |kind, request| Header { correlation: correlation(request), ..Header::new(kind) };
     check("A cancel", of(Kind::Cancel, 42), &[], b"");
+    check("A cancel that asks to finish", Header { flags: Flags::FINISH, ..of(Kind::Cancel, 42) }, &[], b"");
     check("A drain", Header::new(Kind::Drain), &[], b"");
     check("A ping", of(Kind::Ping, 7), &[], b"");
     check("The pong", of(Kind::Pong, 7), &[], b"");

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::message::Serve;
+use crate::state::finishing::Finishing;
 use crate::state::waiting::Waiting;
 
 /// Requests between two looks at the clock.
@@ -17,6 +18,7 @@ pub(crate) struct Serving {
     clock: Cell<Option<Instant>>,
     looks: Cell<u32>,
     pub(crate) waiting: Waiting,
+    pub(crate) finishing: Rc<Finishing>,
 }
 
 impl Serving {

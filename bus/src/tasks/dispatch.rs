@@ -31,6 +31,7 @@ impl Inner {
             Input::Done => {}
             Input::Serve { envelope, deadline } => self.serve(now, pipe, envelope, deadline),
             Input::Cancelled(correlation) => self.cancel_serving(pipe, correlation),
+            Input::Finish(correlation) => self.serving.finishing.tell((pipe, correlation)),
             Input::Event(envelope) => {
                 self.share(pipe, || Crossing::Event(envelope.message().clone()));
                 if self.deliver(envelope) {

@@ -42,7 +42,7 @@ impl Inner {
         }
         self.node.borrow_mut().counters.served += 1;
         let header = envelope.header();
-        match handler.serve(Incoming { envelope, received, deadline }) {
+        match handler.serve(Incoming { envelope, received, deadline, pipe }) {
             message::Serving::Now(response) => self.answer(pipe, &header, response),
             message::Serving::Later(answer) => self.start(pipe, header, answer),
         }

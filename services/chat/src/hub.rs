@@ -5,7 +5,7 @@
 //! from the store's watch, which also fires when the event was lost. Invariant: a shard with polls
 //! has one watch, and a room reads its newest change after the watch was set.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use service_host::bus::{Bus, Event};
+use service_host::{Finish, Request};
 use store::{Error, Position};
 
 use crate::broadcast::Broadcast;
@@ -41,8 +42,6 @@ pub(crate) struct Hub {
     shards: RefCell<HashMap<u64, Shard, RandomState>>,
     pub(crate) transients: RefCell<Transients>,
     broadcast: Broadcast,
-    /// True when the worker is draining, so that no poll waits any more.
-    closed: Cell<bool>,
 }
 
 /// Rooms that share a watch. Kept while the watch waits.
@@ -67,7 +66,6 @@ impl Hub {
             shards: RefCell::default(),
             transients: RefCell::default(),
             broadcast: Broadcast::default(),
-            closed: Cell::new(false),
         });
         let waking = Rc::clone(&hub);
         tokio::task::spawn_local(async move { waking.broadcast.run(&waking.bus).await });
@@ -132,14 +130,9 @@ impl Hub {
         }
     }
 
-    /// Answers every poll now; later polls do not wait.
-    pub(crate) fn close(&self) {
-        self.closed.set(true);
-        self.rooms(|_| true).iter().for_each(|room| self.broadcast.wake(room));
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.get()
+    /// Completes when the poll `request` is to be answered now.
+    pub(crate) fn finish(&self, request: &Request) -> Finish {
+        request.finish(&self.bus)
     }
 
     fn hear_change(&self, chat: &str, position: Position, author: Option<&str>) {
@@ -185,10 +178,9 @@ impl Hub {
         self.shards.borrow().get(&shard_of(chat))?.rooms.get(chat).cloned()
     }
 
-    fn rooms(&self, of: impl Fn(u64) -> bool) -> Vec<Rc<Room>> {
+    fn rooms(&self, number: u64) -> Vec<Rc<Room>> {
         let shards = self.shards.borrow();
-        let rooms = shards.iter().filter(|(number, _)| of(**number)).map(|(_, shard)| shard.rooms.values());
-        rooms.flatten().cloned().collect()
+        shards.get(&number).map(|shard| shard.rooms.values().cloned().collect()).unwrap_or_default()
     }
 
     /// The room of `chat`, created when it is missing. Its shard is watched from now on.
@@ -212,7 +204,7 @@ impl Hub {
     async fn watch(self: Rc<Self>, number: u64) {
         loop {
             let watch = self.conversations.watch(number).await;
-            for room in self.rooms(|of| of == number) {
+            for room in self.rooms(number) {
                 match self.conversations.last(&room.chat).await {
                     Ok(position) if room.learn(position) => self.broadcast.wake(&room),
                     Ok(_) => (),

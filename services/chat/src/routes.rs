@@ -39,12 +39,6 @@ pub fn serve(context: &Context<Args>, conversations: Conversations) -> Router {
         hearing.hear(&event);
         std::future::ready(())
     });
-    // Polls end when the drain begins, not at its deadline.
-    let (draining, closing) = (context.draining(), Rc::clone(&hub));
-    tokio::task::spawn_local(async move {
-        draining.await;
-        closing.close();
-    });
     routes(hub)
 }
 

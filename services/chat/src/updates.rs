@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
-use service_host::{Problem, Request, Response};
+use service_host::{Finish, Problem, Request, Response};
 use store::{Position, RunOptions};
 use tokio::time::timeout_at;
 
@@ -39,6 +39,8 @@ struct Poll {
     chat: String,
     after: Option<Cursor>,
     deadline: Instant,
+    /// Completes when it is to be answered now.
+    finish: Finish,
 }
 
 /// `GET /chats/{id}/updates?after=&wait=&member=`.
@@ -65,32 +67,38 @@ impl Poll {
         }
         let (now, wait) = (Instant::now(), Duration::from_secs(wait));
         let left = request.remaining(now).map_or(wait, |left| left - RESERVE_MAX.min(left / 8));
-        Ok(Self { chat: chat.into_owned(), after, deadline: now + wait.min(left) })
+        let finish = hub.finish(request);
+        Ok(Self { chat: chat.into_owned(), after, deadline: now + wait.min(left), finish })
     }
 
     /// The answer: changes as soon as there are some, or an empty answer.
     async fn wait(self, hub: Rc<Hub>) -> Result<Bytes, Failure> {
-        let seat = hub.enter(&self.chat).await?;
+        let Self { chat, after, deadline, finish } = self;
+        let seat = hub.enter(&chat).await?;
+        drop(chat);
         let now = || Cursor { position: seat.room.last().unwrap_or(Position::FIRST), state: 0 };
-        let after = self.after.unwrap_or_else(now);
-        drop(self.chat);
-        let deadline = tokio::time::Instant::from_std(self.deadline);
+        let after = after.unwrap_or_else(now);
+        let deadline = tokio::time::Instant::from_std(deadline);
+        let mut finish = pin!(finish);
         loop {
             let mut changed = pin!(seat.room.changed.notified());
             changed.as_mut().enable();
+            let mut until = deadline;
             if is_news(&hub, &seat, after) {
                 // Boxed, so that a waiting poll does not hold the memory for reading.
                 if let Some(body) = Box::pin(told(&hub, &seat, after)).await? {
                     return Ok(body);
                 }
-                let _ = timeout_at(deadline.min(tokio::time::Instant::now() + BEHIND_PAUSE), changed).await;
-                if tokio::time::Instant::now() < deadline && !hub.is_closed() {
-                    continue;
-                }
-            } else if !hub.is_closed() && timeout_at(deadline, changed).await.is_ok() {
-                continue;
+                until = deadline.min(tokio::time::Instant::now() + BEHIND_PAUSE);
             }
-            return Ok(nothing(&hub, &seat, after));
+            let is_over = tokio::select! {
+                biased;
+                () = &mut finish => true,
+                changed = timeout_at(until, changed) => changed.is_err() && until == deadline,
+            };
+            if is_over {
+                return Ok(nothing(&hub, &seat, after));
+            }
         }
     }
 }
@@ -177,6 +185,8 @@ pub(crate) fn put_message(told: &Told, out: &mut BytesMut) {
 
 #[cfg(test)]
 mod tests {
+    use service_host::bus::proto::{Header, PipeId};
+    use service_host::bus::{Envelope, Incoming, Kind};
     use service_host::testing::{Peer, run, socket};
     use store::Store;
 
@@ -189,8 +199,17 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let address = format!("embedded:{}/store", dir.path().display()).parse().unwrap();
             let conversations = Conversations::new(Store::open(&address).unwrap());
-            let hub = Hub::start(conversations, Peer::dial(&socket(dir.path(), "x"), None).bus);
-            let poll = Poll { chat: "c".to_owned(), after: None, deadline: Instant::now() };
+            let peer = Peer::dial(&socket(dir.path(), "x"), None);
+            let hub = Hub::start(conversations, peer.bus.clone());
+            let message = Bytes::copy_from_slice(&Header::new(Kind::Request).to_bytes(0));
+            let incoming = Incoming {
+                envelope: Envelope::decode(message).unwrap(),
+                received: Instant::now(),
+                deadline: None,
+                pipe: PipeId { index: 0, generation: 0 },
+            };
+            let finish = peer.bus.finish(&incoming);
+            let poll = Poll { chat: "c".to_owned(), after: None, deadline: Instant::now(), finish };
             let size = size_of_val(&poll.wait(hub));
             assert!(size <= 640, "{size} bytes");
         });

@@ -297,6 +297,24 @@ fn every_refusal_names_the_field_and_the_limit() {
 }
 
 #[test]
+fn an_asker_that_stops_gets_an_empty_answer_at_once() {
+    run(async {
+        let chat = start().await;
+        let after = chat.say("c", "1").await["position"].as_str().unwrap().to_owned();
+        let waiting = poll(&chat.peer, &format!("/chats/c/updates?after={after}"));
+        held(&chat.peer, 1).await;
+        chat.peer.bus.finish_outstanding();
+        let answer = waiting.await.unwrap();
+        assert_eq!((answer.status, answer.json()["next"].as_str()), (200, Some(after.as_str())));
+        // The service itself goes on as before.
+        let waiting = poll(&chat.peer, &format!("/chats/c/updates?after={after}"));
+        held(&chat.peer, 1).await;
+        chat.say("c", "2").await;
+        assert_eq!(ids(&waiting.await.unwrap().json()["messages"]), ["2"]);
+    });
+}
+
+#[test]
 fn sigterm_answers_the_polls_and_ends_with_code_0() {
     run(async {
         let mut chat = start().await;

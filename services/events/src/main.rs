@@ -1,6 +1,6 @@
 //! The binary: parses its arguments, opens the store, then serves.
 
-use std::{io::Write, process::ExitCode, rc::Rc};
+use std::{io::Write, process::ExitCode};
 
 use clap::{CommandFactory, error::ErrorKind};
 use events::{Args, EventStore, Projections, Tail, routes};
@@ -21,13 +21,6 @@ fn main() -> ExitCode {
         Ok(store) => service_host::run(args, move |context| {
             let events = EventStore::new(store.clone());
             let tail = Tail::new(events.clone());
-            // Polls are answered when the drain begins, because it waits for every outstanding
-            // request.
-            let (draining, closing) = (context.draining(), Rc::clone(&tail));
-            tokio::task::spawn_local(async move {
-                draining.await;
-                closing.close();
-            });
             Ok(routes(events, Projections::new(store.clone()), tail, context.bus().clone()))
         }),
         Err(error @ OpenError::FeatureMissing { .. }) => {

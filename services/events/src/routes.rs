@@ -7,6 +7,7 @@ use std::{
     borrow::Cow,
     cell::Cell,
     future::Future,
+    pin::pin,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -88,9 +89,10 @@ async fn stream(site: Rc<Site>, request: Request) -> Answer {
     let wait = Duration::from_secs(request.query_number("wait", WAIT_MAX_S, 0..=WAIT_MAX_S)?);
     let until = deadline(&request, wait);
     let query = Rc::new(query);
+    let mut finish = pin!(request.finish(&site.bus));
     loop {
         let page = site.events.read(&query, after, limit, &within(&request)).await?;
-        if !page.events.is_empty() || site.tail.is_closed() {
+        if !page.events.is_empty() {
             return Ok(page_response(&page));
         }
         after = page.position;
@@ -99,7 +101,12 @@ async fn stream(site: Rc<Site>, request: Request) -> Answer {
             continue;
         }
         let Some(waiting) = site.tail.wait(&query, after) else { continue };
-        if tokio::time::timeout_at(until.into(), waiting).await.is_err() {
+        let is_over = tokio::select! {
+            biased;
+            () = &mut finish => true,
+            woken = tokio::time::timeout_at(until.into(), waiting) => woken.is_err(),
+        };
+        if is_over {
             return Ok(page_response(&page));
         }
     }

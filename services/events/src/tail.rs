@@ -12,7 +12,7 @@
 //! poll has been woken.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::BTreeSet,
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -41,7 +41,6 @@ pub struct Tail {
     events: EventStore,
     polls: RefCell<Polls>,
     sign: Notify,
-    closed: Cell<bool>,
 }
 
 struct Polls {
@@ -60,8 +59,7 @@ struct Poller {
     waker: Option<Waker>,
 }
 
-/// A waiting poll: completes when there is a new event for it, or when the tail closes. Dropping it
-/// ends the wait.
+/// A waiting poll: completes when there is a new event for it. Dropping it ends the wait.
 #[must_use = "a poll that is dropped does not wait"]
 pub struct Waiting {
     tail: Rc<Tail>,
@@ -74,7 +72,7 @@ impl Tail {
     pub fn new(events: EventStore) -> Rc<Self> {
         let polls =
             Polls { waiting: Slab::new(), by_label: BTreeSet::new(), seen: Position::START, followed: false };
-        Rc::new(Self { events, polls: polls.into(), sign: Notify::new(), closed: Cell::new(false) })
+        Rc::new(Self { events, polls: polls.into(), sign: Notify::new() })
     }
 
     /// Waits for an event after `after` that matches `query`; `after` is the position of a page
@@ -90,7 +88,7 @@ impl Tail {
         if after < polls.seen {
             return None;
         }
-        let poller = Poller { query: Rc::clone(query), after, woken: self.closed.get(), waker: None };
+        let poller = Poller { query: Rc::clone(query), after, woken: false, waker: None };
         let id = polls.waiting.insert(poller);
         polls.by_label.extend(labels(query).map(|label| (label, id)));
         Some(Waiting { tail: Rc::clone(self), id })
@@ -99,19 +97,6 @@ impl Tail {
     /// Reads the log now, because there may be new events.
     pub fn look(&self) {
         self.sign.notify_one();
-    }
-
-    /// Wakes all polls, and lets later ones complete at once, because the service stops.
-    pub fn close(&self) {
-        self.closed.set(true);
-        let mut polls = self.polls.borrow_mut();
-        polls.waiting.iter_mut().for_each(|(_, poller)| poller.wake());
-    }
-
-    /// True after [`Tail::close`].
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.closed.get()
     }
 
     /// Number of waiting polls.

@@ -331,6 +331,24 @@ fn every_refusal_names_the_field_and_the_limit() {
 }
 
 #[test]
+fn an_asker_that_stops_gets_an_empty_answer_at_once() {
+    run(async {
+        let events = start().await;
+        events.append("1", "A", &["x"]).await;
+        let peer = events.peer.clone();
+        let poll = tokio::task::spawn_local(async move {
+            peer.ask("GET", "/events/stream?tags=other&wait=30").within(PATIENCE).answer().await
+        });
+        events.peer.until(|bus| bus.outstanding() == 1).await;
+        // An answer to a later request shows that the poll was read.
+        assert_eq!(events.ids("").await, ["1"]);
+        events.peer.bus.finish_outstanding();
+        let answer = poll.await.unwrap();
+        assert_eq!((answer.status, answer.json()["events"].as_array().map(Vec::len)), (200, Some(0)));
+    });
+}
+
+#[test]
 fn sigterm_answers_long_polls_and_what_was_appended_is_there_again() {
     run(async {
         let mut events = start().await;

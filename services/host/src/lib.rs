@@ -52,6 +52,7 @@ pub mod testing;
 
 pub use ask::Ask;
 pub use bus;
+pub use bus::Finish;
 pub use conditional::ETag;
 pub use context::Context;
 pub use options::{Options, Settings, Upstream};

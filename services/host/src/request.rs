@@ -8,7 +8,7 @@ use std::ops::{Range, RangeInclusive};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bus::{Flags, Incoming};
+use bus::{Bus, Finish, Flags, Incoming};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
@@ -64,6 +64,15 @@ impl Request {
             Some(pair) => Err(bad(pair.split_once('=').map_or(pair, |(name, _)| name), "query")),
             None => Ok(()),
         }
+    }
+
+    /// Completes when the request is to be answered now, with what there is: the terminator that
+    /// sent it stops, or this service does. For handlers that wait for news; `bus` is the one that
+    /// the request came by, [`Context::bus`](crate::Context::bus). Holds nothing of the request.
+    ///
+    /// **Cancel safety**: safe.
+    pub fn finish(&self, bus: &Bus) -> Finish {
+        bus.finish(&self.incoming)
     }
 
     /// The method, upper case.

@@ -9,6 +9,8 @@ use crate::worker::Worker;
 
 /// How often the workers are asked whether they are done.
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
+/// How often services are asked to answer what is outstanding, long polls above all.
+const FINISH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Serves on for `time`, in which `/ready` says no and every response that its connection closes,
 /// so that load balancers and clients go elsewhere before anything is refused.
@@ -30,7 +32,13 @@ pub(super) async fn connections(workers: &Workers<Rc<Worker>>, time: Duration) -
         humantime::format_duration(time)
     );
     workers.ask(|worker| worker.begin_drain()).await;
+    let mut ask_to_finish = Instant::now();
     loop {
+        // Again and again: a request may have been read meanwhile, and a full queue drops them.
+        if Instant::now() >= ask_to_finish {
+            ask_to_finish += FINISH_INTERVAL;
+            workers.ask(|worker| worker.bus.finish_outstanding()).await;
+        }
         let open: usize = workers.ask(|worker| worker.connections.len()).await.into_iter().sum();
         if open == 0 {
             return deadline;

@@ -1,6 +1,6 @@
 //! What a client meets when the terminator is told to stop: what came before is served, and nothing is reset.
 
-use bus::Envelope;
+use bus::{Envelope, Flags, Kind};
 
 use crate::client::Client;
 use crate::service::Service;
@@ -118,6 +118,16 @@ fn a_drain_does_not_reset_a_connection_that_throws_away_a_body() {
     drop(client);
     let (status, log) = terminator.end_of();
     assert_eq!(status.code(), Some(0), "{log}");
+}
+
+/// A long poll can be answered at any moment, and need not keep the terminator from ending.
+#[test]
+fn a_drain_asks_for_the_answers_that_are_outstanding() {
+    let (mut terminator, mut service, mut client, request) = drain_with("");
+    let cancel = service.until(Kind::Cancel).header();
+    assert!(cancel.flags.contains(Flags::FINISH), "{cancel:?}");
+    assert_eq!(cancel.correlation, request.header().correlation);
+    terminator.ends_with(&mut service, &request, &mut client);
 }
 
 #[test]

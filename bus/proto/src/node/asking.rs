@@ -199,7 +199,7 @@ impl Node {
         let (pipe, is_waiting) = (slot.pipe, matches!(slot.state, State::Waiting));
         if slot.state.is_outstanding() {
             self.counters.requests_cancelled += 1;
-            self.cancel(pipe, id);
+            self.cancel(pipe, id, Flags::NONE);
         }
         if is_waiting && let Some(pipe) = self.socket.pipe_mut(pipe) {
             pipe.load.leave();
@@ -274,7 +274,7 @@ impl Node {
             Some(end) => {
                 self.pending.disarm(id);
                 if end == PartsEnd::Overflow {
-                    self.cancel(pipe, id);
+                    self.cancel(pipe, id, Flags::NONE);
                 }
             }
         }
@@ -295,7 +295,7 @@ impl Node {
                     pipe.load.failed(now, elapsed);
                 }
             }
-            self.cancel(pipe, id);
+            self.cancel(pipe, id, Flags::NONE);
         }
     }
 
@@ -307,7 +307,7 @@ impl Node {
         if is_outstanding {
             self.lose(now, pipe, id, true);
             // The service may send more parts of it: nobody can use them.
-            self.cancel(pipe, id);
+            self.cancel(pipe, id, Flags::NONE);
         }
     }
 
@@ -337,9 +337,16 @@ impl Node {
         }
     }
 
-    fn cancel(&mut self, pipe: PipeId, id: RequestId) {
+    /// Asks for the answers to all outstanding requests now: long polls have one at any time.
+    pub fn finish_outstanding(&mut self) {
+        for (id, pipe) in self.pending.outstanding() {
+            self.cancel(pipe, id, Flags::FINISH);
+        }
+    }
+
+    fn cancel(&mut self, pipe: PipeId, id: RequestId, flags: Flags) {
         let correlation = Correlation { origin: self.config.origin, request: id };
-        self.send_plain(pipe, &Header { correlation, ..Header::new(Kind::Cancel) });
+        self.send_plain(pipe, &Header { correlation, flags, ..Header::new(Kind::Cancel) });
     }
 
     fn why_nobody(&self, route: Route) -> Refused {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bus::proto::Header;
+use bus::proto::{Header, PipeId};
 use bus::{Envelope, HeadWriter, Incoming, Kind, Serve, Serving};
 use bytes::{BufMut, BytesMut};
 use tokio::sync::Notify;
@@ -29,7 +29,9 @@ fn message(method: &str, path: &str, fields: &[(&str, &str)], body: &[u8]) -> In
     bytes.put_slice(&Header::new(Kind::Request).to_bytes(head_len));
     bytes.put_slice(&head);
     bytes.put_slice(body);
-    Incoming { envelope: Envelope::decode(bytes.freeze()).unwrap(), received: Instant::now(), deadline: None }
+    let envelope = Envelope::decode(bytes.freeze()).unwrap();
+    let pipe = PipeId { index: 0, generation: 0 };
+    Incoming { envelope, received: Instant::now(), deadline: None, pipe }
 }
 
 fn get(path: &str) -> Incoming {
