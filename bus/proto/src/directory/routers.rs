@@ -74,7 +74,9 @@ impl Routers {
                 self.routers.len() - 1
             }
             None => {
-                return Err(format!("none: {ROUTERS_MAX} different methods and depths of {{*rest}} are the limit of one worker"));
+                return Err(format!(
+                    "none: {ROUTERS_MAX} different methods and depths of {{*rest}} are the limit of one worker"
+                ));
             }
         };
         let one = &mut self.routers[at];
