@@ -30,7 +30,10 @@ impl Listener {
         let waiting = Arc::new(Waiting { streams: ArrayQueue::new(BACKLOG), arrived: Notify::new() });
         let mut names = NAMES.lock().expect("no holder of this lock panics");
         if names.contains_key(name) {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "the name is already bound in this process"));
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "the name is already bound in this process",
+            ));
         }
         names.insert(name.to_owned(), Arc::clone(&waiting));
         Ok(Self { name: name.to_owned(), waiting })
@@ -60,8 +63,8 @@ impl Drop for Listener {
 /// Connects to a name bound in this process.
 pub(crate) fn connect(name: &str) -> io::Result<UnixStream> {
     let waiting = NAMES.lock().expect("no holder of this lock panics").get(name).map(Arc::clone);
-    let waiting =
-        waiting.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name is not bound in this process"))?;
+    let waiting = waiting
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name is not bound in this process"))?;
     let (ours, theirs) = UnixStream::pair()?;
     if waiting.streams.push(theirs).is_err() {
         return Err(io::Error::new(

@@ -111,15 +111,18 @@ impl FromStr for Listen {
             match option.split_once('=') {
                 Some(("mode", mode)) => {
                     let mode = number(mode, 8).filter(|mode| *mode <= 0o777);
-                    listen.file.mode = Some(mode.ok_or_else(|| bad("the mode is not an octal number up to 0777"))?);
+                    listen.file.mode =
+                        Some(mode.ok_or_else(|| bad("the mode is not an octal number up to 0777"))?);
                 }
                 Some(("user", user)) => {
-                    listen.file.user =
-                        Some(number(user, 10).ok_or_else(|| bad("the user is not a number (`id -u NAME` prints it)"))?);
+                    listen.file.user = Some(
+                        number(user, 10)
+                            .ok_or_else(|| bad("the user is not a number (`id -u NAME` prints it)"))?,
+                    );
                 }
                 Some(("group", group)) => {
-                    let group =
-                        number(group, 10).ok_or_else(|| bad("the group is not a number (`getent group NAME` prints it)"))?;
+                    let group = number(group, 10)
+                        .ok_or_else(|| bad("the group is not a number (`getent group NAME` prints it)"))?;
                     listen.file.group = Some(group);
                 }
                 _ => return Err(bad("only mode=, user= and group= may follow the `?`")),
