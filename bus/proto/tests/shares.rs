@@ -48,7 +48,7 @@ impl Worker {
             for _ in 0..8 {
                 let route = self.node.directory.find("GET", "/").expect("claimed");
                 let ask = Ask { route, flags: Flags::IDEMPOTENT, deadline: self.now + ms(60_000) };
-                self.node.request(self.now, ask, |_| {}, &[]).expect("somebody takes it");
+                self.node.request(self.now, ask, |_| {}, &[]).expect("an instance accepts it");
             }
             self.now += ms(1);
             for (instance, pipe) in self.pipes.clone() {

@@ -31,8 +31,14 @@ const RIDDLES: &[&str] = &[
 ];
 
 /// Paths whose comments are not rewritten yet. Remove a path when its comments pass.
-const NOT_YET: &[&str] =
-    &["bus", "terminator", "services/host", "infra/settings", "infra/telemetry", "infra/memory"];
+const NOT_YET: &[&str] = &[
+    "bus/src/worker.rs",
+    "terminator",
+    "services/host",
+    "infra/settings",
+    "infra/telemetry",
+    "infra/memory",
+];
 
 /// Directories without our source.
 const SKIPPED: &[&str] = &["target", "node_modules", "data"];
