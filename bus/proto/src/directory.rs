@@ -7,6 +7,7 @@
 //! answered "no instance" rather than "no such route". After [`GRACE`] they give way to less
 //! specific patterns that have instances.
 
+mod room;
 mod routers;
 
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use self::routers::Routers;
 use crate::hello::{Hello, HelloError, Pattern};
-use crate::limits::{ROUTES_MAX, SERVICES_MAX};
+use crate::limits::SERVICES_MAX;
 use crate::socket::PipeId;
 
 /// How long a pattern without instances keeps its paths from a less specific pattern that has
@@ -183,33 +184,6 @@ impl Directory {
         }
     }
 
-    /// The pipe other than `except` that claims the most patterns, and how many it claims.
-    fn largest(&self, except: PipeId) -> Option<(PipeId, usize)> {
-        let mut counts: HashMap<PipeId, usize> = HashMap::new();
-        for peer in self.entries().flat_map(|entry| &entry.peers).filter(|peer| **peer != except) {
-            *counts.entry(*peer).or_default() += 1;
-        }
-        counts.into_iter().max_by_key(|(_, count)| *count)
-    }
-
-    /// Takes from `pipe` the `count` patterns that it claimed last.
-    fn displace(&mut self, pipe: PipeId, count: usize) -> Vec<(PipeId, Pattern)> {
-        let claimed = self.entries().filter(|entry| entry.peers.contains(&pipe));
-        let mut claimed: Vec<(u32, Pattern)> =
-            claimed.map(|entry| (entry.epoch, entry.pattern.clone())).collect();
-        claimed.sort_unstable_by_key(|(epoch, _)| std::cmp::Reverse(*epoch));
-        claimed.truncate(count);
-        for (_, pattern) in &claimed {
-            let index = self.served.index(pattern).expect("it has a peer");
-            let entry = self.entries[index as usize].as_mut().expect("routers name live entries");
-            entry.peers.retain(|peer| *peer != pipe);
-            if entry.peers.is_empty() {
-                self.remove(index as usize, true);
-            }
-        }
-        claimed.into_iter().map(|(_, pattern)| (pipe, pattern)).collect()
-    }
-
     /// A number that changes whenever the patterns, or the peers that claim them, may have changed.
     #[must_use]
     pub const fn version(&self) -> u64 {
@@ -269,30 +243,6 @@ impl Directory {
         self.entries.iter().flatten()
     }
 
-    /// Makes room for the routes of `hello`, which arrived on `pipe`. If the table is full, it
-    /// first drops patterns without instances. Then it takes patterns from the pipes that claim the
-    /// most, as long as these claim more than this hello does, so that a peer with few patterns
-    /// always finds room. Returns the patterns it took, with the pipes that lost them.
-    fn make_room(&mut self, pipe: PipeId, hello: &Hello) -> Result<Vec<(PipeId, Pattern)>, HelloError> {
-        let wanted = hello.routes.len();
-        let mut displaced = Vec::new();
-        if self.entries().count() + wanted <= ROUTES_MAX {
-            return Ok(displaced);
-        }
-        self.drop_entries(|entry| entry.peers.is_empty());
-        while let over = (self.entries().count() + wanted).saturating_sub(ROUTES_MAX)
-            && over > 0
-        {
-            match self.largest(pipe) {
-                Some((largest, count)) if count > wanted => {
-                    displaced.extend(self.displace(largest, over.min(count - wanted)));
-                }
-                _ => return Err(HelloError::Routes(wanted)),
-            }
-        }
-        Ok(displaced)
-    }
-
     fn service_index(&mut self, name: &str) -> Option<u32> {
         if let Some(&index) = self.by_name.get(name) {
             return Some(index);
@@ -306,15 +256,6 @@ impl Directory {
         }
         let index = u32::try_from(index).expect("SERVICES_MAX fits u32");
         self.by_name.insert(name.to_owned(), index);
-        Some(index)
-    }
-
-    /// Forgets one service without instances, with its patterns, and returns its index. `None` when
-    /// every service has an instance.
-    fn forget_one(&mut self) -> Option<usize> {
-        let index = self.services.iter().position(|service| service.peers.is_empty())?;
-        self.by_name.remove(&self.services[index].name);
-        self.give_up(u32::try_from(index).expect("SERVICES_MAX fits u32"));
         Some(index)
     }
 

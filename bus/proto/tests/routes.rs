@@ -97,7 +97,7 @@ impl Naive {
         }
     }
 
-    /// Claims `routes` for the service behind `pipe`. Returns the routes that another service holds.
+    /// Claims `routes` for the service behind `pipe`. Returns those that another service holds.
     fn claim(&mut self, pipe: PipeId, service: u8, routes: &[Pattern]) -> Vec<Pattern> {
         self.release(pipe);
         self.said.push((pipe, service));

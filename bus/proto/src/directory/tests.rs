@@ -2,7 +2,7 @@
 //! over time.
 
 use super::*;
-use crate::limits::ROUTERS_MAX;
+use crate::limits::{ROUTERS_MAX, ROUTES_MAX};
 
 fn pipe(index: u32) -> PipeId {
     PipeId { index, generation: 0 }
