@@ -148,8 +148,8 @@ impl Bus {
             .map_or_else(String::new, |entry| entry.pattern.to_string())
     }
 
-    /// Sends a request and waits for its reply. The first poll sends it. It is retried as far as
-    /// PROTOCOL.md allows and the deadline has not passed.
+    /// Sends a request and waits for its reply. The first poll sends it. A lost request is sent
+    /// again when [`bus_proto::retry::may_retry`] allows it.
     pub fn request<H: Head + Unpin>(&self, route: Route, head: H, body: Body, options: Options) -> Call<H> {
         Call::new(Rc::clone(&self.inner), route, head, body, options)
     }
