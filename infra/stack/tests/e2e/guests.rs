@@ -1,4 +1,5 @@
-//! Programs in Python and C, written from PROTOCOL.md alone, as services, publishers and subscribers.
+//! Programs in Python and C, written from PROTOCOL.md alone, as services, publishers and
+//! subscribers.
 
 use std::path::PathBuf;
 use std::process::Command;
