@@ -46,8 +46,8 @@ pub(crate) fn guest(python: &Path, script: &str, args: &[&str]) -> Process {
     Process::start("guest", Command::new(python).arg("-u").arg(guest_source(script)).args(args))
 }
 
-/// Compiles one of the example guests in C into `dir`, with every warning an error. `None` when there
-/// is no C compiler or no libnng.
+/// Compiles one of the example guests in C into `dir`, with every warning an error. `None` when
+/// there is no C compiler or no libnng.
 pub(crate) fn compiled_guest(file: &str, dir: &Path) -> Option<PathBuf> {
     let compiler = program("cc")?;
     let mut has_nng = Command::new(&compiler);
