@@ -65,5 +65,5 @@ counters! {
     peers_silent "bus.peers.silent" "Peers that stopped answering pings."
     busy_polls "bus.polls.busy" "Polls of the sockets instead of a sleep, while a few requests were outstanding."
     crossed "bus.workers.crossed" "Messages passed to another worker of this process."
-    crossed_dropped "bus.workers.dropped" "Messages dropped because another worker's inbox was full."
+    crossed_dropped "bus.workers.dropped" "Messages between workers dropped: an inbox or out-queue was full, or the pipe closed."
 }
