@@ -1,4 +1,4 @@
-//! Binding: everything that can be refused is refused here, before a thread starts.
+//! Binding: configuration errors are reported here, before a thread starts.
 
 use std::fmt;
 use std::io;
@@ -14,44 +14,44 @@ use crate::io::transport::Keepalive;
 use crate::state::inboxes::Inboxes;
 use crate::state::places::Places;
 
-/// What a process's bus is made of.
+/// The configuration of a process's bus.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// Where to listen, and what may be claimed there.
+    /// Where to listen, and which claims are accepted there.
     pub listen: Vec<Listen>,
-    /// Whom to dial; every worker dials every one.
+    /// The endpoints to dial. Every worker dials every one of them.
     pub dial: Vec<Endpoint>,
     /// The bounds.
     pub limits: Limits,
     /// TCP keepalive.
     pub keepalive: Keepalive,
-    /// Said on every new pipe; `None` for one who only asks.
+    /// The hello that is sent on every new pipe; `None` for a process that serves no requests.
     pub hello: Option<Hello>,
-    /// Pass events on to the peers whose hello asks for their topic (the terminator does).
+    /// True to relay events to the peers whose hello names their topic, as the terminator does.
     pub relay_events: bool,
-    /// Pipes of the process at most, those that it dials included. Above it a peer that dials in
-    /// takes the place of the oldest one that never said anything, or is refused. `None`: an eighth
+    /// Upper bound of the process's pipes, including those that it dials. Above it, a peer that
+    /// dials in replaces the oldest peer that has sent no message, or is refused. `None`: an eighth
     /// of the files that the process may open, at most 4096.
     pub pipes_max: Option<usize>,
-    /// How long a worker with a few requests outstanding looks at its sockets before it sleeps;
-    /// zero: not at all.
+    /// How long a worker with a few outstanding requests polls its sockets before it sleeps; zero
+    /// to sleep at once.
     pub busy_poll: Duration,
 }
 
-/// A bus that cannot be bound.
+/// Why a bus cannot be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// A listener.
+    /// An endpoint cannot be listened on.
     #[error("cannot listen on {endpoint}")]
     Listen {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// More workers than a request id can name, or none.
-    #[error("{0} workers: at least 1 and at most 256 are possible")]
+    /// The number of workers is 0 or greater than a request id can express.
+    #[error("{0} workers: the number must be from 1 to 256")]
     Workers(usize),
 }
 
@@ -65,7 +65,7 @@ impl From<BindError> for io::Error {
     }
 }
 
-/// One worker's share of a bound bus; started on its thread.
+/// One worker's part of a bound bus. It is started on the worker's thread.
 pub struct Seed {
     pub(crate) config: Config,
     pub(crate) worker: u8,
@@ -85,10 +85,10 @@ impl fmt::Debug for Seed {
     }
 }
 
-/// Binds every listener of `config` and makes a share for each of `workers` workers.
+/// Binds every listener of `config` and makes a seed for each of `workers` workers.
 ///
 /// # Errors
-/// [`BindError`] names the endpoint that cannot be bound. Nothing stays bound then.
+/// [`BindError`] names the endpoint that cannot be bound. All listeners are then closed again.
 pub fn bind(config: &Config, workers: usize) -> Result<Vec<Seed>, BindError> {
     let last =
         workers.checked_sub(1).and_then(|last| u8::try_from(last).ok()).ok_or(BindError::Workers(workers))?;
@@ -113,7 +113,7 @@ pub fn bind(config: &Config, workers: usize) -> Result<Vec<Seed>, BindError> {
 }
 
 impl Seed {
-    /// Where this bus listens; a port that the system chose is filled in.
+    /// The endpoints that this bus listens on. Ports that the system chose are filled in.
     #[must_use]
     pub fn listening(&self) -> Vec<Endpoint> {
         self.listeners.iter().map(|listener| listener.endpoint().clone()).collect()

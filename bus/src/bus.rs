@@ -1,4 +1,5 @@
-//! The handle of one worker's bus: starts its tasks, asks and tells its state, and drains it.
+//! The handle of one worker's bus: starts its tasks, sends requests and events, reports state, and
+//! drains.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -26,15 +27,17 @@ use crate::state::subscription::Subscription;
 use crate::state::timer::Timer;
 use crate::tasks::{accept, busy_poll, crossing, dialer, handlers, timer};
 
-/// How often the end of a drain is looked for.
+/// Interval at which a drain checks whether it has finished.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
-/// A drain ends when nothing has been left for so long: a peer's other workers hear of it a moment
-/// after the one that answered, and what they sent before is on its way.
+/// A drain ends when the bus has been idle for this long. The peer's other workers learn of the
+/// drain a moment after the one that answered, and requests that they sent before are still on
+/// their way.
 const DRAIN_QUIET: Duration = Duration::from_millis(50);
-/// How long a drain waits for peers to show that they have read it: a stock guest never does.
+/// How long a drain waits for peers to answer the ping behind the drain message. A stock guest
+/// never answers it.
 const DRAIN_READ: Duration = Duration::from_secs(1);
 
-/// The handle of one worker's bus: cheap to clone, never leaves its thread.
+/// The handle of one worker's bus. Cheap to clone; it cannot leave its thread.
 #[derive(Clone)]
 pub struct Bus {
     pub(crate) inner: Rc<Inner>,
@@ -95,24 +98,25 @@ impl Bus {
         Self { inner }
     }
 
-    /// The route of a request, its query ignored; `None` when nobody ever claimed it.
+    /// The route of a request, without regard to the query. `None` when no service has claimed it.
     #[must_use]
     pub fn route(&self, method: &str, path: &str) -> Option<Route> {
         let path = path.split_once('?').map_or(path, |(path, _)| path);
         self.inner.node.borrow().directory.find(method, path)
     }
 
-    /// Completes when a further peer has said what it serves, or one has said so anew. Hellos count
-    /// from this call on, not from the first poll.
+    /// Completes at the next accepted hello of any peer. Hellos count from this call on, not from
+    /// the first poll.
     ///
     /// **Cancel safety**: safe.
     pub fn joined(&self) -> OwnedNotified {
         Arc::clone(&self.inner.joined).notified_owned()
     }
 
-    /// A place among the requests that wait for an instance, for one with a body of so many bytes,
-    /// until `end`; `None` when there is none, or no time. [`Bus::request`] takes one by itself;
-    /// this is for a request whose path nobody claims yet.
+    /// A place among the requests that wait for an instance, for a request with a body of
+    /// `body_len` bytes, until `end`. `None` when all places are taken or `end` has passed.
+    /// [`Bus::request`] takes a place by itself; this is for a request whose path no service claims
+    /// yet.
     #[must_use]
     pub fn hold(&self, body_len: usize, end: Instant) -> Option<Held> {
         let held = Held::new(&self.inner.holding, &self.inner.joined, body_len, end)?;
@@ -120,20 +124,21 @@ impl Bus {
         Some(held)
     }
 
-    /// The services that are expected to be there: routes of one that is away, however long, do not
-    /// give way to less specific routes of others.
+    /// Sets the services that are expected: their routes do not give way to less specific routes of
+    /// other services, however long they have no instance.
     pub fn expect(&self, services: &[String]) {
         self.inner.node.borrow_mut().directory.expect(services);
     }
 
-    /// Another number whenever [`Bus::routes`] may have changed: what was worked out from them
-    /// holds until then.
+    /// A number that changes whenever [`Bus::routes`] may have changed, so that derived data can be
+    /// cached.
     #[must_use]
     pub fn routes_version(&self) -> u64 {
         self.inner.node.borrow().directory.version()
     }
 
-    /// The pattern of a route, `GET /profiles/{id}`; empty when it is no longer claimed.
+    /// The pattern of a route, such as `GET /profiles/{id}`; empty when the route is no longer
+    /// claimed.
     #[must_use]
     pub fn route_pattern(&self, route: Route) -> String {
         self.inner
@@ -144,35 +149,37 @@ impl Bus {
             .map_or_else(String::new, |entry| entry.pattern.to_string())
     }
 
-    /// Sends a request and waits for its reply. The first poll sends. Retries while the contract
-    /// allows it and time is left.
+    /// Sends a request and waits for its reply. The first poll sends it. A lost request is sent
+    /// again when [`bus_proto::retry::may_retry`] allows it.
     pub fn request<H: Head + Unpin>(&self, route: Route, head: H, body: Body, options: Options) -> Call<H> {
         Call::new(Rc::clone(&self.inner), route, head, body, options)
     }
 
-    /// Sets what serves incoming requests; without it they are dropped and counted.
+    /// Sets the handler of incoming requests. Without a handler they are dropped and counted.
     pub fn serve(&self, handler: Rc<dyn Serve>) {
         self.inner.serving.set_handler(handler);
     }
 
-    /// Says hello again on every pipe, and this hello on every later one.
+    /// Sends `hello` on every open pipe, and on every later one.
     pub fn set_hello(&self, hello: Hello) {
         self.inner.node.borrow_mut().set_hello(hello);
     }
 
-    /// The hello said now.
+    /// The hello that is sent now.
     #[must_use]
     pub fn hello(&self) -> Option<Hello> {
         self.inner.node.borrow().config().hello.clone()
     }
 
-    /// Publishes an event to every peer that may want it; the number of pipes it was queued on.
+    /// Publishes an event to every peer that may want it. Returns the number of pipes it was queued
+    /// on.
     pub fn publish(&self, topic: &str, fields: &[(&str, &str)], body: &Bytes) -> usize {
         self.inner.node.borrow_mut().publish(topic, fields, body)
     }
 
-    /// Events of `topic`, which joins the hello's topics and stays there; so a bus without a hello
-    /// gets none. A slow subscriber loses the oldest ones, counted.
+    /// Subscribes to the events of `topic`. The topic is added to the hello and stays there, so a
+    /// bus without a hello gets no events. A slow subscriber loses the oldest events, which are
+    /// counted.
     #[must_use]
     pub fn subscribe(&self, topic: &str) -> Subscription {
         let (subscription, is_first) = self.inner.subscriptions.borrow_mut().add(topic);
@@ -186,11 +193,11 @@ impl Bus {
         subscription
     }
 
-    /// Stops listening, asks every peer for no new requests, and waits until nothing is served or
-    /// outstanding and every reply is written, until `deadline` at most. True when all was
-    /// finished. Every [`Finish`] completes.
+    /// Stops listening, asks every peer to send no new requests, and waits until nothing is being
+    /// served or outstanding and every reply is written, but not longer than until `deadline`. True
+    /// when everything was finished. Every [`Finish`] completes.
     ///
-    /// **Cancel safety**: the drain goes on, only the wait ends.
+    /// **Cancel safety**: dropping the future ends only the wait; the drain continues.
     pub async fn drain(&self, deadline: Instant) -> bool {
         self.inner.drains.send_replace(true);
         self.inner.node.borrow_mut().drain();
@@ -226,19 +233,19 @@ impl Bus {
         self.inner.serving.finishing.finish((request.pipe, correlation))
     }
 
-    /// Requests being served here now that could not be answered at once.
+    /// Number of requests whose handlers are waiting.
     #[must_use]
     pub fn in_service(&self) -> usize {
         self.inner.serving.waiting()
     }
 
-    /// Requests outstanding now.
+    /// Number of outstanding requests.
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.inner.node.borrow().pending.len()
     }
 
-    /// Every pipe of this worker, those that stand for another worker's included.
+    /// Every pipe of this worker, including those that stand for another worker's connection.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerInfo> {
         let node = self.inner.node.borrow();
@@ -257,13 +264,13 @@ impl Bus {
         self.inner.dials.borrow().unconnected()
     }
 
-    /// Every route that somebody claimed.
+    /// Every claimed route.
     #[must_use]
     pub fn routes(&self) -> Vec<RouteInfo> {
         RouteInfo::list(&self.inner.node.borrow())
     }
 
-    /// Every counter by its name, in the same order at every call.
+    /// Every counter with its name, in the same order on each call.
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         self.inner.node.borrow().counters.list()

@@ -1,4 +1,4 @@
-//! A request under way: a slot in the pending table, no channel, no task.
+//! A request in progress: a slot in the pending table, without a channel or a task.
 
 use std::fmt;
 use std::future::Future;
@@ -16,20 +16,21 @@ use crate::message::{Body, Head, Options, RequestError};
 use crate::state::hold::{Held, Wait};
 use crate::state::inner::Inner;
 
-/// A reply, or its first part.
+/// A reply, or the first part of one.
 #[derive(Debug)]
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
     /// Fields and body, slices of the buffer that the bus read.
     pub envelope: Envelope,
-    /// Further parts follow: the rest of the body.
+    /// The other parts, which are the rest of the body; `None` when the reply is complete.
     pub parts: Option<Parts>,
 }
 
-/// A request under way. Dropping it frees its slot and tells the peer to cancel.
+/// A request in progress. Dropping it frees its slot and sends the peer a cancel.
 ///
-/// **Cancel safety**: dropped before its end, the request may or may not have been served.
+/// **Cancel safety**: if the call is dropped before it completes, the request may or may not have
+/// been served.
 #[must_use = "a call does nothing until it is polled"]
 pub struct Call<H> {
     inner: Rc<Inner>,
@@ -47,7 +48,7 @@ impl<H: Head + Unpin> Call<H> {
         Self { inner, route, head, body, options, sent: None, attempts: 0, held: None }
     }
 
-    /// The head that it sends.
+    /// The head of the request.
     #[must_use]
     pub fn head(&self) -> &H {
         &self.head
@@ -67,7 +68,7 @@ impl<H: Head + Unpin> Call<H> {
         Ok(id)
     }
 
-    /// Sends it, or waits for an instance when there is none.
+    /// Sends the request, or waits for an instance when there is none.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestId, RequestError>> {
         loop {
             let mut is_last = false;
@@ -82,7 +83,7 @@ impl<H: Head + Unpin> Call<H> {
         }
     }
 
-    /// Takes a place among the requests that wait for an instance. True when it has one.
+    /// Takes a place among the requests that wait for an instance. True when the request has one.
     #[cold]
     fn hold(&mut self) -> bool {
         if self.held.is_none() {
@@ -162,10 +163,10 @@ impl<H> Drop for Call<H> {
     }
 }
 
-/// The further parts of a reply, in order. Dropping it cancels what has not come.
+/// The other parts of a reply, in order. Dropping this cancels the parts that were not received.
 pub struct Parts(Box<Stream>);
 
-/// On the heap: few replies have parts, and every one has the room for them.
+/// Boxed because few replies have parts, and every [`Reply`] would need the space.
 struct Stream {
     inner: Rc<Inner>,
     id: RequestId,
@@ -176,9 +177,9 @@ impl Parts {
     /// The next part's body; `None` after the last one.
     ///
     /// # Errors
-    /// [`RequestError::Deadline`] when the next part does not come in time, [`RequestError::Lost`]
-    /// when the instance goes away, [`RequestError::SlowClient`] when parts come faster than they
-    /// are taken.
+    /// [`RequestError::Deadline`] when the next part is late, [`RequestError::Lost`] when the
+    /// instance disconnects, [`RequestError::SlowClient`] when parts arrive faster than they are
+    /// taken.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RequestError>>> {
         let Stream { inner, id, service } = &*self.0;
         let part = ready!(inner.node.borrow_mut().poll_part(*id, cx.waker()));

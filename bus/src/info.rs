@@ -1,36 +1,36 @@
-//! What a bus tells of itself: peers and routes, for people and dashboards. Never on the hot path.
+//! Peers and routes as data, for the admin listener. Not on the hot path.
 
 use std::time::{Duration, Instant};
 
 use bus_proto::{Hello, Node, PipeId};
 
-/// One pipe and who is behind it.
+/// One pipe and the peer behind it.
 #[derive(Clone, Debug)]
 pub struct PeerInfo {
-    /// The pipe's id, unique in its worker: generation and place.
+    /// The pipe's id, unique within its worker: generation and index.
     pub pipe: u64,
-    /// The other end, such as `tcp://127.0.0.1:40112` or `ipc:///run/a.sock`.
+    /// The address of the peer, such as `tcp://127.0.0.1:40112` or `ipc:///run/a.sock`.
     pub endpoint: String,
-    /// Whether this side dialled.
+    /// True when this side dialled.
     pub dialled: bool,
-    /// The worker that has the connection, and the pipe's id there, when it is another one: this
-    /// row's numbers are what was sent that way.
+    /// When another worker owns the connection: that worker, and the pipe's id there. The figures
+    /// of this row then count what this worker sent through it.
     pub via: Option<(usize, u64)>,
-    /// What the peer said of itself.
+    /// The peer's last hello.
     pub hello: Option<Hello>,
-    /// It asked for no new requests.
+    /// True when the peer asked for no new requests.
     pub draining: bool,
-    /// It answers pings, and has been silent for too long.
+    /// True when the peer used to answer pings and has not for too long.
     pub silent: bool,
-    /// Requests sent there and not ended.
+    /// Requests in flight.
     pub in_flight: u32,
-    /// Peak EWMA of its reply time.
+    /// Peak EWMA of the reply time.
     pub latency: Duration,
     /// Requests sent to it.
     pub requests: u64,
-    /// Replies from it.
+    /// Replies received from it.
     pub replies: u64,
-    /// Requests that expired or were lost there.
+    /// Requests to it that expired or were lost.
     pub failures: u64,
     /// Messages in its out-queue.
     pub queued_messages: usize,
@@ -70,11 +70,11 @@ fn number(id: PipeId) -> u64 {
 /// One route.
 #[derive(Clone, Debug)]
 pub struct RouteInfo {
-    /// `GET /profiles/{id}`.
+    /// The pattern, such as `GET /profiles/{id}`.
     pub pattern: String,
     /// The service that holds it.
     pub service: String,
-    /// Its instances that take requests now.
+    /// Number of its instances that take requests now.
     pub instances: usize,
 }
 

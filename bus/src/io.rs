@@ -1,5 +1,5 @@
-//! Sockets: endpoints and their text forms, listening, connecting, reading and writing. Knows
-//! nothing of what the bytes mean, and runs no tasks.
+//! Sockets: endpoints and their text forms, listening, connecting, reading and writing. This module
+//! does not interpret the bytes and runs no tasks.
 
 pub mod endpoint;
 pub(crate) mod inproc;

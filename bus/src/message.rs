@@ -1,5 +1,5 @@
-//! What callers hand to the bus and get from it: requests, replies, events, and why a request
-//! failed.
+//! The types that callers exchange with the bus: requests, replies, events, and the errors of
+//! requests.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -10,37 +10,37 @@ use bus_proto::{Envelope, Flags, HeadWriter, PipeId};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-/// The head of a request to send. Encoded in place in a pipe's out-queue, once for every pipe it is
-/// sent to.
+/// The head of a request to send. It is encoded in place in the out-queue of each pipe that the
+/// request is sent to.
 pub trait Head {
     /// Writes every field, the pseudo-fields `:method` and `:path` first.
     fn encode(&self, head: &mut HeadWriter<'_>);
 }
 
-/// A body as the chunks it was read in; never joined, never copied but for small ones. Room for
-/// one: most have none or one, and all requests under way hold it.
+/// A body as the chunks it was read in. Chunks are never joined, and only small ones are copied.
+/// There is inline space for one chunk, because most bodies have at most one and every request in
+/// progress holds this type.
 pub type Body = SmallVec<[Bytes; 1]>;
 
 /// How a request is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// When it is asked, which is now or a moment ago: one look at the clock serves the whole
-    /// request.
+    /// The time of the request, now or a moment ago. Passing it saves a look at the clock.
     pub asked: Instant,
     /// When the asker gives up.
     pub deadline: Instant,
-    /// How long it may wait for an instance when there is none for the moment, within the deadline.
+    /// How long the request may wait for an instance when there is none, within the deadline.
     pub hold: Duration,
     /// `IDEMPOTENT` allows a retry on another instance; `SAMPLED` and `SHADOW` are passed on.
     pub flags: Flags,
 }
 
-/// Why there is no reply. The terminator's `rescue` maps these to statuses.
+/// Why a request got no reply. The terminator's `rescue` maps these errors to statuses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The service is known, but no instance takes new requests now.
-    #[error("no instance of `{service}` is connected or takes new requests")]
+    /// No instance of the service takes new requests now.
+    #[error("no connected instance of `{service}` takes new requests")]
     NoInstance {
         /// The service that claims the route.
         service: String,
@@ -50,7 +50,7 @@ pub enum RequestError {
     Busy {
         /// The service that claims the route.
         service: String,
-        /// Instances looked at.
+        /// Number of instances that were considered.
         instances: usize,
     },
     /// The worker's table of outstanding requests is full.
@@ -65,16 +65,16 @@ pub enum RequestError {
         /// The service that was asked.
         service: String,
     },
-    /// The pipe closed after the request was written, and it may not be sent again.
-    #[error("the instance of `{service}` went away with the request in hand")]
+    /// The pipe closed after the request was written, and the request may not be sent again.
+    #[error("the instance of `{service}` disconnected before it replied")]
     Lost {
         /// The service that was asked.
         service: String,
     },
-    /// The message cannot be put on the wire.
+    /// The message cannot be encoded.
     #[error(transparent)]
     Encode(#[from] bus_proto::EncodeError),
-    /// Reply parts came faster than the client took them.
+    /// Reply parts arrived faster than the client took them.
     #[error("{limit} bytes of reply parts wait for a slow client, which is the limit")]
     SlowClient {
         /// The limit in force.
@@ -82,28 +82,28 @@ pub enum RequestError {
     },
 }
 
-/// A request that came in, checked whole; everything is a slice of the buffer that the bus read,
-/// with other messages. Who keeps one for long copies what it needs.
+/// A received request, completely checked. Its fields and body are slices of a read buffer that it
+/// shares with other messages, so code that keeps a part for long should copy it.
 #[derive(Clone, Debug)]
 pub struct Incoming {
     /// Fields and body.
     pub envelope: Envelope,
-    /// When it was read here, to within the batch that it came in.
+    /// When it was read, to within the batch it was read with.
     pub received: Instant,
-    /// When the asker gives up, counted from then; `None` = no deadline.
+    /// When the asker gives up; `None` for no deadline.
     pub deadline: Option<Instant>,
     /// The pipe that it came by.
     pub pipe: PipeId,
 }
 
 impl Incoming {
-    /// `:method`, or "" when the field is missing or not UTF-8.
+    /// The field `:method`, or "" when it is missing or not UTF-8.
     #[must_use]
     pub fn method(&self) -> &str {
         self.text(":method")
     }
 
-    /// `:path` with its query, or "".
+    /// The field `:path` with its query, or "".
     #[must_use]
     pub fn path(&self) -> &str {
         self.text(":path")
@@ -114,8 +114,8 @@ impl Incoming {
     }
 }
 
-/// Fields of an answer that cost one allocation. On the heap, since builders move an answer some
-/// twenty times.
+/// Capacity reserved for the fields of an answer with one allocation. The fields are on the heap
+/// because builders move an answer some twenty times.
 const FIELDS: usize = 6;
 
 /// An answer to send: status, fields, body.
@@ -125,7 +125,7 @@ pub struct Response {
     pub status: u16,
     /// Lower-case names and their values.
     pub fields: Vec<(Cow<'static, str>, Bytes)>,
-    /// The body; small ones are copied next to the head, others queued as they are.
+    /// The body. A small one is copied next to the head, a longer one is queued without a copy.
     pub body: Bytes,
 }
 
@@ -154,31 +154,31 @@ impl Response {
     }
 }
 
-/// What serves incoming requests on a worker.
+/// The handler of incoming requests on a worker.
 pub trait Serve: 'static {
-    /// Called in the read loop, once per request that has not expired. The future that
-    /// [`Serving::Later`] brings is polled once where the request was read, and later beside all
-    /// others that wait; it is dropped when the asker cancels.
+    /// Called in the read loop, once per request that has not expired. The future of
+    /// [`Serving::Later`] is polled once at that point, and later together with the other waiting
+    /// handlers. It is dropped when the asker cancels.
     fn serve(&self, request: Incoming) -> Serving;
 }
 
 /// The answer to one request.
 pub enum Serving {
-    /// Known at once.
+    /// The answer is available.
     Now(Response),
-    /// Known when the future is done.
+    /// The answer is available when the future completes.
     Later(Pin<Box<dyn Future<Output = Response>>>),
 }
 
 /// A published message.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// `:topic`, free fields, and body.
+    /// The field `:topic`, other fields, and the body.
     pub envelope: Envelope,
 }
 
 impl Event {
-    /// Its topic.
+    /// The topic of the event.
     #[must_use]
     pub fn topic(&self) -> &str {
         let topic = self.envelope.field(":topic");

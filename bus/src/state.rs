@@ -1,4 +1,4 @@
-//! What one worker's bus knows: plain data and its methods. Runs no tasks and reads no sockets.
+//! The state of one worker's bus: plain data and its methods. Runs no tasks and reads no sockets.
 
 pub(crate) mod busy_poll;
 pub(crate) mod dials;

@@ -1,7 +1,7 @@
-//! What a worker's bus does: the tasks of its listeners, dials, pipes, handlers and timers.
+//! The tasks of a worker's bus: listeners, dials, pipes, handlers and timers.
 //!
-//! `bus` starts them. A task starts further ones only for what it has just learnt of: an accepted
-//! connection, another address of a name, a connection of another worker.
+//! `bus` starts them. A task starts others only when something new appears: an accepted connection,
+//! another address of a host name, or a connection of another worker.
 
 pub(crate) mod accept;
 pub(crate) mod busy_poll;

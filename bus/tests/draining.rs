@@ -1,4 +1,4 @@
-//! What a drain waits for, and what it does not.
+//! What a drain waits for, and what it does not wait for.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -38,12 +38,12 @@ fn framed(kind: Kind, head: impl FnOnce(&mut HeadWriter<'_>), body: &[u8]) -> Ve
 async fn until(workers: &Workers<Bus>, done: impl Fn(&Bus) -> bool + Clone + Send + 'static) {
     let deadline = Instant::now() + PATIENCE;
     while !workers.ask(done.clone()).await.contains(&true) {
-        assert!(Instant::now() < deadline, "it never happens");
+        assert!(Instant::now() < deadline, "timed out");
         tokio::task::yield_now().await;
     }
 }
 
-/// A peer that wants events and does not read: what is relayed to it waits for ever.
+/// A peer that wants events and does not read, so events relayed to it are never written.
 async fn join_and_read_nothing(hub: &Workers<Bus>, port: u16) -> TcpStream {
     let mut sleeper = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let mut hello = Hello::new("sleeper", "1", "1");
@@ -63,7 +63,8 @@ async fn a_drain_does_not_wait_for_events_that_are_relayed() {
         speaker.write_all(&OPENING).unwrap();
         let event = framed(Kind::Event, |head| head.field(":topic", "news"), &[7; 60_000]);
         let speaking = std::thread::spawn(move || {
-            // The hub drops what the sleeper has no room for, and goes on reading; its end ends this.
+            // The hub drops events without room and continues to read. The end of the hub ends this
+            // loop.
             while speaker.write_all(&event).is_ok() {}
         });
         until(&hub, |bus| bus.peers().iter().any(|peer| peer.via.is_none() && peer.queued_messages > 100))
@@ -74,9 +75,9 @@ async fn a_drain_does_not_wait_for_events_that_are_relayed() {
     }
 }
 
-/// One that was accepted then would be cut off when the drain ends, with what it has sent.
+/// A peer that is accepted during a drain would be cut off at its end, and its messages lost.
 #[tokio::test]
-async fn nobody_is_accepted_once_a_drain_has_begun() {
+async fn no_connection_is_accepted_once_a_drain_has_begun() {
     for workers in [1, 2] {
         let (hub, port) = hub(workers);
         let first = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -88,12 +89,12 @@ async fn nobody_is_accepted_once_a_drain_has_begun() {
         .await;
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            assert!(Instant::now() < deadline, "it still listens");
+            assert!(Instant::now() < deadline, "the port is still open");
             tokio::task::yield_now().await;
         }
-        // Those that were accepted a moment before the drain have closed their end by now.
+        // Connections that were accepted just before the drain have been closed by now.
         while hub.ask(|bus| bus.peers().len()).await.iter().sum::<usize>() != 1 {
-            assert!(Instant::now() < deadline, "who was there before stays, and nobody else");
+            assert!(Instant::now() < deadline, "only the earlier connection stays");
             tokio::task::yield_now().await;
         }
         drop(first);
@@ -116,5 +117,5 @@ async fn a_drain_waits_for_events_of_its_own_process() {
     })
     .await;
     let drained = hub.stop(|bus| async move { bus.drain(Instant::now() + Duration::from_millis(200)).await });
-    assert_eq!(drained.await, [false], "they are still queued when the time is over");
+    assert_eq!(drained.await, [false], "the events are still queued at the deadline");
 }

@@ -1,4 +1,5 @@
-//! Events among the workers of a process: each hears each event once, whichever ways it comes.
+//! Events among the workers of a process: each worker receives each event once, by whichever pipes
+//! it comes.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,10 +15,10 @@ use role::worker::{self, Workers};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const EVENTS: usize = 1_000;
-/// So many times in a row workers that are asked how many events they heard say the same: no more come.
+/// The counts are final when all workers report the same figures this many times in a row.
 const QUESTIONS: usize = 100;
 
-/// A worker that counts what it hears.
+/// A worker that counts the events it receives.
 struct Listener {
     worker: usize,
     bus: Bus,
@@ -42,7 +43,8 @@ fn counter(bus: &Bus, name: &str) -> u64 {
     bus.counters().iter().find(|(known, _)| *known == name).unwrap().1
 }
 
-/// What each worker has heard when that many events have come by the pipes of each, and all that follows from them is done.
+/// The number of events each worker has received, once that many have come by the pipes of each
+/// worker and have been handled.
 async fn heard(listeners: &Workers<Listener>, received: [u64; 2]) -> Vec<usize> {
     let deadline = Instant::now() + PATIENCE;
     let come = |listener: &Listener| counter(&listener.bus, "bus.events.received");
@@ -87,14 +89,14 @@ async fn workers_that_have_a_pipe_each_hear_an_event_once_and_not_their_own() {
         peers.iter().filter(|peer| peer.hello.as_ref().is_some_and(wants)).count()
     };
     while hub.ask(subscribed).await != [2] {
-        assert!(Instant::now() < deadline, "nobody subscribes");
+        assert!(Instant::now() < deadline, "no worker subscribes");
     }
     let each = EVENTS as u64;
 
     hub.ask(publish).await;
     assert_eq!(heard(&listeners, [each, each]).await, [EVENTS, EVENTS]);
 
-    // The hub relays it to the one that did not publish it.
+    // The hub relays it to the worker that did not publish it.
     listeners
         .ask(move |listener| {
             if listener.worker == 0 {

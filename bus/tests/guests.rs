@@ -1,4 +1,5 @@
-//! Peers whose hello announces no `limit`: they are sent no more at once than a stock queue holds.
+//! Peers whose hello announces no `limit` are sent at most as many messages at once as a stock
+//! queue holds.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,7 +16,7 @@ use role::Scheduling;
 use role::worker::{self, Workers};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Of each worker.
+/// Requests of each worker.
 const REQUESTS: usize = 100;
 
 struct Get;
@@ -46,7 +47,7 @@ fn join(port: u16, announces_limit: bool) -> TcpStream {
 async fn ask_at_once(asker: &Workers<Bus>) {
     let deadline = Instant::now() + PATIENCE;
     while asker.ask(|bus| bus.route("GET", "/a").is_some()).await.contains(&false) {
-        assert!(Instant::now() < deadline, "nobody claims the route");
+        assert!(Instant::now() < deadline, "no peer claims the route");
     }
     asker
         .ask(|bus| {
@@ -67,7 +68,7 @@ async fn ask_at_once(asker: &Workers<Bus>) {
         .await;
 }
 
-/// Reads `count` requests, as they come.
+/// Reads `count` requests as they arrive.
 fn read_requests(mut socket: &TcpStream, count: usize) {
     let (mut decoder, mut buffer) = (Decoder::new(Framing::Tcp, 1 << 20), BytesMut::new());
     let (mut seen, mut bytes) = (0, [0; 4096]);
@@ -95,7 +96,7 @@ async fn a_guest_that_announces_no_limit_is_paced_and_gets_everything() {
         let paced =
             |bus: &Bus| bus.counters().iter().find(|(name, _)| *name == "bus.guests.paced").unwrap().1;
         let paced: u64 = asker.ask(paced).await.into_iter().sum();
-        // A pause ends when half of the queue is free at the latest.
+        // A pause ends at the latest when half of the queue is free.
         let pauses = u64::try_from((workers * REQUESTS - GUEST_QUEUE) / GUEST_QUEUE).unwrap();
         if announces_limit {
             assert_eq!(paced, 0);

@@ -1,4 +1,4 @@
-//! What a peer on a real socket must not be able to do.
+//! What a hostile peer on a real socket must not achieve.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -41,7 +41,7 @@ async fn counters(asker: &Workers<Bus>) -> Vec<(&'static str, u64)> {
     asker.ask(Bus::counters).await.remove(0)
 }
 
-/// One socket that says hello without end is read more slowly, and the worker goes on with everything else.
+/// A peer that sends hellos without end is read more slowly, and the worker serves everything else.
 #[tokio::test]
 async fn hellos_without_end_slow_down_their_own_pipe_only() {
     let (asker, port) = listening(Config::default(), 1);
@@ -60,18 +60,18 @@ async fn hellos_without_end_slow_down_their_own_pipe_only() {
         }
     });
     let deadline = Instant::now() + Duration::from_secs(20);
-    // Each question is one turn of the worker's loop: it is answered while the flood goes on.
+    // Each call of `ask` takes one turn of the worker's loop, and is answered during the flood.
     while counter(&counters(&asker).await, "bus.hellos.slowed") < 3 {
         assert!(Instant::now() < deadline, "{:?}", counters(&asker).await);
     }
     let known = asker.ask(|bus| bus.route("GET", "/flood/199").is_some()).await;
-    assert_eq!(known, [true], "what was read of it counts");
+    assert_eq!(known, [true], "the hellos that were read count");
     stop.store(true, Ordering::Relaxed);
     flood.join().unwrap();
     asker.stop(|_| async {}).await;
 }
 
-/// A bus that listens on a port, where `claims` may be claimed.
+/// A bus that listens on a port with the rules `claims`.
 fn listening(config: Config, workers: usize) -> (Workers<Bus>, u16) {
     listening_for(config, workers, Claims::default())
 }
@@ -83,7 +83,7 @@ fn listening_for(config: Config, workers: usize, claims: Claims) -> (Workers<Bus
     (worker::start("asker", Scheduling::Inherit, seeds, |_, bus| Ok(bus)).unwrap(), port)
 }
 
-/// A peer that opens its pipe and says `hello`, if there is one.
+/// A peer that opens its pipe and sends `hello`, if there is one.
 fn join(port: u16, hello: Option<&Hello>) -> TcpStream {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -100,7 +100,7 @@ fn service(name: &str, routes: &[&str]) -> Hello {
     hello
 }
 
-/// True when the other end has closed the connection.
+/// True when the bus has closed the connection.
 fn is_closed(mut socket: &TcpStream) -> bool {
     let mut buffer = [0; 64];
     loop {
@@ -118,7 +118,7 @@ fn is_closed(mut socket: &TcpStream) -> bool {
 async fn until(workers: &Workers<Bus>, done: impl Fn(&Bus) -> bool + Clone + Send + 'static) {
     let deadline = Instant::now() + PATIENCE;
     while !workers.ask(done.clone()).await.contains(&true) {
-        assert!(Instant::now() < deadline, "it never happens");
+        assert!(Instant::now() < deadline, "timed out");
         tokio::task::yield_now().await;
     }
 }
@@ -128,21 +128,22 @@ fn holder(bus: &Bus, pattern: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn connections_that_say_nothing_make_room_for_a_service() {
+async fn a_connection_without_messages_is_closed_to_make_room() {
     let (asker, port) = listening(Config { pipes_max: Some(8), ..Config::default() }, 1);
     let silent: Vec<_> = (0..8).map(|_| join(port, None)).collect();
     until(&asker, |bus| bus.peers().len() == 8).await;
     let _service = join(port, Some(&service("honest", &["GET /a"])));
     until(&asker, |bus| holder(bus, "GET /a").is_some()).await;
-    assert!(is_closed(&silent[0]), "the oldest had to go");
+    assert!(is_closed(&silent[0]), "the oldest connection is closed");
     until(&asker, |bus| bus.peers().len() == 8).await;
     let counters = counters(&asker).await;
     assert_eq!((counter(&counters, "bus.pipes.evicted"), counter(&counters, "bus.pipes.refused")), (1, 0));
 }
 
-/// With places left nobody is closed: a stock peer that only listens to events never says anything.
+/// While places are left no connection is closed: a stock peer that only receives events never
+/// sends a message.
 #[tokio::test]
-async fn a_peer_that_has_spoken_keeps_its_place_and_the_next_one_is_refused() {
+async fn peers_that_sent_a_message_keep_their_places_and_a_new_one_is_refused() {
     let (asker, port) = listening(Config { pipes_max: Some(3), ..Config::default() }, 1);
     let _peers: Vec<_> = ["a", "b", "c"].map(|name| join(port, Some(&service(name, &[])))).into();
     until(&asker, |bus| bus.peers().iter().filter(|peer| peer.hello.is_some()).count() == 3).await;
@@ -163,7 +164,7 @@ async fn a_claim_that_the_listener_does_not_allow_is_refused_by_every_worker() {
     let known = |bus: &Bus| bus.peers().iter().filter(|peer| peer.hello.is_some()).count();
     let deadline = Instant::now() + PATIENCE;
     while asker.ask(known).await != [2, 2] {
-        assert!(Instant::now() < deadline, "a worker hears nothing");
+        assert!(Instant::now() < deadline, "a worker did not get the hello");
     }
     let seen = asker.ask(|bus| (bus.routes().len(), holder(bus, "GET /guest/{name}"))).await;
     assert_eq!(seen, vec![(1, Some("guest".to_owned())); 2]);
@@ -187,7 +188,7 @@ async fn a_sockets_file_has_the_mode_and_owner_that_were_asked_for() {
 }
 
 #[test]
-fn a_file_that_is_no_socket_is_left_alone() {
+fn a_file_that_is_not_a_socket_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("precious");
     std::fs::write(&path, "precious").unwrap();

@@ -1,4 +1,5 @@
-//! Messages arrive as they were sent, however they are cut, whoever else is in the middle of one, and however long they are kept.
+//! Messages arrive unchanged, however the stream is split, whatever other pipes are reading, and
+//! however long they are kept.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,11 +22,11 @@ use role::{Scheduling, worker};
 
 const PIPES: u64 = 4;
 const MESSAGES: u64 = 300;
-/// Requests that the service keeps before it looks at them.
+/// Requests that the service keeps before it compares them.
 const KEPT: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Lengths around those that a reader could treat each in its own way, and between.
+/// Lengths around those at which the reader changes its method, and between them.
 fn body_len(rng: &mut fastrand::Rng) -> usize {
     let edges = [0, 1, 4 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 1_000_000];
     let edge = edges[rng.usize(..edges.len())];
@@ -36,7 +37,7 @@ fn body_len(rng: &mut fastrand::Rng) -> usize {
     }
 }
 
-/// A body that tells which message it is of.
+/// A body that identifies its message.
 fn body(number: u64, len: usize) -> Vec<u8> {
     let mut rng = fastrand::Rng::with_seed(number);
     (0..len).map(|_| rng.u8(..)).collect()
@@ -52,7 +53,7 @@ fn request(number: u64, len: usize) -> Vec<u8> {
     [&Framing::Tcp.prefix(header.len() + head_len + len)[1..], &header, &head, &body(number, len)].concat()
 }
 
-/// Sends messages in pieces of any length, and reads what comes back.
+/// Sends messages in pieces of any length, and reads the replies.
 fn send(port: u16, pipe: u64, seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed ^ pipe);
     let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -71,7 +72,7 @@ fn send(port: u16, pipe: u64, seed: u64) {
     }
 }
 
-/// Keeps requests for a while, then compares them.
+/// Keeps requests for a while, then compares them with what was sent.
 #[derive(Clone, Default)]
 struct Comparing {
     kept: Rc<RefCell<VecDeque<Incoming>>>,
@@ -118,7 +119,7 @@ async fn messages_of_every_length_arrive_whole_and_stay_so() {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let seen = service.ask(|(_, comparing)| *comparing.same.borrow()).await;
-        assert!(service.all_run(), "a message was another than was sent");
+        assert!(service.all_run(), "a message differs from what was sent");
         if seen == [PIPES * MESSAGES - KEPT as u64] {
             break;
         }

@@ -1,4 +1,4 @@
-//! Two processes' worth of bus in one: an asker and services on real sockets, over every transport.
+//! An asker and services in one process, on real sockets, over every transport.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,8 +23,8 @@ impl Head for Get {
     }
 }
 
-/// Answers `/echo` with the body, `/big` with three messages' worth, `/late` after the asker has given up,
-/// `/never` never.
+/// Answers `/echo` with the body, `/big` with a body of three messages' length, `/late` after the
+/// deadline, and `/never` not at all.
 struct Echo;
 
 const BIG: usize = 2_500_000;
@@ -85,7 +85,8 @@ async fn until_instances(asker: &Workers<Bus>, instances: usize) {
 
 type Answer = Result<(u16, usize), RequestError>;
 
-/// Asks `each` times from every worker at once; each one's status and length of the body, its parts included.
+/// Sends `each` requests from every worker at once. Returns the status of each reply, and the
+/// length of its body including its parts.
 async fn ask_all(
     asker: &Workers<Bus>,
     each: usize,
@@ -108,7 +109,7 @@ async fn ask_all(
                 };
                 let body: Body = std::iter::once(Bytes::from_static(body)).collect();
                 let reply = bus.request(route, Get(path), body, options).await;
-                answer.send(whole(reply).await).await.expect("somebody waits for it");
+                answer.send(whole(reply).await).await.expect("the test receives it");
             });
         }
     });
@@ -205,9 +206,9 @@ async fn a_service_that_listens_is_dialled_and_dialled_again() {
     }
 }
 
-/// One request too long must not take an instance away for longer than it takes to dial again.
+/// A request that is too long must not disconnect an instance for longer than a new dial takes.
 #[tokio::test]
-async fn who_is_sent_more_than_it_takes_is_back_at_once() {
+async fn a_peer_that_got_a_message_above_its_limit_is_dialled_at_once() {
     let limits = Limits { message_len_max: 4 << 20, ..Limits::default() };
     let config = Config { listen: vec!["tcp://127.0.0.1:0".parse().unwrap()], limits, ..Config::default() };
     let (asker, listening) = asker(&config, 1);
@@ -220,12 +221,13 @@ async fn who_is_sent_more_than_it_takes_is_back_at_once() {
             assert!(long.is_err(), "{long:?}");
         }
     });
-    lost.await.expect("it dials again and again");
+    lost.await.expect("it keeps dialling");
 }
 
-/// As a proxy does whose service is starting. Were it taken for a stranger, the tries would take longer than [`PATIENCE`].
+/// This is what a proxy does while its service is starting. If the peer counted as foreign, the
+/// attempts would take longer than [`PATIENCE`].
 #[tokio::test]
-async fn one_that_closes_before_its_opening_is_dialled_as_often_as_one_that_is_away() {
+async fn a_peer_that_closes_before_its_opening_is_dialled_as_often_as_an_absent_one() {
     let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = Config {
         listen: vec!["inproc://unused2".parse().unwrap()],
@@ -238,7 +240,7 @@ async fn one_that_closes_before_its_opening_is_dialled_as_often_as_one_that_is_a
             drop(proxy.accept().await.unwrap());
         }
     };
-    tokio::time::timeout(PATIENCE, tries).await.expect("it is dialled again and again");
+    tokio::time::timeout(PATIENCE, tries).await.expect("the bus keeps dialling");
 }
 
 #[tokio::test]
@@ -257,7 +259,7 @@ async fn a_peer_that_dialled_in_once_serves_every_worker() {
     until_instances(&asker, 0).await;
 }
 
-/// The one that has the connection has nothing to wait for itself.
+/// The worker with the connection has nothing to wait for itself.
 #[tokio::test]
 async fn a_worker_that_has_finished_stays_for_those_that_send_by_its_connection() {
     let config = Config { listen: vec!["tcp://127.0.0.1:0".parse().unwrap()], ..Config::default() };
@@ -280,7 +282,7 @@ async fn a_worker_that_has_finished_stays_for_those_that_send_by_its_connection(
                     flags: Flags::NONE,
                 };
                 let reply = bus.request(route, Get("/slow"), Body::new(), options).await;
-                answer.send(whole(reply).await).await.expect("somebody waits for it");
+                answer.send(whole(reply).await).await.expect("the test receives it");
             });
         })
         .await;

@@ -1,4 +1,5 @@
-//! Who gets a turn of the loop: subscribers before more is read, everybody beside a handler that never rests.
+//! Fairness of the loop: subscribers run before more is read, and a handler that is always ready
+//! does not starve other tasks.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,11 +18,11 @@ use role::{Scheduling, worker};
 use tokio::sync::{Notify, mpsc};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Of each speaker: many times what a subscriber may leave waiting.
+/// Events of each publisher: many times as many as may wait for a subscriber.
 const EVENTS: usize = 20_000;
-/// More than any test asks for.
+/// More answers than any test asks for.
 const ANSWERS: usize = 2_000;
-/// So many times in a row somebody who is asked how often it looked says the same: it has stopped.
+/// The count is final when the worker reports the same figure this many times in a row.
 const QUESTIONS: usize = 100;
 
 struct Get(&'static str);
@@ -64,7 +65,7 @@ impl Serve for Spin {
 }
 
 #[tokio::test]
-async fn a_handler_that_wakes_itself_leaves_the_others_their_turn() {
+async fn a_handler_that_wakes_itself_does_not_starve_others() {
     let dir = tempfile::tempdir().unwrap();
     let place: bus::Endpoint = format!("ipc://{}", dir.path().join("s").display()).parse().unwrap();
     let mut hello = Hello::new("spin", "1", "1");
@@ -119,7 +120,7 @@ impl Serve for Gated {
     }
 }
 
-/// An asker and a service whose handlers wait, joined.
+/// An asker, and a service whose handlers wait, connected.
 struct Gate {
     asker: worker::Workers<Bus>,
     service: worker::Workers<Bus>,
@@ -163,14 +164,14 @@ impl Gate {
                         flags: Flags::NONE,
                     };
                     let reply = bus.request(route, Get(path), Body::new(), options).await;
-                    answer.send(reply.map(|reply| reply.status)).await.expect("somebody waits for it");
+                    answer.send(reply.map(|reply| reply.status)).await.expect("the test receives it");
                 });
             }
         };
         self.asker.ask(ask).await;
     }
 
-    /// Asks for `count` answers that wait, and waits until all of them do.
+    /// Sends `count` requests whose handlers wait, and returns when all of them do.
     async fn wait(&self, count: usize, in_all: usize) {
         self.ask("/wait", count).await;
         until(&self.service, move |bus| bus.in_service() == in_all).await;
@@ -195,13 +196,13 @@ async fn more_handlers_woken_at_once_than_a_queue_takes_are_all_answered() {
 }
 
 #[tokio::test]
-async fn an_asker_waits_awake_for_a_few_replies_and_not_for_ever() {
+async fn an_asker_polls_busily_for_a_few_replies_and_then_sleeps() {
     let busy_poll = Duration::from_millis(20);
     let mut gate = Gate::open(Config { busy_poll, ..Config::default() }, Limits::default()).await;
     gate.wait(3, 3).await;
-    assert_eq!(gate.busy_polls().await, 0, "three do not keep it awake");
+    assert_eq!(gate.busy_polls().await, 0, "three requests are too few for busy polling");
     gate.wait(1, 4).await;
-    // A worker that is awake looks once for each of these questions at least.
+    // A busy-polling worker polls at least once for each of these calls.
     let (mut seen, mut unchanged) = (0, 0);
     while seen == 0 || unchanged < QUESTIONS {
         let polls = gate.busy_polls().await;
@@ -218,7 +219,7 @@ async fn an_asker_waits_awake_for_a_few_replies_and_not_for_ever() {
 }
 
 #[tokio::test]
-async fn an_asker_sleeps_unless_it_is_told_to_stay_awake() {
+async fn an_asker_does_not_poll_busily_by_default() {
     let mut gate = Gate::open(Config::default(), Limits::default()).await;
     gate.wait(10, 10).await;
     gate.ask("/go", 1).await;
@@ -231,12 +232,13 @@ async fn an_asker_sleeps_unless_it_is_told_to_stay_awake() {
 async fn until(workers: &worker::Workers<Bus>, done: impl Fn(&Bus) -> bool + Clone + Send + 'static) {
     let deadline = Instant::now() + PATIENCE;
     while !workers.ask(done.clone()).await.iter().all(|done| *done) {
-        assert!(Instant::now() < deadline, "it never came to it");
+        assert!(Instant::now() < deadline, "timed out");
         tokio::task::yield_now().await;
     }
 }
 
-/// Every worker of a listener takes all that `speakers` publish; what was dropped on its way, by worker.
+/// Every worker of a subscribing process receives everything that `speakers` publish. Returns the
+/// dropped events, by worker.
 async fn burst(workers: usize, speakers: usize) -> Vec<u64> {
     let listen = Config {
         listen: vec!["tcp://127.0.0.1:0".parse().unwrap()],
@@ -255,7 +257,7 @@ async fn burst(workers: usize, speakers: usize) -> Vec<u64> {
                 for _ in 0..speakers * EVENTS {
                     events.recv().await;
                 }
-                all.send(()).await.expect("somebody waits for it");
+                all.send(()).await.expect("the test receives it");
             });
         })
         .await;
@@ -272,7 +274,7 @@ async fn burst(workers: usize, speakers: usize) -> Vec<u64> {
                 let bus = bus.clone();
                 tokio::task::spawn_local(async move {
                     for at in 0..EVENTS {
-                        // Nobody is there yet, or the queue is full.
+                        // No peer has joined yet, or the queue is full.
                         while bus.publish("burst", &[], &Bytes::from(at.to_string())) == 0 {
                             tokio::task::yield_now().await;
                         }

@@ -4,15 +4,13 @@
     events.py URL TOPIC [--listen]           prints every event of TOPIC, one JSON line each
     events.py URL TOPIC --say TEXT           publishes TEXT once and exits
 
-Both ping first and print the round trip. Needs pynng, and hello.py beside it for the envelope.
+Both ping first and print the round trip. Needs guest.py beside it, and pynng.
 """
 import argparse, json, os, time
 
 import pynng
 
-from hello import HELLO, PING, PONG, pack, unpack
-
-EVENT = 3
+from guest import EVENT, HELLO, PING, PONG, join, pack, unpack
 
 
 def ping(bus):
@@ -46,12 +44,10 @@ def receive(bus):
 
 
 def main(args):
-    with pynng.Bus0(send_buffer_size=8192, recv_buffer_size=8192) as bus:
-        who = [("service", "py-events"), ("version", "1"), ("instance", f"py-{os.getpid()}")]
-        # The other side sends this peer the events of the topics in its hello.
-        hello = pack(HELLO, who if args.say else who + [("topic", args.topic)])
-        bus.add_post_pipe_connect_cb(lambda pipe: bus.send(hello))
-        bus.listen(args.url) if args.listen else bus.dial(args.url, block=False)
+    hello = [("service", "py-events"), ("version", "1"), ("instance", f"py-{os.getpid()}")]
+    if not args.say:
+        hello.append(("topic", args.topic))  # The events of this topic are sent to this peer.
+    with join(args.url, args.listen, pack(HELLO, hello)) as bus:
         print(f"pong after {ping(bus) * 1000:.3f} ms", flush=True)
         if args.say:
             bus.send(pack(EVENT, [(":topic", args.topic)], args.say.encode()))

@@ -1,16 +1,17 @@
-//! How long a dialler waits before it dials again. The arithmetic is the crate `backon`'s.
+//! How long a dialler waits before it dials again. The crate `backon` computes the delays.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// The first wait. A peer that was restarted is back within some tens of milliseconds.
+/// The first delay. A restarted peer is usually back within some tens of milliseconds.
 const FIRST: Duration = Duration::from_millis(20);
-/// The longest wait: service is back at most a second, and its jitter, after a peer's return.
+/// The longest delay before jitter. It bounds how long a service stays unconnected after its peer
+/// is back.
 const LONGEST: Duration = Duration::from_millis(500);
 
-/// Waits that double from 20 ms to 500 ms, each with up to as much again of jitter, so that a thousand peers of a
-/// process that was restarted do not come back in step.
+/// Delays that double from 20 ms to 500 ms. Each is lengthened by a random amount up to its own
+/// length, so that the peers of a restarted process do not all dial at the same moment.
 #[derive(Debug)]
 pub struct Backoff {
     builder: ExponentialBuilder,
@@ -18,7 +19,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Deterministic for a `seed`.
+    /// A new series of delays. The same `seed` gives the same series.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let builder = ExponentialBuilder::default()
@@ -31,17 +32,18 @@ impl Backoff {
         Self { builder, waits: builder.build() }
     }
 
-    /// The next wait.
+    /// The delay before the next attempt.
     pub fn next_wait(&mut self) -> Duration {
         self.waits.next().unwrap_or(LONGEST)
     }
 
-    /// The peer was reached: the next failure starts from the shortest wait.
+    /// Starts again with the shortest delay. Call this when the peer was reached.
     pub fn reset(&mut self) {
         self.waits = self.builder.build();
     }
 
-    /// The peer is reachable but does not speak the protocol: no use to hurry.
+    /// The delay after a peer was reached that does not speak the protocol: repeating soon is
+    /// useless.
     #[must_use]
     pub const fn longest() -> Duration {
         Duration::from_secs(5)

@@ -1,14 +1,19 @@
-//! Which instance gets the next request: power of two choices on peak EWMA, ties broken by fair share.
+//! Chooses the instance for the next request: power of two choices on peak EWMA, ties broken by
+//! fair share.
 //!
-//! Two instances are drawn (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001); the one
-//! whose cost, latency times requests in flight, is clearly lower wins. The latency is Finagle's peak EWMA: it jumps to
-//! a new peak at once and decays with time. Costs within a factor of two say more about the scheduler than about the
-//! instances, so there the one that is behind its weighted share wins (stride scheduling, Waldspurger 1995):
-//! equal instances get equal shares, a slow one gets less. A lighter one has to be cheaper by that factor times the ratio of the
-//! weights.
+//! Two instances are drawn (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing",
+//! 2001). The cost of an instance is its latency times its requests in flight; the instance with
+//! the clearly lower cost gets the request. The latency is Finagle's peak EWMA: a new peak replaces
+//! it at once, and it decays with time.
 //!
-//! Requests that are sent in one turn go to one instance for a while, if it answers fast: one message costs it and this
-//! process a wake-up, sixteen cost hardly more.
+//! Costs within a factor of two differ because of scheduling noise more than because of the
+//! instances. In that range the instance that is behind its weighted share gets the request (stride
+//! scheduling, Waldspurger 1995). Equal instances therefore get equal shares, and a slow instance
+//! gets less. A lighter instance must be cheaper by this factor times the ratio of the weights.
+//!
+//! Requests that are sent in one turn of the loop go to one instance for a while if it answers
+//! fast. One message costs that instance and this process a wake-up; sixteen messages cost hardly
+//! more.
 
 mod pace;
 
@@ -18,61 +23,67 @@ use std::time::{Duration, Instant};
 
 use self::pace::Pace;
 
-/// How fast an old peak is forgotten.
+/// Time constant of the decay of an old peak.
 const DECAY: Duration = Duration::from_secs(2);
-/// Latencies below this are all good: the target is 25 ms, and differences under it are noise.
+/// Latencies below this are equally good: the target is 25 ms, and differences below this value are
+/// noise.
 const LATENCY_FLOOR_US: f64 = 5_000.0;
-/// Added to the requests in flight, so that one more or less on an idle instance is no difference.
+/// Added to the number of requests in flight, so that one request more or less on an idle instance
+/// makes no difference.
 const IN_FLIGHT_FLOOR: f64 = 4.0;
-/// What a failed request counts as, if it did not take longer.
+/// The least latency that a failed request counts as.
 const FAILURE_PENALTY: Duration = Duration::from_secs(1);
-/// Costs within this factor are a tie, between equal weights.
+/// Costs within this factor are a tie between instances of equal weight.
 const TIE: f64 = 2.0;
 /// The share of weight 1. It is divided among the pipes to one instance; 240 divides without a
 /// remainder by most numbers of workers.
 pub const UNIT: u32 = 240;
-/// The share of the default weight, 100: heavier instances are drawn as often, and get no longer runs.
+/// The share of the default weight, 100. A heavier instance is not drawn more often and gets no
+/// longer runs.
 const FULL: u32 = 100 * UNIT;
 /// The stride of share 1. A heavy instance's stride is this divided by its share, so it needs many
 /// digits; a `u64` still holds the strides of 2^32 requests to an instance of share 1.
 const STRIDE: u64 = 1 << 32;
-/// An instance that was away does not catch up on more than one run of a full share.
+/// Upper bound of what an instance catches up on after an absence: one run of a full share.
 const CATCH_UP: u64 = RUN_MAX * STRIDE / FULL as u64;
 
-/// Most unwritten requests behind which another goes to the same instance, and the time that the instance may take for
-/// all of them: what the last one waits longer than with another instance is noise, see [`LATENCY_FLOOR_US`].
+/// Upper bounds of a run: the unwritten requests behind which one more goes to the same instance,
+/// and the time that the instance may take for all of them. Within these bounds the extra wait of
+/// the last request is noise, see [`LATENCY_FLOOR_US`].
 const RUN_MAX: u64 = 64;
 const RUN_TIME: Duration = Duration::from_millis(2);
 
-/// What is known of one instance's load, from this worker's point of view.
+/// The load of one instance as this worker sees it.
 #[derive(Clone, Debug)]
 pub struct Load {
     latency_us: f64,
     updated: Instant,
     pace: Pace,
-    /// Where it stands in the service's virtual time.
+    /// Its position in the service's virtual time.
     pass: u64,
-    /// Requests sent and not ended, by this worker.
+    /// Requests that this worker sent and that have not ended.
     pub in_flight: u32,
-    /// What all workers that send there know together; `None` when there is one worker.
+    /// State shared by all workers that send to the instance; `None` when the process has one
+    /// worker.
     pub shared: Option<Arc<Shared>>,
     /// Requests sent.
     pub requests: u64,
-    /// Replies that came.
+    /// Replies received.
     pub replies: u64,
     /// Requests that expired or were lost.
     pub failures: u64,
 }
 
-/// The state of one connection that all workers which send on it share.
+/// State of one connection, shared by all workers that send on it.
 #[derive(Debug)]
 pub struct Shared {
-    /// Requests in flight, summed over all workers: the `limit` of a hello holds for the connection.
-    in_flight: AtomicU32,
-    /// True while the peer is silent. Written by the worker that has the connection.
-    silent: AtomicBool,
-    /// For each worker, how many of its replies were lost on the way from the worker that has the
+    /// Requests in flight, summed over all workers: the `limit` of a hello holds for the
     /// connection.
+    in_flight: AtomicU32,
+    /// True while the peer is silent. Only the worker that owns the connection writes it.
+    silent: AtomicBool,
+    /// For each worker, the number of its replies that were lost between the worker that owns the
+    /// connection and that worker.
     lost: Box<[AtomicU32]>,
 }
 
@@ -84,19 +95,19 @@ impl Shared {
         Self { in_flight: AtomicU32::new(0), silent: AtomicBool::new(false), lost }
     }
 
-    /// Tells whether the peer is silent.
+    /// Records that the peer is silent, or no longer silent.
     pub fn set_silent(&self, silent: bool) {
         self.silent.store(silent, Ordering::Relaxed);
     }
 
-    /// Counts a reply to `worker` that was lost, and that the worker could not be told of by its id.
+    /// Counts a lost reply to `worker` whose request id could not be reported to that worker.
     pub fn lose(&self, worker: u8) {
         if let Some(lost) = self.lost.get(usize::from(worker)) {
             lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// How many such replies `worker` has lost so far.
+    /// The number of replies that [`Shared::lose`] counted for `worker`.
     #[must_use]
     pub fn lost(&self, worker: u8) -> u32 {
         self.lost.get(usize::from(worker)).map_or(0, |lost| lost.load(Ordering::Relaxed))
@@ -110,7 +121,7 @@ impl Shared {
 }
 
 impl Load {
-    /// An instance that joins when the service's virtual time is `virtual_time`.
+    /// The load of an instance that joins when the service's virtual time is `virtual_time`.
     #[must_use]
     pub const fn new(now: Instant, virtual_time: u64, shared: Option<Arc<Shared>>) -> Self {
         Self {
@@ -126,12 +137,13 @@ impl Load {
         }
     }
 
-    /// The peer behind the pipe has become another: what was learnt of the old one says nothing.
+    /// Forgets the measurements, because another service answers on the pipe from now on. Requests
+    /// in flight are kept.
     pub fn restart(&mut self, now: Instant, virtual_time: u64) {
         *self = Self { in_flight: self.in_flight, ..Self::new(now, virtual_time, self.shared.take()) };
     }
 
-    /// Whether fewer than `limit` requests are in flight; 0 is no limit.
+    /// True when fewer than `limit` requests are in flight; a limit of 0 means no limit.
     #[must_use]
     pub fn is_below(&self, limit: u32) -> bool {
         let in_flight =
@@ -139,7 +151,8 @@ impl Load {
         limit == 0 || in_flight < limit
     }
 
-    /// Takes one of the places that `limit` allows; false when another worker took the last one meanwhile.
+    /// Counts one request as in flight. False when `limit` is reached, for example because another
+    /// worker took the last place meanwhile.
     pub fn enter(&mut self, limit: u32) -> bool {
         if let Some(shared) = &self.shared {
             let enter = |count| (limit == 0 || count < limit).then_some(count + 1);
@@ -151,7 +164,7 @@ impl Load {
         true
     }
 
-    /// Gives the place back: the asker gave up, or the request was never written. Says nothing about the instance.
+    /// Ends a request without a measurement: the asker gave up, or the request was never written.
     pub fn leave(&mut self) {
         if let Some(shared) = &self.shared {
             shared.in_flight.fetch_sub(1, Ordering::Relaxed);
@@ -159,7 +172,8 @@ impl Load {
         self.in_flight -= 1;
     }
 
-    /// A request has gone to it, after [`Load::enter`]. Advances its position and the service's virtual time.
+    /// Records that a request was sent, after [`Load::enter`]. Advances the instance's position and
+    /// the service's virtual time.
     pub fn sent(&mut self, now: Instant, share: u32, virtual_time: &mut u64) {
         self.requests += 1;
         if self.in_flight == 1 {
@@ -170,21 +184,21 @@ impl Load {
         self.pass = pass + (STRIDE / u64::from(share.max(1))).max(1);
     }
 
-    /// Its reply came after `elapsed`.
+    /// Records a reply that arrived `elapsed` after its request.
     pub fn replied(&mut self, now: Instant, elapsed: Duration) {
         self.leave();
         self.replies += 1;
         self.observe(now, elapsed);
     }
 
-    /// It did not answer in time, or went away.
+    /// Records a request that expired or was lost `elapsed` after it was sent.
     pub fn failed(&mut self, now: Instant, elapsed: Duration) {
         self.leave();
         self.failures += 1;
         self.observe(now, elapsed.max(FAILURE_PENALTY));
     }
 
-    /// The peak EWMA of its reply time.
+    /// The peak EWMA of the reply time, decayed to `now`.
     #[must_use]
     pub fn latency(&self, now: Instant) -> Duration {
         Duration::from_secs_f64(self.decayed(now) / 1e6)
@@ -212,7 +226,8 @@ impl Load {
     }
 
     fn cost(&self, now: Instant, share: u32) -> f64 {
-        // A latency under the floor decays to under the floor: no need to compute how far.
+        // A latency below the floor only decays further below it, so the decay need not be
+        // computed.
         let latency = if self.latency_us <= LATENCY_FLOOR_US {
             LATENCY_FLOOR_US
         } else {
@@ -226,18 +241,19 @@ impl Load {
     }
 }
 
-/// True when a request goes where the one before it went, of which `unwritten` wait there for the end of this turn.
+/// True when the next request may go to the same instance as the last one. `unwritten` is the
+/// number of requests that wait in its out-queue for the end of this turn.
 #[must_use]
 pub fn goes_on((load, share): Candidate<'_>, unwritten: usize) -> bool {
-    // A light one keeps its share request by request.
+    // Scaled by the share, so that a light instance keeps its share request by request.
     let run_max = load.pace.requests_in(RUN_TIME).min(RUN_MAX);
     unwritten > 0 && unwritten as u64 * u64::from(FULL) < run_max * u64::from(share.min(FULL))
 }
 
-/// One of the pipes to choose from: its load and its share.
+/// A pipe that may be chosen: its load and its share.
 pub type Candidate<'a> = (&'a Load, u32);
 
-/// Whether the first of two is better.
+/// True when `first` is the better choice.
 fn better(now: Instant, virtual_time: u64, first: Candidate<'_>, second: Candidate<'_>) -> bool {
     let (a, b) = (first.0.cost(now, first.1), second.0.cost(now, second.1));
     if a > b * clearly(second.1, first.1) {
@@ -246,13 +262,15 @@ fn better(now: Instant, virtual_time: u64, first: Candidate<'_>, second: Candida
     b > a * clearly(first.1, second.1) || first.0.position(virtual_time) <= second.0.position(virtual_time)
 }
 
-/// By how much one of `share` has to be cheaper than the other to get more than its share. One that is
-/// ramped up does not get what is meant for the others whenever they are held up for a moment.
+/// The factor by which an instance with `share` must be cheaper than one with `other` to get more
+/// than its share. Otherwise a newly added instance of low weight would get the others' requests
+/// whenever they pause briefly.
 fn clearly(share: u32, other: u32) -> f64 {
     TIE * (f64::from(other) / f64::from(share.max(1))).max(1.0)
 }
 
-/// Picks one of `len` instances. `candidate(i)` is `None` for one that takes nothing now. O(1) while most take requests.
+/// Picks one of `len` instances. `candidate(i)` is `None` when instance `i` takes no requests now.
+/// O(1) as long as most instances take requests.
 pub fn pick<'a>(
     rng: &mut fastrand::Rng,
     now: Instant,
@@ -287,7 +305,8 @@ fn pick_two(
     }
 }
 
-/// Draws a pipe in proportion to its share, up to a full one: a few draws, then the next that takes requests.
+/// Draws a pipe in proportion to its share, up to a full share. After a few unsuccessful draws it
+/// takes the next pipe that accepts requests.
 fn draw<'a>(
     rng: &mut fastrand::Rng,
     len: usize,

@@ -1,9 +1,10 @@
-//! A token bucket: how many messages a peer with a short queue may be sent now.
+//! A token bucket that limits how many messages a peer with a short queue may be sent now.
 //!
-//! For peers whose hello announces no `limit`. Such a peer may be a stock one: libnng 1.5 holds 16
-//! messages that its application has not taken and drops further ones silently (PROTOCOL.md section 1).
-//! A bucket of 16 tokens that fills at the rate of [`GUEST_INTERVAL`] lets a burst through that fits the
-//! queue, and then as many as an application takes that is not slow.
+//! It applies to peers whose hello announces no `limit`. Such a peer may be a stock one: libnng 1.5
+//! keeps 16 messages that its application has not received, and silently drops further ones
+//! (PROTOCOL.md section 1). A bucket of 16 tokens that is refilled at one token per
+//! [`GUEST_INTERVAL`] admits a burst that fits this queue, and then a rate that a reasonably fast
+//! application keeps up with.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::limits::{GUEST_INTERVAL, GUEST_QUEUE};
 /// The tokens of one peer.
 #[derive(Clone, Debug)]
 pub struct Bucket {
-    /// When the bucket is full again, if nothing more is spent.
+    /// The time at which the bucket is full again if no more tokens are spent.
     full_at: Instant,
 }
 
@@ -31,14 +32,14 @@ impl Bucket {
         GUEST_QUEUE.saturating_sub(usize::try_from(missing).unwrap_or(usize::MAX))
     }
 
-    /// So many messages were sent.
+    /// Records that `messages` messages were sent.
     pub fn spend(&mut self, now: Instant, messages: usize) {
         let cost = GUEST_INTERVAL * u32::try_from(messages).unwrap_or(u32::MAX);
         self.full_at = self.full_at.max(now) + cost;
     }
 
-    /// How long to wait when there is no token: until half of them are back, so that few wake-ups carry
-    /// many messages.
+    /// The time until half of the tokens are back: waiting for half means few wake-ups that carry
+    /// many messages each.
     #[must_use]
     pub fn wait(&self, now: Instant) -> Duration {
         let half = GUEST_INTERVAL * u32::try_from(GUEST_QUEUE / 2).unwrap_or(u32::MAX);
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_fits_the_queue_and_what_follows_has_a_rate() {
+    fn a_burst_fits_the_queue_and_later_messages_are_rate_limited() {
         let start = Instant::now();
         let mut bucket = Bucket::new(start);
         assert_eq!(bucket.available(start), GUEST_QUEUE);
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_used_is_not_saved_up() {
+    fn unused_tokens_do_not_accumulate_beyond_the_queue() {
         let start = Instant::now();
         let mut bucket = Bucket::new(start);
         bucket.spend(start, 3);

@@ -1,7 +1,8 @@
-//! What may be claimed: which services may claim which routes on one listener.
+//! Rules about which services may claim which routes on one listener.
 //!
-//! The bus believes a hello. Where anybody may connect, such as on a port for guests, [`Claims`] says
-//! which of its routes count. Without a rule everything may be claimed.
+//! The bus accepts what a hello says. Where untrusted peers may connect, such as on a port for
+//! guests, [`Claims`] decides which of a hello's routes are accepted. Without a rule every claim is
+//! accepted.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,26 +15,26 @@ pub struct Claims {
     rules: Vec<Rule>,
 }
 
-/// `SERVICE=ROUTE,...`: the routes that a service may claim. `*` is any service, or any route; a route
-/// that begins with `!` is an exception.
+/// `SERVICE=ROUTE,...`: the routes that a service may claim. `*` means any service, or any route. A
+/// route that begins with `!` is an exception.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// `None` for any.
+    /// `None` means any service.
     service: Option<String>,
     allowed: Vec<Scope>,
     excepted: Vec<Scope>,
 }
 
-/// Some patterns.
+/// A set of patterns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Scope {
     All,
-    /// Those that match no path and method beyond what this one matches.
+    /// All patterns that match no method and path beyond those that this pattern matches.
     Within(Pattern),
 }
 
 impl Claims {
-    /// With no rule everything may be claimed.
+    /// The rules of a listener. Without a rule every claim is accepted.
     #[must_use]
     pub const fn new(rules: Vec<Rule>) -> Self {
         Self { rules }
@@ -45,7 +46,8 @@ impl Claims {
         self.rules.is_empty()
     }
 
-    /// True when `service` may claim `pattern`: a rule for it, or for any service, allows it.
+    /// True when `service` may claim `pattern`: some rule for this service, or for any service,
+    /// allows it.
     #[must_use]
     pub fn allow(&self, service: &str, pattern: &Pattern) -> bool {
         let concerns = |rule: &&Rule| rule.service.as_deref().is_none_or(|named| named == service);
@@ -131,16 +133,16 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A text that is no rule: the caller's fault.
+/// Why a text is not a rule. The caller is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
-    /// No `=`, or nothing before it.
+    /// There is no `=`, or nothing in front of it.
     #[error("write SERVICE=ROUTE,... such as 'hello=GET /hello/{{name}}' or '*=*,!* /profiles/{{*rest}}'")]
     Form,
-    /// Only exceptions.
-    #[error("it has exceptions and allows nothing: begin with what is allowed, such as '*=*,!GET /'")]
+    /// The rule has only exceptions.
+    #[error("the rule has only exceptions; name an allowed route first, such as '*=*,!GET /'")]
     NothingAllowed,
-    /// A route that is no pattern.
+    /// A route is not a pattern.
     #[error(transparent)]
     Route(#[from] HelloError),
 }
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_has_to_be_within_what_its_service_is_allowed() {
+    fn a_claim_must_be_within_the_routes_allowed_to_its_service() {
         let claims = claims(&["hello=GET /hello/{name},* /h/{*rest}", "shop=* /shop/{*rest}"]);
         for (service, pattern, allowed) in [
             ("hello", "GET /hello/{name}", true),
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_forbids_what_is_within_it() {
+    fn an_exception_forbids_the_routes_within_it() {
         let claims = claims(&["*=*,!* /profiles/{*rest},!GET /", "profile=* /profiles/{*rest}"]);
         for (service, pattern, allowed) in [
             ("guest", "GET /guest", true),
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_are_read_back_and_wrong_ones_are_named() {
+    fn rules_survive_a_round_trip_and_invalid_rules_are_errors() {
         for text in ["a=GET /a,* /b/{*rest}", "*=*,!GET /x"] {
             assert_eq!(text.parse::<Rule>().unwrap().to_string(), text);
         }

@@ -1,10 +1,13 @@
-//! Who serves what: the route table and the services behind it, built from hellos.
+//! The route table: services, their instances, and the patterns they claim. It is built from
+//! hellos.
 //!
-//! More specific patterns win. A pattern's owner is the first service that claims it; its instances share
-//! it. While the owner has no instance, another service may hold the pattern, until the owner is back. A
-//! service whose last instance went keeps its patterns, so that its routes answer "no instance" rather
-//! than "no such route"; a while later they give way to any that somebody serves.
+//! More specific patterns win. A pattern's owner is the first service that claims it, and all its
+//! instances share it. While the owner has no instance, another service may hold the pattern until
+//! the owner is back. A service without instances keeps its patterns, so that a request for them is
+//! answered "no instance" rather than "no such route". After [`GRACE`] they give way to less
+//! specific patterns that have instances.
 
+mod room;
 mod routers;
 
 use std::collections::HashMap;
@@ -12,19 +15,21 @@ use std::time::{Duration, Instant};
 
 use self::routers::Routers;
 use crate::hello::{Hello, HelloError, Pattern};
-use crate::limits::{ROUTES_MAX, SERVICES_MAX};
+use crate::limits::SERVICES_MAX;
 use crate::socket::PipeId;
 
-/// How long a pattern without instances keeps paths from a less specific one that has some: a service that restarts
-/// is back by then, one that left for good does not block what others serve.
+/// How long a pattern without instances keeps its paths from a less specific pattern that has
+/// instances. A restarted service is back by then, and a service that left for good does not block
+/// other services.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// A route found. Cheap to keep over a wait: one that was reused meanwhile is noticed.
+/// A route that was found. It is `Copy` and may be kept while a request waits: a reused index is
+/// detected by its epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The service's index.
     pub service: u32,
-    /// The pattern's index: stable while the route exists, reused afterwards.
+    /// The pattern's index. It is stable while the route exists and may be reused afterwards.
     pub pattern: u32,
     epoch: u32,
 }
@@ -32,16 +37,16 @@ pub struct Route {
 /// One pattern of the table.
 #[derive(Debug)]
 pub struct Entry {
-    /// As its service claimed it first.
+    /// The pattern as its service first claimed it.
     pub pattern: Pattern,
     /// The service that holds it.
     pub service: u32,
-    /// The service that claimed it first, and did not give it up since.
+    /// The service that claimed it first and has not given it up since.
     owner: u32,
     /// The instances that claim it.
     pub peers: Vec<PipeId>,
     epoch: u32,
-    /// When its last instance went.
+    /// When its last instance left.
     left_at: Option<Instant>,
 }
 
@@ -52,13 +57,13 @@ pub struct Service {
     pub name: String,
     /// Its instances.
     pub peers: Vec<PipeId>,
-    /// How far its shares have come, see [`crate::balancer`].
+    /// The virtual time of its shares, see [`crate::balancer`].
     pub virtual_time: u64,
-    /// Who got the last request: the next ones of the same turn may go there too.
+    /// The pipe that got the last request. Later requests of the same turn may go there too.
     pub last: Option<PipeId>,
 }
 
-/// The table of one worker.
+/// The route table of one worker.
 #[derive(Debug)]
 pub struct Directory {
     services: Vec<Service>,
@@ -66,26 +71,27 @@ pub struct Directory {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     epoch: u32,
-    /// Counts changes.
+    /// Number of changes.
     version: u64,
-    /// Patterns that somebody serves.
+    /// Patterns with at least one instance.
     served: Routers,
-    /// Patterns that nobody serves any more.
+    /// Patterns without instances.
     left: Routers,
-    /// The time, as coarse as it is told.
+    /// The time of the last call of [`Directory::tick`].
     now: Instant,
-    /// Services whose patterns do not give way to less specific ones while they are away.
+    /// Services whose patterns keep their paths for as long as they have no instance.
     expected: Vec<String>,
 }
 
-/// What came of a hello.
+/// The result of a claim.
 #[derive(Debug, Default)]
 pub struct Claimed {
     /// The service's index.
     pub service: u32,
-    /// Patterns that another service holds, with its name.
+    /// Patterns that another service holds, each with the name of that service.
     pub conflicts: Vec<(Pattern, String)>,
-    /// Pipes that lost a pattern: to its owner, or to a peer with fewer patterns when there was no room.
+    /// Pipes that lost a pattern: to its owner, or, when the table was full, to a peer that claims
+    /// fewer patterns.
     pub displaced: Vec<(PipeId, Pattern)>,
 }
 
@@ -107,20 +113,23 @@ impl Directory {
         }
     }
 
-    /// The patterns of these services do not give way to less specific ones, however long they are away.
+    /// Sets the services whose patterns do not give way to less specific ones, however long they
+    /// have no instance.
     pub fn expect(&mut self, services: &[String]) {
         self.expected = services.to_vec();
     }
 
-    /// Tells the time; now and then is enough.
+    /// Sets the current time. It is needed only as exactly as [`GRACE`] is measured.
     pub fn tick(&mut self, now: Instant) {
         self.now = now;
     }
 
-    /// Enters the instance behind `pipe` with all that its hello claims; what it claimed before is forgotten.
+    /// Registers the instance behind `pipe` with everything that its hello claims, in place of what
+    /// it claimed before.
     ///
     /// # Errors
-    /// [`HelloError::Services`] and [`HelloError::Routes`] when there is no room; nothing has changed for `pipe` then.
+    /// [`HelloError::Services`] and [`HelloError::Routes`] when there is no room. Nothing has
+    /// changed for `pipe` then.
     pub fn claim(&mut self, pipe: PipeId, hello: &Hello) -> Result<Claimed, HelloError> {
         self.version += 1;
         let displaced = self.make_room(pipe, hello)?;
@@ -140,8 +149,9 @@ impl Directory {
         Ok(claimed)
     }
 
-    /// What `service` does not claim any more is forgotten, or belongs to the service that holds it. What
-    /// it held for another one goes back.
+    /// Drops the patterns that `service` no longer claims. A pattern that it owned but another
+    /// service holds is owned by that service from now on. A pattern that it held for its owner
+    /// goes back to the owner.
     fn give_up(&mut self, service: u32) {
         for entry in self.entries.iter_mut().flatten() {
             if entry.owner == service && entry.service != service {
@@ -154,7 +164,7 @@ impl Directory {
         self.drop_entries(|entry| entry.service == service && entry.peers.is_empty());
     }
 
-    /// The instance behind `pipe` is gone; its service and patterns stay known.
+    /// Removes the instance behind `pipe`. Its service and its patterns stay known.
     pub fn release(&mut self, pipe: PipeId) {
         self.version += 1;
         for service in &mut self.services {
@@ -168,46 +178,19 @@ impl Directory {
                 entry.left_at = Some(self.now);
                 self.served.remove(&entry.pattern);
                 if self.left.insert(&entry.pattern, index).is_err() {
-                    debug_assert!(false, "what fitted among the served fits among the left");
+                    debug_assert!(false, "`served` accepted this pattern, so `left` has a router for it");
                 }
             }
         }
     }
 
-    /// How many patterns each pipe claims, and the one that claims most, `except` left out.
-    fn largest(&self, except: PipeId) -> Option<(PipeId, usize)> {
-        let mut counts: HashMap<PipeId, usize> = HashMap::new();
-        for peer in self.entries().flat_map(|entry| &entry.peers).filter(|peer| **peer != except) {
-            *counts.entry(*peer).or_default() += 1;
-        }
-        counts.into_iter().max_by_key(|(_, count)| *count)
-    }
-
-    /// Takes the `count` patterns from `pipe` that it claimed last.
-    fn displace(&mut self, pipe: PipeId, count: usize) -> Vec<(PipeId, Pattern)> {
-        let claimed = self.entries().filter(|entry| entry.peers.contains(&pipe));
-        let mut claimed: Vec<(u32, Pattern)> =
-            claimed.map(|entry| (entry.epoch, entry.pattern.clone())).collect();
-        claimed.sort_unstable_by_key(|(epoch, _)| std::cmp::Reverse(*epoch));
-        claimed.truncate(count);
-        for (_, pattern) in &claimed {
-            let index = self.served.index(pattern).expect("it has a peer");
-            let entry = self.entries[index as usize].as_mut().expect("routers name live entries");
-            entry.peers.retain(|peer| *peer != pipe);
-            if entry.peers.is_empty() {
-                self.remove(index as usize, true);
-            }
-        }
-        claimed.into_iter().map(|(_, pattern)| (pipe, pattern)).collect()
-    }
-
-    /// Another number whenever the patterns, or who claims them, may have changed.
+    /// A number that changes whenever the patterns, or the peers that claim them, may have changed.
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.version
     }
 
-    /// The most specific pattern that matches; `path` without its query.
+    /// The most specific pattern that matches. `path` has no query.
     #[must_use]
     pub fn find(&self, method: &str, path: &str) -> Option<Route> {
         let served = self.best(&self.served, method, path);
@@ -224,7 +207,7 @@ impl Directory {
     }
 
     fn best(&self, routers: &Routers, method: &str, path: &str) -> Option<u32> {
-        // The first of equals is kept: a pattern with the request's method.
+        // The first of equal patterns is kept: it has the request's method.
         let better = |best: u32, next: u32| if self.is_more_specific(next, best) { next } else { best };
         routers.find(method, path).reduce(better)
     }
@@ -255,32 +238,9 @@ impl Directory {
         Some((entry, &mut self.services[entry.service as usize]))
     }
 
-    /// Every pattern, in the order of their claims.
+    /// Every pattern, in the order of the table's indices.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().flatten()
-    }
-
-    /// Room for the routes of `hello`, which comes by `pipe`. If need be, patterns that nobody claims make
-    /// way, then those of the pipes that claim most, as long as they claim more than this one: whoever
-    /// claims little always finds room. What was taken from whom.
-    fn make_room(&mut self, pipe: PipeId, hello: &Hello) -> Result<Vec<(PipeId, Pattern)>, HelloError> {
-        let wanted = hello.routes.len();
-        let mut displaced = Vec::new();
-        if self.entries().count() + wanted <= ROUTES_MAX {
-            return Ok(displaced);
-        }
-        self.drop_entries(|entry| entry.peers.is_empty());
-        while let over = (self.entries().count() + wanted).saturating_sub(ROUTES_MAX)
-            && over > 0
-        {
-            match self.largest(pipe) {
-                Some((largest, count)) if count > wanted => {
-                    displaced.extend(self.displace(largest, over.min(count - wanted)));
-                }
-                _ => return Err(HelloError::Routes(wanted)),
-            }
-        }
-        Ok(displaced)
     }
 
     fn service_index(&mut self, name: &str) -> Option<u32> {
@@ -299,18 +259,11 @@ impl Directory {
         Some(index)
     }
 
-    /// Makes room: a service without instances is forgotten, with its patterns.
-    fn forget_one(&mut self) -> Option<usize> {
-        let index = self.services.iter().position(|service| service.peers.is_empty())?;
-        self.by_name.remove(&self.services[index].name);
-        self.give_up(u32::try_from(index).expect("SERVICES_MAX fits u32"));
-        Some(index)
-    }
-
-    /// Enters `pipe` at a pattern. The pipes of another service that the owner takes it back from.
+    /// Registers `pipe` as an instance for `pattern`. Returns the pipes of another service that
+    /// lose the pattern because its owner claims it back.
     ///
     /// # Errors
-    /// The name of the service that holds the pattern, or what limit was hit.
+    /// The name of the service that holds the pattern, or the limit that was reached.
     fn claim_pattern(
         &mut self,
         pipe: PipeId,
@@ -373,7 +326,7 @@ impl Directory {
         }
     }
 
-    /// Drops the patterns that are `stale`.
+    /// Drops the entries for which `stale` is true.
     fn drop_entries(&mut self, stale: impl Fn(&Entry) -> bool) {
         for index in 0..self.entries.len() {
             if let Some(entry) = self.entries[index].as_ref().filter(|entry| stale(entry)) {

@@ -1,7 +1,8 @@
 //! The envelope, version 1 (PROTOCOL.md section 2): a 32-byte header, a head of fields, a body.
 //!
-//! Encoding writes in place; decoding borrows. Nothing a peer sends may panic here, and a decoded
-//! [`Envelope`] has been checked whole: iterating its fields cannot fail.
+//! Encoding writes in place; decoding borrows. No input from a peer may cause a panic.
+//! [`Envelope::decode`] checks a message completely, so iterating over the fields of an
+//! [`Envelope`] cannot fail.
 
 mod encode;
 
@@ -13,30 +14,30 @@ pub use encode::{EncodeError, HeadWriter};
 
 /// The first byte of every envelope of version 1.
 pub const VERSION: u8 = 0xB1;
-/// Bytes of the fixed header.
+/// Length of the fixed header in bytes.
 pub const HEADER_LEN: usize = 32;
-/// Why reading an [`Envelope`] cannot fail.
+/// The reason why reading an [`Envelope`] cannot fail.
 const CHECKED: &str = "an envelope was checked when it was decoded";
 
-/// What a message is for.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
-    /// A service says who it is and what it serves.
+    /// A peer announces its service, its routes and the topics it wants.
     Hello = 0,
-    /// An asker wants an answer.
+    /// A request; its asker waits for a reply.
     Request = 1,
-    /// The answer, or one part of it.
+    /// The reply to a request, or one part of it.
     Reply = 2,
-    /// A published message nobody answers.
+    /// A published message. It has no reply.
     Event = 3,
-    /// The asker no longer waits.
+    /// The asker no longer waits for the reply.
     Cancel = 4,
-    /// Send me no new requests; I finish those I have.
+    /// The sender asks for no new requests, and finishes those it has.
     Drain = 5,
-    /// Are you there?
+    /// The receiver must answer with a pong.
     Ping = 6,
-    /// I am.
+    /// The answer to a ping.
     Pong = 7,
 }
 
@@ -56,7 +57,7 @@ impl Kind {
     }
 }
 
-/// The flag bits of a header; unknown bits are ignored when read.
+/// The flag bits of a header. Unknown bits are ignored when a header is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(pub u16);
 
@@ -65,7 +66,7 @@ impl Flags {
     pub const NONE: Self = Self(0);
     /// The request may be sent again.
     pub const IDEMPOTENT: Self = Self(1);
-    /// The reply is compared, never sent on.
+    /// The reply is only compared with another one, and never sent to a client.
     pub const SHADOW: Self = Self(1 << 1);
     /// Further parts of this reply follow.
     pub const MORE: Self = Self(1 << 2);
@@ -74,13 +75,13 @@ impl Flags {
     /// Of a cancel: the asker still waits, and asks for an answer now, with what there is.
     pub const FINISH: Self = Self(1 << 4);
 
-    /// Whether every bit of `other` is set.
+    /// True when every bit of `other` is set.
     #[inline]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Both sets together.
+    /// The bits of both sets.
     #[inline]
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
@@ -88,27 +89,27 @@ impl Flags {
     }
 }
 
-/// Random, chosen once per asking process.
+/// Identifies an asking process. Chosen at random when the process starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Origin(pub u64);
 
-/// Opaque to everyone but the origin.
+/// Identifies a request of one origin. Its bits have a meaning only to that origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RequestId(pub u64);
 
-/// What ties a reply to its request: bytes 8..24 of the header, copied unchanged by a replier.
+/// Ties a reply to its request: bytes 8..24 of the header. A replier copies them unchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Correlation {
-    /// Who asked.
+    /// The asking process.
     pub origin: Origin,
-    /// Which of its requests.
+    /// The request of that process.
     pub request: RequestId,
 }
 
 /// The fixed header, without the version and reserved bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What the message is for.
+    /// The kind of the message.
     pub kind: Kind,
     /// Flag bits.
     pub flags: Flags,
@@ -116,12 +117,12 @@ pub struct Header {
     pub ttl_us: u32,
     /// The correlation id.
     pub correlation: Correlation,
-    /// Reply: the HTTP status; else 0.
+    /// The HTTP status of a reply, otherwise 0.
     pub status: u16,
 }
 
 impl Header {
-    /// A header of `kind` with everything else zero.
+    /// A header of this kind whose other fields are zero.
     #[must_use]
     pub const fn new(kind: Kind) -> Self {
         Self {
@@ -133,7 +134,8 @@ impl Header {
         }
     }
 
-    /// The reply header to this request: kind 2, the same correlation id, and the request's shadow and sampled bits.
+    /// The header of a reply to this request: kind 2, the same correlation id, and the request's
+    /// shadow and sampled bits.
     #[must_use]
     pub const fn reply(&self, status: u16) -> Self {
         let kept = Flags::SHADOW.0 | Flags::SAMPLED.0;
@@ -162,14 +164,16 @@ impl Header {
         out
     }
 
-    /// Reads the fixed header; the second value is the head's length in bytes, not yet checked against the message.
+    /// Reads the fixed header. The second value is the head's length in bytes as the header states
+    /// it; it is not yet compared with the length of the message.
     ///
     /// # Errors
     /// [`DecodeError::Short`], [`DecodeError::Version`], [`DecodeError::Kind`].
     #[inline]
     pub fn from_bytes(message: &[u8]) -> Result<(Self, u32), DecodeError> {
         let Some(bytes) = message.first_chunk::<HEADER_LEN>() else {
-            // A foreign protocol on the port is the likelier story than a truncated envelope of ours.
+            // A first byte that differs means a foreign protocol on the port rather than a
+            // truncated envelope.
             return Err(match message.first() {
                 Some(&version) if version != VERSION => DecodeError::Version(version),
                 _ => DecodeError::Short(message.len()),
@@ -212,16 +216,16 @@ fn u64_at(bytes: &[u8; HEADER_LEN], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) << 32 | u64::from(u32_at(bytes, at + 4))
 }
 
-/// Why a message is not an envelope. All of these are the peer's fault; the message is dropped and counted.
+/// Why a message is not an envelope. The peer is at fault; the message is dropped and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Fewer bytes than a header has.
+    /// The message is shorter than a header.
     #[error("{0} bytes are fewer than the {HEADER_LEN} of a header")]
     Short(usize),
     /// The first byte is not [`VERSION`].
     #[error("version {0:#04x} is not {VERSION:#04x}")]
     Version(u8),
-    /// A kind that version 1 does not have.
+    /// The kind is not one of version 1.
     #[error("kind {0} is unknown")]
     Kind(u8),
     /// The head length points past the end of the message.
@@ -229,7 +233,7 @@ pub enum DecodeError {
     HeadLength {
         /// The length the header claims.
         head_len: u32,
-        /// What the message has after the header.
+        /// Bytes after the header in the message.
         available: usize,
     },
     /// A field runs past the head.
@@ -237,15 +241,16 @@ pub enum DecodeError {
     Field(usize),
 }
 
-/// A message that has been checked whole: the header, and a head whose fields all lie inside it. It is moved from hand to hand, so
-/// it is no larger than the message's [`Bytes`]: what is asked of the header is read where it lies.
+/// A checked message: a header, and a head whose fields all lie inside it. It is moved often, so it
+/// holds only the message's [`Bytes`] and reads the header from there on each call.
 #[derive(Clone, Debug)]
 pub struct Envelope {
     message: Bytes,
 }
 
 impl Envelope {
-    /// Checks `message` (one SP message, length prefix removed) and takes it over without a copy.
+    /// Checks `message`, one SP message without its length prefix, and takes ownership of it
+    /// without a copy.
     ///
     /// # Errors
     /// Any [`DecodeError`].
@@ -260,7 +265,8 @@ impl Envelope {
         Ok(Self { message })
     }
 
-    /// The fixed header, read at each call: ask once where more than one of its fields is wanted.
+    /// The fixed header. It is decoded on each call, so call this once when several fields are
+    /// needed.
     #[inline]
     #[must_use]
     pub fn header(&self) -> Header {
@@ -273,7 +279,7 @@ impl Envelope {
         self.message.first_chunk().expect(CHECKED)
     }
 
-    /// Where the body begins.
+    /// Offset of the body in the message.
     #[inline]
     fn body_at(&self) -> usize {
         HEADER_LEN + head_len(self.header_bytes()) as usize
@@ -305,7 +311,8 @@ impl Envelope {
         self.message.slice(self.body_at()..)
     }
 
-    /// The body for somebody who may keep it for long: one that lies among other messages is copied, and keeps itself only.
+    /// The body for a caller that keeps it for long. A body up to [`SHARED_LEN_MAX`] bytes is
+    /// copied, because a slice would keep the read buffer with all the other messages in it.
     #[must_use]
     pub fn body_to_keep(&self) -> Bytes {
         let body = self.body_bytes();
@@ -319,7 +326,8 @@ impl Envelope {
         &self.message[self.body_at()..]
     }
 
-    /// A field's value (a slice that [`Envelope::fields`] gave) as owned bytes that share this message's buffer.
+    /// A field's value as owned bytes that share this message's buffer. `value` is a slice that
+    /// [`Envelope::fields`] returned.
     ///
     /// # Panics
     /// When `value` does not lie inside this message.
@@ -366,7 +374,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of an encoded head, as [`crate::HeadWriter`] wrote it.
+    /// The fields of a head that [`crate::HeadWriter`] encoded.
     #[must_use]
     pub fn of(head: &'a [u8]) -> Self {
         Self { head }

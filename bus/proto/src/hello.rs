@@ -1,48 +1,52 @@
-//! The hello: who a peer is, what it serves and which events it wants.
+//! The hello: what a peer announces about itself, its routes and its topics.
 //!
-//! Reading is lenient where the contract has defaults and strict where a wrong value would misroute.
+//! A missing field gets the default of PROTOCOL.md. A value that would send requests to the wrong
+//! place is an error.
 
 use crate::envelope::{Envelope, Fields, HeadWriter};
 use crate::limits::{HELLO_ROUTES_MAX, HELLO_TOPICS_MAX, HELLO_VALUE_LEN_MAX, ROUTES_MAX, SERVICES_MAX};
 
-/// What a service says of itself on every new pipe, and again when it changes.
+/// What a peer announces on every new pipe, and again when it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// The service's name: instances of one service share its routes.
+    /// The service's name. Instances of one service share its routes.
     pub service: String,
-    /// The service's version, as it likes to call it.
+    /// The service's version, in any form.
     pub version: String,
-    /// Tells instances apart.
+    /// The name of this instance within its service; empty when it has none.
     pub instance: String,
-    /// Share of the traffic, relative to the other instances, up to [`WEIGHT_MAX`]; 0 = no new requests.
+    /// Share of the requests relative to the other instances, up to [`WEIGHT_MAX`]; 0 means no new
+    /// requests.
     pub weight: u32,
-    /// Requests taken at once; 0 = no limit.
+    /// Requests that the peer takes at once; 0 means no limit.
     pub limit: u32,
-    /// The hello names a `limit`, if only 0. A peer that names none may be a stock one with a short queue.
+    /// True when the hello has a `limit` field, including 0. A peer without it may be a stock peer
+    /// with a short queue.
     pub announces_limit: bool,
     /// The routes claimed.
     pub routes: Vec<Pattern>,
-    /// Events wanted.
+    /// The topics of the events that the peer wants.
     pub topics: Vec<String>,
 }
 
-/// One claimed route: `METHOD /pattern` or `* /pattern`.
+/// A route that a service claims: `METHOD /pattern`, or `* /pattern` for any method.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pattern {
-    /// Upper case; `None` for `*`, any method.
+    /// The method in upper case; `None` for any method.
     pub method: Option<String>,
-    /// Literal segments, `{name}` for one and `{*rest}` for the rest.
+    /// The path pattern: literal segments, `{name}` for one segment, and `{*rest}` for all
+    /// remaining ones.
     pub path: String,
 }
 
-/// The weight of a peer that names none.
+/// The weight of a peer whose hello has no `weight`.
 pub const WEIGHT_DEFAULT: u32 = 100;
-/// A higher weight counts as this one: ten times the default. No instance takes everything from the
-/// others by what it says of itself.
+/// A higher weight counts as this one, ten times the default. It bounds the share that an instance
+/// can claim for itself.
 pub const WEIGHT_MAX: u32 = 1000;
 
 impl Hello {
-    /// A hello of `service` with the contract's defaults and nothing served yet.
+    /// A hello of `service` with the default values of PROTOCOL.md, without routes and topics.
     #[must_use]
     pub fn new(service: impl Into<String>, version: impl Into<String>, instance: impl Into<String>) -> Self {
         Self {
@@ -90,7 +94,7 @@ impl Hello {
                     }
                     hello.topics.push(text()?.to_owned());
                 }
-                _ => {} // A later version's field: ignored, as unknown flags are.
+                _ => {} // Unknown fields are ignored, as unknown flags are: a later version may define them.
             }
         }
         if hello.service.is_empty() {
@@ -118,8 +122,9 @@ impl Hello {
 }
 
 impl Pattern {
-    /// True when this pattern wins over `other` for a path that both match: the first segments of different kinds
-    /// decide, where a literal wins over a parameter, and that over a wildcard.
+    /// True when this pattern takes precedence over `other` for a path that both match. The first
+    /// segments of different kinds decide: a literal precedes a parameter, and a parameter precedes
+    /// a wildcard.
     pub(crate) fn is_more_specific(&self, other: &Self) -> bool {
         let kind =
             |segment: &str| if segment.starts_with("{*") { 2 } else { u8::from(segment.starts_with('{')) };
@@ -154,7 +159,7 @@ impl std::fmt::Display for Pattern {
     }
 }
 
-/// Each segment is literal, `{name}`, or, the last one, `{*rest}`.
+/// True when each segment is a literal or `{name}`, and only the last one may be `{*rest}`.
 fn segments_are_sound(path: &str) -> bool {
     let mut segments = path[1..].split('/').peekable();
     while let Some(segment) = segments.next() {
@@ -188,7 +193,7 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Why a hello is refused: the peer's fault, logged with its address and counted.
+/// Why a hello is refused. The peer is at fault; the error is logged with its address and counted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HelloError {
     /// `service` is missing or empty.
@@ -202,16 +207,16 @@ pub enum HelloError {
     Number {
         /// The field.
         field: &'static str,
-        /// What it said.
+        /// The field's value.
         value: String,
     },
     /// A route that is not `METHOD /pattern`.
     #[error("route {0:?} is not `METHOD /pattern` or `* /pattern`")]
     Route(String),
-    /// Too many services are known already.
+    /// The table of services is full.
     #[error("{SERVICES_MAX} services are connected, which is the limit of one worker")]
     Services,
-    /// Too many routes are claimed already.
+    /// The route table is full.
     #[error("no room for {0} more routes: the limit of one worker is {ROUTES_MAX}")]
     Routes(usize),
     /// A value is too long.
@@ -219,15 +224,15 @@ pub enum HelloError {
     Length {
         /// The field.
         field: String,
-        /// Its bytes.
+        /// Length of the value in bytes.
         len: usize,
     },
-    /// More repetitions than the limit.
+    /// A field is repeated more often than the limit allows.
     #[error("more than {limit} fields `{field}`")]
     TooMany {
         /// The field.
         field: &'static str,
-        /// How many are allowed.
+        /// The limit.
         limit: usize,
     },
 }

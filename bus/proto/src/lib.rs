@@ -1,7 +1,8 @@
 //! SP frames, the BUS socket, the envelope, correlation and balancing, without I/O.
 //!
 //! No tokio, no sockets, no clock, no global random numbers: state machines take `now` and a random
-//! number generator, and the driver (crate `bus`) moves the bytes. [`Node`] is the whole of one worker.
+//! number generator as arguments, and the driver (crate `bus`) moves the bytes. [`Node`] is the
+//! complete state of one worker.
 
 pub mod backoff;
 pub mod balancer;

@@ -1,7 +1,8 @@
-//! One worker's bus as a state machine: pipes, who is behind them, what is outstanding.
+//! One worker's bus as a state machine: pipes, the peers behind them, and outstanding requests.
 //!
-//! The driver reports pipes that open and close, the messages they bring, and the time; it writes what the pipes'
-//! out-queues hold. Everything that is left to do comes back as an [`Input`]. Never calls up, never waits.
+//! The driver reports opened and closed pipes, received messages, and the time. It writes the bytes
+//! that the out-queues hold. What the driver has to do about a message is returned as an [`Input`].
+//! This module never calls the driver and never waits.
 
 mod answering;
 mod asking;
@@ -27,31 +28,31 @@ use crate::sp::{Framing, SpError};
 
 pub use asking::{Ask, Refused};
 
-/// What one worker's node is made of.
+/// The configuration of one worker's node.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
     /// The bounds.
     pub limits: Limits,
-    /// Which worker this is; request ids carry it.
+    /// The number of this worker. Request ids contain it.
     pub worker: u8,
-    /// How many workers the process has.
+    /// The number of workers of the process.
     pub workers: u32,
-    /// The process's origin.
+    /// The origin of the process.
     pub origin: Origin,
-    /// Of the random numbers.
+    /// The seed of the random numbers.
     pub seed: u64,
-    /// Said on every new pipe.
+    /// The hello that is sent on every new pipe; `None` to send none.
     pub hello: Option<Hello>,
-    /// Events go on to the peers that want them.
+    /// True to relay events to the peers that want their topic.
     pub relay_events: bool,
 }
 
 /// What the driver has to do about a message.
 #[derive(Debug)]
 pub enum Input {
-    /// Nothing: it is dealt with.
+    /// Nothing.
     Done,
-    /// Hand it to the handler, and the answer to [`Node::reply`].
+    /// Pass the request to the handler, and its answer to [`Node::reply`].
     Serve {
         /// The request.
         envelope: Envelope,
@@ -62,30 +63,30 @@ pub enum Input {
     Cancelled(Correlation),
     /// The asker of this request wants its answer now.
     Finish(Correlation),
-    /// Hand it to the subscribers.
+    /// Pass the event to the subscribers.
     Event(Envelope),
-    /// A reply to a request of another worker of this process. When it cannot be passed on, that
-    /// worker's [`Node::lose_reply`] is to be called.
+    /// Pass a reply on to the worker of this process that asked. If that fails,
+    /// [`Node::lose_reply`] must be called on that worker's node.
     Forward {
         /// The worker that asked.
         worker: u8,
-        /// The request that is replied to.
+        /// The id of the request.
         request: RequestId,
         /// The message.
         message: Bytes,
     },
-    /// The peer said who it is.
+    /// A hello was accepted.
     Hello {
-        /// Patterns that another service holds, with its name.
+        /// Patterns that another service holds, each with the name of that service.
         conflicts: Vec<(Pattern, String)>,
         /// Patterns that [`Node::restrict`] does not allow.
         forbidden: Vec<Pattern>,
-        /// Patterns that other peers have lost to it.
+        /// Patterns that other peers lost to this one.
         displaced: Vec<(PipeId, Pattern)>,
     },
     /// The peer's hello was refused.
     HelloRefused(HelloError),
-    /// The peer drains.
+    /// The peer takes no new requests from now on.
     Drain,
 }
 
@@ -96,14 +97,14 @@ pub struct Node {
     rng: fastrand::Rng,
     /// The pipes.
     pub socket: Socket,
-    /// Who serves what.
+    /// The route table.
     pub directory: Directory,
-    /// What is outstanding.
+    /// The outstanding requests.
     pub pending: Pending,
-    /// What happened.
+    /// Counts of what happened.
     pub counters: Counters,
     recent: Recent,
-    /// Numbers pings and events: ids of this process that are no requests.
+    /// The number of the last ping or event of this node: their ids name no request.
     sequence: u64,
     liveness_at: Instant,
     draining: bool,
@@ -127,13 +128,13 @@ impl Node {
         }
     }
 
-    /// What it is made of; its hello is the one said now.
+    /// The configuration. Its hello is the one that is sent now.
     #[must_use]
     pub const fn config(&self) -> &NodeConfig {
         &self.config
     }
 
-    /// A connection: queues the opening, and the hello when there is one.
+    /// Adds a pipe for a new connection. Queues the opening, and the hello if there is one.
     pub fn open_pipe(&mut self, now: Instant, framing: Framing) -> PipeId {
         let workers = self.config.workers;
         let shared = (workers > 1).then(|| Arc::new(Shared::new(workers)));
@@ -142,14 +143,16 @@ impl Node {
         pipe
     }
 
-    /// Of what the peer behind `pipe` claims, only what `claims` allows counts from now on.
+    /// From now on accepts only those claims of the peer behind `pipe` that `claims` allows. `None`
+    /// allows everything.
     pub fn restrict(&mut self, pipe: PipeId, claims: Option<Arc<Claims>>) {
         if let Some(pipe) = self.socket.pipe_mut(pipe) {
             pipe.claims = claims;
         }
     }
 
-    /// A pipe that stands for another worker's; `shared` is that one's.
+    /// Adds a pipe that stands for another worker's connection. `shared` is the shared state of
+    /// that connection.
     pub fn open_remote(
         &mut self,
         now: Instant,
@@ -159,13 +162,13 @@ impl Node {
     ) -> PipeId {
         let pipe = self.socket.open(now, framing, Some(remote), Some(shared));
         if let Some(pipe) = self.socket.pipe_mut(pipe) {
-            // What was lost before concerns no request of this pipe: it has none yet.
+            // Earlier losses do not concern this pipe, which has no requests yet.
             pipe.has_lost(self.config.worker);
         }
         pipe
     }
 
-    /// The connection is gone: what was outstanding there has ended.
+    /// Removes a pipe whose connection has ended. Its outstanding requests are lost.
     pub fn close_pipe(&mut self, now: Instant, pipe: PipeId) {
         self.lose_outstanding(now, pipe, None);
         let Some(closed) = self.socket.close(pipe) else { return };
@@ -180,7 +183,7 @@ impl Node {
         }
     }
 
-    /// Counts why a stream was given up.
+    /// Counts the error that ended a stream.
     pub fn count_stream_error(&mut self, error: SpError) {
         let counter = match error {
             SpError::Opening => &mut self.counters.rejected_opening,
@@ -191,7 +194,7 @@ impl Node {
         *counter += 1;
     }
 
-    /// Takes one message that came by `pipe`.
+    /// Handles one message received on `pipe`.
     pub fn handle_message(&mut self, now: Instant, pipe: PipeId, message: Bytes) -> Input {
         if let Some(from) = self.socket.pipe_mut(pipe) {
             from.heard = now;
@@ -285,7 +288,7 @@ impl Node {
         Input::Hello { conflicts, forbidden, displaced }
     }
 
-    /// Somebody may have left: those who were refused a pattern claim it again.
+    /// Claims the refused patterns again: the service that held them may have left.
     fn claim_refused(&mut self) {
         let refused = self.socket.pipes().filter(|(_, pipe)| pipe.refused);
         let refused: Vec<_> = refused.filter_map(|(id, pipe)| Some((id, pipe.hello.clone()?))).collect();
@@ -297,7 +300,7 @@ impl Node {
         }
     }
 
-    /// The next id of this process that is no request's.
+    /// The next correlation id for a ping or an event, which is never the id of a request.
     fn next_correlation(&mut self) -> Correlation {
         self.sequence += 1;
         let worker = u64::from(self.config.worker) << 56;
@@ -305,7 +308,7 @@ impl Node {
     }
 
     fn send_plain(&mut self, pipe: PipeId, header: &Header) {
-        // A full queue means that the peer does not read: it would not see this either.
+        // A full queue means that the peer does not read, so it would not see this message either.
         if let Some(Err(_)) = self.socket.send_to(pipe, header, |_| {}, &[]) {
             self.counters.control_dropped += 1;
         }

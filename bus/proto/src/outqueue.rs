@@ -1,8 +1,9 @@
-//! One pipe's out-queue: messages encoded in place, bounded in number and bytes, written in batches.
+//! The out-queue of one pipe: messages encoded in place, bounded in number and bytes, written in
+//! batches.
 //!
-//! Prefix, header and head go straight into one growing buffer; a large body is queued as the slice it came
-//! as, a small one is copied next to its head (docs/adr/0002). Positions are offsets in the pipe's byte stream,
-//! so that "was this message ever written" is one comparison.
+//! Prefix, header and head are encoded into one growing buffer. A large body is queued as the slice
+//! it came as; a small one is copied next to its head (docs/adr/0002). Positions are offsets in the
+//! pipe's byte stream, so one comparison tells whether a message was written.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -13,7 +14,8 @@ use crate::envelope::{EncodeError, HEADER_LEN, HeadWriter, Header};
 use crate::limits::{COPY_LEN_MAX, Limits};
 use crate::sp::{Framing, OPENING};
 
-/// The memory that an empty queue keeps: enough for the batches of a busy pipe, not what a stalled peer made it grow to.
+/// Capacity that an empty queue keeps: enough for the batches of a busy pipe. A larger buffer,
+/// which a stalled peer caused, is freed.
 const TAIL_KEPT_MAX: usize = 256 << 10;
 
 /// Why a message was not queued.
@@ -32,33 +34,33 @@ pub enum PushError {
     Encode(#[from] EncodeError),
 }
 
-/// The bytes a pipe still has to write, and where its messages end.
+/// The bytes that a pipe still has to write, and the offsets at which its messages end.
 ///
-/// Holds at most `queue_bytes_max` bytes, or, where that is less than twice `message_len_max`, half of
-/// it and one message.
+/// Holds at most `queue_bytes_max` bytes. If that is less than twice `message_len_max`, it holds at
+/// most half of it plus one message.
 #[derive(Debug)]
 pub struct OutQueue {
     framing: Framing,
     limits: Limits,
-    /// With at most so many bytes waiting, every message is taken. It is at least half of
-    /// `queue_bytes_max`: a limit near that of one message must not make every queue full that is not
-    /// empty.
+    /// While at most this many bytes wait, every message is accepted. It is at least half of
+    /// `queue_bytes_max`; otherwise a limit near the length of one message would make every
+    /// non-empty queue full.
     roomy_max: usize,
-    /// In front of `tail`, in order.
+    /// Chunks in front of `tail`, in order.
     segments: VecDeque<Bytes>,
     segments_len: usize,
-    /// What is being encoded into.
+    /// The buffer that messages are encoded into.
     tail: BytesMut,
-    /// Stream offset behind each waiting message.
+    /// Stream offset of the end of each waiting message.
     ends: VecDeque<u64>,
-    /// Stream offset behind everything written.
+    /// Stream offset of the end of everything written.
     written: u64,
-    /// Stream offset at which writing stops for now.
+    /// Stream offset at which writing stops for now; `u64::MAX` for no stop.
     held_at: u64,
 }
 
 impl OutQueue {
-    /// A queue that starts with SP's opening.
+    /// A queue that starts with the SP opening.
     #[must_use]
     pub fn new(framing: Framing, limits: Limits) -> Self {
         let mut queue = Self::without_opening(framing, limits);
@@ -66,7 +68,7 @@ impl OutQueue {
         queue
     }
 
-    /// A queue whose bytes go on to another queue of the same framing.
+    /// A queue whose bytes are moved to another queue of the same framing. It has no opening.
     #[must_use]
     pub fn without_opening(framing: Framing, limits: Limits) -> Self {
         Self {
@@ -82,7 +84,7 @@ impl OutQueue {
         }
     }
 
-    /// Queues one message; the stream offset behind it.
+    /// Queues one message. Returns the stream offset of its end.
     ///
     /// # Errors
     /// [`PushError`]; the queue is then as it was.
@@ -124,7 +126,8 @@ impl OutQueue {
         Ok(end)
     }
 
-    /// Queues bytes that another queue of the same framing encoded: `messages` whole messages in `chunks`.
+    /// Queues bytes that another queue of the same framing encoded: `messages` whole messages in
+    /// `chunks`.
     ///
     /// # Errors
     /// [`PushError::Full`]; the queue is then as it was.
@@ -137,14 +140,15 @@ impl OutQueue {
         for chunk in chunks {
             self.push_chunk(chunk);
         }
-        // Where each of them ends is not known here: all count as waiting until the last is written.
+        // The end of each message is not known here: all of them count as waiting until the last
+        // one is written.
         let end = self.end();
         self.ends.extend(std::iter::repeat_n(end, messages));
         Ok(())
     }
 
-    /// Holds back what is behind the first `messages` messages. A batch of [`OutQueue::push_encoded`] is
-    /// not divided: when it does not fit it waits, unless it is the first.
+    /// Lets only the first `messages` messages be written. A batch of [`OutQueue::push_encoded`] is
+    /// not divided: a batch that does not fit waits, unless it is the first.
     pub fn hold_behind(&mut self, messages: usize) {
         let is_end = |at: usize| self.ends.get(at + 1).is_none_or(|next| *next != self.ends[at]);
         let fitting = (0..messages.min(self.ends.len())).rev().find(|at| is_end(*at));
@@ -152,7 +156,7 @@ impl OutQueue {
         self.held_at = held_at.unwrap_or(u64::MAX);
     }
 
-    /// Holds nothing back any more.
+    /// Lets everything be written again.
     pub const fn release(&mut self) {
         self.held_at = u64::MAX;
     }
@@ -165,7 +169,7 @@ impl OutQueue {
         self.bytes().min(usize::try_from(held).unwrap_or(usize::MAX))
     }
 
-    /// The first `messages` messages that wait, encoded, with their number.
+    /// Removes up to `messages` waiting messages. Returns their bytes and their number.
     pub fn take_some(&mut self, messages: usize) -> (Vec<Bytes>, usize) {
         self.hold_behind(messages);
         let mut len = self.writable();
@@ -182,7 +186,7 @@ impl OutQueue {
         (chunks, before - self.messages())
     }
 
-    /// Everything that waits, as chunks, with the number of messages; the queue is then empty.
+    /// Removes everything that waits. Returns its bytes as chunks and the number of messages.
     pub fn take(&mut self) -> (Vec<Bytes>, usize) {
         let bytes = self.bytes();
         let mut chunks = Vec::from(std::mem::take(&mut self.segments));
@@ -194,7 +198,8 @@ impl OutQueue {
         (chunks, std::mem::take(&mut self.ends).len())
     }
 
-    /// Fills `slices` from the front, up to what is held back; how many were filled.
+    /// Fills `slices` from the front of the queue, as far as writing is allowed. Returns how many
+    /// were filled.
     pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         if self.held_at != u64::MAX {
             return self.fill_unheld(slices);
@@ -208,7 +213,7 @@ impl OutQueue {
         filled
     }
 
-    /// Apart from [`OutQueue::fill`], which is on the hot path.
+    /// Separate from [`OutQueue::fill`], which is on the hot path.
     #[cold]
     fn fill_unheld<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let chunks = self.segments.iter().map(|chunk| &chunk[..]).chain([&self.tail[..]]);
@@ -225,10 +230,10 @@ impl OutQueue {
         filled
     }
 
-    /// `len` bytes from the front are written.
+    /// Removes `len` bytes from the front, which were written.
     ///
     /// # Panics
-    /// When more is written than was queued.
+    /// When `len` is larger than [`OutQueue::bytes`].
     pub fn advance(&mut self, mut len: usize) {
         assert!(len <= self.bytes(), "no more can be written than was queued");
         self.written += len as u64;
@@ -255,42 +260,42 @@ impl OutQueue {
         }
     }
 
-    /// Bytes that wait.
+    /// Waiting bytes.
     #[inline]
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.segments_len + self.tail.len()
     }
 
-    /// Messages that wait, a partly written one included.
+    /// Waiting messages, including a partly written one.
     #[inline]
     #[must_use]
     pub fn messages(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether nothing waits.
+    /// True when nothing waits.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes() == 0
     }
 
-    /// True when another message would be taken, however long it is.
+    /// True when a message of any length up to the limit would be accepted.
     #[inline]
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.ends.len() < self.limits.queue_messages_max && self.bytes() <= self.roomy_max
     }
 
-    /// Stream offset behind everything written.
+    /// Stream offset of the end of everything written.
     #[inline]
     #[must_use]
     pub const fn written(&self) -> u64 {
         self.written
     }
 
-    /// Stream offset behind everything queued.
+    /// Stream offset of the end of everything queued.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.written + self.bytes() as u64
@@ -313,7 +318,8 @@ impl OutQueue {
         self.segments.push_back(chunk.clone());
     }
 
-    /// `waiting` is what was queued before this message.
+    /// Checks both limits for a message of `len` bytes. `waiting` is the number of bytes queued
+    /// before it.
     fn check_len(&self, len: usize, waiting: usize) -> Result<(), PushError> {
         if len > self.limits.message_len_max {
             return Err(EncodeError::TooLarge { len, limit: self.limits.message_len_max }.into());
@@ -324,8 +330,8 @@ impl OutQueue {
         Ok(())
     }
 
-    /// True when `len` bytes may be queued behind `waiting` bytes. A message always fits where
-    /// [`OutQueue::has_room`] says so, and anything fits an empty queue.
+    /// True when `len` bytes may be queued behind `waiting` bytes. A message always fits while
+    /// [`OutQueue::has_room`] is true, and anything fits into an empty queue.
     fn fits(&self, len: usize, waiting: usize) -> bool {
         let is_roomy = waiting <= self.roomy_max && len <= self.limits.message_len_max;
         waiting + len <= self.limits.queue_bytes_max || is_roomy || waiting == 0

@@ -1,8 +1,10 @@
-//! The table of outstanding requests: a slab with generations, and a timing wheel threaded through its slots.
+//! The table of outstanding requests: a slab with generations, and a timing wheel linked through
+//! its slots.
 //!
-//! A request id names worker, generation and slot, so a late reply finds a slot that has moved on and is harmless.
-//! Deadlines are linked into a hashed wheel (Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987,
-//! scheme 6): opening, closing and expiring a request are O(1) and nothing is left behind by those that end in time.
+//! A request id contains worker, generation and slot, so a late reply does not match the next
+//! request in the same slot. Deadlines are in a hashed wheel (Varghese and Lauck, "Hashed and
+//! Hierarchical Timing Wheels", 1987, scheme 6): opening, closing and expiring a request are O(1),
+//! and a request that ends in time leaves nothing in the wheel.
 
 mod state;
 
@@ -14,7 +16,8 @@ use crate::socket::PipeId;
 
 pub use state::{Outcome, Parts, PartsEnd, State};
 
-/// How coarse deadlines are: a request expires at most this long after its deadline.
+/// Granularity of deadlines: a request expires at most this long after its deadline, and never
+/// before it.
 pub const TICK: Duration = Duration::from_nanos(TICK_NANOS);
 const TICK_NANOS: u64 = 2_000_000;
 const BUCKETS: usize = 1024;
@@ -22,32 +25,32 @@ const NIL: u32 = u32::MAX;
 
 const INDEX_BITS: u32 = 20;
 const GENERATION_BITS: u32 = 36;
-/// Slots that an id can name.
+/// Number of slots that an id can name.
 pub const SLOTS_MAX: usize = 1 << INDEX_BITS;
 
 /// One outstanding request.
 #[derive(Debug)]
 pub struct Slot {
     generation: u64,
-    /// Neighbours in the wheel's bucket.
+    /// Neighbours in the list of the wheel's bucket.
     previous: u32,
     next: u32,
     bucket: Option<u16>,
     /// When the asker gives up.
     pub deadline: Instant,
-    /// When it was sent.
+    /// When the request was sent.
     pub sent_at: Instant,
-    /// Where it was sent.
+    /// The pipe it was sent to.
     pub pipe: PipeId,
-    /// Stream offset behind it in that pipe.
+    /// Stream offset of the request's end in that pipe.
     pub end: u64,
-    /// The asker.
+    /// Wakes the asker.
     pub waker: Option<Waker>,
-    /// How far it has come.
+    /// The state of the request.
     pub state: State,
 }
 
-/// The table of one worker.
+/// The outstanding requests of one worker.
 #[derive(Debug)]
 pub struct Pending {
     worker: u8,
@@ -56,7 +59,7 @@ pub struct Pending {
     free: Vec<u32>,
     buckets: Box<[u32; BUCKETS]>,
     epoch: Instant,
-    /// Ticks swept so far.
+    /// Number of ticks swept since `epoch`.
     swept: u64,
 }
 
@@ -75,33 +78,33 @@ impl Pending {
         }
     }
 
-    /// The worker that an id of this process belongs to.
+    /// The worker that a request id of this process belongs to.
     #[inline]
     #[must_use]
     pub const fn worker_of(id: RequestId) -> u8 {
         (id.0 >> (INDEX_BITS + GENERATION_BITS)) as u8
     }
 
-    /// Outstanding requests.
+    /// Number of outstanding requests.
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
-    /// Whether nothing is outstanding.
+    /// True when no request is outstanding.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many it may hold.
+    /// The upper bound of outstanding requests.
     #[must_use]
     pub const fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Takes a slot; `None` when the table is full.
+    /// Takes a slot for a request. `None` when the table is full.
     pub fn open(&mut self, now: Instant, deadline: Instant, pipe: PipeId) -> Option<RequestId> {
         let index = match self.free.pop() {
             Some(index) => index,
@@ -119,14 +122,14 @@ impl Pending {
         Some(self.id(index, generation))
     }
 
-    /// The slot of `id`; `None` when it has ended or never was.
+    /// The slot of `id`; `None` when the request has ended or the id was never given.
     #[inline]
     pub fn find(&mut self, id: RequestId) -> Option<&mut Slot> {
         let index = self.index(id)?;
         Some(&mut self.slots[index as usize])
     }
 
-    /// Ends the wait: the deadline no longer counts, the state is `outcome`, the asker is woken.
+    /// Ends a request with `outcome`: removes its deadline and wakes its asker.
     pub fn end(&mut self, id: RequestId, outcome: Outcome) {
         let Some(index) = self.index(id) else { return };
         self.unlink(index);
@@ -137,14 +140,14 @@ impl Pending {
         }
     }
 
-    /// The deadline no longer counts: a reply in parts is complete, or broken.
+    /// Removes the deadline of `id`, because a reply in parts is complete or broken.
     pub fn disarm(&mut self, id: RequestId) {
         if let Some(index) = self.index(id) {
             self.unlink(index);
         }
     }
 
-    /// Another deadline: that of the next part.
+    /// Sets another deadline, the one for the next part.
     pub fn renew(&mut self, id: RequestId, deadline: Instant) {
         let Some(index) = self.index(id) else { return };
         self.unlink(index);
@@ -153,7 +156,7 @@ impl Pending {
         self.link(index);
     }
 
-    /// Frees the slot; every later use of `id` finds nothing.
+    /// Frees the slot. `id` names nothing from now on.
     pub fn close(&mut self, id: RequestId) {
         let Some(index) = self.index(id) else { return };
         self.unlink(index);
@@ -164,7 +167,8 @@ impl Pending {
         self.free.push(index);
     }
 
-    /// The ids that wait on `pipe`. Linear in the table: pipes close rarely.
+    /// The ids of the requests that wait on `pipe`. Linear in the size of the table, because pipes
+    /// close rarely.
     #[must_use]
     pub fn waiting_on(&self, pipe: PipeId) -> Vec<RequestId> {
         let on_pipe = self.outstanding().into_iter().filter(|(_, sent_on)| *sent_on == pipe);
@@ -178,7 +182,8 @@ impl Pending {
         found.map(|(slot, index)| (self.id(index, slot.generation), slot.pipe)).collect()
     }
 
-    /// The ids whose deadline is over, unlinked from the wheel; the caller ends each.
+    /// Removes the ids whose deadline has passed from the wheel and returns them. The caller must
+    /// end each of these requests.
     pub fn expired(&mut self, now: Instant) -> Vec<RequestId> {
         let target = self.ticks_until(now);
         let mut expired = Vec::new();
@@ -199,7 +204,7 @@ impl Pending {
         expired
     }
 
-    /// When to look for expired requests next: at most one turn of the wheel ahead.
+    /// The time at which to look for expired requests next, at most one turn of the wheel ahead.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
         if self.is_empty() {
@@ -251,7 +256,8 @@ impl Pending {
     }
 
     fn link(&mut self, index: u32) {
-        // Rounded up, and never into a tick already swept: a bucket is looked at when all in it may be due.
+        // Rounded up, and never a tick that was already swept: when a bucket is swept, all its
+        // deadlines for this turn must have passed.
         let tick = (self.ticks_until(self.slots[index as usize].deadline) + 1).max(self.swept + 1);
         let bucket = bucket_of(tick);
         let first = std::mem::replace(&mut self.buckets[bucket as usize], index);
@@ -328,7 +334,8 @@ mod tests {
         assert!(next >= now + ms(10) && next <= now + ms(10) + TICK, "{:?}", next.duration_since(now));
     }
 
-    /// Deadlines from one tick to several turns of the wheel, swept at uneven times, against the naive truth.
+    /// Deadlines from one tick to several turns of the wheel, swept at irregular times, compared
+    /// with a naive model.
     #[test]
     fn every_deadline_expires_within_a_tick_and_never_early() {
         let seed = std::env::var("BUS_SEED")

@@ -1,9 +1,10 @@
-//! Which events were seen lately: the same event may come by several ways (three terminators relay it), and is taken once.
+//! Recognises events that were received before: the same event may come by several pipes (three
+//! terminators relay it), and only the first copy counts.
 //!
-//! Only a copy that comes by *another* pipe is one: a sender that numbers its events carelessly loses none of them. Nor
-//! do senders that do not number them at all: the contract asks for no id on an event.
-//! Invariant: the last 8192 ids are known, whatever they are. Were one forgotten before, nodes that relay to each other in a ring
-//! would pass it round for ever.
+//! Only a copy that comes by *another* pipe is a duplicate, so a sender that reuses ids loses no
+//! event. Events without an id are never duplicates: PROTOCOL.md does not require an id. Invariant:
+//! the last 8192 ids are known, whatever their values. If one were forgotten earlier, nodes that
+//! relay to each other in a ring would circulate its event endlessly.
 
 use std::hash::BuildHasher;
 
@@ -12,43 +13,46 @@ use foldhash::fast::FixedState;
 use crate::envelope::Correlation;
 use crate::socket::Remote;
 
-/// Events remembered. Copies of one event arrive within milliseconds of each other; this is more than a busy bus brings meanwhile.
+/// Number of events remembered. Copies of one event arrive within milliseconds of each other, and a
+/// busy bus carries fewer events in that time.
 const REMEMBERED: usize = 8192;
-/// Chains that they are in: twice as many, so that most are empty or of one.
+/// Number of hash chains: twice the number of events, so that most chains are empty or have one
+/// element.
 const CHAINS: usize = 2 * REMEMBERED;
 
-/// The last 8192 correlation ids of events, in a ring whose places are chained by hash. Ids are numbered as they come; a number that
-/// is too old ends its chain, so that nothing is ever taken out of one.
+/// The last 8192 correlation ids of events, in a ring whose entries are chained by hash. Ids are
+/// numbered in order of arrival. A number that is too old ends its chain, so no entry ever has to
+/// be unlinked.
 #[derive(Debug)]
 pub struct Recent {
     hash: FixedState,
     /// The number of the next id.
     next: u64,
-    /// By number; empty until the first event.
+    /// Entries by number modulo the ring's length; empty until the first event.
     ring: Vec<Seen>,
-    /// The newest number of each chain.
+    /// The newest number in each chain.
     chains: Vec<u64>,
 }
 
 #[derive(Clone, Debug)]
 struct Seen {
     id: Correlation,
-    /// The pipe that brought it, and the worker that has it.
+    /// The pipe that it came by, and the worker that has this pipe.
     way: Remote,
-    /// The one before it in its chain.
+    /// The next older number in the same chain.
     older: u64,
 }
 
 impl Recent {
-    /// Nothing was seen; `seed` keeps senders from aiming at one chain.
+    /// An empty ring. `seed` prevents senders from choosing ids that all fall into one chain.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        // Number 0, where empty chains end, is too old from the beginning.
+        // Number 0 ends empty chains, so it must be too old from the beginning.
         let next = REMEMBERED as u64 + 1;
         Self { hash: FixedState::with_seed(seed), next, ring: Vec::new(), chains: Vec::new() }
     }
 
-    /// Remembers `id`; false when it came by another way before.
+    /// Remembers `id`. False when it came by another pipe before.
     #[inline]
     pub fn is_new(&mut self, id: Correlation, way: Remote) -> bool {
         if id == Correlation::default() {
@@ -96,7 +100,8 @@ mod tests {
     const HERE: Remote = Remote { worker: 0, pipe: PipeId { index: 0, generation: 0 } };
     const THERE: Remote = Remote { worker: 0, pipe: PipeId { index: 1, generation: 0 } };
 
-    /// Ids of senders that count in steps which a table of sets, or of folded numbers, would not like; and ids at random.
+    /// Series of ids with steps that are difficult for a set-associative table or for folded
+    /// numbers, and one series of random ids.
     fn numberings(seed: u64) -> Vec<Vec<u64>> {
         const STEPS: [u64; 10] =
             [1, 2, 3, 2047, 2049, 1 << 13, 1 << 22 | 1, 1 << 33 | 1, 1 << 40, 1 << 56 | 1 << 28];
@@ -107,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_taken_by_the_way_it_came_first_until_8192_others_have_come() {
+    fn an_event_is_accepted_only_from_its_first_pipe_until_8192_others_have_come() {
         let seed = std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
         println!("SEED={seed}");
         for numbers in numberings(seed) {
@@ -121,7 +126,7 @@ mod tests {
             for (at, id) in ids.iter().enumerate() {
                 assert!(recent.is_new(*id, HERE), "{name}: {at}");
                 assert!(!recent.is_new(*id, THERE), "{name}: {at}");
-                assert!(recent.is_new(*id, HERE), "{name}: the same pipe does not copy");
+                assert!(recent.is_new(*id, HERE), "{name}: the same pipe brings no copies");
                 if let Some(before) = (at + 1).checked_sub(REMEMBERED) {
                     assert!(!recent.is_new(ids[before], THERE), "{name}: {before} at {at}");
                 }

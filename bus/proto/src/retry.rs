@@ -1,20 +1,22 @@
-//! When a request may be sent again. Only the asker retries, and only what cannot happen twice.
+//! When a request may be sent again. Only the asker retries, and only requests whose effect cannot
+//! occur twice.
 
 use std::time::Instant;
 
 use crate::envelope::Flags;
 
-/// Times one request is sent at most: more would turn one sick route into a storm.
+/// How often one request is sent at most. More would multiply the load of a failing route.
 pub const ATTEMPTS_MAX: u32 = 3;
 
-/// Whether a lost request may go to another instance. A request that was never completely written cannot have been
-/// read; one that was may be sent again when it is idempotent (RFC 9110 section 9.2.2). Time must be left.
+/// True when a lost request may go to another instance. A request that was not completely written
+/// cannot have been read. A written one may be sent again only if it is idempotent (RFC 9110
+/// section 9.2.2). The deadline must not have passed.
 #[must_use]
 pub fn may_retry(written: bool, flags: Flags, attempts: u32, now: Instant, deadline: Instant) -> bool {
     attempts < ATTEMPTS_MAX && now < deadline && (!written || flags.contains(Flags::IDEMPOTENT))
 }
 
-/// Whether a request with this HTTP method may be sent again (RFC 9110 section 9.2.2, less TRACE).
+/// True when a request with this HTTP method is idempotent (RFC 9110 section 9.2.2, without TRACE).
 #[must_use]
 pub fn is_idempotent(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS")
@@ -26,7 +28,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn only_what_cannot_happen_twice_is_sent_again() {
+    fn only_requests_without_a_second_effect_are_sent_again() {
         let now = Instant::now();
         let later = now + Duration::from_millis(1);
         assert!(may_retry(true, Flags::IDEMPOTENT, 1, now, later));

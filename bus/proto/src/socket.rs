@@ -1,7 +1,9 @@
-//! The BUS socket: a set of pipes, each with its bounded out-queue. `send_to` one, or `send_all`.
+//! The BUS socket: a set of pipes, each with a bounded out-queue. `send_to` sends to one pipe,
+//! `send_all` to several.
 //!
-//! BUS has no header and no delivery promise; what is not queued is returned to the caller, who counts it.
-//! A pipe's id carries a generation: one that closed is never mistaken for its successor.
+//! BUS has no header and does not guarantee delivery. A message that is not queued is reported to
+//! the caller, who counts it. A pipe's id contains a generation, so a closed pipe is never confused
+//! with its successor.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -17,58 +19,63 @@ use crate::limits::{BATCH_MESSAGES, Limits};
 use crate::outqueue::{OutQueue, PushError};
 use crate::sp::Framing;
 
-/// Names one pipe of one worker for ever.
+/// Identifies one pipe of one worker. It is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PipeId {
-    /// Its place.
+    /// The pipe's place in the table.
     pub index: u32,
-    /// Which of the pipes that had this place.
+    /// Counts the pipes that had this place before.
     pub generation: u32,
 }
 
-/// One pipe, as the protocol sees it. With several workers it may stand for another's: it has no connection then, and what is queued
-/// goes to the worker that has it (`crossing::ferry` of crate `bus`), which alone knows the opening, silence and drain barriers.
+/// One pipe, as the protocol sees it. With several workers it may stand for another worker's
+/// connection. It then has no connection itself: `crossing::ferry` of crate `bus` passes its queue
+/// to the worker that owns the connection, and only that worker handles the opening, silence and
+/// drain barriers.
 #[derive(Debug)]
 pub struct Pipe {
-    /// What it still has to write.
+    /// The messages still to be written.
     pub out: OutQueue,
-    /// The writer, told once per batch.
+    /// Wakes the writer, once per batch.
     waker: Option<Waker>,
-    /// What the peer said of itself.
+    /// The peer's last hello.
     pub hello: Option<Hello>,
-    /// Another service held a pattern that it claims: it gets it when that one has gone.
+    /// True when another service holds a pattern that this peer claims. The claim is repeated when
+    /// a holder leaves.
     pub refused: bool,
-    /// Its hello announces no `limit`: it is sent no more at once than a stock peer's queue holds.
+    /// True when the hello announces no `limit`: the peer is sent at most as much at once as a
+    /// stock peer's queue holds.
     pub paced: bool,
-    /// What its hello may claim; `None` is everything.
+    /// The claims that are accepted; `None` accepts all.
     pub claims: Option<Arc<Claims>>,
-    /// The peer takes no new requests.
+    /// True when the peer takes no new requests.
     pub draining: bool,
-    /// Its load, seen from here.
+    /// The load of its instance as this worker sees it.
     pub load: Load,
-    /// When its last message came; before the first one, when it was opened.
+    /// When its last message was received; before the first one, when the pipe was opened.
     pub heard: Instant,
-    /// A message has come by it, of whatever kind.
+    /// True after the first message of any kind.
     pub has_spoken: bool,
-    /// It has answered a ping once: its silence means something.
+    /// True after the first pong. Only such a peer can become silent.
     pub answers_pings: bool,
-    /// Pings since it was last heard.
+    /// Pings since the last message was received.
     pub pings_unanswered: u32,
-    /// It answers pings, and has not for too long: no new requests until it speaks.
+    /// True when it used to answer pings and has not for too long. It gets no new requests until
+    /// its next message.
     pub silent: bool,
-    /// Stands for a pipe of another worker.
+    /// The other worker's pipe that this one stands for; `None` for a connection of this worker.
     pub remote: Option<Remote>,
-    /// Stream offset behind the last message that has to be written before the process ends.
+    /// Stream offset of the end of the last message that must be written before the process ends.
     owed: u64,
-    /// The value of [`Shared::lost`] that this worker has seen last.
+    /// The last value of [`Shared::lost`] that this worker has read.
     lost: u32,
-    /// Set on a pipe that stands for another worker's while this worker has a connection of its own
-    /// to the same instance: that connection.
+    /// Set on a pipe that stands for another worker's connection while this worker has a connection
+    /// to the same instance: the id of that connection's pipe.
     pub redundant_to: Option<PipeId>,
-    /// This pipe's part of the weight of its instance, in units of `1 / balancer::UNIT` of a weight.
-    /// The pipes of one worker to one instance share the instance's weight.
+    /// This pipe's part of the weight of its instance, in units of `1 / balancer::UNIT` of a
+    /// weight. The pipes of one worker to one instance share the instance's weight.
     pub share: u32,
-    /// The ping whose pong shows that the peer has read all that was sent before it.
+    /// The ping whose pong shows that the peer has read everything sent before it.
     pub barrier: Option<RequestId>,
 }
 
@@ -82,21 +89,22 @@ pub struct Remote {
 }
 
 impl Pipe {
-    /// True when it may get a new request now.
+    /// True when the pipe may get a new request now, apart from its limits.
     #[inline]
     #[must_use]
     pub fn takes_requests(&self) -> bool {
         self.redundant_to.is_none() && self.is_willing()
     }
 
-    /// True when its peer takes requests, by this pipe or another.
+    /// True when its peer takes requests, on this pipe or another.
     #[inline]
     #[must_use]
     pub fn is_willing(&self) -> bool {
         !self.draining && !self.silent && self.hello.as_ref().is_some_and(|hello| hello.weight > 0)
     }
 
-    /// The peer has fallen silent, or spoken again. Told to the other workers by the one that has the connection.
+    /// Records that the peer became silent, or is no longer silent. The worker that owns the
+    /// connection tells the others through [`Shared`].
     pub(crate) fn set_silent(&mut self, silent: bool) {
         self.silent = silent;
         if let (None, Some(shared)) = (self.remote, &self.load.shared) {
@@ -104,22 +112,22 @@ impl Pipe {
         }
     }
 
-    /// True when a reply to `worker`, which one is not known, was lost since the last call: every
-    /// reply that is outstanding on this pipe may have a hole.
+    /// True when a reply to `worker` was lost since the last call and it is not known which. Every
+    /// reply outstanding on this pipe may then miss a part.
     pub(crate) fn has_lost(&mut self, worker: u8) -> bool {
         let (Some(_), Some(shared)) = (self.remote, &self.load.shared) else { return false };
         let lost = shared.lost(worker);
         std::mem::replace(&mut self.lost, lost) != lost
     }
 
-    /// Whether it has room for one: its hello's limit and its out-queue.
+    /// True when both the limit of its hello and its out-queue have room for a request.
     #[inline]
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.load.is_below(self.limit()) && self.out.has_room()
     }
 
-    /// Requests it takes at once; 0 is no limit.
+    /// Requests that the peer takes at once; 0 means no limit.
     #[inline]
     #[must_use]
     pub fn limit(&self) -> u32 {
@@ -133,18 +141,19 @@ pub struct Socket {
     limits: Limits,
     pipes: Vec<(u32, Option<Pipe>)>,
     free: Vec<u32>,
-    /// The pipe whose batch is full.
+    /// A pipe whose batch is full.
     due: Option<PipeId>,
 }
 
 impl Socket {
-    /// No pipes yet.
+    /// A socket without pipes.
     #[must_use]
     pub const fn new(limits: Limits) -> Self {
         Self { limits, pipes: Vec::new(), free: Vec::new(), due: None }
     }
 
-    /// A new pipe; its out-queue starts with the opening, unless it stands for another worker's.
+    /// Adds a pipe. Its out-queue starts with the opening, unless it stands for another worker's
+    /// connection.
     pub fn open(
         &mut self,
         now: Instant,
@@ -186,7 +195,7 @@ impl Socket {
         PipeId { index, generation: *generation }
     }
 
-    /// Ends a pipe; what it had queued is gone.
+    /// Removes a pipe with everything in its out-queue. `None` when it was removed before.
     pub fn close(&mut self, id: PipeId) -> Option<Pipe> {
         let (generation, place) = self.pipes.get_mut(id.index as usize)?;
         if *generation != id.generation {
@@ -198,7 +207,7 @@ impl Socket {
         Some(pipe)
     }
 
-    /// A pipe that is still open.
+    /// The pipe with this id; `None` when it is closed.
     #[inline]
     #[must_use]
     pub fn pipe(&self, id: PipeId) -> Option<&Pipe> {
@@ -206,7 +215,7 @@ impl Socket {
         pipe.as_ref().filter(|_| *generation == id.generation)
     }
 
-    /// The same, to change it.
+    /// The pipe with this id, mutably; `None` when it is closed.
     #[inline]
     pub fn pipe_mut(&mut self, id: PipeId) -> Option<&mut Pipe> {
         open(&mut self.pipes, id)
@@ -224,22 +233,23 @@ impl Socket {
             .filter_map(move |(at, (generation, pipe))| Some((id(at, *generation), pipe.as_ref()?)))
     }
 
-    /// Open pipes.
+    /// Number of open pipes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.pipes.len() - self.free.len()
     }
 
-    /// Whether no pipe is open.
+    /// True when no pipe is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Queues a message on one pipe and tells its writer; the stream offset behind it, `None` when the pipe is gone.
+    /// Queues a message on one pipe and wakes its writer. Returns the stream offset of the
+    /// message's end, or `None` when the pipe is closed.
     ///
     /// # Errors
-    /// [`PushError`] when it was not queued.
+    /// [`PushError`] when the message was not queued.
     #[inline]
     pub fn send_to(
         &mut self,
@@ -252,14 +262,15 @@ impl Socket {
         Some(pipe.send(id, &mut self.due, header, head, body))
     }
 
-    /// A pipe whose batch is full: worth a write now, before the writer's turn comes. Said once a batch.
+    /// A pipe whose batch is full and should be written now, before the writer's turn. Each batch
+    /// is reported once.
     #[inline]
     pub fn take_due(&mut self) -> Option<PipeId> {
         self.due.take()
     }
 
-    /// Queues a message on every pipe for which `wants` holds: how many took it, and how many had no room.
-    /// `owed` says whether it has to be written before the process ends.
+    /// Queues a message on every pipe for which `wants` is true. Returns how many pipes accepted it
+    /// and how many had no room. `owed` tells whether it must be written before the process ends.
     pub fn send_all(
         &mut self,
         wants: impl Fn(PipeId, &Pipe) -> bool,
@@ -315,8 +326,8 @@ impl Pipe {
         pushed
     }
 
-    /// Queues messages that another worker encoded; see [`OutQueue::push_encoded`]. `owed` is that
-    /// worker's [`Pipe::owes`].
+    /// Queues messages that another worker encoded, see [`OutQueue::push_encoded`]. `owed` is
+    /// [`Pipe::owes`] of that worker's pipe.
     ///
     /// # Errors
     /// [`PushError::Full`]; the queue is then as it was.
@@ -329,14 +340,15 @@ impl Pipe {
         pushed
     }
 
-    /// True when the out-queue holds something that has to be written before the process ends: a reply or
-    /// an event of this process. Events that it only relays, pings and cancels may be cut off.
+    /// True when the out-queue holds a message that must be written before the process ends: a
+    /// reply, or an event that this process published. Relayed events, pings and cancels may be cut
+    /// off.
     #[must_use]
     pub const fn owes(&self) -> bool {
         self.owed > self.out.written()
     }
 
-    /// The writer waits for the next message.
+    /// Registers the writer, which waits for the next message.
     pub fn await_message(&mut self, waker: &Waker) {
         match &mut self.waker {
             Some(current) => current.clone_from(waker),
@@ -344,7 +356,7 @@ impl Pipe {
         }
     }
 
-    /// Tells the writer; only the first message of a batch costs something.
+    /// Wakes the writer. Only the first message of a batch costs a wake-up.
     #[inline]
     pub fn wake_writer(&mut self) {
         if let Some(waker) = self.waker.take() {

@@ -1,15 +1,17 @@
-//! The SP layer (PROTOCOL.md section 1): the opening and the framing of a byte stream, for TCP and IPC.
+//! The SP layer (PROTOCOL.md section 1): the opening and the framing of a byte stream, for TCP and
+//! IPC.
 //!
-//! Incremental: any split of the stream is accepted, opening and messages in one segment included. A length
-//! above the limit is an error before memory is reserved. Does no I/O.
-//! Sources: nanomsg's `rfc/sp-tcp-mapping-01.txt`, `rfc/sp-ipc-mapping-01.txt`, `rfc/sp-protocol-ids-01.txt`.
+//! It is incremental: any split of the stream is accepted, including an opening and messages in one
+//! segment. A length above the limit is an error before memory is reserved. This module does no
+//! I/O. Sources: nanomsg's `rfc/sp-tcp-mapping-01.txt`, `rfc/sp-ipc-mapping-01.txt`,
+//! `rfc/sp-protocol-ids-01.txt`.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 /// SP's protocol id of BUS version 0.
 pub const PROTOCOL_BUS: u16 = 0x0070;
 
-/// What both sides send first: `\0SP\0`, the protocol id, two reserved zeroes.
+/// The opening that both sides send first: `\0SP\0`, the protocol id, two reserved zero bytes.
 pub const OPENING: [u8; 8] = {
     let id = PROTOCOL_BUS.to_be_bytes();
     [0, b'S', b'P', 0, id[0], id[1], 0, 0]
@@ -18,17 +20,17 @@ pub const OPENING: [u8; 8] = {
 /// How messages are delimited on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// length u64 big-endian.
+    /// A length as big-endian u64.
     Tcp,
-    /// `01`, then length u64 big-endian.
+    /// `01`, then a length as big-endian u64.
     Ipc,
 }
 
-/// IPC's message type byte: the only one that SP defines.
+/// The message type byte of IPC, the only one that SP defines.
 const IPC_MESSAGE: u8 = 1;
 
 impl Framing {
-    /// Bytes in front of a payload.
+    /// Length in bytes of the prefix of a message.
     #[inline]
     #[must_use]
     pub const fn prefix_len(self) -> usize {
@@ -38,7 +40,8 @@ impl Framing {
         }
     }
 
-    /// The prefix of a payload of `len` bytes, right-aligned in nine bytes: `prefix[9 - prefix_len..]`.
+    /// The prefix of a payload of `len` bytes. It is right-aligned in nine bytes: use `prefix[9 -
+    /// prefix_len..]`.
     #[inline]
     #[must_use]
     pub fn prefix(self, len: usize) -> [u8; 9] {
@@ -49,29 +52,29 @@ impl Framing {
     }
 }
 
-/// Why a stream is not SP's BUS: the peer's fault, the pipe closes.
+/// Why a stream is not valid SP for BUS. The peer is at fault; the pipe is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpError {
-    /// The opening is not SP's at all.
-    #[error("the peer's opening is not SP's")]
+    /// The opening is not an SP opening.
+    #[error("the peer's opening is not an SP opening")]
     Opening,
-    /// An SP peer of another protocol.
+    /// The opening names another SP protocol.
     #[error("the peer speaks SP protocol {0:#06x}, not BUS ({PROTOCOL_BUS:#06x})")]
     Protocol(u16),
-    /// IPC: the byte before the length is not 1.
+    /// IPC only: the byte in front of the length is not 1.
     #[error("IPC message type {0} is not {IPC_MESSAGE}")]
     MessageType(u8),
     /// A message longer than the limit.
     #[error("a message of {len} bytes is over the limit of {limit}")]
     TooLong {
-        /// What the prefix says.
+        /// The length in the prefix.
         len: u64,
         /// The limit in force.
         limit: usize,
     },
 }
 
-/// Takes the opening, then messages, off the front of a buffer that the driver fills.
+/// Removes the opening, then messages, from the front of a buffer that the driver fills.
 #[derive(Debug)]
 pub struct Decoder {
     framing: Framing,
@@ -80,22 +83,22 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// For a stream of which nothing has been read.
+    /// A decoder for a stream of which nothing has been read.
     #[must_use]
     pub const fn new(framing: Framing, message_len_max: usize) -> Self {
         Self { framing, message_len_max, opened: false }
     }
 
-    /// Whether the peer's opening has been read.
+    /// True when the peer's opening has been read.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.opened
     }
 
-    /// The next complete message, without a copy; `None` until more bytes come.
+    /// The next complete message, without a copy; `None` when more bytes are needed.
     ///
     /// # Errors
-    /// [`SpError`]: the stream is lost, close the pipe.
+    /// [`SpError`]: the stream cannot be continued, and the pipe must be closed.
     #[inline]
     pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, SpError> {
         if !self.opened && !self.decode_opening(buffer)? {
@@ -110,8 +113,9 @@ impl Decoder {
         Ok(Some(buffer.split_to(len).freeze()))
     }
 
-    /// Bytes still missing of the message at the front of `buffer`; 0 when its length is not known yet.
-    /// Call after [`Decoder::decode`] returned `None`: the length has been checked against the limit.
+    /// Bytes missing from the message at the front of `buffer`; 0 when its length is not known yet.
+    /// Call this after [`Decoder::decode`] returned `None`: the length has then been checked
+    /// against the limit.
     #[must_use]
     pub fn missing(&self, buffer: &BytesMut) -> usize {
         match self.message_len(buffer) {

@@ -1,4 +1,4 @@
-//! Claims over time: who gets a pattern when its holder goes.
+//! Claims over time: which service gets a pattern when its holder leaves.
 
 #[path = "fixtures/peer.rs"]
 mod peer;
@@ -12,7 +12,7 @@ fn holder(node: &Node, path: &str) -> Option<String> {
 }
 
 #[test]
-fn one_who_was_refused_gets_the_pattern_when_its_holder_has_gone() {
+fn a_refused_service_gets_the_pattern_when_its_holder_has_left() {
     let now = epoch();
     let mut node = Node::new(config(1), now);
     let [thief, owner] = [(); 2].map(|()| node.open_pipe(now, Framing::Tcp));
@@ -20,14 +20,14 @@ fn one_who_was_refused_gets_the_pattern_when_its_holder_has_gone() {
     let input =
         node.handle_message(now, owner, hello_message(&hello("owner", &["GET /a/{id}", "GET /b"], &[])));
     assert!(matches!(input, Input::Hello { conflicts, .. } if conflicts.len() == 1));
-    assert_eq!(holder(&node, "/a/1").as_deref(), Some("thief"), "the first keeps it");
+    assert_eq!(holder(&node, "/a/1").as_deref(), Some("thief"), "the first claim wins");
     node.close_pipe(now, thief);
     assert_eq!(holder(&node, "/a/1").as_deref(), Some("owner"), "without another hello");
     assert_eq!(holder(&node, "/b").as_deref(), Some("owner"));
 }
 
 #[test]
-fn one_who_was_refused_gets_the_pattern_when_its_holder_gives_it_up() {
+fn a_refused_service_gets_the_pattern_when_its_holder_gives_it_up() {
     let now = epoch();
     let mut node = Node::new(config(1), now);
     let [first, second] = [(); 2].map(|()| node.open_pipe(now, Framing::Tcp));
@@ -55,7 +55,7 @@ fn a_service_that_returns_gets_its_routes_back_from_one_that_took_them() {
     let Input::Hello { conflicts, displaced, .. } = input else { panic!("{input:?}") };
     assert!(conflicts.is_empty() && displaced.len() == 1 && displaced[0].0 == rogue, "{displaced:?}");
     assert_eq!(holder(&node, "/a/1").as_deref(), Some("owner"));
-    assert_eq!(holder(&node, "/r").as_deref(), Some("rogue"), "its own it keeps");
+    assert_eq!(holder(&node, "/r").as_deref(), Some("rogue"), "it keeps its own route");
     assert!(node.directory.entry(stale).is_none(), "a request to the rogue's route is not sent to the owner");
     assert_eq!(node.counters.route_conflicts, 2);
 
@@ -75,11 +75,11 @@ fn a_service_that_gives_a_route_up_does_not_get_it_back() {
     node.handle_message(now, first, hello_message(&hello("first", &["GET /b"], &[])));
     assert_eq!(holder(&node, "/a").as_deref(), Some("second"));
     node.handle_message(now, first, hello_message(&hello("first", &["GET /a", "GET /b"], &[])));
-    assert_eq!(holder(&node, "/a").as_deref(), Some("second"), "it is the second's now");
+    assert_eq!(holder(&node, "/a").as_deref(), Some("second"), "the second service owns it");
 }
 
 #[test]
-fn what_an_intruder_took_is_the_owners_again_when_the_intruder_goes() {
+fn a_pattern_goes_back_to_its_owner_when_another_service_leaves() {
     let now = epoch();
     let mut node = Node::new(config(1), now);
     let [owner, rogue] = [(); 2].map(|()| node.open_pipe(now, Framing::Tcp));
@@ -104,9 +104,9 @@ fn no_weight_is_above_a_thousand() {
     }
 }
 
-/// A table that an intruder has filled with sixteen pipes has room for a service with a few routes.
+/// A table that one peer has filled through sixteen pipes has room for a service with a few routes.
 #[test]
-fn one_peer_with_many_routes_does_not_make_anothers_unknown() {
+fn a_peer_with_many_routes_leaves_room_for_the_routes_of_others() {
     let now = epoch();
     let mut node = Node::new(config(1), now);
     for n in 0..16 {

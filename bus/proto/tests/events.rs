@@ -1,4 +1,4 @@
-//! Events: who gets them, who gets them on, and that they come to rest.
+//! Events: which peers get them, which peers get them relayed, and that relaying ends.
 
 #[path = "fixtures/peer.rs"]
 mod peer;
@@ -17,7 +17,8 @@ fn event(origin: u64, number: u64, topic: &str) -> Bytes {
     message(&header, |head| head.field(":topic", topic), b"body")
 }
 
-/// A node with one pipe for each of `peers`: its hello's topics, or no hello at all.
+/// A node with one pipe for each of `peers`. A peer is the topics of its hello, or `None` for no
+/// hello.
 fn node(relay_events: bool, peers: &[Option<&[&str]>]) -> (Node, Vec<PipeId>, Instant) {
     let now = epoch();
     let mut node = Node::new(NodeConfig { relay_events, ..config(1) }, now);
@@ -37,7 +38,7 @@ fn counts(node: &mut Node, pipes: &[PipeId]) -> Vec<usize> {
 }
 
 #[test]
-fn publish_goes_to_those_who_name_the_topic_and_to_those_who_said_nothing() {
+fn publish_reaches_peers_that_name_the_topic_and_peers_without_a_hello() {
     let peers = [Some(&["a"][..]), Some(&["a.b", "b"]), Some(&[]), None];
     let (mut leaf, pipes, _) = node(false, &peers);
     assert_eq!(leaf.publish("a", &[("k", "v")], &Bytes::from_static(b"x")), 2);
@@ -49,7 +50,11 @@ fn publish_goes_to_those_who_name_the_topic_and_to_those_who_said_nothing() {
 
     let (mut hub, pipes, _) = node(true, &peers);
     assert_eq!(hub.publish("a", &[], &Bytes::new()), 1);
-    assert_eq!(counts(&mut hub, &pipes), [1, 0, 0, 0], "one who relays has nobody to relay for it");
+    assert_eq!(
+        counts(&mut hub, &pipes),
+        [1, 0, 0, 0],
+        "a relaying peer sends only to peers that name the topic"
+    );
 }
 
 fn got_next(node: &mut Node, pipe: PipeId) -> Correlation {
@@ -58,7 +63,7 @@ fn got_next(node: &mut Node, pipe: PipeId) -> Correlation {
 }
 
 #[test]
-fn a_hub_relays_to_those_who_name_the_topic_but_not_back() {
+fn a_hub_relays_to_peers_that_name_the_topic_except_the_sender() {
     let (mut hub, pipes, now) = node(true, &[Some(&["a"]), Some(&["a"]), Some(&["b"]), None]);
     let sent = event(7, 1, "a");
     assert!(matches!(hub.handle_message(now, pipes[0], sent.clone()), Input::Event(_)));
@@ -78,14 +83,14 @@ fn a_copy_by_another_pipe_is_dropped_and_the_same_id_by_the_same_pipe_is_not() {
         |from: usize, message| matches!(hub.handle_message(now, pipes[from], message), Input::Event(_));
     assert!(taken(0, event(7, 1, "a")));
     assert!(!taken(1, event(7, 1, "a")));
-    assert!(taken(0, event(7, 1, "a")), "a guest that numbers nothing loses nothing");
+    assert!(taken(0, event(7, 1, "a")), "a guest that reuses ids loses no event");
     assert!(taken(0, event(0, 0, "a")) && taken(1, event(0, 0, "a")), "no id at all");
     assert_eq!(hub.counters.events_duplicate, 1);
     assert_eq!(counts(&mut hub, &pipes), [0, 0, 4]);
 }
 
 #[test]
-fn an_event_without_a_topic_is_counted_and_goes_nowhere() {
+fn an_event_without_a_topic_is_counted_and_dropped() {
     let (mut hub, pipes, now) = node(true, &[None, Some(&[""])]);
     let none = message(&Header::new(Kind::Event), |_| {}, b"");
     let bad = message(&Header::new(Kind::Event), |head| head.field(":topic", [0xFF]), b"");
@@ -96,7 +101,7 @@ fn an_event_without_a_topic_is_counted_and_goes_nowhere() {
     assert_eq!(counts(&mut hub, &pipes), [0, 0]);
 }
 
-/// Two hubs that both want the topic, and two pipes between them: nothing must circle.
+/// Two hubs that want the same topic, joined by two pipes. No event may circulate.
 struct Ring {
     hubs: [Node; 2],
     pipes: [[PipeId; 2]; 2],
@@ -116,7 +121,7 @@ impl Ring {
         Self { hubs, pipes, delivered: [0, 0] }
     }
 
-    /// Moves events until there are none; `most` is far more than two hubs can need.
+    /// Passes events on until there are none. `most` is far more than two hubs can need.
     fn settle(&mut self, now: Instant, most: usize) {
         let mut moving = VecDeque::new();
         for _ in 0..most {
@@ -143,7 +148,7 @@ fn an_event_of_a_hub_does_not_come_back_to_it() {
 }
 
 #[test]
-fn a_guests_event_without_an_id_comes_to_rest() {
+fn a_guests_event_without_an_id_is_relayed_only_once() {
     let now = epoch();
     let mut ring = Ring::new(now);
     let guest = ring.hubs[0].open_pipe(now, Framing::Tcp);
@@ -155,7 +160,7 @@ fn a_guests_event_without_an_id_comes_to_rest() {
 }
 
 #[test]
-fn many_events_of_a_guest_come_to_rest_however_it_numbers_them() {
+fn many_events_of_a_guest_are_relayed_only_once_whatever_their_ids() {
     const EVENTS: u64 = 4000;
     let now = epoch();
     let mut rng = fastrand::Rng::with_seed(7);
@@ -173,7 +178,7 @@ fn many_events_of_a_guest_come_to_rest_however_it_numbers_them() {
     }
 }
 
-/// A short event was read together with other messages.
+/// A short event shares its read buffer with other messages.
 #[test]
 fn a_subscriber_that_does_not_read_keeps_events_but_not_what_was_read_with_them() {
     for (len, keeps) in [(10, false), (1100, false), (30_000, false), (40_000, true)] {

@@ -1,6 +1,6 @@
-//! The bytes that PROTOCOL.md shows are the bytes that this crate writes and reads.
+//! The bytes shown in PROTOCOL.md are the bytes that this crate writes and reads.
 //!
-//! The examples are taken out of the page itself: a change of either side alone fails here.
+//! The examples are read from the page itself, so a change of only one side fails here.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,8 @@ use bytes::{Bytes, BytesMut};
 const PROTOCOL: &str = include_str!("../../PROTOCOL.md");
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// The bytes of the example under the heading `title`. What follows them on a line is separated by three spaces.
+/// The bytes of the example under the heading `title`. Three spaces separate the bytes on a line
+/// from the note behind them.
 fn example(title: &str) -> Vec<u8> {
     let heading = format!("### {title}\n");
     let (_, section) = PROTOCOL.split_once(&heading).expect("PROTOCOL.md has the heading");
@@ -43,7 +44,7 @@ fn encode(header: &Header, fields: &[(&str, &str)], body: &'static [u8]) -> Byte
     Bytes::from(chunks.concat()).slice(8..)
 }
 
-/// Both ways: what is written is the example, and the example reads as what was written.
+/// Checks both directions: encoding gives the example, and the example decodes to the same values.
 fn check(title: &str, header: Header, fields: &[(&str, &str)], body: &'static [u8]) {
     let bytes = example(title);
     assert_eq!(encode(&header, fields, body), bytes, "{title}");
@@ -64,7 +65,7 @@ fn request() -> Header {
 }
 
 #[test]
-fn a_request_and_its_reply_are_the_contracts_bytes() {
+fn a_request_and_its_reply_match_the_protocol() {
     assert_eq!(example("A request and its reply").len(), 67);
     let fields = [(":method", "GET"), (":path", "/profiles/42")];
     check("A request and its reply", request(), &fields, b"");
@@ -72,7 +73,7 @@ fn a_request_and_its_reply_are_the_contracts_bytes() {
 }
 
 #[test]
-fn a_reply_in_parts_is_the_contracts_bytes() {
+fn a_reply_in_parts_matches_the_protocol() {
     let last = request().reply(200);
     let first = Header { flags: last.flags.union(Flags::MORE), ..last };
     check("A reply in two parts", first, &[JSON], br#"{"id""#);
@@ -80,7 +81,7 @@ fn a_reply_in_parts_is_the_contracts_bytes() {
 }
 
 #[test]
-fn cancel_drain_ping_pong_and_event_are_the_contracts_bytes() {
+fn cancel_drain_ping_pong_and_event_match_the_protocol() {
     let of = |kind, request| Header { correlation: correlation(request), ..Header::new(kind) };
     check("A cancel", of(Kind::Cancel, 42), &[], b"");
     check("A cancel that asks to finish", Header { flags: Flags::FINISH, ..of(Kind::Cancel, 42) }, &[], b"");
@@ -92,7 +93,7 @@ fn cancel_drain_ping_pong_and_event_are_the_contracts_bytes() {
 }
 
 #[test]
-fn a_hello_is_the_contracts_bytes() {
+fn a_hello_matches_the_protocol() {
     let mut hello = Hello::new("profile", "1.4", "p1");
     (hello.weight, hello.limit) = (50, 64);
     hello.routes.push("GET /profiles/{id}".parse().unwrap());
@@ -105,7 +106,7 @@ fn a_hello_is_the_contracts_bytes() {
 }
 
 #[test]
-fn the_streams_are_the_contracts_bytes_however_they_are_split() {
+fn the_streams_match_the_protocol_however_they_are_split() {
     let ping = Header { correlation: correlation(7), ..Header::new(Kind::Ping) };
     for (framing, title) in [(Framing::Tcp, "An SP stream over TCP"), (Framing::Ipc, "An SP stream over IPC")]
     {
@@ -144,7 +145,7 @@ fn a_length_over_the_limit_is_refused_by_its_prefix_alone() {
     }
 }
 
-/// Of every example: no prefix of it is taken for it, unless only the body is shorter.
+/// A prefix of an example is not a valid message, unless it cuts only the body.
 #[test]
 fn an_envelope_cut_at_any_byte_of_header_or_head_is_refused() {
     let titles = ["A request and its reply", "The reply", "A hello", "A cancel", "A ping", "An event"];
@@ -166,7 +167,8 @@ fn an_envelope_cut_at_any_byte_of_header_or_head_is_refused() {
     }
 }
 
-/// The head is cut together with its length: only ends of fields are ends of heads.
+/// The head is cut and its length adjusted: the result is valid only if the cut is at the end of a
+/// field.
 #[test]
 fn a_head_cut_inside_a_field_is_refused_at_the_fields_start() {
     let bytes = example("A hello");

@@ -1,4 +1,5 @@
-//! What a hostile peer sends: nothing panics, nothing grows beyond its limit, nobody else's request notices.
+//! Input from a hostile peer: nothing panics, nothing grows beyond its limit, and no other peer's
+//! request is affected.
 
 #[path = "fixtures/peer.rs"]
 mod peer;
@@ -19,7 +20,7 @@ use peer::{Flag, config, epoch, hello, hello_message, message, ms, reply, seed_o
 const ORIGIN: u64 = 0xA11CE;
 const MESSAGE_LEN_MAX: usize = 4096;
 
-/// A sound message of any kind, with what a peer may know: the asker's origin, and ids that it guesses.
+/// A valid message of any kind, with what a peer can know: the asker's origin, and guessed ids.
 fn sound(rng: &mut fastrand::Rng, ids: &[RequestId]) -> Bytes {
     let kinds = [
         Kind::Hello,
@@ -55,7 +56,7 @@ fn sound(rng: &mut fastrand::Rng, ids: &[RequestId]) -> Bytes {
     message(&header, fields, &body)
 }
 
-/// Flips, cuts, doubles, or stuffs some bytes.
+/// Flips, removes, repeats or inserts some bytes.
 fn mutate(rng: &mut fastrand::Rng, bytes: &mut Vec<u8>) {
     for _ in 0..rng.usize(0..4) {
         if bytes.is_empty() {
@@ -92,7 +93,7 @@ struct Victim {
 }
 
 impl Victim {
-    /// A relaying node with requests outstanding at an honest peer.
+    /// A relaying node with outstanding requests to an honest peer.
     fn new() -> Self {
         let now = epoch();
         let limits = Limits {
@@ -112,7 +113,7 @@ impl Victim {
         Self { node, honest, ids, now }
     }
 
-    /// Everybody's request is as it was, and gets its answer.
+    /// Checks that every request is unaffected and gets its answer.
     fn finish_unharmed(mut self) {
         assert_eq!(self.node.pending.len(), self.ids.len());
         let flag = Flag::raised();
@@ -133,7 +134,7 @@ impl Victim {
 }
 
 #[test]
-fn mutated_messages_are_counted_and_touch_nobodys_request() {
+fn mutated_messages_are_counted_and_affect_no_request() {
     let seed = seed_or(fastrand::u64(..));
     println!("BUS_SEED={seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -178,7 +179,8 @@ fn random_bytes_are_no_message() {
     for _ in 0..20_000 {
         let mut bytes: Vec<u8> = (0..rng.usize(..80)).map(|_| rng.u8(..)).collect();
         if rng.bool() && bytes.len() >= 32 {
-            // A right version, kind and a plausible head length: the fields are random then.
+            // With a valid version and kind and a plausible head length, only the fields are
+            // random.
             (bytes[0], bytes[1]) = (0xB1, rng.u8(..8));
             bytes[28..31].fill(0);
             bytes[31] %= 64;
@@ -192,7 +194,7 @@ fn random_bytes_are_no_message() {
 }
 
 #[test]
-fn every_id_guessed_by_the_wrong_pipe_ends_nothing() {
+fn a_guessed_id_on_the_wrong_pipe_ends_no_request() {
     let mut victim = Victim::new();
     let hostile = victim.node.open_pipe(victim.now, Framing::Tcp);
     for id in victim.ids.clone() {
@@ -204,7 +206,8 @@ fn every_id_guessed_by_the_wrong_pipe_ends_nothing() {
     victim.finish_unharmed();
 }
 
-/// Streams, whole or broken, in any pieces: the decoder gives messages within the limit, or an error, or waits.
+/// Valid and broken streams in pieces of any size: the decoder returns messages within the limit,
+/// returns an error, or waits.
 #[test]
 fn a_decoder_survives_any_stream_and_reserves_no_more_than_a_message() {
     let seed = seed_or(fastrand::u64(..));
@@ -246,7 +249,8 @@ fn a_decoder_survives_any_stream_and_reserves_no_more_than_a_message() {
     assert!(errors > 100 && messages > 100, "{errors} {messages}");
 }
 
-/// The most a hello can say, said under ever new names: the table stays within its bounds and others keep their routes.
+/// Hellos of maximal size under many names: the table stays within its bounds, and other services
+/// keep their routes.
 #[test]
 fn a_flood_of_hellos_is_bounded() {
     let mut victim = Victim::new();
@@ -269,7 +273,7 @@ fn a_flood_of_hellos_is_bounded() {
     }
     assert_eq!(victim.node.counters.rejected_hello, 3);
     let hello = victim.node.socket.pipe(hostile).unwrap().hello.as_ref().unwrap();
-    assert_eq!(hello.service, "service-39", "what was refused changed nothing");
+    assert_eq!(hello.service, "service-39", "a refused hello changes nothing");
     assert!(victim.node.directory.find("GET", "/39/7").is_some());
     victim.finish_unharmed();
 }

@@ -1,4 +1,4 @@
-//! Pings, silence and the barrier at the end of a drain, as PROTOCOL.md section 3 tells them.
+//! Pings, silence, and the barrier at the end of a drain, as described in PROTOCOL.md section 3.
 
 #[path = "fixtures/peer.rs"]
 mod peer;
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use peer::{Flag, config, epoch, hello, hello_message, ms, plain, written};
 use std::task::Poll;
 
-/// An asker with one pipe; its peer has said hello when `knows`.
+/// An asker with one pipe. Its peer has sent a hello if `knows` is true.
 fn asker(knows: bool) -> (Node, PipeId, Instant) {
     let now = epoch();
     let mut node = Node::new(config(1), now);
@@ -23,11 +23,11 @@ fn asker(knows: bool) -> (Node, PipeId, Instant) {
     if knows {
         node.handle_message(now, pipe, hello_message(&hello("s", &["GET /"], &[])));
     }
-    written(&mut node, pipe); // The opening: a ping is sent only when nothing waits before it.
+    written(&mut node, pipe); // Writes the opening: a ping is sent only when the out-queue is empty.
     (node, pipe, now)
 }
 
-/// Lets half a second go by with nothing heard; the pings that were sent.
+/// Lets half a second pass without a message from the peer. Returns the pings that were sent.
 fn quiet(node: &mut Node, pipe: PipeId, now: &mut Instant) -> Vec<Envelope> {
     *now += ms(500);
     node.handle_timeout(*now);
@@ -61,7 +61,7 @@ fn only_peers_that_said_hello_and_are_quiet_are_pinged() {
     assert!(quiet(&mut node, pipe, &mut now).is_empty(), "heard 100 ms ago");
 }
 
-/// Else one that hangs before it was ever quiet would be asked for ever.
+/// Otherwise a peer that stops before it was ever quiet would get requests forever.
 #[test]
 fn a_peer_that_is_never_quiet_is_pinged_until_it_has_answered() {
     let (mut node, pipe, mut now) = asker(true);
@@ -98,7 +98,7 @@ fn a_peer_that_never_answered_a_ping_is_never_silent() {
 }
 
 #[test]
-fn a_peer_that_answered_once_and_leaves_two_pings_is_silent_until_it_speaks() {
+fn a_peer_that_leaves_two_pings_unanswered_is_silent_until_its_next_message() {
     let (mut node, pipe, mut now) = asker(true);
     let ping = quiet(&mut node, pipe, &mut now).remove(0);
     node.handle_message(now, pipe, pong(&ping));
@@ -120,7 +120,7 @@ fn a_peer_that_answered_once_and_leaves_two_pings_is_silent_until_it_speaks() {
     assert!(ask(&mut node, now).is_ok());
 }
 
-/// Only one of two workers has the connection; the other sends by it as well.
+/// One of two workers has the connection; the other one sends through it as well.
 #[test]
 fn a_peer_that_is_silent_is_so_for_every_worker() {
     let now = epoch();
@@ -152,7 +152,8 @@ fn a_peer_that_is_silent_is_so_for_every_worker() {
     assert!(ask(&mut other, later).is_ok());
 }
 
-/// A worker that has a pipe of its own to an instance, and stands in for another's to one that says the same of itself.
+/// A worker with its own pipe to an instance, and with a pipe that stands for another worker's
+/// connection to an instance of the same name.
 fn two_ways(instance: &str) -> (Node, [PipeId; 2], Instant) {
     two_ways_within(instance, Limits::default())
 }
@@ -173,16 +174,16 @@ fn two_ways_within(instance: &str, limits: Limits) -> (Node, [PipeId; 2], Instan
     (node, [own, stand_in], now)
 }
 
-/// How many of a hundred requests each way gets.
+/// How many of a hundred requests each of the two pipes gets.
 fn shares(node: &mut Node, ways: [PipeId; 2], now: Instant) -> [usize; 2] {
     for _ in 0..100 {
-        ask(node, now).expect("somebody takes it");
+        ask(node, now).expect("an instance accepts it");
     }
     ways.map(|pipe| written(node, pipe).iter().filter(|sent| sent.header().kind == Kind::Request).count())
 }
 
 #[test]
-fn another_workers_way_to_an_instance_is_used_while_ones_own_takes_nothing() {
+fn another_workers_connection_is_used_while_the_own_one_takes_no_requests() {
     let (mut node, ways, now) = two_ways("i");
     assert_eq!(shares(&mut node, ways, now), [100, 0]);
     node.handle_message(now, ways[0], plain(Kind::Drain, 0, RequestId(0)));
@@ -192,7 +193,7 @@ fn another_workers_way_to_an_instance_is_used_while_ones_own_takes_nothing() {
 }
 
 #[test]
-fn another_workers_way_to_an_instance_is_used_when_ones_own_is_full() {
+fn another_workers_connection_is_used_when_the_own_one_is_at_its_limit() {
     let (mut node, ways, now) = two_ways("i");
     let mut said = hello("s", &["GET /"], &[]);
     said.limit = 1;
@@ -204,9 +205,9 @@ fn another_workers_way_to_an_instance_is_used_when_ones_own_is_full() {
     assert!(ways.iter().all(|pipe| written(&mut node, *pipe).len() == 1));
 }
 
-/// It would wait there for its deadline, and be a 504 instead of an immediate 503.
+/// A request in the other queue would wait until its deadline: a 504 instead of an immediate 503.
 #[test]
-fn another_workers_way_to_an_instance_is_not_used_when_the_instance_does_not_read() {
+fn another_workers_connection_is_not_used_when_the_instance_does_not_read() {
     let limits = Limits { queue_messages_max: 10, ..Limits::default() };
     let (mut node, [own, other], now) = two_ways_within("i", limits);
     let asked = (0..10).filter(|_| ask(&mut node, now).is_ok()).count();
@@ -215,7 +216,7 @@ fn another_workers_way_to_an_instance_is_not_used_when_the_instance_does_not_rea
 }
 
 #[test]
-fn who_names_no_instance_is_nobody_elses() {
+fn a_pipe_without_an_instance_name_is_its_own_instance() {
     let (mut node, ways, now) = two_ways("");
     let [own, other] = shares(&mut node, ways, now);
     assert!(own > 0 && other > 0, "{own} {other}");
@@ -242,11 +243,11 @@ fn a_drain_ends_when_every_peer_has_answered_the_ping_behind_it() {
     assert!(!node.drain_was_read(), "another pipe's pong is no answer");
     node.handle_message(now, pipes[1], pong(&pings[1]));
     node.close_pipe(now, pipes[2]);
-    assert!(node.drain_was_read(), "one that is gone owes nothing");
+    assert!(node.drain_was_read(), "a closed pipe is not waited for");
     let late = node.open_pipe(now, Framing::Tcp);
     node.set_hello(hello("s", &["GET /more"], &[]));
     for pipe in [late, pipes[0]] {
-        assert!(written(&mut node, pipe).is_empty(), "nobody is invited any more");
+        assert!(written(&mut node, pipe).is_empty(), "a draining node sends no hello");
     }
 }
 
@@ -261,9 +262,9 @@ fn a_draining_peer_gets_nothing_new_until_it_says_hello_again() {
     assert!(ask(&mut node, now).is_ok());
 }
 
-/// A peer that pings and never reads: what it is not told is counted.
+/// A peer that sends pings and never reads: dropped pongs are counted.
 #[test]
-fn pongs_that_find_no_room_are_counted() {
+fn pongs_dropped_at_a_full_queue_are_counted() {
     let now = epoch();
     let limits = Limits { queue_messages_max: 10, ..Limits::default() };
     let mut node = Node::new(NodeConfig { limits, ..config(1) }, now);

@@ -1,4 +1,4 @@
-//! The asking side of a [`Node`] against a naive model, over random sequences of what can happen to it.
+//! The asking side of a [`Node`] compared with a naive model over random sequences of operations.
 
 #[path = "model/naive.rs"]
 mod naive;
@@ -21,7 +21,7 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 const ORIGIN: u64 = 0xA11CE;
 const PIPES: usize = 3;
 const PENDING_MAX: usize = 12;
-/// What two thousand cases must have led to, or they prove less than they seem to.
+/// Counters that the two thousand cases must have reached; otherwise they do not cover enough.
 const PATHS: [&str; 9] = [
     "bus.requests.refused",
     "bus.requests.expired",
@@ -44,7 +44,7 @@ enum Op {
     Request {
         ttl_ms: u64,
     },
-    /// The reply to any id that ever was, by its own pipe or by another.
+    /// A reply to any id used so far, on its own pipe or on another.
     Reply {
         nth: usize,
         by: Option<usize>,
@@ -102,14 +102,14 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..150)
 }
 
-/// Deadlines are at odd milliseconds and the clock stands at even ones, so that a tick of 2 ms leaves no doubt whether
-/// one has passed.
+/// Deadlines are at odd milliseconds and the clock is at even ones, so a tick of 2 ms never makes
+/// the result ambiguous.
 struct Pair {
     node: Node,
     naive: Naive,
     now: Instant,
     route: Route,
-    /// Every id that was ever given, and its pipe.
+    /// Every id used so far, and its pipe.
     ever: Vec<(RequestId, bus_proto::PipeId)>,
     live: Vec<RequestId>,
     body: Vec<u8>,
@@ -196,13 +196,13 @@ impl Pair {
         let sent = sent.map(|id| (id, self.node.pending.find(id).expect("just sent").pipe));
         self.naive.request(self.now, deadline, sent);
         if let Ok((id, pipe)) = sent {
-            assert!(self.ever.iter().all(|(other, _)| *other != id), "an id is never given twice");
+            assert!(self.ever.iter().all(|(other, _)| *other != id), "ids are never reused");
             self.ever.push((id, pipe));
             self.live.push(id);
         }
     }
 
-    /// Polls as a client would: for the reply, then for its parts, and is done when there are no more.
+    /// Polls as a client does: for the reply, then for its parts, until there are no more.
     fn poll(&mut self, id: RequestId) {
         let request = self.naive.requests.get_mut(&id).expect("live");
         let waker = request.flag.waker();
@@ -245,7 +245,7 @@ impl Pair {
         request.parked = true;
     }
 
-    /// Whatever was to be seen of the node is what the model says.
+    /// Checks that everything visible of the node agrees with the model.
     fn agree(&mut self) {
         let Naive { requests, pipes, counters, .. } = &mut self.naive;
         let ours = counters.clone();
@@ -264,7 +264,7 @@ impl Pair {
             pipes_closed: ours.pipes_closed,
             ..theirs.clone()
         };
-        assert_eq!(*theirs, other, "left is the node");
+        assert_eq!(*theirs, other, "left: the node");
         assert_eq!(self.node.pending.len(), requests.len());
         for pipe in pipes {
             let real = self.node.socket.pipe(pipe.id).expect("open");
@@ -288,7 +288,7 @@ fn ended(polled: Poll<Outcome>) -> Option<End> {
 }
 
 fn pick<T>(from: &[T], nth: usize) -> Option<&T> {
-    // The latest ones are the ones that something still happens to.
+    // Only the latest requests are still affected by operations.
     from.len().checked_sub(1 + nth % from.len().max(1)).map(|at| &from[at])
 }
 

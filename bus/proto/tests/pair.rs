@@ -1,7 +1,8 @@
-//! Both ends of the bus in one process and in virtual time, through bad weather.
+//! Both ends of the bus in one process and in virtual time, under random faults.
 //!
-//! Each seed is one history. What must hold in all of them: a request ends once and in time, with its own answer or a
-//! reason; what may not happen twice does not; nothing is left behind; the counters add up.
+//! Each seed is one run. In every run: a request ends once and in time, with its own answer or with
+//! a reason; a request that must not be repeated is not repeated; nothing is left over; the
+//! counters add up.
 
 #[path = "pair/caller.rs"]
 mod caller;
@@ -34,7 +35,7 @@ const CALM: Weather = Weather {
     restarts: false,
 };
 
-/// Histories of one kind; `BUS_SEED` asks for a single one.
+/// Runs with one set of faults; `BUS_SEED` selects a single one.
 struct Histories {
     weather: Weather,
     next_seed: u64,
@@ -45,7 +46,8 @@ struct Histories {
     is_sample: bool,
 }
 
-/// Histories that are always run, and as many as are run at most until every rare path was taken.
+/// The number of runs that are always made, and the maximum that is made until every rare path was
+/// reached.
 const ALWAYS: u64 = 12;
 const AT_MOST: u64 = 200;
 
@@ -88,7 +90,7 @@ impl Histories {
         self.ends.get(&end).copied().unwrap_or(0)
     }
 
-    /// The rare paths that this weather is for were taken, if need be by further histories.
+    /// Checks that the rare paths of this set of faults were reached, with further runs if needed.
     fn took(&mut self, ends: &[End], counters: &[&str]) {
         if self.is_sample {
             return;
@@ -117,7 +119,7 @@ fn check(world: &World) {
         assert!(seen <= if once { 1 } else { ATTEMPTS_MAX }, "{:?} was seen {seen} times", caller.wanted);
         assert!(seen <= caller.attempts && caller.attempts <= ATTEMPTS_MAX);
         let answered = matches!(caller.end, Some(End::Answered | End::AnsweredInParts));
-        assert!(seen > 0 || !answered, "an answer that nobody gave");
+        assert!(seen > 0 || !answered, "answered without having been received");
     }
     assert!(world.asker.pending.is_empty() && world.asker.pending.next_timeout().is_none());
     for (id, pipe) in world.asker.socket.pipes() {
@@ -139,7 +141,8 @@ fn add_up(world: &World, counters: &Counters) {
     assert_eq!(counters.requests_cancelled, ended(End::Cancelled) + ended(End::PartsCancelled));
     assert_eq!(counters.requests_expired, ended(End::Deadline) + ended(End::PartsDeadline));
     assert_eq!(counters.replies_received, ended(End::Answered) + ended(End::AnsweredInParts) + broken);
-    // A reply that broke off amid its parts was received, and then expired, lost or cancelled.
+    // A reply that broke off between parts was received, and then expired, was lost or was
+    // cancelled.
     let over = counters.requests_expired + counters.requests_lost + counters.requests_cancelled;
     assert_eq!(counters.requests_sent + broken, counters.replies_received + over);
 }
@@ -163,20 +166,20 @@ fn splits_and_delays_change_nothing_but_time() {
 }
 
 #[test]
-fn what_is_lost_with_a_pipe_is_sent_again_only_when_it_may_be() {
+fn a_request_lost_with_its_pipe_is_retried_only_when_allowed() {
     let mut all = Histories::run(Weather { splits: true, breaks: true, ..CALM });
     all.took(&[End::Lost], &["bus.requests.lost"]);
     assert!(all.is_sample || all.retried > 0);
 }
 
 #[test]
-fn pauses_make_peers_silent_and_nobody_waits_for_them() {
+fn pauses_make_peers_silent_and_their_requests_are_lost() {
     let mut all = Histories::run(Weather { splits: true, pause_max: Duration::from_secs(6), ..CALM });
     all.took(&[End::Lost, End::Deadline], &["bus.peers.silent", "bus.requests.lost"]);
 }
 
 #[test]
-fn copies_and_forgeries_end_nobodys_request() {
+fn copied_and_forged_replies_end_no_request() {
     let mut all = Histories::run(Weather { duplicates: true, hostile: true, splits: true, ..CALM });
     all.took(&[End::Answered], &["bus.reply.foreign", "bus.reply.wrong_pipe", "bus.reply.late"]);
     assert_eq!(all.ended(End::Lost), 0);
@@ -190,7 +193,7 @@ fn services_that_drain_and_return_lose_nothing() {
 }
 
 #[test]
-fn all_of_it_at_once() {
+fn all_faults_at_once() {
     let mut all = Histories::run(Weather {
         splits: true,
         delay_max: Duration::from_millis(10),

@@ -1,4 +1,5 @@
-//! Replies in parts: both directions, patience, and the bound on what waits.
+//! Replies in parts: both directions, the time limit for each part, and the bound on buffered
+//! parts.
 
 #[path = "fixtures/peer.rs"]
 mod peer;
@@ -13,7 +14,7 @@ use bus_proto::{Correlation, Flags, Framing, Header, Kind, Limits, Node, Origin,
 use bytes::Bytes;
 use peer::{Flag, config, epoch, hello, hello_message, ms, plain, reply, written};
 
-/// A node that has asked, with 10 ms of patience.
+/// A node with one outstanding request whose time to live is 10 ms.
 fn asked() -> (Node, PipeId, RequestId, Instant) {
     let now = epoch();
     let mut node = Node::new(config(1), now);
@@ -34,7 +35,7 @@ fn first(node: &mut Node, id: RequestId) -> Bytes {
 }
 
 #[test]
-fn every_part_renews_the_patience_and_its_lack_ends_the_reply() {
+fn every_part_renews_the_deadline_and_a_missing_part_ends_the_reply() {
     let (mut node, pipe, id, mut now) = asked();
     let flag = Flag::raised();
     for nth in 0..5 {
@@ -66,7 +67,7 @@ fn every_part_renews_the_patience_and_its_lack_ends_the_reply() {
 }
 
 #[test]
-fn parts_nobody_takes_are_bounded_however_small_they_are() {
+fn buffered_parts_are_bounded_however_small_they_are() {
     for len in [1, 100, 1 << 19] {
         let (mut node, pipe, id, now) = asked();
         let body = vec![b'x'; len];
@@ -106,7 +107,8 @@ fn a_pipe_that_closes_amid_the_parts_breaks_the_reply() {
     assert_eq!(part(), Poll::Ready(Some(Err(PartsEnd::Lost))));
 }
 
-/// Lengths around the limit of one message and of two, with a head of twelve bytes in the first.
+/// Lengths around the limit of one message and of two. The head of twelve bytes is in the first
+/// message.
 #[test]
 fn a_body_too_long_for_one_message_is_split_and_arrives_whole() {
     let limits = Limits { message_len_max: 100, ..Limits::default() };
@@ -148,9 +150,9 @@ fn a_head_too_long_for_any_message_becomes_a_500() {
     }
 }
 
-/// A short part was read together with other messages.
+/// A short part shares its read buffer with other messages.
 #[test]
-fn parts_that_wait_do_not_keep_what_was_read_with_them() {
+fn buffered_parts_do_not_keep_the_read_buffer() {
     for (len, keeps) in [(1, false), (30_000, false), (40_000, true)] {
         let (mut node, pipe, id, now) = asked();
         node.handle_message(now, pipe, reply(1, id, true, b"first"));

@@ -1,4 +1,5 @@
-//! The route table against a naive one, over random hellos: peers choose the patterns, so none may make it panic.
+//! The route table compared with a naive one over random hellos. Peers choose the patterns, so none
+//! of them may cause a panic.
 
 #[path = "fixtures/peer.rs"]
 mod peer;
@@ -42,7 +43,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..60)
 }
 
-/// Who claims what: one line for each pattern, found by looking at all.
+/// A naive route table: a list of patterns that is searched linearly.
 #[derive(Default)]
 struct Naive {
     entries: Vec<Entry>,
@@ -96,7 +97,7 @@ impl Naive {
         }
     }
 
-    /// The routes that another service holds.
+    /// Claims `routes` for the service behind `pipe`. Returns those that another service holds.
     fn claim(&mut self, pipe: PipeId, service: u8, routes: &[Pattern]) -> Vec<Pattern> {
         self.release(pipe);
         self.said.push((pipe, service));
@@ -134,8 +135,9 @@ impl Naive {
         conflicts
     }
 
-    /// The first in order of its kinds of segments; of two equal ones that with an instance, then that with a method.
-    /// Time stands still here: a pattern without instances keeps its paths.
+    /// Returns the first match by the kinds of its segments. Of two equal ones, a pattern with an
+    /// instance comes first, then a pattern with a method. Time does not advance here, so a pattern
+    /// without instances keeps its paths.
     fn find(&self, method: &str, path: &str) -> Option<&Entry> {
         let fits = |entry: &&Entry| {
             entry.method.as_deref().is_none_or(|own| own == method) && matches(&entry.segments, &path[1..])
@@ -209,7 +211,7 @@ fn the_route_table_agrees_with_a_naive_one() {
     tested.unwrap();
 }
 
-/// Whatever parses as a pattern can be claimed, however odd it is.
+/// Every text that parses as a pattern can be claimed.
 #[test]
 fn no_pattern_that_parses_makes_the_table_panic() {
     let seed = seed_or(fastrand::u64(..));

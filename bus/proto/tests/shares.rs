@@ -1,4 +1,4 @@
-//! Shares are the instances', however many connections lead to each of them.
+//! Shares belong to instances, however many connections lead to each of them.
 
 #[path = "fixtures/peer.rs"]
 mod peer;
@@ -12,7 +12,7 @@ use bus_proto::socket::Remote;
 use bus_proto::{Flags, Framing, Kind, Node, PipeId, RequestId};
 use peer::{config, epoch, hello, hello_message, ms, plain, reply, written};
 
-/// One of two workers, and the pipes that lead to each instance.
+/// One of two workers, and its pipes to each instance.
 struct Worker {
     node: Node,
     now: Instant,
@@ -26,7 +26,7 @@ impl Worker {
         Self { node, now, pipes: Vec::new() }
     }
 
-    /// A connection of this worker, or of the other one.
+    /// Adds a connection of this worker, or of the other one.
     fn connect(&mut self, instance: &'static str, weight: u32, is_own: bool) {
         let index = u32::try_from(self.pipes.len()).expect("a few");
         let remote = Remote { worker: 1, pipe: PipeId { index, generation: 0 } };
@@ -41,14 +41,14 @@ impl Worker {
         self.pipes.push((instance, pipe));
     }
 
-    /// Of a thousand requests, answered in batches of eight, how many each of `instances` gets.
+    /// How many of a thousand requests, answered in batches of eight, each of `instances` gets.
     fn shares<const N: usize>(&mut self, instances: [&str; N]) -> [usize; N] {
         let mut got = [0; N];
         for _ in 0..125 {
             for _ in 0..8 {
                 let route = self.node.directory.find("GET", "/").expect("claimed");
                 let ask = Ask { route, flags: Flags::IDEMPOTENT, deadline: self.now + ms(60_000) };
-                self.node.request(self.now, ask, |_| {}, &[]).expect("somebody takes it");
+                self.node.request(self.now, ask, |_| {}, &[]).expect("an instance accepts it");
             }
             self.now += ms(1);
             for (instance, pipe) in self.pipes.clone() {
@@ -71,7 +71,7 @@ fn assert_near(got: usize, wanted: usize) {
     assert!(got.abs_diff(wanted) <= 30, "{got}, not {wanted}");
 }
 
-/// Two workers on both sides: this worker has both connections of `a` and one of `b`.
+/// Two workers on both sides: this worker has both connections to `a` and one to `b`.
 #[test]
 fn an_instance_with_more_connections_gets_no_more_requests() {
     let mut worker = Worker::new();
@@ -83,7 +83,7 @@ fn an_instance_with_more_connections_gets_no_more_requests() {
     assert_near(b, 500);
 }
 
-/// The same seen from the worker that has only one connection of `b`.
+/// The same, seen from the worker that has only one connection, to `b`.
 #[test]
 fn connections_of_another_worker_are_shared_out_as_well() {
     let mut worker = Worker::new();

@@ -1,4 +1,5 @@
-//! Replies that pass from the worker that has a connection to the worker that asked, and get lost.
+//! Replies that are passed from the worker with the connection to the worker that asked, and get
+//! lost on the way.
 
 #[path = "fixtures/peer.rs"]
 mod peer;
@@ -14,7 +15,7 @@ use bus_proto::socket::Remote;
 use bus_proto::{Flags, Framing, Kind, Node, PipeId, RequestId};
 use peer::{Flag, config, epoch, hello, hello_message, ms, reply, written};
 
-/// A worker whose only way to the service `s` is a connection of worker 0.
+/// A worker that reaches the service `s` only through a connection of worker 0.
 struct Asker {
     node: Node,
     now: Instant,
@@ -83,7 +84,7 @@ fn a_lost_reply_of_another_pipe_ends_nothing() {
     assert!(asker.is_answered(id));
 }
 
-/// The worker that has the connection could not even say which reply it was.
+/// The worker with the connection could not report which reply was lost.
 #[test]
 fn what_comes_behind_an_unknown_reply_that_was_lost_is_lost_too() {
     let mut asker = Asker::new();

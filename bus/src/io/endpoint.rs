@@ -21,7 +21,7 @@ pub enum Endpoint {
     Inproc(String),
 }
 
-/// A text that is not an endpoint: the caller's fault.
+/// Why a text is not an endpoint. The caller is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not an endpoint: {reason}; write tcp://HOST:PORT, ipc:///PATH or inproc://NAME")]
 pub struct EndpointError {

@@ -1,5 +1,5 @@
-//! `inproc://`: between workers and parts of one process, over a socket pair handed across a
-//! registry of names.
+//! `inproc://`: connections between workers and parts of one process. Each is a socket pair that is
+//! passed through a registry of names.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use crossbeam_queue::ArrayQueue;
 use tokio::sync::Notify;
 
-/// Connections that wait to be accepted.
+/// Length of the queue of connections that wait to be accepted.
 const BACKLOG: usize = 128;
 
 static NAMES: LazyLock<Mutex<HashMap<String, Arc<Waiting>>>> = LazyLock::new(Mutex::default);
@@ -30,7 +30,10 @@ impl Listener {
         let waiting = Arc::new(Waiting { streams: ArrayQueue::new(BACKLOG), arrived: Notify::new() });
         let mut names = NAMES.lock().expect("no holder of this lock panics");
         if names.contains_key(name) {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "the name is taken in this process"));
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "the name is already bound in this process",
+            ));
         }
         names.insert(name.to_owned(), Arc::clone(&waiting));
         Ok(Self { name: name.to_owned(), waiting })
@@ -60,8 +63,8 @@ impl Drop for Listener {
 /// Connects to a name bound in this process.
 pub(crate) fn connect(name: &str) -> io::Result<UnixStream> {
     let waiting = NAMES.lock().expect("no holder of this lock panics").get(name).map(Arc::clone);
-    let waiting =
-        waiting.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "nobody listens in this process"))?;
+    let waiting = waiting
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name is not bound in this process"))?;
     let (ours, theirs) = UnixStream::pair()?;
     if waiting.streams.push(theirs).is_err() {
         return Err(io::Error::new(

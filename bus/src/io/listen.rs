@@ -1,4 +1,4 @@
-//! Where to listen, who may open the socket's file, and what may be claimed there.
+//! Where to listen, the mode and owner of the socket's file, and which claims are accepted there.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,39 +8,40 @@ use bus_proto::claims::{Rule, RuleError};
 
 use crate::io::endpoint::{Endpoint, EndpointError};
 
-/// One endpoint to listen on. Parsed from an endpoint's text; an `ipc` one may name the file's mode
-/// and owner: `ipc:///run/bus.sock?mode=0660&user=1000&group=1001`.
+/// One endpoint to listen on. It is parsed from the text of an endpoint. The text of an `ipc`
+/// endpoint may add the file's mode and owner:
+/// `ipc:///run/bus.sock?mode=0660&user=1000&group=1001`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// Where.
+    /// The endpoint.
     pub endpoint: Endpoint,
-    /// Who may connect to an `ipc` endpoint. Nothing else has a file.
+    /// Permissions of the file of an `ipc` endpoint. Other endpoints have no file.
     pub file: FileAccess,
-    /// What the peers that dial in here may claim. It is no part of the text.
+    /// Which claims of peers that dial in here are accepted. This is not part of the text.
     pub claims: Claims,
 }
 
-/// Permissions of a Unix socket's file; what is `None` stays as the process's umask and identity
-/// make it.
+/// Permissions of a Unix socket's file. A field that is `None` leaves what the process's umask and
+/// identity give.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileAccess {
-    /// The permission bits. To connect to a socket takes the right to write.
+    /// The permission bits. Connecting to a socket requires the write permission.
     pub mode: Option<u32>,
-    /// The owner's number.
+    /// The user id of the owner.
     pub user: Option<u32>,
-    /// The group's number.
+    /// The group id of the owner.
     pub group: Option<u32>,
 }
 
 impl FileAccess {
-    /// True when the file is left as the system makes it.
+    /// True when mode and owner are left as the system sets them.
     #[must_use]
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// `[URL ]SERVICE=ROUTE,...`: a rule for one listener, or without a URL for all; see
+/// `[URL ]SERVICE=ROUTE,...`: a rule for one listener or, without a URL, for all of them; see
 /// [`bus_proto::claims::Rule`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allow {
@@ -49,10 +50,10 @@ pub struct Allow {
 }
 
 impl Allow {
-    /// Gives every listener its rules. A listener without one allows everything.
+    /// Sets the rules of every listener. A listener without a rule accepts every claim.
     ///
     /// # Errors
-    /// The endpoint that a rule names and `listen` does not have.
+    /// The endpoint that a rule names and that is not in `listen`.
     pub fn apply(rules: &[Self], listen: &mut [Listen]) -> Result<(), Endpoint> {
         let is_there = |on: &Endpoint| listen.iter().any(|listen| listen.endpoint == *on);
         if let Some(on) = rules.iter().filter_map(|allow| allow.on.as_ref()).find(|on| !is_there(on)) {
@@ -78,13 +79,13 @@ impl FromStr for Allow {
     }
 }
 
-/// A text that is no rule for a listener: the caller's fault.
+/// Why a text is not a rule for a listener. The caller is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AllowError {
-    /// The URL is no endpoint.
+    /// The URL is not an endpoint.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// The rest is no rule.
+    /// The rest is not a rule.
     #[error(transparent)]
     Rule(#[from] RuleError),
 }
@@ -110,18 +111,21 @@ impl FromStr for Listen {
             match option.split_once('=') {
                 Some(("mode", mode)) => {
                     let mode = number(mode, 8).filter(|mode| *mode <= 0o777);
-                    listen.file.mode = Some(mode.ok_or_else(|| bad("the mode is not octal up to 0777"))?);
+                    listen.file.mode =
+                        Some(mode.ok_or_else(|| bad("the mode is not an octal number up to 0777"))?);
                 }
                 Some(("user", user)) => {
-                    listen.file.user =
-                        Some(number(user, 10).ok_or_else(|| bad("the user is not a number (id -u NAME)"))?);
+                    listen.file.user = Some(
+                        number(user, 10)
+                            .ok_or_else(|| bad("the user is not a number (`id -u NAME` prints it)"))?,
+                    );
                 }
                 Some(("group", group)) => {
-                    let group =
-                        number(group, 10).ok_or_else(|| bad("the group is not a number (getent group)"))?;
+                    let group = number(group, 10)
+                        .ok_or_else(|| bad("the group is not a number (`getent group NAME` prints it)"))?;
                     listen.file.group = Some(group);
                 }
-                _ => return Err(bad("behind `?` only mode=, user= and group= are known")),
+                _ => return Err(bad("only mode=, user= and group= may follow the `?`")),
             }
         }
         Ok(listen)
@@ -156,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_go_to_the_listener_that_they_name_or_to_all() {
+    fn a_rule_applies_to_the_listener_it_names_or_to_all() {
         let listen = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Listen>>();
         let rules = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Allow>>();
         let allows = |listen: &Listen, service: &str, route: &str| {

@@ -1,4 +1,4 @@
-//! Listening: one bound socket per endpoint, shared by the workers, and each worker's view of it.
+//! Listening: one bound socket per endpoint, shared by the workers, and each worker's handle to it.
 
 use std::fs::Permissions;
 use std::io;
@@ -15,14 +15,14 @@ use crate::io::inproc;
 use crate::io::listen::{FileAccess, Listen};
 use crate::io::transport::{Keepalive, Transport};
 
-/// Connections to an `ipc` endpoint that wait to be accepted.
+/// Length of the queue of connections to an `ipc` endpoint that wait to be accepted.
 const BACKLOG: i32 = 128;
 
 /// A bound endpoint.
 pub(crate) struct Listener {
     endpoint: Endpoint,
     socket: Socket,
-    /// `None` is everything.
+    /// `None` accepts every claim.
     claims: Option<Arc<Claims>>,
 }
 
@@ -59,7 +59,7 @@ impl Listener {
         &self.endpoint
     }
 
-    /// What may be claimed by those who dial in here; `None` is everything.
+    /// The accepted claims of peers that dial in here; `None` accepts every claim.
     pub(crate) const fn claims(&self) -> Option<&Arc<Claims>> {
         self.claims.as_ref()
     }
@@ -73,8 +73,9 @@ impl Drop for Listener {
     }
 }
 
-/// Listens at `path` with the mode and owner of `access`. Nobody can connect before they are set: a
-/// socket that does not listen yet refuses.
+/// Listens at `path` with the mode and owner of `access`. They are set before `listen`, and a
+/// socket that does not listen refuses connections, so no peer can connect with the wrong
+/// permissions.
 fn listen_at(path: &Path, access: FileAccess) -> io::Result<UnixListener> {
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
@@ -91,16 +92,16 @@ fn listen_at(path: &Path, access: FileAccess) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-/// A socket file that nobody listens on any more is left over from a process that was killed: it is
-/// removed, as `sp-ipc-mapping-01` asks. One that answers belongs to somebody.
+/// Removes the socket file of a process that was killed, as `sp-ipc-mapping-01` asks. A socket that
+/// accepts a connection belongs to a running process and is an error.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match UnixStream::connect(path) {
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process is listening there")),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
                 return Err(io::Error::new(
                     io::ErrorKind::AlreadyExists,
-                    "a file that is no socket is there",
+                    "the file exists and is not a socket",
                 ));
             }
             std::fs::remove_file(path)
@@ -110,7 +111,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// One worker's view of a listener.
+/// One worker's handle to a listener.
 pub(crate) enum Accepting<'a> {
     Tcp(tokio::net::TcpListener),
     Ipc(tokio::net::UnixListener, &'a Path),
@@ -128,7 +129,7 @@ impl<'a> Accepting<'a> {
         })
     }
 
-    /// The next connection, and the text of where it comes from.
+    /// The next connection, and its origin as text.
     pub(crate) async fn next(&mut self, keepalive: Keepalive) -> io::Result<(Transport, String)> {
         match self {
             Self::Tcp(listener) => {

@@ -1,4 +1,4 @@
-//! A connected stream of any transport, read and written without a copy of ours.
+//! A connected stream of any transport. Reading and writing make no copies of their own.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -21,36 +21,38 @@ use tokio::net::{TcpStream, tcp};
 use crate::io::endpoint::Endpoint;
 use crate::io::inproc;
 
-/// How long a dial may take.
+/// Upper bound of the time for a connection to be established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Slices of one vectored write; Linux takes 1024, more than some dozens bring nothing.
+/// Slices of one vectored write. Linux accepts 1024, but more than a few dozen bring no gain.
 const SLICES: usize = 64;
-/// So many bytes that wait are bodies: a Unix socket whose buffer they have filled gets another.
+/// When this many bytes wait, they are mostly bodies: a Unix socket whose send buffer is full gets
+/// a longer one.
 const MANY_BYTES: usize = 256 << 10;
-/// The buffer then, as far as `net.core.wmem_max` goes (Linux doubles it, socket(7)): a body of 1
-/// MiB is written with one turn of each side and not with five.
+/// Length of the longer send buffer, limited by `net.core.wmem_max` (Linux doubles it, socket(7)).
+/// With it a body of 1 MiB takes one turn of each side, not five.
 const SEND_BUFFER_LEN: usize = 1 << 20;
 
-/// TCP keepalive: after `idle`, `count` probes `interval` apart, then the pipe is closed.
+/// TCP keepalive: after `idle` without traffic, `count` probes are sent `interval` apart, and then
+/// the pipe is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
-    /// Silence before the first probe.
+    /// Time without traffic before the first probe.
     pub idle: Duration,
-    /// Between probes.
+    /// Time between probes.
     pub interval: Duration,
-    /// Probes without an answer.
+    /// Unanswered probes after which the pipe is closed.
     pub count: u32,
 }
 
 impl Default for Keepalive {
-    /// A dead machine is noticed after 19 s; requests time out long before, so this only frees the
+    /// A dead machine is noticed after 19 s. Requests time out long before, so this only frees the
     /// pipe.
     fn default() -> Self {
         Self { idle: Duration::from_secs(10), interval: Duration::from_secs(3), count: 3 }
     }
 }
 
-/// A connected stream: who reads it owns it, who writes may share it.
+/// A connected stream. The reading half has one owner; the writing half can be shared.
 pub(crate) struct Transport {
     reader: Reader,
     writer: Rc<Writer>,
@@ -58,9 +60,9 @@ pub(crate) struct Transport {
 
 enum Reader {
     Tcp(tcp::OwnedReadHalf),
-    /// Of tokio's types the one that asks to be told of bytes alone, and reads any descriptor. Its
-    /// `UnixStream` asks whether it may write, too; and a Unix socket says so, and wakes its owner,
-    /// at every read of the other end.
+    /// `pipe::Receiver` reads any descriptor and registers only for readability. tokio's
+    /// `UnixStream` also registers for writability, and a Unix socket becomes writable, and wakes
+    /// its task, at every read of the peer.
     Unix(pipe::Receiver),
 }
 
@@ -72,14 +74,14 @@ pub(crate) enum Writer {
 
 pub(crate) struct UnixWriter {
     stream: UnixStream,
-    /// While the other end reads too slowly: asks to be told when it has read.
+    /// While the peer reads too slowly: reports when the socket is writable again.
     full: RefCell<Option<pipe::Sender>>,
-    /// Its buffer in the system is of the length that bodies want.
+    /// True when the longer send buffer was requested.
     is_wide: Cell<bool>,
 }
 
 impl Transport {
-    /// Connects to `endpoint`, whose host is an address.
+    /// Connects to `endpoint`. Its host must be an address.
     pub(crate) async fn dial(endpoint: &Endpoint, keepalive: Keepalive) -> io::Result<Self> {
         match endpoint {
             Endpoint::Tcp { host, port } => {
@@ -99,7 +101,8 @@ impl Transport {
         Self::tcp(stream, keepalive)
     }
 
-    /// Batches are ours, so Nagle's delay is off; a dead machine is noticed by keepalive.
+    /// Messages are already written in batches, so Nagle's delay is turned off. Keepalive notices a
+    /// dead machine.
     pub(crate) fn tcp(stream: TcpStream, keepalive: Keepalive) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let probes = TcpKeepalive::new()
@@ -129,7 +132,7 @@ impl Transport {
         &self.writer
     }
 
-    /// Reads into the spare room of `buffer`.
+    /// Reads into the spare capacity of `buffer`.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -143,8 +146,8 @@ impl Transport {
 }
 
 impl UnixWriter {
-    /// Gives it the longer buffer, once, if the bytes that wait are worth it. True when it was
-    /// given.
+    /// Requests the longer send buffer once, if `waiting` bytes are enough to justify it. True when
+    /// the buffer was enlarged.
     fn widen(&self, waiting: usize) -> bool {
         let socket = SockRef::from(&self.stream);
         waiting >= MANY_BYTES
@@ -155,7 +158,7 @@ impl UnixWriter {
 }
 
 impl Writer {
-    /// Writes what waits in `out`, all of it unless the system takes no more now.
+    /// Writes everything that waits in `out`. Pending when the system takes no more now.
     #[inline]
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>, out: &mut OutQueue) -> Poll<io::Result<()>> {
         while let Err(error) = self.try_flush(out) {
@@ -175,13 +178,13 @@ impl Writer {
     /// Writes as much of `out` as the system takes now.
     ///
     /// # Errors
-    /// As the system says; `WouldBlock` when some of it still waits.
+    /// The system's error; `WouldBlock` when a part still waits.
     pub(crate) fn try_flush(&self, out: &mut OutQueue) -> io::Result<()> {
         while !out.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = out.fill(&mut slices);
             if filled == 0 {
-                break; // The rest is held back.
+                break; // The queue holds back the rest.
             }
             let written = self.try_write(&slices[..filled])?;
             if written == 0 {
@@ -195,9 +198,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the connection for both sides: its reader meets the end of the stream.
+    /// Shuts down both directions, so that the reader sees the end of the stream.
     pub(crate) fn shut_down(&self) {
-        // It fails when the connection has ended already.
+        // An error means that the connection has already ended.
         let _ = match self {
             Self::Tcp(stream) => SockRef::from(stream.as_ref()).shutdown(Shutdown::Both),
             Self::Unix(writer) => writer.stream.shutdown(Shutdown::Both),

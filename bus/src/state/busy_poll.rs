@@ -1,4 +1,4 @@
-//! Whether a worker has so few requests outstanding that waiting awake is worth it.
+//! Tracks whether a worker has so few outstanding requests that busy polling pays.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -6,17 +6,17 @@ use std::mem;
 use std::ops::RangeInclusive;
 use std::task::{Poll, Waker};
 
-/// So many requests outstanding are worth it.
+/// Numbers of outstanding requests with which busy polling pays.
 pub(crate) const FEW: RangeInclusive<usize> = 4..=24;
 
-/// The waiting of one worker.
+/// The busy-polling state of one worker.
 #[derive(Default)]
 pub(crate) struct BusyPoll {
-    /// Set while the task has nothing to wait for.
+    /// The waker of the task while it waits for requests.
     asleep: Cell<Option<Waker>>,
 }
 
-/// What changes with a request and with a reply.
+/// Figures that change with every request and reply.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Traffic {
     pub(crate) sent: u64,
@@ -24,7 +24,7 @@ pub(crate) struct Traffic {
 }
 
 impl BusyPoll {
-    /// A request was sent, and `outstanding` wait for their replies.
+    /// Records that a request was sent and that `outstanding` requests now wait for replies.
     #[inline]
     pub(crate) fn sent(&self, outstanding: usize) {
         if FEW.contains(&outstanding)
@@ -34,7 +34,7 @@ impl BusyPoll {
         }
     }
 
-    /// Waits for [`BusyPoll::sent`].
+    /// Waits for the next call of [`BusyPoll::sent`].
     pub(crate) async fn until_sent(&self) {
         let mut was_woken = false;
         poll_fn(|cx| {

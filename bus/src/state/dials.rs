@@ -1,7 +1,8 @@
-//! Which of the endpoints that are dialled are connected, and since when the others are not.
+//! Which of the dialled endpoints are connected, and since when the others are not.
 //!
-//! Plain data: `dialer` reports what happens, [`crate::Bus::unconnected`] reads it. An endpoint is
-//! a text of the configuration; a name with several addresses is connected while one of them is.
+//! Plain data: `dialer` reports events, [`crate::Bus::unconnected`] reads the result. An endpoint
+//! is one entry of the configuration; a host name with several addresses is connected while one of
+//! them is.
 
 use std::time::{Duration, Instant};
 
@@ -12,20 +13,20 @@ const FIRST_GAP: Duration = Duration::from_secs(5);
 /// Each pause is twice the one before, up to this.
 const LONGEST_GAP: Duration = Duration::from_secs(320);
 
-/// An endpoint that is dialled and has no open pipe.
+/// A dialled endpoint without an open pipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unconnected {
     /// As configured.
     pub endpoint: Endpoint,
-    /// Since when: the end of its last pipe, or the start of the bus.
+    /// When its last pipe ended, or when the bus started.
     pub since: Instant,
-    /// Tries since then that failed.
+    /// Number of failed attempts since then.
     pub failures: u64,
-    /// Why the last of them failed; `None` before the first.
+    /// The error of the last failed attempt; `None` before the first.
     pub error: Option<String>,
 }
 
-/// The endpoints that one worker dials.
+/// The endpoints that one worker dials, and their states.
 #[derive(Debug)]
 pub(crate) struct Dials {
     dials: Vec<Dial>,
@@ -34,23 +35,23 @@ pub(crate) struct Dials {
 #[derive(Debug)]
 struct Dial {
     endpoint: Endpoint,
-    /// Pipes whose opening was right.
+    /// Number of pipes whose peer sent a valid opening.
     open: usize,
     /// Meaningful while `open` is 0.
     since: Instant,
     failures: u64,
     error: Option<String>,
-    /// When the next failure is worth a warning, and the pause behind it.
+    /// When the next failure is logged as a warning, and the pause after that.
     warn_at: Instant,
     gap: Duration,
 }
 
-/// How a failure is to be logged.
+/// The level at which a failure is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Worth {
-    /// Nobody is connected, and it was not said lately.
+    /// No pipe is open, and there was no warning lately.
     Warning,
-    /// It was said lately, or another address of the name is connected.
+    /// There was a warning lately, or another address of the name is connected.
     Debug,
 }
 
@@ -68,12 +69,12 @@ impl Dials {
         Self { dials: endpoints.iter().map(dial).collect() }
     }
 
-    /// A pipe to the `at`-th endpoint is open.
+    /// Records that a pipe to the endpoint at index `at` is open.
     pub(crate) fn opened(&mut self, at: usize) {
         self.dials[at].open += 1;
     }
 
-    /// A pipe that was open has ended.
+    /// Records that an open pipe has ended.
     pub(crate) fn closed(&mut self, at: usize, now: Instant) {
         let dial = &mut self.dials[at];
         dial.open -= 1;
@@ -83,7 +84,7 @@ impl Dials {
         }
     }
 
-    /// A try failed before a pipe was open.
+    /// Records an attempt that failed before a pipe was open.
     pub(crate) fn failed(&mut self, at: usize, now: Instant, error: String) -> Worth {
         let dial = &mut self.dials[at];
         if dial.open > 0 {
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dial_that_keeps_failing_is_said_again_with_growing_gaps() {
+    fn a_dial_that_keeps_failing_is_reported_with_growing_gaps() {
         let start = Instant::now();
         let mut dials = dials(start);
         let said: Vec<u64> = (0..1000)
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_connected_is_listed_with_its_last_error_and_since_when() {
+    fn unconnected_endpoints_are_listed_with_error_and_time() {
         let start = Instant::now();
         let (mut dials, later) = (dials(start), start + Duration::from_secs(9));
         let [a, b] = &dials.unconnected()[..] else { panic!("neither is connected yet") };

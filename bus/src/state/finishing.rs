@@ -78,7 +78,7 @@ impl Future for Finish {
             return Poll::Ready(());
         }
         let mut requests = self.finishing.requests.borrow_mut();
-        // Without an entry: an asker that used its id twice has taken it along with the other one.
+        // Two requests with the same id share one entry, which the first to end removes.
         let Some(request) = requests.get_mut(&self.key) else { return Poll::Pending };
         if request.is_told {
             return Poll::Ready(());

@@ -1,7 +1,8 @@
-//! Requests that wait for an instance, because a service restarts, has died, or has not joined yet.
+//! Requests that wait for an instance, because a service restarts, has failed, or has not joined
+//! yet.
 //!
-//! Owns: how many wait, with how many bytes of bodies, and for how long each. Does not: know what
-//! they ask (`call`).
+//! Owns the number of waiting requests, the bytes of their bodies, and the time limit of each.
+//! `call` owns the requests themselves.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -22,7 +23,7 @@ pub(crate) struct Holding {
     body_bytes: Rc<Cell<usize>>,
 }
 
-/// A request that waits; it gives its place back when it is dropped.
+/// A place among the waiting requests. Dropping it frees the place.
 #[derive(Debug)]
 pub struct Held {
     all: Holding,
@@ -32,12 +33,12 @@ pub struct Held {
     end: Pin<Box<Sleep>>,
 }
 
-/// Why a request is tried again.
+/// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// A peer has joined.
+    /// A hello was accepted.
     Joined,
-    /// Its time is up: it is the last try.
+    /// The time is over; the next attempt is the last one.
     Over,
 }
 
@@ -54,7 +55,7 @@ impl Held {
         Some(Self { all: all.clone(), body_len, notify: Arc::clone(notify), joined, end })
     }
 
-    /// Waits for the next peer that says what it serves.
+    /// Waits for the next accepted hello, or for the end of the time.
     ///
     /// **Cancel safety**: safe.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Wait> {

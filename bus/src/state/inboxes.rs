@@ -1,4 +1,4 @@
-//! What passes between the workers of one process: letters in bounded lock-free inboxes.
+//! Messages between the workers of one process, in bounded lock-free inboxes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,57 +10,58 @@ use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use tokio::sync::Notify;
 
-/// Messages that wait for one worker.
+/// Capacity of the inbox of one worker.
 const INBOX_LEN: usize = 8192;
 
-/// Places of the inbox that are kept for letters which are sent once: membership and lost replies.
+/// Places of the inbox that are reserved for letters that are sent only once: membership and lost
+/// replies.
 const RESERVED: usize = 1024;
 
-/// Of the reserved places, those that are kept for membership.
+/// The part of the reserved places that only membership uses.
 const RESERVED_FOR_MEMBERSHIP: usize = 512;
 
-/// What a worker has to know of another's connection to stand in for it.
+/// What a worker needs to know about another worker's connection to open a pipe that stands for it.
 #[derive(Clone)]
 pub(crate) struct Connection {
     pub(crate) remote: Remote,
     pub(crate) framing: Framing,
     pub(crate) shared: Arc<Shared>,
-    /// What the peer may claim, by any worker.
+    /// The accepted claims of the peer, on every worker.
     pub(crate) claims: Option<Arc<Claims>>,
 }
 
-/// What passes between workers.
+/// The content of a letter.
 pub(crate) enum Crossing {
-    /// A message that came by `origin`, for everybody's eyes: a hello or a drain.
+    /// A hello or a drain, received from `origin`. It concerns all workers.
     Message { origin: Connection, message: Bytes },
-    /// A reply to a request of the receiver, which came by `origin`.
+    /// A reply to a request of the receiving worker, received from `origin`.
     Reply { origin: Connection, message: Bytes },
-    /// A reply to this request of the receiver, which came by the pipe named by `Letter::from`,
-    /// found no room in the inbox.
+    /// A reply to this request of the receiving worker was dropped, because the inbox was full. It
+    /// came by the pipe `Letter::from`.
     ReplyLost(RequestId),
-    /// The sender's pipe named by `Letter::from` is closed.
+    /// The pipe `Letter::from` is closed.
     Closed,
-    /// An event for the receiver's subscribers.
+    /// An event for the receiving worker's subscribers.
     Event(Bytes),
-    /// Encoded messages to write to a pipe of the receiver.
+    /// Encoded messages to write to a pipe of the receiving worker.
     Write { pipe: PipeId, batch: Batch },
 }
 
-/// What was queued on a pipe that stands for another worker's.
+/// Messages that were queued on a pipe that stands for another worker's.
 pub(crate) struct Batch {
     pub(crate) chunks: Vec<Bytes>,
     pub(crate) messages: usize,
-    /// It holds a message that has to be written before the process ends.
+    /// True when one of the messages must be written before the process ends.
     pub(crate) owed: bool,
 }
 
-/// One message between workers.
+/// A message from one worker to another.
 pub(crate) struct Letter {
     pub(crate) from: Remote,
     pub(crate) content: Crossing,
 }
 
-/// The letters of one worker.
+/// The inbox of one worker.
 pub(crate) struct Inbox {
     pub(crate) letters: ArrayQueue<Letter>,
     pub(crate) arrived: Notify,
@@ -81,7 +82,7 @@ impl Inboxes {
         self.inboxes.len()
     }
 
-    /// False when there is no such worker, or no room.
+    /// Sends a letter to worker `to`. False when there is no such worker or its inbox is full.
     pub(crate) fn send(&self, to: u8, from: Remote, content: Crossing) -> bool {
         let Some(inbox) = self.inboxes.get(usize::from(to)) else { return false };
         let kept_free = match content {
@@ -96,7 +97,7 @@ impl Inboxes {
     }
 }
 
-/// The local pipes that stand for others.
+/// The local pipes that stand for other workers' pipes.
 pub(crate) type Remotes = HashMap<Remote, PipeId>;
 
 #[cfg(test)]
@@ -105,13 +106,13 @@ mod tests {
 
     const FROM: Remote = Remote { worker: 0, pipe: PipeId { index: 0, generation: 0 } };
 
-    /// An event, which is traffic.
+    /// An event, which may not use the reserved places.
     fn traffic() -> Crossing {
         Crossing::Event(Bytes::new())
     }
 
     #[test]
-    fn a_worker_whose_inbox_is_full_still_hears_which_replies_it_lost() {
+    fn lost_replies_are_reported_to_a_worker_whose_inbox_is_full() {
         let inboxes = Inboxes::new(2);
         while inboxes.send(1, FROM, traffic()) {}
         let told = (0..).take_while(|id| inboxes.send(1, FROM, Crossing::ReplyLost(RequestId(*id)))).count();

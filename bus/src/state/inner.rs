@@ -1,7 +1,7 @@
-//! What the tasks of one worker's bus share.
+//! The state that the tasks of one worker's bus share.
 //!
-//! Everything here belongs to one thread. The node is borrowed for single calls only: never while a
-//! handler runs, never across an await.
+//! Everything here belongs to one thread. The node is borrowed only for single calls, never while a
+//! handler runs and never across an await.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -24,37 +24,37 @@ use crate::state::serving::Serving;
 use crate::state::subscription::Subscriptions;
 use crate::state::timer::Timer;
 
-/// What the tasks of one worker's bus share.
+/// The shared state of one worker's bus.
 pub(crate) struct Inner {
     pub(crate) node: RefCell<Node>,
     pub(crate) config: Config,
     pub(crate) timer: Timer,
     pub(crate) busy_poll: BusyPoll,
-    /// What the pipes read into, in turn (`pipe`).
+    /// The buffer that all pipes of the worker read into in turn.
     pub(crate) read_buffer: RefCell<BytesMut>,
     pub(crate) serving: Serving,
     pub(crate) inboxes: Arc<Inboxes>,
     pub(crate) worker: u8,
     pub(crate) remotes: RefCell<Remotes>,
-    /// Set when a drain begins: nobody is accepted any more.
+    /// True once a drain has begun: no connection is accepted any more.
     pub(crate) drains: watch::Sender<bool>,
-    /// Told of every hello.
+    /// Notified of every accepted hello.
     pub(crate) joined: Arc<Notify>,
     pub(crate) holding: Holding,
     pub(crate) subscriptions: RefCell<Subscriptions>,
     pub(crate) dials: RefCell<Dials>,
     pub(crate) places: Arc<Places>,
-    /// The other end of each pipe of this worker.
+    /// The peer of each connection of this worker.
     pub(crate) others: RefCell<HashMap<PipeId, Other>>,
 }
 
-/// The other end of a pipe.
+/// The peer of a connection.
 pub(crate) struct Other {
     pub(crate) from: String,
-    /// The endpoint's place in the configuration when this side dialled.
+    /// The endpoint's index in the configuration when this side dialled.
     pub(crate) dialled: Option<usize>,
     writer: Rc<Writer>,
-    /// Its connection was closed to make room.
+    /// True when its connection was closed to make room.
     evicted: Cell<bool>,
 }
 
@@ -65,14 +65,14 @@ impl Other {
 }
 
 impl Inner {
-    /// How far requests and replies have come.
+    /// The figures that busy polling watches.
     pub(crate) fn traffic(&self) -> Traffic {
         let node = self.node.borrow();
         Traffic { sent: node.counters.requests_sent, outstanding: node.pending.len() }
     }
 
-    /// Hands an event to this worker's subscribers. True when one of them ought to have its turn
-    /// before more is read.
+    /// Delivers an event to this worker's subscribers. True when one of them should run before more
+    /// is read.
     #[inline]
     pub(crate) fn deliver(&self, envelope: bus_proto::Envelope) -> bool {
         let delivered = self.subscriptions.borrow_mut().deliver(envelope);
@@ -82,11 +82,12 @@ impl Inner {
         delivered.behind
     }
 
-    /// Closes the connection of the oldest peer of this worker that dialled in and never said
-    /// anything. False when there is none. Its task ends, and its place is free, a moment later.
+    /// Closes the connection of the peer that dialled in to this worker and has sent no message for
+    /// the longest time. False when there is none. Its task ends and frees its place a moment
+    /// later.
     ///
-    /// A stock peer that only listens to events never says anything either, so this is done only
-    /// when places are scarce.
+    /// A stock peer that only receives events never sends a message either, so this is done only
+    /// when no places are left.
     pub(crate) fn evict_silent(&self) -> bool {
         let mut node = self.node.borrow_mut();
         let others = self.others.borrow();
@@ -99,7 +100,7 @@ impl Inner {
         other.evicted.set(true);
         other.writer.shut_down();
         node.counters.pipes_evicted += 1;
-        debug!(peer = %other.from, "closed for want of places: it never said anything");
+        debug!(peer = %other.from, "closed to make room: the peer had sent no message");
         true
     }
 
@@ -107,8 +108,8 @@ impl Inner {
         self.others.borrow_mut().insert(pipe, other);
     }
 
-    /// Writes the batch that is full, if one is. What the system does not take now, and errors, are
-    /// for the pipe's task.
+    /// Writes a full batch, if there is one. What the system does not accept now, and errors, are
+    /// left to the pipe's task.
     pub(crate) fn flush_due(&self, node: &mut Node) {
         let Some(id) = node.socket.take_due() else { return };
         if let (Some(pipe), Some(other)) = (node.socket.pipe_mut(id), self.others.borrow().get(&id)) {
@@ -116,7 +117,7 @@ impl Inner {
         }
     }
 
-    /// A pipe's other side, for logs.
+    /// The name and address of a pipe's peer, for logs.
     pub(crate) fn describe(&self, pipe: PipeId) -> String {
         let node = self.node.borrow();
         let hello = node.socket.pipe(pipe).and_then(|pipe| pipe.hello.as_ref());
@@ -134,7 +135,7 @@ impl Inner {
     }
 }
 
-/// A peer's own words: escaped, or they could forge lines of the log.
+/// The names are chosen by the peer. They are escaped so that they cannot forge log lines.
 fn name_for_log(hello: &Hello) -> String {
     format!("{}/{} at ", hello.service.escape_debug(), hello.instance.escape_debug())
 }

@@ -1,21 +1,21 @@
-//! How many pipes a process may have: a count that its workers share.
+//! The number of pipes that a process may have, counted over all its workers.
 //!
-//! Each pipe costs some KiB and up to three file descriptors, which connections of HTTP clients,
-//! the store and the admin listener need as well.
+//! Each pipe costs some KiB and up to three file descriptors. HTTP clients, the store and the admin
+//! listener need descriptors as well.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Resource, getrlimit};
 
-/// Pipes of one process at most, however many files it may open.
+/// Upper bound of the pipes of one process, however many files it may open.
 const PIPES_MAX: usize = 4096;
-/// Of the files that a process may open, the part that there are places for.
+/// Files that the process may open, per pipe.
 const FILES_PER_PIPE: usize = 8;
-/// Places even where few files may be opened.
+/// Lower bound of the pipes, however few files the process may open.
 const PIPES_MIN: usize = 16;
 
-/// The places of one process.
+/// The places for pipes of one process.
 #[derive(Debug)]
 pub(crate) struct Places {
     taken: AtomicUsize,
@@ -23,7 +23,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// `max` places; without it, as many as there are files for.
+    /// `max` places; `None` derives the number from the limit of open files.
     pub(crate) fn new(max: Option<usize>) -> Self {
         let files = || usize::try_from(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));
         let max = max.unwrap_or_else(|| places_for(files().unwrap_or(usize::MAX)));
@@ -34,12 +34,12 @@ impl Places {
         self.max
     }
 
-    /// True when there is a place left.
+    /// True when a place is free.
     pub(crate) fn has_room(&self) -> bool {
         self.taken.load(Ordering::Relaxed) < self.max
     }
 
-    /// Takes a place, beyond the limit if need be: a pipe that this side dials is never refused.
+    /// Takes a place. It never fails, because pipes that this side dials may exceed the limit.
     pub(crate) fn take(self: &Arc<Self>) -> Place {
         self.taken.fetch_add(1, Ordering::Relaxed);
         Place(Arc::clone(self))
@@ -50,7 +50,7 @@ fn places_for(files: usize) -> usize {
     (files / FILES_PER_PIPE).clamp(PIPES_MIN, PIPES_MAX)
 }
 
-/// A place that is taken until this is dropped.
+/// A taken place. Dropping it frees the place.
 #[derive(Debug)]
 pub(crate) struct Place(Arc<Places>);
 

@@ -1,4 +1,4 @@
-//! The answering side's data: the handler, the clock that it is given, and the handlers that wait.
+//! The state of the answering side: the handler, its clock, and the handlers that wait.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -8,10 +8,10 @@ use crate::message::Serve;
 use crate::state::finishing::Finishing;
 use crate::state::waiting::Waiting;
 
-/// Requests between two looks at the clock.
+/// Requests between two readings of the clock.
 const LOOK_EVERY: u32 = 16;
 
-/// The handler, and what it has not answered yet.
+/// The handler, and the requests that it has not answered yet.
 #[derive(Default)]
 pub(crate) struct Serving {
     pub(crate) handler: RefCell<Option<Rc<dyn Serve>>>,
@@ -26,8 +26,8 @@ impl Serving {
         *self.handler.borrow_mut() = Some(handler);
     }
 
-    /// The time, to within some requests: a batch whose handlers are slow may outlast the patience
-    /// for its last ones.
+    /// The current time, read anew only every few requests. A batch with slow handlers may take
+    /// longer than the deadline of its last requests allows, so the time of receipt is not enough.
     pub(crate) fn now(&self, received: Instant) -> Instant {
         let looks = self.looks.get().wrapping_add(1);
         self.looks.set(looks);
@@ -39,7 +39,7 @@ impl Serving {
         now
     }
 
-    /// Requests whose handlers wait.
+    /// Number of requests whose handlers wait.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }

@@ -1,4 +1,4 @@
-//! Events for the parts of this process that asked for them, each with a bounded queue.
+//! Subscriptions to events within this process, each with a bounded queue.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -11,15 +11,16 @@ use foldhash::fast::RandomState;
 
 use crate::message::Event;
 
-/// Events that wait for one subscriber; of a slow one the oldest are dropped, and counted.
+/// Events that may wait for one subscriber. When the queue is full, the oldest event is dropped and
+/// counted.
 const WAITING_MAX: usize = 1024;
-/// From here on who delivers waits for a turn of the loop now and then, in which a subscriber that
-/// is not busy takes them all. For one that is, and whose queue is full, nobody waits.
+/// At this queue length and above, the deliverer yields now and then, so that an idle subscriber
+/// can drain its queue. It does not yield for a full queue.
 const WAITING_MANY: usize = WAITING_MAX / 2;
-/// Events between two such waits: room for what other pipes bring meanwhile.
+/// Events between two yields. It leaves room for events of other pipes.
 const WAIT_EVERY: usize = 64;
 
-/// Events of one topic.
+/// A subscription to the events of one topic.
 pub struct Subscription {
     queue: Shared,
 }
@@ -33,7 +34,7 @@ struct Queue {
 impl Subscription {
     /// The next event.
     ///
-    /// **Cancel safety**: safe, no event is lost.
+    /// **Cancel safety**: safe; no event is lost.
     pub async fn recv(&mut self) -> Event {
         poll_fn(|cx| {
             let mut queue = self.queue.borrow_mut();
@@ -48,8 +49,7 @@ impl Subscription {
 }
 
 impl Drop for Subscription {
-    /// The queue itself goes when the next event finds it without a subscriber; what it holds need
-    /// not wait for that.
+    /// Frees the waiting events. The empty queue is removed at the next event of its topic.
     fn drop(&mut self) {
         self.queue.borrow_mut().events = VecDeque::new();
     }
@@ -60,29 +60,29 @@ struct Topic {
     queues: Vec<Shared>,
 }
 
-/// A queue, of which the subscriber has the other end.
+/// A queue that is shared with its subscriber.
 type Shared = Rc<RefCell<Queue>>;
 
-/// Who wants which topic, on one worker.
+/// The subscriptions of one worker, by topic.
 #[derive(Default)]
 pub(crate) struct Subscriptions {
     topics: Vec<Topic>,
     by_name: HashMap<Box<[u8]>, usize, RandomState>,
-    /// The topic of the event before: the next one often has it too.
+    /// Index of the topic of the last event, which the next event often has too.
     last: usize,
 }
 
-/// What became of an event.
+/// The result of a delivery.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Delivered {
-    /// Events that were dropped for it.
+    /// Number of older events that were dropped to make room.
     pub(crate) dropped: u64,
-    /// A subscriber has many to take, and ought to have its turn before more is read.
+    /// True when a subscriber has many waiting events and should run before more is read.
     pub(crate) behind: bool,
 }
 
 impl Subscriptions {
-    /// A new subscriber of `topic`; true when it is the first.
+    /// Adds a subscriber of `topic`. The second value is true when it is the first one.
     pub(crate) fn add(&mut self, topic: &str) -> (Subscription, bool) {
         let queue = Shared::default();
         let at = *self.by_name.entry(topic.as_bytes().into()).or_insert_with(|| {
@@ -96,7 +96,7 @@ impl Subscriptions {
         (Subscription { queue }, is_first)
     }
 
-    /// Hands an event to its subscribers.
+    /// Delivers an event to its subscribers.
     #[inline]
     pub(crate) fn deliver(&mut self, envelope: Envelope) -> Delivered {
         let mut delivered = Delivered::default();
@@ -128,7 +128,7 @@ impl Subscriptions {
     }
 }
 
-/// Whether its subscriber is still there.
+/// True while the subscriber exists.
 fn is_wanted(queue: &Shared) -> bool {
     Rc::strong_count(queue) > 1
 }
@@ -172,9 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn each_subscriber_of_a_topic_gets_its_events_and_one_that_left_is_forgotten() {
+    fn each_subscriber_gets_the_events_of_its_topic_until_it_is_dropped() {
         let mut all = Subscriptions::default();
-        all.deliver(event(b"a", "nobody"));
+        all.deliver(event(b"a", "no subscriber"));
         let ((first, is_first), (second, is_second)) = (all.add("a"), all.add("a"));
         assert!(is_first && !is_second);
         let (last, _) = all.add("a");
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(all.topics[0].queues.len(), 1);
         drop(second);
         (0..100).for_each(|_| drop(all.add("a")));
-        assert!(all.add("a").1 && all.topics[0].queues.len() == 1, "who came and went is not kept");
+        assert!(all.add("a").1 && all.topics[0].queues.len() == 1, "dropped subscribers are removed");
     }
 
     #[test]

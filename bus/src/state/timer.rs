@@ -1,11 +1,11 @@
-//! When a worker's timer goes off, and a way to bring it forward.
+//! The time at which a worker's timer fires, and a way to bring it forward.
 
 use std::cell::Cell;
 use std::time::Instant;
 
 use tokio::sync::Notify;
 
-/// When the timer goes off, and a way to bring it forward.
+/// The time at which the timer fires, and a way to bring it forward.
 pub(crate) struct Timer {
     pub(crate) armed: Cell<Instant>,
     pub(crate) earlier: Notify,
@@ -16,7 +16,7 @@ impl Timer {
         Self { armed: Cell::new(now), earlier: Notify::new() }
     }
 
-    /// Makes sure that the timer goes off by `deadline`.
+    /// Ensures that the timer fires at `deadline` or earlier.
     #[inline]
     pub(crate) fn arm(&self, deadline: Instant) {
         if deadline < self.armed.get() {

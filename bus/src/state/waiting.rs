@@ -1,8 +1,7 @@
-//! The slots of handlers that wait, and which of them want to be polled.
+//! The slots of waiting handlers, and the list of those that are ready to be polled.
 //!
-//! A tokio task for each handler would cost an allocation, a place in a list behind a lock and a
-//! second poll that only leaves its waker. A slot is used again, and its waker exists before the
-//! first poll.
+//! A tokio task for each handler would cost an allocation, an entry in a locked list, and a second
+//! poll that only stores a waker. A slot is reused, and its waker exists before the first poll.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,12 +15,12 @@ use bus_proto::{Correlation, Header, PipeId};
 
 use crate::message::Response;
 
-/// A handler's work.
+/// The future of a handler.
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Response>>>;
-/// Whom a request came from, and its id there.
+/// The pipe that a request came by, and its correlation id.
 type Key = (PipeId, Correlation);
 
-/// The handlers that wait on one worker.
+/// The waiting handlers of one worker.
 #[derive(Default)]
 pub(crate) struct Waiting {
     pub(crate) slots: RefCell<Slots>,
@@ -32,7 +31,7 @@ pub(crate) struct Waiting {
 pub(crate) struct Slots {
     pub(crate) slots: Vec<Slot>,
     pub(crate) free: Vec<u32>,
-    /// Seeded: correlation ids are a peer's choice.
+    /// The hash is seeded, because peers choose the correlation ids.
     by_key: HashMap<Key, u32, foldhash::fast::RandomState>,
 }
 
@@ -45,11 +44,11 @@ pub(crate) struct Slot {
 pub(crate) struct Task {
     pub(crate) pipe: PipeId,
     pub(crate) request: Header,
-    /// `None` while it is polled.
+    /// `None` while the future is being polled.
     pub(crate) answer: Option<Answer>,
 }
 
-/// The slots whose handlers want to be polled.
+/// The slots whose handlers are ready to be polled.
 #[derive(Default)]
 pub(crate) struct Ready {
     queue: Mutex<Queue>,
@@ -58,12 +57,12 @@ pub(crate) struct Ready {
 #[derive(Default)]
 struct Queue {
     slots: Vec<u32>,
-    /// Who polls them, when it has nothing to do.
+    /// Wakes the polling task while no slot is ready.
     idle: Option<Waker>,
 }
 
-/// Wakes one slot. It may outlive the handler that it was made for: the slot's next one is then
-/// polled once too often.
+/// Wakes one slot. It may outlive the handler that it was made for; the slot's next handler is then
+/// polled once more than necessary.
 pub(crate) struct Woken {
     slot: u32,
     pub(crate) queued: AtomicBool,
@@ -93,7 +92,7 @@ impl Ready {
         }
     }
 
-    /// Exchanges the slots that are ready for the empty `slots`; waits until there is one.
+    /// Swaps the list of ready slots with the empty list `slots`. Pending while no slot is ready.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>, slots: &mut Vec<u32>) -> Poll<()> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.slots.is_empty() {
@@ -106,7 +105,7 @@ impl Ready {
 }
 
 impl Slots {
-    /// A slot without a handler.
+    /// Returns a slot without a handler.
     pub(crate) fn vacant(&mut self, ready: &Arc<Ready>) -> u32 {
         self.free.pop().unwrap_or_else(|| {
             let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 requests are in hand");
@@ -117,7 +116,8 @@ impl Slots {
     }
 
     pub(crate) fn fill(&mut self, slot: u32, task: Task) {
-        // An id used twice by a careless asker: both are answered, the later one can be cancelled.
+        // If an asker uses an id twice, both requests are answered, and only the later one can be
+        // cancelled.
         self.by_key.insert((task.pipe, task.request.correlation), slot);
         self.slots[slot as usize].task = Some(task);
     }
@@ -134,13 +134,13 @@ impl Slots {
 }
 
 impl Waiting {
-    /// Handlers that wait now.
+    /// Number of waiting handlers.
     pub(crate) fn len(&self) -> usize {
         let slots = self.slots.borrow();
         slots.slots.len() - slots.free.len()
     }
 
-    /// Drops the handler of a request; false when it is not here, or done.
+    /// Drops the handler of a request. False when there is none or it has completed.
     pub(crate) fn cancel(&self, pipe: PipeId, correlation: Correlation) -> bool {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.by_key.get(&(pipe, correlation)).copied();
@@ -149,7 +149,7 @@ impl Waiting {
         task.is_some()
     }
 
-    /// Drops every handler of a pipe, or of all; how many there were.
+    /// Drops every handler of a pipe, or of all pipes. Returns their number.
     pub(crate) fn cancel_all(&self, of: Option<PipeId>) -> usize {
         let mut slots = self.slots.borrow_mut();
         let is_of = |slot: &Slot| slot.task.as_ref().is_some_and(|task| of.is_none_or(|of| task.pipe == of));

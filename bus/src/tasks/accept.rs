@@ -11,15 +11,15 @@ use crate::io::transport::Transport;
 use crate::state::inner::Inner;
 use crate::tasks::pipe::{self, Peer};
 
-/// How long accepting pauses when the process is out of file descriptors.
+/// Pause after a failed accept, for example when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts for one worker until its bus drains. The socket is closed when no worker accepts any
-/// more.
+/// Accepts connections for one worker until its bus drains. The socket is closed when no worker
+/// uses it any more.
 pub(crate) async fn accept(inner: Rc<Inner>, listener: Arc<Listener>) {
     let mut drains = inner.drains.subscribe();
-    // Also ends a pause: a worker that woke from it during the drain would accept somebody whom
-    // nobody will serve.
+    // This also ends a pause after a failed accept. Otherwise the worker would accept a connection
+    // during the drain that is never served.
     tokio::select! {
         biased;
         _ = drains.wait_for(|drains| *drains) => {}
@@ -47,13 +47,13 @@ async fn accept_all(inner: &Rc<Inner>, listener: &Listener) {
                 let counters = &mut inner.node.borrow_mut().counters;
                 counters.pipes_refused += 1;
                 let (refused, limit) = (counters.pipes_refused, inner.places.max());
-                // Said less and less often: whoever is refused comes again.
+                // Logged less and less often, because a refused peer keeps dialling.
                 if refused.is_power_of_two() {
-                    warn!(endpoint = %listener.endpoint(), %from, limit, refused, "too many pipes: a peer was refused");
+                    warn!(endpoint = %listener.endpoint(), %from, limit, refused, "limit of pipes reached: connection refused");
                 }
             }
             Err(error) => {
-                warn!(endpoint = %listener.endpoint(), %error, "cannot accept, pausing");
+                warn!(endpoint = %listener.endpoint(), %error, "cannot accept, retrying after a pause");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

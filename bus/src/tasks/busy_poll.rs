@@ -1,9 +1,10 @@
-//! Waiting awake: while a few replies are outstanding, the worker looks at its sockets instead of
-//! going to sleep.
+//! Busy polling: while a few replies are outstanding, the worker polls its sockets rather than
+//! sleeping.
 //!
-//! To wake somebody costs a peer a system call, and the one who is woken some microseconds; many
-//! requests share that, one or two leave the processor idle anyway. Invariant: between two looks
-//! whoever else has work on this core goes first. docs/adr/0017 has the numbers.
+//! Waking a sleeping worker costs the peer a system call and the worker some microseconds. With
+//! many requests one wake-up serves many of them; with one or two the processor is idle anyway.
+//! Invariant: between two polls the thread yields to other threads on its core. docs/adr/0017 has
+//! the measurements.
 
 use std::rc::Rc;
 use std::thread;
@@ -14,8 +15,8 @@ use tokio::task;
 use crate::state::busy_poll::FEW;
 use crate::state::inner::Inner;
 
-/// Looks at the sockets for `patience` after a request that was sent, and after what else is sent
-/// and replied meanwhile.
+/// Polls the sockets for `patience` after each sent request, and again after every change of the
+/// traffic.
 pub(crate) async fn run(inner: Rc<Inner>, patience: Duration) {
     loop {
         inner.busy_poll.until_sent().await;

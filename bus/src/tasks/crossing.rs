@@ -1,8 +1,9 @@
-//! Hearing from the other workers, and pipes that stand for their connections.
+//! Letters from the other workers, and pipes that stand for their connections.
 //!
-//! A peer that dialled in once has its pipe on one worker. The others learn of it by its hello and
-//! open a pipe without a connection. What is queued there goes to the owner's inbox; replies come
-//! back the same way. Nothing is shared but the inboxes.
+//! A peer with one connection has its pipe on one worker. The other workers receive its hello as a
+//! letter and open a pipe without a connection. Messages queued there are sent to the owning
+//! worker's inbox, and replies return the same way. The workers share nothing but the inboxes and
+//! [`Shared`](bus_proto::balancer::Shared).
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -18,14 +19,14 @@ use crate::state::inboxes::{Batch, Connection, Crossing, Letter};
 use crate::state::inner::Inner;
 use crate::tasks::dispatch::Handled;
 
-/// Takes letters for as long as the bus lives.
+/// Receives letters for as long as the bus exists.
 pub(crate) async fn receive(inner: Rc<Inner>) {
     let inboxes = Arc::clone(&inner.inboxes);
     let inbox = &inboxes.inboxes[usize::from(inner.worker)];
     loop {
         let arrived = inbox.arrived.notified();
-        // Bounded by what was there: a flood from one worker does not starve this one's
-        // connections.
+        // Bounded by the present length, so that a flood from one worker does not starve this
+        // worker's connections.
         for _ in 0..inbox.letters.len() {
             if inbox.letters.pop().is_some_and(|letter| inner.open_letter(letter) == Handled::Behind) {
                 break;
@@ -61,7 +62,8 @@ impl Inner {
             }
             Crossing::Event(message) => {
                 let Ok(envelope) = Envelope::decode(message) else { return Handled::Done };
-                // This worker may have it by a pipe of its own, or have published it.
+                // This worker may have received the event on a pipe of its own, or have published
+                // it.
                 let is_news = self.node.borrow_mut().is_news(envelope.header().correlation, from);
                 if is_news && self.deliver(envelope) {
                     return Handled::Behind;
@@ -72,7 +74,7 @@ impl Inner {
         Handled::Done
     }
 
-    /// Puts what another worker encoded into the out-queue of a connection of this one.
+    /// Queues a batch that another worker encoded on a connection of this worker.
     fn write(&self, from: Remote, pipe: PipeId, batch: &Batch) {
         let mut node = self.node.borrow_mut();
         let own = node.socket.pipe_mut(pipe);
@@ -84,13 +86,13 @@ impl Inner {
         }
         drop(node);
         if !is_open {
-            // The letter that said so met a full inbox: without this the other worker would go on
-            // sending.
+            // The letter about the closed pipe was dropped because the inbox was full. It is
+            // repeated, or the other worker would continue to send.
             let _ = self.cross(from.worker, pipe, Crossing::Closed);
         }
     }
 
-    /// The pipe that stands for another worker's connection, opened at its first message.
+    /// The pipe that stands for another worker's connection. It is opened at the first message.
     fn stand_in(self: &Rc<Self>, now: Instant, connection: Connection) -> PipeId {
         let Connection { remote, framing, shared, claims } = connection;
         if let Some(&pipe) = self.remotes.borrow().get(&remote) {
@@ -106,7 +108,8 @@ impl Inner {
     }
 }
 
-/// Carries what is queued on a pipe that stands for another worker's, batch by batch.
+/// Sends the messages queued on a pipe that stands for another worker's connection to that worker,
+/// batch by batch.
 async fn ferry(inner: Rc<Inner>, pipe: PipeId, remote: Remote) {
     loop {
         let batch = poll_fn(|cx| {
@@ -117,7 +120,7 @@ async fn ferry(inner: Rc<Inner>, pipe: PipeId, remote: Remote) {
                 return Poll::Pending;
             }
             let owed = pipe.owes();
-            // The worker that has the connection divides no batch.
+            // The owning worker does not divide a batch, so batches for a paced peer must be small.
             let (chunks, messages) =
                 if pipe.paced { pipe.out.take_some(GUEST_QUEUE / 2) } else { pipe.out.take() };
             Poll::Ready(Some(Batch { chunks, messages, owed }))

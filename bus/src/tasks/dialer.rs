@@ -1,8 +1,8 @@
-//! Dialling: connect, run the pipe to its end, wait, again, for as long as the bus lives.
+//! Dialling: connect, run the pipe until it ends, wait, and repeat for as long as the bus exists.
 //!
-//! A host name is looked up before every dial, and each of its addresses gets a pipe of its own:
-//! behind one name there may be several instances. Addresses that appear or disappear are noticed
-//! when one of the name's pipes is dialled again.
+//! A host name is looked up before every dial, and each of its addresses gets a pipe, because
+//! several instances may be behind one name. Added and removed addresses are noticed when one of
+//! the name's pipes is dialled again.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -22,22 +22,22 @@ use crate::state::dials::Worth;
 use crate::state::inner::Inner;
 use crate::tasks::pipe::{self, End, Ended, Peer};
 
-/// How long a look-up may take.
+/// Upper bound of the time of a look-up.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Starts a task that keeps a pipe to the `at`-th endpoint of the configuration, or one for each
-/// address of its name.
+/// Starts tasks that keep a pipe to the endpoint at index `at` of the configuration, or one pipe to
+/// each address of its host name.
 pub(crate) fn dial(inner: Rc<Inner>, at: usize) {
     dial_by(inner, at, lookup);
 }
 
-/// The addresses of a name, as the system's resolver says now.
+/// The present addresses of a host name from the system's resolver.
 async fn lookup(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
     let found = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host, port))).await;
     Ok(found.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s"))??.collect())
 }
 
-/// As [`dial`], with another way to look names up.
+/// Like [`dial`], with another function that looks host names up.
 fn dial_by<L, F>(inner: Rc<Inner>, at: usize, lookup: L)
 where
     L: Fn(String, u16) -> F + 'static,
@@ -62,8 +62,8 @@ struct Dial {
 }
 
 impl Dial {
-    /// Keeps one pipe to the endpoint. Runs it directly, not by a further `async fn`: a pipe is
-    /// polled for every batch.
+    /// Keeps one pipe to the endpoint. It awaits the pipe directly rather than in another `async
+    /// fn`, because the pipe is polled for every batch.
     async fn keep_one(self) {
         let mut backoff = Backoff::new(fastrand::u64(..));
         let to = self.endpoint.to_string();
@@ -85,13 +85,13 @@ impl Dial {
         Peer { from: to.to_owned(), dialled: Some(self.at), claims: None, place }
     }
 
-    /// There was no connection; how long to wait before the next try.
+    /// Records a failed connection attempt. Returns the time to wait before the next one.
     fn not_dialled(&self, to: &str, error: &io::Error, backoff: &mut Backoff) -> Duration {
         self.failed(to, error.to_string());
         self.wait(backoff)
     }
 
-    /// The pipe has ended; how long to wait before the next try.
+    /// Records the end of a pipe. Returns the time to wait before the next attempt.
     fn ended(&self, to: &str, ended: &Ended, backoff: &mut Backoff) -> Duration {
         match ended.end {
             End::Closed => {
@@ -110,8 +110,8 @@ impl Dial {
         }
     }
 
-    /// Another address of the name may never be there, such as `[::1]` beside a listener on
-    /// `127.0.0.1`.
+    /// The time to wait after a failure. It is long when another address of the name is connected,
+    /// because some addresses never answer, such as `[::1]` when the listener is on `127.0.0.1`.
     fn wait(&self, backoff: &mut Backoff) -> Duration {
         let is_connected = self.inner.dials.borrow().is_connected(self.at);
         if is_connected { Backoff::longest() } else { backoff.next_wait() }
@@ -120,13 +120,13 @@ impl Dial {
     fn failed(&self, to: &str, error: String) {
         self.inner.node.borrow_mut().counters.dials_failed += 1;
         match self.inner.dials.borrow_mut().failed(self.at, Instant::now(), error.clone()) {
-            Worth::Warning => warn!(%to, %error, "cannot dial, trying on"),
+            Worth::Warning => warn!(%to, %error, "cannot dial, retrying"),
             Worth::Debug => debug!(%to, %error, "cannot dial"),
         }
     }
 }
 
-/// A host name, and the addresses of it that are dialled.
+/// A host name, and its addresses that are being dialled.
 struct Name<L> {
     dial: Dial,
     host: String,
@@ -140,7 +140,8 @@ where
     L: Fn(String, u16) -> F + 'static,
     F: Future<Output = io::Result<Vec<SocketAddr>>> + 'static,
 {
-    /// Looks the name up until it has addresses. From then on each of them looks after itself.
+    /// Looks the name up until it has an address. From then on the task of each address repeats the
+    /// look-up.
     async fn begin(self: Rc<Self>) {
         let mut backoff = Backoff::new(fastrand::u64(..));
         while let Err(error) = self.look_up().await {
@@ -149,11 +150,11 @@ where
         }
     }
 
-    /// Looks the name up and begins to dial what is new; all that it has now.
+    /// Looks the name up and starts to dial new addresses. Returns all present addresses.
     async fn look_up(self: &Rc<Self>) -> io::Result<Vec<SocketAddr>> {
         let found = (self.lookup)(self.host.clone(), self.port).await?;
         if found.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the host name has no address"));
         }
         for address in &found {
             if self.addresses.borrow_mut().insert(*address) {
@@ -163,7 +164,7 @@ where
         Ok(found)
     }
 
-    /// Keeps one pipe to `address`, for as long as the name has it.
+    /// Keeps one pipe to `address` for as long as the name has this address.
     async fn keep(self: Rc<Self>, address: SocketAddr) {
         let mut backoff = Backoff::new(fastrand::u64(..));
         let to = format!("{} at {}", self.dial.endpoint, address.ip());
@@ -176,10 +177,10 @@ where
                 Err(error) => self.dial.not_dialled(&to, &error, &mut backoff),
             };
             tokio::time::sleep(wait).await;
-            // A resolver that fails says nothing about the address.
+            // A failed look-up does not mean that the address is gone.
             let found = self.look_up().await.unwrap_or_else(|_| vec![address]);
             if !found.contains(&address) {
-                info!(%to, "the name has this address no more");
+                info!(%to, "the host name no longer has this address");
                 self.addresses.borrow_mut().remove(&address);
                 return;
             }

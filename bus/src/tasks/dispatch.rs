@@ -1,5 +1,4 @@
-//! What becomes of one message: it goes to the node, and what the node cannot do itself is done
-//! here.
+//! Dispatches one message: the node handles it, and this module carries out what the node returns.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -11,19 +10,20 @@ use tracing::{debug, info, warn};
 use crate::state::inboxes::Crossing;
 use crate::state::inner::Inner;
 
-/// What is to be done behind a message.
+/// What the caller must do after a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Handled {
     /// Nothing.
     Done,
-    /// It was a hello, which costs its peer.
+    /// The message was a hello, whose cost is charged to its pipe.
     Hello,
-    /// A subscriber ought to have its turn before more is read.
+    /// A subscriber should run before more is read.
     Behind,
 }
 
 impl Inner {
-    /// Takes one message of a pipe, of this worker or standing for another's.
+    /// Handles one message received on a pipe of this worker, or on one that stands for another
+    /// worker's.
     pub(crate) fn handle_message(self: &Rc<Self>, now: Instant, pipe: PipeId, message: Bytes) -> Handled {
         let shared = (self.inboxes.len() > 1).then(|| message.clone());
         let input = self.node.borrow_mut().handle_message(now, pipe, message);
@@ -44,7 +44,7 @@ impl Inner {
                 self.joined.notify_waiters();
                 for (loser, pattern) in displaced {
                     let (peer, route) = (self.describe(loser), pattern.to_string());
-                    warn!(%peer, route = %route.escape_debug(), by = %self.describe(pipe), "route lost");
+                    warn!(%peer, route = %route.escape_debug(), by = %self.describe(pipe), "route taken over by another peer");
                 }
                 self.share_message(pipe, shared);
                 return Handled::Hello;
@@ -54,7 +54,7 @@ impl Inner {
                 return Handled::Hello;
             }
             Input::Drain => {
-                info!(peer = %self.describe(pipe), "peer drains");
+                info!(peer = %self.describe(pipe), "peer is draining");
                 self.share_message(pipe, shared);
             }
         }
@@ -72,7 +72,7 @@ impl Inner {
         let peer = self.describe(pipe);
         for pattern in forbidden {
             let route = pattern.to_string();
-            warn!(%peer, route = %route.escape_debug(), "route refused: it may not be claimed on this listener");
+            warn!(%peer, route = %route.escape_debug(), "route refused: the listener does not allow this claim");
         }
         for (pattern, holder) in conflicts {
             let (route, holder) = (pattern.to_string(), holder.escape_debug());

@@ -1,8 +1,8 @@
-//! Requests to the handler, and answers down the pipe that the request came by.
+//! Passes requests to the handler, and answers to the pipe that the request came by.
 //!
-//! A handler is polled once in the read loop. One that has to wait keeps a slot, which a cancel or
-//! the end of the pipe takes from it; one task of the worker polls all that wait. Invariant: no
-//! borrow is held while a handler runs or is dropped.
+//! A handler is polled once in the read loop. If it has to wait, it gets a slot, which a cancel or
+//! the end of the pipe frees; one task of the worker polls all waiting handlers. Invariant: no
+//! `RefCell` borrow is held while a handler runs or is dropped.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,10 +17,10 @@ use crate::message::{self, Incoming, Response};
 use crate::state::inner::Inner;
 use crate::state::waiting::{Answer, Task};
 
-/// Handlers polled before other tasks of the worker get their turn.
+/// Handlers that are polled before the other tasks of the worker run.
 const POLLS_PER_TURN: usize = 64;
 
-/// Handlers whose asker reads too slowly are looked at again after this time.
+/// Time after which handlers whose asker reads too slowly are tried again.
 const HELD_FOR: Duration = Duration::from_millis(2);
 
 impl Inner {
@@ -66,7 +66,7 @@ impl Inner {
         }
     }
 
-    /// The asker's pipe is gone: nobody waits for these answers.
+    /// Drops all handlers of a closed pipe, whose answers could not be sent.
     pub(crate) fn cancel_all(&self, pipe: PipeId) {
         let gone = self.serving.waiting.cancel_all(Some(pipe));
         self.node.borrow_mut().counters.served_cancelled += gone as u64;
@@ -76,7 +76,7 @@ impl Inner {
 enum Polled {
     Done(Response),
     Pending,
-    /// It is dropped and never polled again; nothing is answered.
+    /// The handler panicked. It is dropped, and no answer is sent.
     Panicked,
 }
 
@@ -90,7 +90,7 @@ fn poll(answer: &mut Answer, waker: &Waker) -> Polled {
 }
 
 impl Inner {
-    /// Polls a handler where its request was read; one that has to wait keeps a slot.
+    /// Polls a handler where its request was read. If it has to wait, it gets a slot.
     pub(crate) fn start(&self, pipe: PipeId, request: Header, mut answer: Answer) {
         let waiting = &self.serving.waiting;
         let mut slots = waiting.slots.borrow_mut();
@@ -109,8 +109,8 @@ impl Inner {
         }
     }
 
-    /// Whether the answer of a slot's handler could be queued: one event may wake more of them than
-    /// a queue takes, and an answer that finds no room is lost.
+    /// True when the answer of a slot's handler could be queued. One event may wake more handlers
+    /// than the out-queue has room for, and an answer without room would be lost.
     fn has_room(&self, slot: u32) -> bool {
         let slots = self.serving.waiting.slots.borrow();
         let Some(task) = &slots.slots[slot as usize].task else { return true };
@@ -121,7 +121,7 @@ impl Inner {
         let waiting = &self.serving.waiting;
         let mut slots = waiting.slots.borrow_mut();
         let place = &mut slots.slots[slot as usize];
-        // Before the poll: what wakes it meanwhile has to queue it again.
+        // Reset before the poll, so that a wake-up during the poll queues the slot again.
         place.woken.queued.swap(false, Ordering::AcqRel);
         let Some(mut answer) = place.task.as_mut().and_then(|task| task.answer.take()) else { return };
         let waker = place.waker.clone();
@@ -140,8 +140,8 @@ impl Inner {
     }
 }
 
-/// Polls the handlers that are ready, for as long as the worker runs; with it ends what still
-/// waits.
+/// Polls ready handlers for as long as the worker runs. Handlers that still wait are dropped with
+/// this task.
 pub(crate) async fn run(inner: Rc<Inner>) {
     let end = End(Rc::clone(&inner));
     let (mut slots, mut held, mut polls) = (Vec::new(), Vec::new(), 0);
@@ -160,7 +160,8 @@ pub(crate) async fn run(inner: Rc<Inner>) {
             }
             end.0.resume(slot);
             polls += 1;
-            // Counted over batches: a handler that wakes itself is ready again at once.
+            // Counted over several batches, because a handler that wakes itself is ready again at
+            // once.
             if polls == POLLS_PER_TURN {
                 polls = 0;
                 tokio::task::yield_now().await;
@@ -169,7 +170,8 @@ pub(crate) async fn run(inner: Rc<Inner>) {
     }
 }
 
-/// Handlers hold the bus that holds them.
+/// Drops the waiting handlers when the task ends. Handlers may hold the bus, and the bus holds the
+/// handlers, so otherwise neither would be freed.
 struct End(Rc<Inner>);
 
 impl Drop for End {

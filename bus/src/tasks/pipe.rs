@@ -1,10 +1,10 @@
-//! One connection: reads all complete messages out of one buffer, writes all that is queued in one
-//! vectored write.
+//! One connection: reads all complete messages from one buffer, and writes all queued messages in
+//! one vectored write.
 //!
-//! The task runs when bytes have come or when the first message of a batch was queued, which is
-//! after the tasks that were ready then: they all get into the same write, but for a batch that is
-//! full earlier, which whoever filled it writes (`Inner::flush_due`): the other end starts on it
-//! while this one goes on.
+//! The task runs when bytes have arrived, or when the first message of a batch was queued. It then
+//! runs after all tasks that were ready, so their messages share one write. A batch that is full
+//! earlier is written by the task that filled it (`Inner::flush_due`), so that the peer can start
+//! on it.
 
 use std::future::poll_fn;
 use std::io;
@@ -28,47 +28,48 @@ use crate::state::inner::{Inner, Other};
 use crate::state::places::Place;
 use crate::tasks::dispatch::Handled;
 
-/// What one read takes at most: more than most batches, and little enough to stay in a processor's
-/// cache.
+/// Upper bound of one read: more than most batches, and small enough for a processor's cache.
 const READ_LEN: usize = 64 << 10;
 
-/// A message that is longer gets memory of its own, into which the rest of it is read: room for all
-/// of it when so much has come, since what is there would be copied whenever the buffer grows. Not
-/// before: who claims a length need not send it.
+/// A longer message gets its own buffer, which the rest of it is read into. Once [`LONG`] bytes
+/// have arrived, the buffer has the message's full length, so the bytes are not copied as it grows.
+/// Before that it grows by at most [`READ_LEN`] at a time, because a peer may announce a length and
+/// not send it.
 const LONG: usize = SHARED_LEN_MAX;
 
-/// So does one of which so much has come: it would be copied with every piece of it that comes.
+/// A partial message above this size gets its own buffer too, so it is not copied again with every
+/// further piece.
 const PIECE: usize = 4 << 10;
 
-/// Reads before the other tasks of the worker get their turn.
+/// Reads before the other tasks of the worker run.
 const READS_PER_TURN: usize = 8;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Closed, by the peer or the network, after it had been a pipe.
+    /// Closed by the peer or the network, after the opening.
     Closed,
-    /// Closed, or left alone, before it was one: says nothing of the peer, which may be starting or
-    /// behind a proxy.
+    /// Closed, or no data received, before the opening. The peer may be starting, or be behind a
+    /// proxy, so it is not known to be foreign.
     Unopened,
-    /// The peer has sent from the beginning what is not the protocol.
+    /// The first bytes of the peer are not the protocol.
     Foreign,
 }
 
-/// What became of a connection.
+/// The result of a connection.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) end: End,
     pub(crate) failure: Failure,
 }
 
-/// The other end of a connection, as far as it is known before it says anything.
+/// What is known of a connection's peer before its first message.
 pub(crate) struct Peer {
     /// Its address, for logs.
     pub(crate) from: String,
-    /// The endpoint's place in the configuration when this side dialled.
+    /// The endpoint's index in the configuration when this side dialled.
     pub(crate) dialled: Option<usize>,
-    /// What it may claim; `None` is everything.
+    /// The accepted claims; `None` accepts every claim.
     pub(crate) claims: Option<Arc<Claims>>,
     pub(crate) place: Place,
 }
@@ -107,7 +108,7 @@ pub(crate) async fn run(inner: &Rc<Inner>, transport: Transport, peer: Peer) -> 
     Ended { end, failure }
 }
 
-/// Closes the pipe however its task ends.
+/// Closes the pipe when its task ends for any reason.
 struct Guard<'a> {
     inner: &'a Rc<Inner>,
     id: PipeId,
@@ -126,9 +127,9 @@ pub(crate) enum Failure {
     Io(io::Error),
     #[error(transparent)]
     Sp(SpError),
-    #[error("the peer closed it")]
+    #[error("the peer closed the connection")]
     Ended,
-    #[error("the peer closed it within its opening or a message")]
+    #[error("the peer closed the connection within its opening or a message")]
     Truncated,
     #[error("no opening within {} s", OPENING_TIMEOUT.as_secs())]
     OpeningTimeout,
@@ -139,20 +140,20 @@ struct Pipe<'a> {
     id: PipeId,
     transport: Transport,
     decoder: Decoder,
-    /// What was read and is no whole message yet, or waits for its turn.
+    /// Bytes that were read and are not a complete message yet, or wait to be handled.
     partial: BytesMut,
-    /// Until the peer's opening has come.
+    /// The time limit of the peer's opening; `None` after the opening.
     opening: Option<Pin<Box<Sleep>>>,
-    /// When what its hellos cost is paid off.
+    /// The time at which the cost of the peer's hellos is paid off.
     paid_until: Instant,
-    /// Nothing is read until then: the peer says hello too often.
+    /// Reading pauses until then, because the peer sends hellos too often.
     pause: Option<Pin<Box<Sleep>>>,
-    /// What a peer that announces no limit may be sent.
+    /// Limits what is sent to a peer that announces no limit.
     bucket: Bucket,
-    /// Until it may be sent more.
+    /// Sending pauses until then.
     refill: Option<Pin<Box<Sleep>>>,
     dialled: Option<usize>,
-    /// Messages of the last read wait until a subscriber has had its turn.
+    /// True when messages of the last read wait until a subscriber has run.
     left_over: bool,
 }
 
@@ -169,10 +170,10 @@ impl Pipe<'_> {
                 Poll::Ready(Err(failure)) => return Poll::Ready(failure),
                 Poll::Pending => false,
             };
-            // What the messages just read have caused goes out before the next read.
+            // What the messages just read have caused is written before the next read.
             match (read, self.poll_flush(cx)) {
-                // From one that takes nothing any more there may still be replies to read, as far
-                // as the end.
+                // After a failed write there may still be replies to read, up to the end of the
+                // stream.
                 (true, _) => {}
                 (false, Poll::Ready(Err(error))) => return Poll::Ready(Failure::Io(error)),
                 (false, _) => return Poll::Pending,
@@ -181,14 +182,13 @@ impl Pipe<'_> {
                 break;
             }
         }
-        // A peer that sends without end is one of many; and who takes its events is woken, but has
-        // not run.
+        // Yields, because a peer that sends without pause must not starve the others, and a woken
+        // subscriber must run.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Reads, unless the peer has to wait for its hellos; what was left over of the last read comes
-    /// first.
+    /// Reads, unless reading pauses. Messages left over from the last read are handled first.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
@@ -209,8 +209,8 @@ impl Pipe<'_> {
         }
     }
 
-    /// What is missing of the message at the front of `buffer`, if it is one to be read where it
-    /// lies.
+    /// The number of bytes missing from the message at the front of `buffer`, if that message needs
+    /// its own buffer.
     fn missing_of_long(&self, buffer: &BytesMut) -> Option<usize> {
         if buffer.is_empty() {
             return None;
@@ -219,13 +219,13 @@ impl Pipe<'_> {
         (missing > 0 && (buffer.len() > PIECE || buffer.len() + missing > LONG)).then_some(missing)
     }
 
-    /// Reads into the memory that all pipes of the worker share: whoever has its turn finds it in
-    /// the cache, and who has nothing to say holds none.
+    /// Reads into the buffer that all pipes of the worker share: it stays in the cache, and an idle
+    /// pipe holds no buffer.
     fn poll_read_shared(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let inner = self.inner;
         let mut buffer = inner.read_buffer.borrow_mut();
-        // Used again from its beginning, unless a message that lies in it is still in use: then as
-        // long as half of it is left.
+        // The buffer is reused from its beginning, unless a message in it is still in use. Then
+        // reading continues as long as half of the buffer is free.
         let used = READ_LEN - buffer.capacity().min(READ_LEN) + self.partial.len();
         if used > READ_LEN / 4 && !buffer.try_reclaim(READ_LEN) && used > READ_LEN / 2 {
             *buffer = BytesMut::with_capacity(READ_LEN);
@@ -250,7 +250,7 @@ impl Pipe<'_> {
         Poll::Ready(outcome)
     }
 
-    /// Reads on where the message lies that is coming.
+    /// Reads the rest of a long message into its own buffer.
     fn poll_read_long(&mut self, cx: &mut Context<'_>, missing: usize) -> Poll<Result<(), Failure>> {
         let most = if self.partial.len() < LONG { READ_LEN } else { usize::MAX };
         self.partial.reserve(missing.min(most));
@@ -261,7 +261,7 @@ impl Pipe<'_> {
         outcome
     }
 
-    /// Keeps what is left of `buffer`, and not the memory of the messages that it held.
+    /// Keeps the unhandled rest of `buffer` without the memory of the handled messages.
     fn keep(&mut self, buffer: BytesMut) {
         let stays = self.left_over || self.missing_of_long(&buffer).is_some();
         self.partial = if stays { buffer } else { BytesMut::from(&buffer[..]) };
@@ -298,7 +298,8 @@ impl Pipe<'_> {
                 }
             }
         }
-        // Whatever came behind the opening: a pipe that ends at its first message was open as well.
+        // This comes after the messages, even if one of them was an error: the pipe was open before
+        // it ended.
         if self.opening.is_some() && self.decoder.is_open() {
             self.opened();
         }
@@ -339,7 +340,7 @@ impl Pipe<'_> {
         Poll::Pending
     }
 
-    /// Writes no more at a time than the peer's queue holds.
+    /// Writes at most as many messages at once as the peer's queue holds.
     #[cold]
     fn poll_flush_paced(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
@@ -369,8 +370,7 @@ impl Pipe<'_> {
 }
 
 impl Inner {
-    /// Counts and logs the end of a connection. About an endpoint that was dialled and did not
-    /// answer as it should, `dialer` warns.
+    /// Counts and logs the end of a connection. `dialer` logs the failure of a dialled endpoint.
     fn log_end(&self, id: PipeId, failure: &Failure, is_open: bool) {
         let peer = self.describe(id);
         let mut node = self.node.borrow_mut();
@@ -383,7 +383,7 @@ impl Inner {
         }
         match failure {
             Failure::Ended | Failure::Io(_) if is_open => info!(%peer, %failure, "pipe closed"),
-            // Among them a message over the limit, which the two sides have to agree on.
+            // This includes a message above the limit, which must be the same on both sides.
             Failure::Sp(_) if is_open => warn!(%peer, %failure, "pipe closed"),
             _ => debug!(%peer, %failure, "pipe closed"),
         }

@@ -1,4 +1,5 @@
-//! Telling the other workers: what came by a connection of this one, for all of them or for one.
+//! Passes on to the other workers what came by a connection of this worker: to all of them, or to
+//! the one concerned.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::state::inboxes::{Connection, Crossing};
 use crate::state::inner::Inner;
 
 impl Inner {
-    /// Passes what came by a pipe of this worker to all others.
+    /// Sends a letter about a pipe of this worker to all other workers.
     pub(crate) fn share(&self, pipe: PipeId, content: impl Fn() -> Crossing) {
         if self.inboxes.len() == 1 || self.is_remote(pipe) {
             return;
@@ -25,7 +26,7 @@ impl Inner {
         self.share(pipe, || Crossing::Message { origin: origin.clone(), message: message.clone() });
     }
 
-    /// Passes on a reply that came by a connection of this worker to a request of another one.
+    /// Passes on a reply that came by a connection of this worker to the worker that asked.
     pub(crate) fn forward(&self, pipe: PipeId, worker: u8, request: RequestId, message: Bytes) {
         let Some(origin) = self.connection(pipe) else { return };
         if usize::from(worker) >= self.inboxes.len() || self.is_remote(pipe) {

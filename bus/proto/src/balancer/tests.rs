@@ -1,4 +1,4 @@
-//! Shares, runs, limits and failures on a model of instances.
+//! Shares, runs, limits and failures, on a model of instances.
 
 use super::*;
 
@@ -69,7 +69,7 @@ fn weights_are_kept_and_weight_zero_gets_nothing() {
     assert!(shares[0] > shares[3] && shares[3] > shares[1], "{shares:?}");
 }
 
-/// One that is ramped up, beside one that is held up now and then for what is little beside its weight.
+/// A new instance of low weight beside an instance of full weight that pauses now and then.
 #[test]
 fn a_hiccup_of_a_heavy_instance_does_not_make_the_light_one_the_majority() {
     for (weight, most) in [(1, 0.02), (10, 0.12)] {
@@ -80,7 +80,7 @@ fn a_hiccup_of_a_heavy_instance_does_not_make_the_light_one_the_majority() {
         }
         assert!(model.shares()[1] < most, "weight {weight}: {:?}", model.shares());
     }
-    // One that is away is another thing.
+    // An instance that stays away loses its share to the light one.
     let mut model = Model::new(&[100, 10]);
     model.run(100, 40, |i, _| Duration::from_millis(if i == 0 { 2_000 } else { 1 }));
     assert!(model.shares()[1] > 0.5, "{:?}", model.shares());
@@ -103,8 +103,8 @@ fn one_that_was_away_does_not_get_a_flood_when_it_returns() {
     assert!(model.loads[0].0.requests - before > 150, "the first still gets near its half of 400");
 }
 
-/// Sends `turns` turns of `batch` requests to the instances of `model`, each of which answers one after the other,
-/// one in `each`. Gives the longest run.
+/// Sends `turns` batches of `batch` requests to the instances of `model`. Each instance answers its
+/// requests one after the other and takes `each` for one. Returns the length of the longest run.
 fn turns(model: &mut Model, turns: usize, batch: usize, each: Duration) -> usize {
     let mut longest = 0;
     for _ in 0..turns {
@@ -150,7 +150,7 @@ fn fast_instances_get_runs_and_their_shares() {
 fn slow_instances_get_requests_one_by_one() {
     let mut model = Model::new(&[100; 4]);
     turns(&mut model, 100, 40, Duration::from_micros(2_500));
-    // From now on, that is: nothing was known of them before.
+    // The first turns only teach the model how slow the instances are.
     let longest = turns(&mut model, 100, 40, Duration::from_micros(2_500));
     assert!(longest <= 14, "{longest} of 40 requests to one of four");
 }

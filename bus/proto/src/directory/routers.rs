@@ -1,7 +1,9 @@
-//! Pattern to index, and path to the patterns that match it: one `matchit` router for all that cannot collide in it.
+//! Finds the index of a pattern, and the patterns that match a path, with several `matchit`
+//! routers.
 //!
-//! `matchit` refuses `/{id}` beside `/{*rest}`. So patterns with different methods, or whose `{*rest}` is at different
-//! depths, are in routers of their own: in none of them two patterns can be refused unless they are the same.
+//! `matchit` refuses `/{id}` beside `/{*rest}`. Therefore patterns with different methods, or with
+//! `{*rest}` at different depths, are in different routers. Invariant: two patterns in one router
+//! conflict only if they match the same paths.
 
 use std::collections::HashMap;
 
@@ -20,29 +22,32 @@ struct One {
     method: Option<String>,
     rest_at: Option<usize>,
     router: matchit::Router<u32>,
-    /// The same by the pattern's text: a router finds what matches a path, not a pattern.
+    /// The indices by the pattern's text. `router` finds what matches a path, not what equals a
+    /// pattern.
     indices: HashMap<String, u32>,
 }
 
 impl Routers {
-    /// Whether there is no pattern.
+    /// True when there is no pattern.
     pub(super) const fn is_empty(&self) -> bool {
         self.routers.is_empty()
     }
 
-    /// What matches, at most one of each router, those with the request's method before those for any.
+    /// The indices of the patterns that match, at most one of each router. Patterns with the
+    /// request's method come before patterns for any method.
     pub(super) fn find<'a>(&'a self, method: &str, path: &'a str) -> impl Iterator<Item = u32> {
         let exact = self.routers.iter().filter(move |one| one.method.as_deref() == Some(method));
         let any = self.routers.iter().filter(|one| one.method.is_none());
         exact.chain(any).filter_map(move |one| one.router.at(path).ok().map(|found| *found.value))
     }
 
-    /// The index of a pattern, whatever its parameters are called.
+    /// The index of a pattern; the names of its parameters do not matter.
     pub(super) fn index(&self, pattern: &Pattern) -> Option<u32> {
         self.routers[self.position(pattern)?].indices.get(&matchable(&pattern.path)).copied()
     }
 
-    /// Takes a pattern out, whatever its parameters are called. A router without patterns goes with its last one.
+    /// Removes a pattern; the names of its parameters do not matter. A router is removed with its
+    /// last pattern.
     pub(super) fn remove(&mut self, pattern: &Pattern) {
         let Some(at) = self.position(pattern) else { return };
         let path = matchable(&pattern.path);
@@ -55,10 +60,10 @@ impl Routers {
         }
     }
 
-    /// Enters a pattern that is not there.
+    /// Adds a pattern that is not in the table.
     ///
     /// # Errors
-    /// Why it cannot be entered: there is no room for another router.
+    /// The reason as text: the limit of routers is reached.
     pub(super) fn insert(&mut self, pattern: &Pattern, index: u32) -> Result<(), String> {
         let at = match self.position(pattern) {
             Some(at) => at,
@@ -69,12 +74,15 @@ impl Routers {
                 self.routers.len() - 1
             }
             None => {
-                return Err(format!("nobody: {ROUTERS_MAX} methods and depths of {{*rest}} are the limit"));
+                return Err(format!(
+                    "none: {ROUTERS_MAX} different methods and depths of {{*rest}} are the limit of one worker"
+                ));
             }
         };
         let one = &mut self.routers[at];
         let path = matchable(&pattern.path);
-        // By the invariant it cannot collide; but the pattern is a peer's, who must not be able to make us panic.
+        // By the invariant it cannot conflict. A peer chooses the pattern, so an error is returned
+        // rather than a panic risked.
         one.router.insert(path.clone(), index).map_err(|conflict| conflict.to_string())?;
         one.indices.insert(path, index);
         Ok(())
@@ -90,7 +98,8 @@ fn rest_at(path: &str) -> Option<usize> {
     path.split('/').position(|segment| segment.starts_with("{*"))
 }
 
-/// `/a/{id}/{*rest}` with its parameters named by position, so that patterns that match the same paths are the same text.
+/// `/a/{id}/{*rest}` with its parameters named by position: patterns that match the same paths
+/// become the same text.
 fn matchable(path: &str) -> String {
     let level = |(at, segment): (usize, &str)| match segment.as_bytes() {
         [b'{', b'*', ..] => format!("{{*p{at}}}"),

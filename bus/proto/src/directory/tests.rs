@@ -1,7 +1,8 @@
-//! The route table by itself; over time and against a naive one it is tested in `tests/`.
+//! Tests of the route table alone. `tests/routes.rs` and `tests/claims.rs` compare it with a model
+//! over time.
 
 use super::*;
-use crate::limits::ROUTERS_MAX;
+use crate::limits::{ROUTERS_MAX, ROUTES_MAX};
 
 fn pipe(index: u32) -> PipeId {
     PipeId { index, generation: 0 }
@@ -148,7 +149,7 @@ fn patterns_are_bounded_and_those_that_nobody_claims_make_room() {
     assert!(directory.entries.len() <= ROUTES_MAX, "{}", directory.entries.len());
 }
 
-/// Sixteen pipes of one peer claim all that the table holds.
+/// Sixteen pipes of one peer fill the whole table.
 #[test]
 fn a_full_table_takes_from_those_that_claim_most_for_those_that_claim_little() {
     let mut directory = Directory::new(Instant::now());

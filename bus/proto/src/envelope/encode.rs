@@ -2,12 +2,12 @@
 
 use bytes::{BufMut, BytesMut};
 
-/// A head, or a whole message, that cannot be put on the wire: the caller's fault.
+/// Why a head or a message cannot be encoded. The caller is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// A name or value is longer than its u16 length can say.
+    /// A name or value is longer than a 16-bit length can express.
     #[error(
-        "a field of {name_len}+{value_len} bytes is over the {} that a length of 16 bits allows",
+        "a field has a name of {name_len} and a value of {value_len} bytes; the limit is {} bytes for each",
         u16::MAX
     )]
     Field {
@@ -16,7 +16,7 @@ pub enum EncodeError {
         /// Bytes of the value.
         value_len: usize,
     },
-    /// The message would be longer than the limit.
+    /// The message is longer than the limit.
     #[error(
         "a message of {len} bytes is over the limit of {limit}; raise the message limit on both sides or send less"
     )]
@@ -28,11 +28,11 @@ pub enum EncodeError {
     },
 }
 
-/// Names up to this length are written together with the field's lengths.
+/// Names up to this length are appended together with the field's lengths in one copy.
 const JOINED_LEN_MAX: usize = 28;
 
-/// Appends fields to a buffer. The first field that does not fit its lengths is remembered, and
-/// [`HeadWriter::finish`] reports it, so that callers write straight through.
+/// Appends fields to a buffer. The first field that is too long is remembered and reported by
+/// [`HeadWriter::finish`], so that callers need not check every field.
 #[derive(Debug)]
 pub struct HeadWriter<'a> {
     out: &'a mut BytesMut,
@@ -41,7 +41,7 @@ pub struct HeadWriter<'a> {
 }
 
 impl<'a> HeadWriter<'a> {
-    /// Appends to `out`, behind what it holds.
+    /// Appends to `out` after its present contents.
     pub fn new(out: &'a mut BytesMut) -> Self {
         let start = out.len();
         Self { out, start, error: None }
@@ -57,7 +57,7 @@ impl<'a> HeadWriter<'a> {
         };
         self.out.reserve(4 + name.len() + value.len());
         let lens = (u32::from(name_len) << 16 | u32::from(value_len)).to_be_bytes();
-        // A name that is known here is joined with the lengths before the program runs.
+        // When `name` is a constant, the compiler joins it with the space for the lengths.
         let mut first = [0; 4 + JOINED_LEN_MAX];
         if let Some(room) = first.get_mut(4..4 + name.len()) {
             room.copy_from_slice(name);
@@ -70,7 +70,8 @@ impl<'a> HeadWriter<'a> {
         self.out.put_slice(value);
     }
 
-    /// Appends one field whose value is the concatenation of `pieces`, without an intermediate buffer.
+    /// Appends one field whose value is the concatenation of `pieces`, without an intermediate
+    /// buffer.
     pub fn field_pieces(&mut self, name: &str, pieces: &[&[u8]]) {
         let value_len = pieces.iter().map(|piece| piece.len()).sum();
         let (Ok(name_len), Ok(short_len)) = (u16::try_from(name.len()), u16::try_from(value_len)) else {
@@ -85,7 +86,7 @@ impl<'a> HeadWriter<'a> {
         }
     }
 
-    /// Appends fields that are encoded already: the head of a checked envelope.
+    /// Appends fields that are already encoded, such as the head of a checked envelope.
     pub fn encoded(&mut self, fields: &[u8]) {
         self.out.extend_from_slice(fields);
     }
@@ -93,7 +94,8 @@ impl<'a> HeadWriter<'a> {
     /// Bytes written since [`HeadWriter::new`].
     ///
     /// # Errors
-    /// [`EncodeError::Field`] for the first field that did not fit; the buffer then holds the fields that did.
+    /// [`EncodeError::Field`] for the first field that was too long. The buffer then holds the
+    /// other fields.
     pub fn finish(self) -> Result<usize, EncodeError> {
         match self.error {
             Some(error) => Err(error),

@@ -1,4 +1,5 @@
-//! The answering side and events: replies go down the pipe that the request came by, events to those who want them.
+//! The answering side, and events: a reply is sent on the pipe its request came by, an event to the
+//! peers that want its topic.
 
 use bytes::Bytes;
 
@@ -11,8 +12,8 @@ use crate::pending::Pending;
 use crate::socket::{Pipe, PipeId, Remote};
 
 impl Node {
-    /// Sends the answer to `request`, which came by `pipe`. A body too long for one message goes in parts.
-    /// False when the pipe is gone or has no room; counted.
+    /// Sends the answer to `request`, which came by `pipe`. A body too long for one message is sent
+    /// in parts. False when the pipe is closed or its out-queue is full; such replies are counted.
     pub fn reply(
         &mut self,
         pipe: PipeId,
@@ -56,15 +57,16 @@ impl Node {
         sent
     }
 
-    /// The handler made a head that no message can carry: the asker is told rather than left waiting.
+    /// The handler's head does not fit into a message. The asker gets an error rather than no
+    /// reply.
     fn reply_unsendable(&mut self, pipe: PipeId, request: &Header, error: EncodeError) -> bool {
         let text = Bytes::from(format!("the reply cannot be sent: {error}"));
         let head = |head: &mut HeadWriter<'_>| head.field("content-type", "text/plain");
         matches!(self.socket.send_to(pipe, &request.reply(500), head, &[text]), Some(Ok(_)))
     }
 
-    /// Publishes an event to the peers that want its topic, and to those that said nothing of themselves: they may
-    /// pass it on. How many pipes took it.
+    /// Publishes an event to the peers that want its topic, and to peers without a hello, which may
+    /// relay it. Returns the number of pipes it was queued on.
     pub fn publish(&mut self, topic: &str, fields: &[(&str, &str)], body: &Bytes) -> usize {
         let header = Header { correlation: self.next_correlation(), ..Header::new(Kind::Event) };
         let head = |head: &mut HeadWriter<'_>| {
@@ -97,14 +99,15 @@ impl Node {
             return Input::Done;
         }
         if self.config.relay_events {
-            // An id of zeroes is none: whoever relays it names it, or copies that meet again would not be known.
+            // An id of zeroes means that the event has none. The first relay gives it an id, so
+            // that later copies of it are recognised.
             let id = if id == Correlation::default() { self.next_correlation() } else { id };
             let header = Header { correlation: id, ..header };
             let wants = |to: PipeId, pipe: &Pipe| {
                 to != from && pipe.hello.as_ref().is_some_and(|hello| wants_topic(hello, topic))
             };
             let head = |head: &mut HeadWriter<'_>| head.encoded(envelope.head_bytes());
-            // Subscribers that do not read keep it; a short one is copied by each queue anyway.
+            // Queues of slow subscribers keep a long body. A short one is copied by each queue.
             let is_short = envelope.body_bytes().len() <= COPY_LEN_MAX;
             let body = if is_short { envelope.body() } else { envelope.body_to_keep() };
             let (taken, dropped) = self.socket.send_all(wants, false, &header, head, &[body]);
@@ -114,20 +117,21 @@ impl Node {
         Input::Event(envelope)
     }
 
-    /// Whether an event is heard of for the first time; `way` is the pipe that it came by, of this worker or of another, which
-    /// has passed it on. Counted if not.
+    /// True when the event was not received before. `way` is the pipe that it came by, of this
+    /// worker or of the worker that passed it on. Duplicates are counted.
     pub fn is_news(&mut self, id: Correlation, way: Remote) -> bool {
         let is_news = !self.is_own(id) && self.recent.is_new(id, way);
         self.counters.events_duplicate += u64::from(!is_news);
         is_news
     }
 
-    /// An event of this worker that comes back. Were it new, two peers that relay to each other would never stop.
+    /// True when this worker published the event. If it counted as new on its way back, two peers
+    /// that relay to each other would circulate it endlessly.
     fn is_own(&self, id: Correlation) -> bool {
         id.origin == self.config.origin && Pending::worker_of(id.request) == self.config.worker
     }
 
-    /// Says `hello` on every pipe from now on, those that are open included.
+    /// Sends `hello` on every open pipe, and on every later one.
     pub fn set_hello(&mut self, hello: Hello) {
         self.config.hello = Some(hello);
         let open: Vec<PipeId> = self.own_pipes();
@@ -136,7 +140,8 @@ impl Node {
         }
     }
 
-    /// A node that drains introduces itself to nobody: between a hello and the drain behind it, requests would be sent.
+    /// Sends the hello, unless this node drains: a peer that gets a hello before the drain message
+    /// would send requests.
     pub(super) fn introduce(&mut self, pipe: PipeId) {
         let Some(hello) = self.config.hello.as_ref().filter(|_| !self.draining) else { return };
         let _ = self.socket.send_to(pipe, &Header::new(Kind::Hello), |head| hello.encode(head), &[]);
@@ -146,7 +151,7 @@ impl Node {
         self.socket.pipes().filter(|(_, pipe)| pipe.remote.is_none()).map(|(id, _)| id).collect()
     }
 
-    /// Those that stand for pipes of other workers.
+    /// The pipes that stand for pipes of other workers.
     pub(super) fn stand_ins(&self) -> Vec<PipeId> {
         self.socket.pipes().filter(|(_, pipe)| pipe.remote.is_some()).map(|(id, _)| id).collect()
     }

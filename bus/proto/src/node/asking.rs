@@ -1,6 +1,7 @@
-//! The asking side: choose an instance, send, match the reply, give up in time.
+//! The asking side: choose an instance, send, match the reply, expire.
 //!
-//! A reply counts only when it comes by the pipe that was asked: nobody else can end somebody's request.
+//! A reply counts only when it comes by the pipe that got the request: no other peer can end a
+//! request.
 
 use std::task::{Poll, Waker};
 use std::time::Instant;
@@ -19,9 +20,9 @@ use crate::socket::{Pipe, PipeId, Socket};
 /// How a request is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
-    /// The route found for it.
+    /// The route of the request.
     pub route: Route,
-    /// Flag bits of its header.
+    /// The flag bits of its header.
     pub flags: Flags,
     /// When the asker gives up.
     pub deadline: Instant,
@@ -33,10 +34,10 @@ pub enum Refused {
     /// No instance takes new requests.
     #[error("no instance takes new requests")]
     NoInstance,
-    /// Every instance is at its limit, or has no room in its out-queue.
+    /// Every instance is at its limit or has a full out-queue.
     #[error("all {instances} instances are at their limit, or read too slowly")]
     Busy {
-        /// Instances that would take requests.
+        /// Number of instances that take requests in principle.
         instances: usize,
     },
     /// The table of outstanding requests is full.
@@ -45,16 +46,16 @@ pub enum Refused {
         /// The limit in force.
         limit: usize,
     },
-    /// The message cannot be put on the wire.
+    /// The message cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
 }
 
 impl Node {
-    /// Sends a request to the best instance of its route; the id to poll for the reply.
+    /// Sends a request to the best instance of its route. Returns the id to poll for the reply.
     ///
     /// # Errors
-    /// [`Refused`]; nothing was sent then.
+    /// [`Refused`]. Nothing was sent then.
     pub fn request(
         &mut self,
         now: Instant,
@@ -90,7 +91,7 @@ impl Node {
         sent
     }
 
-    /// The best instance of a route, one of its places taken.
+    /// Chooses the best instance of a route and counts a request as in flight there.
     fn choose(&mut self, now: Instant, route: Route) -> Result<PipeId, Refused> {
         loop {
             let (entry, service) = self.directory.entry_and_service(route).ok_or(Refused::NoInstance)?;
@@ -109,12 +110,13 @@ impl Node {
                 balancer::pick(&mut self.rng, now, time, len, |at| candidate(at, takes))
             };
             let picked = running.or_else(|| pick(takes_requests)).or_else(|| pick(has_spare_places));
-            let Some(picked) = picked else { return Err(self.why_nobody(route)) };
+            let Some(picked) = picked else { return Err(self.why_none(route)) };
             let id = entry.peers[picked];
             service.last = Some(id);
             let pipe = self.socket.pipe_mut(id).expect("only open pipes are candidates");
             let limit = pipe.limit();
-            // Another worker may have taken the last place meanwhile; then this one is no candidate any more.
+            // If another worker has taken the last place meanwhile, this pipe is no longer a
+            // candidate.
             if pipe.load.enter(limit) {
                 return Ok(id);
             }
@@ -148,13 +150,13 @@ impl Node {
                 self.pending.close(id);
                 Err(match failed {
                     Some(Err(PushError::Encode(error))) => error.into(),
-                    _ => self.why_nobody(ask.route),
+                    _ => self.why_none(ask.route),
                 })
             }
         }
     }
 
-    /// The reply to `id`, once; a reply of several parts brings its first.
+    /// Returns the reply to `id` once. If the reply has several parts, this is the first one.
     pub fn poll_reply(&mut self, id: RequestId, waker: &Waker) -> Poll<Outcome> {
         let Some(slot) = self.pending.find(id) else { return Poll::Ready(Outcome::Lost { written: true }) };
         match std::mem::replace(&mut slot.state, State::Waiting) {
@@ -175,7 +177,7 @@ impl Node {
         Poll::Pending
     }
 
-    /// The body of the next part of a reply of several; `None` when it is complete.
+    /// The body of the next part of a reply in parts; `None` when the reply is complete.
     pub fn poll_part(&mut self, id: RequestId, waker: &Waker) -> Poll<Option<Result<Bytes, PartsEnd>>> {
         let Some(slot) = self.pending.find(id) else { return Poll::Ready(None) };
         let State::Streaming(parts) = &mut slot.state else { return Poll::Ready(None) };
@@ -193,7 +195,8 @@ impl Node {
         }
     }
 
-    /// The asker is done with `id`. When it had not ended, the peer is told.
+    /// Ends a request because its asker no longer needs it. If it has not ended, the peer gets a
+    /// cancel.
     pub fn close_request(&mut self, id: RequestId) {
         let Some(slot) = self.pending.find(id) else { return };
         let (pipe, is_waiting) = (slot.pipe, matches!(slot.state, State::Waiting));
@@ -280,7 +283,7 @@ impl Node {
         }
     }
 
-    /// Ends what the deadline has passed for.
+    /// Ends the requests whose deadline has passed.
     pub(super) fn expire(&mut self, now: Instant) {
         for id in self.pending.expired(now) {
             let Some(slot) = self.pending.find(id) else { continue };
@@ -299,19 +302,21 @@ impl Node {
         }
     }
 
-    /// The reply to `id`, or a part of it, came by `pipe` and was lost between two workers of this
-    /// process: what comes of it later has a hole. Other requests are not affected.
+    /// Handles the loss of a reply to `id`, or of a part of it, which came by `pipe` and was
+    /// dropped between two workers of this process. Later parts would leave a gap, so the request
+    /// ends. Other requests are not affected.
     pub fn lose_reply(&mut self, now: Instant, pipe: PipeId, id: RequestId) {
         let is_outstanding =
             self.pending.find(id).is_some_and(|slot| slot.pipe == pipe && slot.state.is_outstanding());
         if is_outstanding {
             self.lose(now, pipe, id, true);
-            // The service may send more parts of it: nobody can use them.
+            // The service may send more parts, which are useless now.
             self.cancel(pipe, id, Flags::NONE);
         }
     }
 
-    /// Ends every request that is outstanding on `pipe`. `written` overrides what the out-queue knows.
+    /// Ends every request that is outstanding on `pipe` as lost. `written` overrides what the
+    /// out-queue knows about whether a request was written.
     pub(super) fn lose_outstanding(&mut self, now: Instant, pipe: PipeId, written: Option<bool>) {
         let Some(position) = self.socket.pipe(pipe).map(|pipe| pipe.out.written()) else { return };
         for id in self.pending.waiting_on(pipe) {
@@ -349,7 +354,7 @@ impl Node {
         self.send_plain(pipe, &Header { correlation, flags, ..Header::new(Kind::Cancel) });
     }
 
-    fn why_nobody(&self, route: Route) -> Refused {
+    fn why_none(&self, route: Route) -> Refused {
         let peers = self.directory.entry(route).map_or(&[][..], |entry| &entry.peers);
         let takes = |peer: &&PipeId| self.socket.pipe(**peer).is_some_and(Pipe::takes_requests);
         match peers.iter().filter(takes).count() {
@@ -363,9 +368,10 @@ fn takes_requests(_: &Socket, pipe: &Pipe) -> bool {
     pipe.takes_requests()
 }
 
-/// True for another worker's connection to an instance when the `limit` of this worker's own is reached:
-/// the limit is each connection's, so there may be places left. When it is the own out-queue that is full,
-/// the instance does not read, and a request would only wait in another queue until its deadline.
+/// True for another worker's connection to an instance when this worker's own connection has
+/// reached its `limit`: the limit applies to each connection, so the other one may have places
+/// left. False when the out-queue of the own connection is full: then the instance does not read,
+/// and a request would only wait in another queue until its deadline.
 fn has_spare_places(socket: &Socket, pipe: &Pipe) -> bool {
     let own = pipe.redundant_to.and_then(|own| socket.pipe(own));
     pipe.is_willing() && own.is_some_and(|own| !own.load.is_below(own.limit()))

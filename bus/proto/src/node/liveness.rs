@@ -1,7 +1,8 @@
-//! Time: deadlines, pings to peers that have gone quiet, and the end of a drain.
+//! Time: deadlines, pings to quiet peers, and the end of a drain.
 //!
-//! Only a peer that has answered a ping once can be found silent: a stock guest that never learnt to answer is watched
-//! by the transport's keepalive alone. Silence is not the end: the pipe stays, and speaks again when the peer does.
+//! Only a peer that has answered a ping before can become silent. A stock guest that never answers
+//! pings is watched by the transport's keepalive alone. A silent peer keeps its pipe, and any
+//! message from it ends the silence.
 
 use std::time::{Duration, Instant};
 
@@ -9,19 +10,21 @@ use super::{Input, Node};
 use crate::envelope::{Correlation, Header, Kind};
 use crate::socket::PipeId;
 
-/// A peer not heard for this long, or that has never answered, is pinged; also how often is looked.
+/// A peer is pinged when it has sent nothing for this long or has never answered a ping. Also the
+/// interval of these checks.
 pub(super) const PING_AFTER: Duration = Duration::from_millis(500);
-/// Pings without an answer after which a peer counts as silent. A busy process may be late by one.
+/// Unanswered pings after which a peer counts as silent. A busy process may answer one of them
+/// late.
 pub(super) const PINGS_UNANSWERED_MAX: u32 = 2;
 
 impl Node {
-    /// When [`Node::handle_timeout`] has something to do next.
+    /// The time at which [`Node::handle_timeout`] must be called next.
     #[must_use]
     pub fn next_timeout(&self) -> Instant {
         self.pending.next_timeout().map_or(self.liveness_at, |deadline| deadline.min(self.liveness_at))
     }
 
-    /// Expires what is due, and looks after quiet peers.
+    /// Expires requests whose deadline has passed, and checks quiet peers.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.expire(now);
         if now < self.liveness_at {
@@ -37,7 +40,7 @@ impl Node {
         }
     }
 
-    /// A pipe that stands for another worker's is as silent as that.
+    /// Copies the silence of another worker's connection to the pipe that stands for it.
     fn look_at_owner(&mut self, now: Instant, id: PipeId) {
         let Some(pipe) = self.socket.pipe_mut(id) else { return };
         let is_silent = pipe.load.shared.as_ref().is_some_and(|shared| shared.is_silent());
@@ -50,7 +53,8 @@ impl Node {
     fn look_after(&mut self, now: Instant, id: PipeId) {
         let Some(pipe) = self.socket.pipe_mut(id) else { return };
         let is_quiet = now.saturating_duration_since(pipe.heard) >= PING_AFTER;
-        // One that is never quiet is pinged until it has answered once, or its silence would never mean anything.
+        // A peer that is never quiet is pinged until it has answered once; otherwise it could never
+        // become silent.
         if pipe.hello.is_none() || (pipe.answers_pings && !is_quiet) {
             return;
         }
@@ -86,12 +90,12 @@ impl Node {
         Input::Done
     }
 
-    /// Asks every peer to send no new requests, and pings it: pipes keep order, so the pong shows that no request
-    /// sent before it saw the drain is still on its way.
+    /// Asks every peer to send no new requests, and pings it. A pipe keeps its order, so after the
+    /// pong no request is under way that the peer sent before it saw the drain.
     pub fn drain(&mut self) {
         self.draining = true;
         if self.config.hello.is_none() {
-            return; // Nobody sends requests to one who never said what it serves.
+            return; // Without a hello no peer sends requests here.
         }
         for id in self.own_pipes() {
             self.send_plain(id, &Header::new(Kind::Drain));
@@ -103,14 +107,14 @@ impl Node {
         }
     }
 
-    /// Whether every peer that was asked to drain has answered.
+    /// True when every peer that was asked to drain has answered the ping.
     #[must_use]
     pub fn drain_was_read(&self) -> bool {
         self.socket.pipes().all(|(_, pipe)| pipe.barrier.is_none())
     }
 
-    /// True when everything that is owed to a peer is written: replies, and events of this process.
-    /// Events that are only relayed may go on for ever and do not count.
+    /// True when everything owed to a peer is written: replies, and events that this process
+    /// published. Relayed events do not count, because they may arrive without end.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
         self.socket.pipes().all(|(_, pipe)| !pipe.owes())

@@ -1,9 +1,10 @@
-//! Shares: which pipes lead to the same instance, and what part of its weight each gets.
+//! Shares: which pipes lead to the same instance, and which part of its weight each pipe gets.
 //!
-//! An instance is a service's name and an instance's name. A hello that names no instance is an
-//! instance of its own. Invariant: the shares of a worker's pipes to one instance add up to its
-//! weight, times a factor that is the same for all instances of the service. So the instances' parts of
-//! the requests do not depend on how many connections each of them has.
+//! An instance is identified by the name of its service and its own name. A pipe whose hello names
+//! no instance counts as a separate instance. Invariant: the shares of a worker's pipes to one
+//! instance add up to the weight of the instance, times a factor that is the same for all instances
+//! of the service. The distribution of requests among instances therefore does not depend on their
+//! numbers of connections.
 
 use std::collections::HashMap;
 
@@ -12,7 +13,7 @@ use crate::balancer::UNIT;
 use crate::hello::Hello;
 use crate::socket::{Pipe, PipeId};
 
-/// One instance's pipes, as far as they take requests.
+/// The pipes to one instance that take requests.
 #[derive(Clone, Copy, Default)]
 struct Ways {
     /// A connection of this worker.
@@ -22,18 +23,19 @@ struct Ways {
 }
 
 impl Ways {
-    /// Pipes that get requests: those that stand for other workers' connections get none beside own ones.
+    /// Number of pipes that get requests. Pipes that stand for other workers' connections get none
+    /// while this worker has a connection.
     const fn used(self) -> u32 {
         if self.own_count > 0 { self.own_count } else { self.remote_count }
     }
 }
 
 impl Node {
-    /// To be called when a pipe may have begun or ceased to take requests, or has another hello.
+    /// Must be called when a pipe may have begun or ceased to take requests, or has a new hello.
     pub(super) fn update_shares(&mut self) {
         let instances = self.instances();
-        // The factor: with as many pipes to each instance every pipe has a full share, and with it the
-        // longest runs.
+        // The factor of the invariant. When all instances have the same number of pipes, every pipe
+        // gets a full share, and with it the longest runs.
         let mut fewest: HashMap<&str, u32> = HashMap::new();
         for ((service, _), ways) in &instances {
             let fewest = fewest.entry(service).or_insert(u32::MAX);
@@ -72,7 +74,7 @@ impl Node {
     }
 }
 
-/// A service's name, and what tells its instance from the others: its name, or its only pipe.
+/// The name of a service, and the name of the instance or, if it has none, its pipe.
 type Instance<'a> = (&'a str, Result<&'a str, PipeId>);
 
 fn instance(hello: &Hello, pipe: PipeId) -> Instance<'_> {

@@ -1,4 +1,4 @@
-//! Encoding, both limits, and which messages count as written.
+//! Encoding, both limits, and when a message counts as written.
 
 use super::*;
 use crate::envelope::{Envelope, Kind};
@@ -69,7 +69,7 @@ fn room_is_room_for_the_longest_message() {
     assert!(queue.has_room());
     long(&mut queue).unwrap();
     assert!(!queue.has_room() && long(&mut queue).is_err());
-    // A short one may find some still.
+    // A short message may still fit.
     push(&mut queue, 1).unwrap();
 }
 

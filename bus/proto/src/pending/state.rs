@@ -1,4 +1,4 @@
-//! How far a request has come, and how it ended.
+//! The states of a request, and how it can end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,56 +14,58 @@ pub enum Outcome {
     Reply(Envelope),
     /// The deadline passed.
     Deadline,
-    /// The pipe closed, or its peer fell silent. `written` tells whether the peer may have seen the request.
+    /// The pipe closed, or its peer became silent. `written` tells whether the peer may have seen
+    /// the request.
     Lost {
-        /// All of its bytes had been written.
+        /// True when all bytes of the request had been written.
         written: bool,
     },
 }
 
-/// How far a request has come.
+/// The state of a request.
 #[derive(Debug)]
 pub enum State {
-    /// Nobody uses the slot.
+    /// The slot is unused.
     Free,
-    /// Sent, nothing back yet.
+    /// Sent; nothing has been received yet.
     Waiting,
-    /// Ended; the asker has not looked yet.
+    /// Ended; the asker has not polled since.
     Ended(Outcome),
-    /// The first part has come, further ones follow. On the heap: few replies have parts, and every slot the room for them.
+    /// The first part was received, and further parts may follow. Boxed because few replies have
+    /// parts, and every slot would need the space.
     Streaming(Box<Parts>),
 }
 
 impl State {
-    /// Whether parts have come, and further ones are to come.
+    /// True when parts were received and more are expected.
     #[must_use]
     pub fn is_streaming(&self) -> bool {
         matches!(self, Self::Streaming(parts) if parts.ended.is_none())
     }
 
-    /// Whether something of the reply is to come.
+    /// True when the reply, or a part of it, is still expected.
     #[must_use]
     pub fn is_outstanding(&self) -> bool {
         matches!(self, Self::Waiting) || self.is_streaming()
     }
 }
 
-/// The parts of a reply that wait for the asker.
+/// The received parts of a reply that the asker has not taken yet.
 #[derive(Debug, Default)]
 pub struct Parts {
     /// The first part, until the asker takes it.
     pub first: Option<Envelope>,
-    /// Bodies of the further ones, in order.
+    /// Bodies of the other parts, in order.
     pub waiting: VecDeque<Bytes>,
-    /// Their bytes, each part's overhead included.
+    /// Bytes of `waiting`, including [`PART_COST`](crate::limits::PART_COST) for each part.
     pub bytes: usize,
-    /// How it ended, once it has.
+    /// How the reply ended; `None` while parts are expected.
     pub ended: Option<PartsEnd>,
-    /// The time that each part is granted: what the request was given at first.
+    /// The time that each part may take: as long as the request's original time to live.
     pub patience: Duration,
 }
 
-/// How a reply of several parts ended.
+/// How a reply in parts ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartsEnd {
     /// The last part came.

@@ -1,4 +1,4 @@
-//! The asking side as anybody would write it who need not be fast: maps, loops over all, no wheel, no slab.
+//! A naive model of the asking side: maps and linear searches, without a wheel or a slab.
 //!
 //! Invariant: after the same operations it agrees with the node on every outcome, counter and load.
 
@@ -31,7 +31,7 @@ pub(crate) enum State {
 pub(crate) struct Request {
     pub(crate) pipe: PipeId,
     pub(crate) flag: Arc<Flag>,
-    /// It waits for a wake since it was last polled.
+    /// True when it has been polled and must be woken before the next poll.
     pub(crate) parked: bool,
     pub(crate) woken: bool,
     pub(crate) state: State,
@@ -49,7 +49,7 @@ impl Request {
         self.woken |= std::mem::take(&mut self.parked);
     }
 
-    /// Ends it short of a whole reply; whether the instance still owed its answer.
+    /// Ends a request without a complete reply. True when the instance had not replied yet.
     fn break_off(&mut self, end: End, parts_end: PartsEnd) -> bool {
         self.wake();
         match &mut self.state {
@@ -145,7 +145,7 @@ impl Naive {
         self.pipe(id).expect("open").answers = true;
     }
 
-    /// What the node said to a request: it chose `sent`'s pipe, and the choice must be allowed.
+    /// Records the node's result for a request. The choice of the pipe in `sent` must be allowed.
     pub(crate) fn request(
         &mut self,
         now: Instant,

@@ -1,4 +1,4 @@
-//! One request as the driver makes it: sent, sent again when that is allowed, polled when woken, at an end once.
+//! One request as the driver makes it: sent, retried when allowed, polled when woken, ended once.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -12,7 +12,8 @@ use bytes::Bytes;
 use crate::peer::Flag;
 use crate::service::Wanted;
 
-/// The wheel's tick, and the world's: its time goes in steps of a microsecond.
+/// The tick of the wheel, plus the tick of the world, whose time advances in steps of a
+/// microsecond.
 const LATE_MAX: Duration = TICK.saturating_add(Duration::from_micros(1));
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +32,7 @@ pub(crate) enum End {
 pub(crate) struct Caller {
     pub(crate) wanted: Wanted,
     pub(crate) start: Instant,
-    /// When the client leaves, if it does.
+    /// When the client gives up, if it does.
     pub(crate) leaves: Option<Instant>,
     pub(crate) flags: Flags,
     pub(crate) ttl: Duration,
@@ -39,9 +40,9 @@ pub(crate) struct Caller {
     pub(crate) end: Option<End>,
     sent: Option<RequestId>,
     flag: Arc<Flag>,
-    /// The body so far, of a reply in parts.
+    /// The body received so far of a reply in parts.
     parts: Option<Vec<u8>>,
-    /// It must have ended by then.
+    /// The time by which it must have ended.
     limit: Instant,
 }
 
@@ -69,7 +70,7 @@ impl Caller {
         }
     }
 
-    /// Its time begins when there is a route, which may be later than it was planned.
+    /// Its deadline counts from when there is a route, which may be later than planned.
     pub(crate) fn begin(&mut self, now: Instant) {
         let late = now.saturating_duration_since(self.start);
         self.start += late;
@@ -77,7 +78,7 @@ impl Caller {
         self.leaves = self.leaves.map(|at| at + late);
     }
 
-    /// Does what can be done at `now`.
+    /// Advances the request as far as possible at `now`.
     pub(crate) fn poll(&mut self, now: Instant, node: &mut Node, route: Route) {
         if self.flag.lower() {
             self.advance(now, node, route);

@@ -1,6 +1,8 @@
-//! A connection in virtual time: bytes leave an out-queue in pieces, arrive later and in order, or never.
+//! A connection in virtual time: bytes leave an out-queue in pieces and arrive later and in order,
+//! or not at all.
 //!
-//! Bytes of a stream are never reordered or duplicated: a transport does not do that. Splits fall anywhere.
+//! Bytes of a stream are never reordered or duplicated, as with a real transport. A stream may be
+//! split anywhere.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -12,26 +14,26 @@ use bus_proto::sp::Decoder;
 use bus_proto::{Framing, PipeId};
 use bytes::{Bytes, BytesMut};
 
-/// How badly connections and services behave.
+/// The faults of connections and services.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Weather {
-    /// Writes stop after any number of bytes.
+    /// True when writes stop after any number of bytes.
     pub(crate) splits: bool,
-    /// The longest way of a piece.
+    /// The longest delay of a piece.
     pub(crate) delay_max: Duration,
-    /// What was written does not arrive for up to this long, now and then; zero for never.
+    /// Upper bound of occasional pauses in which nothing arrives; zero for none.
     pub(crate) pause_max: Duration,
-    /// Connections break, with what was under way.
+    /// True when connections break and lose what is in transit.
     pub(crate) breaks: bool,
-    /// Services send replies twice, and out of order.
+    /// True when services send replies twice and out of order.
     pub(crate) duplicates: bool,
-    /// Somebody on a pipe of his own sends what others have sent.
+    /// True when a hostile peer sends messages of other peers on its own pipe.
     pub(crate) hostile: bool,
-    /// Services drain and are started anew.
+    /// True when services drain and are restarted.
     pub(crate) restarts: bool,
 }
 
-/// One direction.
+/// One direction of a connection.
 #[derive(Debug)]
 struct Way {
     writable_at: Instant,
@@ -81,7 +83,7 @@ impl Way {
     }
 }
 
-/// Both directions between the asker and one service.
+/// A connection between the asker and one service.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) asker: PipeId,
@@ -112,7 +114,7 @@ impl Link {
         self.back.write(now, service, weather, rng);
     }
 
-    /// What has arrived: at the service, and at the asker.
+    /// The bytes that have arrived at the service and at the asker.
     pub(crate) fn read(&mut self, now: Instant) -> (Vec<Bytes>, Vec<Bytes>) {
         if now < self.paused_until {
             return (Vec::new(), Vec::new());
@@ -120,12 +122,12 @@ impl Link {
         (self.there.read(now), self.back.read(now))
     }
 
-    /// Whether nothing is under way.
+    /// True when nothing is in transit.
     pub(crate) fn is_quiet(&self) -> bool {
         self.there.pieces.is_empty() && self.back.pieces.is_empty()
     }
 
-    /// When something moves next.
+    /// When the next piece arrives or the next write is possible.
     pub(crate) fn next(&self, [asker, service]: [&OutQueue; 2]) -> Option<Instant> {
         let (there, back) = (&self.there, &self.back);
         let writes = there.writes(asker).into_iter().chain(back.writes(service)).min();

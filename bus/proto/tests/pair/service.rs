@@ -1,4 +1,5 @@
-//! The answering end: a node whose handler works for a while and answers with bytes that only this request gives.
+//! The answering side: a node whose handler works for a while and answers with bytes that are
+//! unique to the request.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use crate::link::{Link, Weather};
 use crate::peer;
 
-/// What a request asks for: the first twelve bytes of its body.
+/// The token of a request: the first twelve bytes of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) token: u64,
@@ -27,7 +28,7 @@ impl Wanted {
         Self { token: u64::from_be_bytes(token), len: u32::from_be_bytes(len) }
     }
 
-    /// The one right answer.
+    /// The only correct answer.
     pub(crate) fn answer(self) -> Bytes {
         let mut answer = self.token.to_be_bytes().to_vec();
         for n in 0..self.len / 8 {
@@ -47,11 +48,11 @@ struct Job {
 pub(crate) struct Service {
     pub(crate) node: Node,
     pub(crate) link: Option<Link>,
-    /// When to connect again.
+    /// When it connects again.
     pub(crate) dial_at: Instant,
-    /// A pipe whose other end sends what it has overheard.
+    /// The pipe of the hostile peer, which sends messages it has seen.
     pub(crate) hostile: PipeId,
-    /// How often a handler saw each token by the asker's own pipe.
+    /// How often a handler got each token on the asker's own pipe.
     pub(crate) seen: HashMap<u64, u32>,
     pub(crate) answers: u64,
     jobs: Vec<Job>,
@@ -91,7 +92,8 @@ impl Service {
         }
     }
 
-    /// Whoever is hostile would not answer the ping at its end, and a drain has no time limit of its own.
+    /// The hostile peer would not answer the ping of a drain, and a drain has no time limit here,
+    /// so its pipe is closed.
     pub(crate) fn drain(&mut self, now: Instant) {
         self.node.close_pipe(now, self.hostile);
         self.node.drain();
@@ -101,10 +103,11 @@ impl Service {
         self.jobs.retain(|job| job.pipe != pipe || job.request.correlation != id);
     }
 
-    /// Answers what is done.
+    /// Sends the answers that are ready.
     pub(crate) fn work(&mut self, now: Instant, weather: &Weather, rng: &mut fastrand::Rng) {
         for job in self.jobs.extract_if(.., |job| job.due <= now) {
-            // Of a reply in parts no part may come twice: that is no reordering but another reply.
+            // A part of a reply must not be repeated: that would be another reply, not a
+            // reordering.
             let twice = weather.duplicates && job.wanted.len < 2000 && rng.u8(..) < 50;
             for _ in 0..=u8::from(twice) {
                 let head = |head: &mut bus_proto::HeadWriter<'_>| head.field("whole", "");
@@ -112,7 +115,7 @@ impl Service {
                 self.answers += 1;
             }
         }
-        // Nobody reads at the hostile end.
+        // The hostile peer does not read.
         if let Some(hostile) = self.node.socket.pipe_mut(self.hostile) {
             hostile.out.take();
         }

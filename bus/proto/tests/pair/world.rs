@@ -1,4 +1,5 @@
-//! One asker, some services, and what lies between them, in virtual time: nothing here waits, everything is seeded.
+//! One asker, some services, and the connections between them, in virtual time. Nothing waits in
+//! real time, and everything depends on the seed.
 
 use std::time::{Duration, Instant};
 
@@ -12,20 +13,20 @@ use crate::service::Service;
 
 const SERVICES: u64 = 3;
 const CALLERS: u64 = 300;
-/// How long requests are made.
+/// Period in which requests are made.
 const SPAN: Duration = Duration::from_secs(4);
-/// What a hostile peer has overheard and may say again.
+/// Messages that the hostile peer has seen and may send again.
 const OVERHEARD_MAX: usize = 64;
 
 pub(crate) struct World {
     pub(crate) asker: Node,
     pub(crate) services: Vec<Service>,
-    /// Services that have drained and were replaced.
+    /// Number of services that drained and were replaced.
     pub(crate) retired: Vec<Service>,
-    /// In the order of their start.
+    /// The callers, in the order of their start.
     pub(crate) callers: Vec<Caller>,
     begun: usize,
-    /// Places of those that have begun and not ended.
+    /// Indices of the callers that have begun and not ended.
     active: Vec<usize>,
     pub(crate) hostile: PipeId,
     weather: Weather,
@@ -35,7 +36,7 @@ pub(crate) struct World {
     route: Option<Route>,
     mishap_at: Instant,
     overheard: Vec<Bytes>,
-    /// Replies that are held back: when and by which pipe they come after all.
+    /// Delayed replies: when they arrive, and by which pipe.
     held: Vec<(Instant, PipeId, Bytes)>,
 }
 
@@ -69,7 +70,7 @@ impl World {
         }
     }
 
-    /// Runs until every caller has its end and what is under way has come.
+    /// Runs until every caller has ended and everything in transit has arrived.
     pub(crate) fn run(&mut self) {
         let end = self.epoch + SPAN * 3;
         for _ in 0..1_000_000 {
@@ -159,7 +160,7 @@ impl World {
                 let due = self.now + Duration::from_micros(self.rng.u64(0..50_000));
                 self.held.push((due, asker, message.clone()));
                 if self.rng.bool() {
-                    continue; // Late only, behind those that came after it.
+                    continue; // This reply arrives later than those behind it.
                 }
             }
             self.asker.handle_message(self.now, asker, message);
@@ -191,7 +192,8 @@ impl World {
         }
     }
 
-    /// Says again what was overheard, in any order, by a pipe of one's own; replies now and then as somebody else's.
+    /// Sends messages that were seen before, in any order, on the hostile peer's pipe; sometimes
+    /// replies under another peer's id.
     fn attack(&mut self, at: usize) {
         for _ in 0..self.rng.usize(1..8) {
             if self.overheard.is_empty() {
@@ -205,7 +207,7 @@ impl World {
                     message[8] ^= u8::from(self.rng.u8(..) < 60);
                     self.asker.handle_message(self.now, self.hostile, message.into());
                 }
-                bus_proto::Kind::Hello => {} // It would be an instance like any other, and answer nothing.
+                bus_proto::Kind::Hello => {} // It would become an instance that never answers.
                 _ => {
                     let hostile = self.services[at].hostile;
                     if self.services[at].node.socket.pipe(hostile).is_none() {
@@ -217,7 +219,7 @@ impl World {
         }
     }
 
-    /// Replaces services whose drain has been read and whose work is done.
+    /// Replaces the services whose drain has been read and whose work is finished.
     fn retire(&mut self) {
         for at in 0..self.services.len() {
             let service = &self.services[at];
@@ -253,7 +255,7 @@ impl World {
 
 fn is_whole_reply(message: &Bytes) -> bool {
     let Ok(envelope) = Envelope::decode(message.clone()) else { return false };
-    // The last of several parts has no head.
+    // The last part of a reply in parts has no head.
     let is_reply = envelope.header().kind == bus_proto::Kind::Reply;
     is_reply && !envelope.header().flags.contains(Flags::MORE) && envelope.field("whole").is_some()
 }

@@ -1,4 +1,4 @@
-//! Names with several addresses, over real sockets on loopback addresses.
+//! Host names with several addresses, over real sockets on loopback addresses.
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, TcpListener};
@@ -14,7 +14,7 @@ use crate::bus::Bus;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Two listeners on one port of two loopback addresses; `None` where the system has only 127.0.0.1.
+/// Two listeners on one port of two loopback addresses; `None` if the system has only 127.0.0.1.
 fn two_hosts() -> Option<[TcpListener; 2]> {
     for _ in 0..20 {
         let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -33,7 +33,7 @@ fn in_a_runtime(test: impl Future<Output = ()>) {
     runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("it takes too long") });
 }
 
-/// A bus that dials nothing by itself, with one endpoint that the test dials.
+/// A bus that does not dial by itself, with one endpoint for the test to dial.
 fn bus(endpoint: &str) -> Bus {
     let seeds = bind(&Config::default(), 1).unwrap();
     let mut seed = seeds.into_iter().next().unwrap();
@@ -74,12 +74,12 @@ fn every_address_of_a_name_is_dialled_and_changes_are_followed() {
         let (to_first, to_second) = (accept(&first).await, accept(&second).await);
         until(|| bus.unconnected().is_empty() && bus.peers().len() == 2).await;
 
-        // The second host leaves the name, then its connection ends.
+        // The second host is removed from the name, then its connection ends.
         *zone.borrow_mut() = vec![addresses[0]];
         drop(to_second);
         until(|| bus.peers().len() == 1).await;
         assert!(bus.unconnected().is_empty(), "the first is still there");
-        // It comes back, which is noticed when the first is dialled again.
+        // It is added again, which is noticed when the first host is dialled again.
         zone.borrow_mut().push(addresses[1]);
         drop(to_first);
         let _both = (accept(&first).await, accept(&second).await);
@@ -98,7 +98,7 @@ fn a_name_that_cannot_be_looked_up_is_reported_and_tried_again() {
         let lookup = move |_, _| std::future::ready(Ok(known.borrow().clone()));
         dial_by(Rc::clone(&bus.inner), 0, lookup);
         until(|| bus.unconnected().iter().any(|missing| missing.failures > 1)).await;
-        assert_eq!(bus.unconnected()[0].error.as_deref(), Some("the name has no address"));
+        assert_eq!(bus.unconnected()[0].error.as_deref(), Some("the host name has no address"));
         zone.borrow_mut().push(address);
         let _stream = accept(&host).await;
         until(|| bus.unconnected().is_empty()).await;
@@ -124,7 +124,7 @@ fn a_connection_counts_when_the_peer_has_opened_it() {
     });
 }
 
-/// The opening and a message that is too long come with one read.
+/// The opening and a message above the limit arrive in one read.
 #[test]
 fn a_peer_that_opens_and_sends_nonsense_at_once_is_dialled_again() {
     in_a_runtime(async {

@@ -1,11 +1,103 @@
-//! Programs in Python, written from PROTOCOL.md alone, as services, publishers and subscribers.
+//! Programs in Python and C, written from PROTOCOL.md alone, as services, publishers and
+//! subscribers.
+
+use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::process::Process;
 use crate::terminator::Terminator;
-use crate::tools::{guest, python};
+use crate::tools::{self, guest, python};
 use crate::until::until;
+
+/// One of the example services of infra/guests, ready to run.
+struct Example {
+    /// The program, and its arguments in front of the URL.
+    program: Vec<PathBuf>,
+    service: &'static str,
+    /// The language's name in its route and its instance.
+    language: &'static str,
+    content_type: &'static str,
+    /// The body for a name, answered by a process id.
+    body: fn(&str, u32) -> String,
+    /// The directory of a compiled program.
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Example {
+    fn python() -> Option<Self> {
+        Some(Self {
+            program: vec![python()?, "-u".into(), tools::guest_source("hello.py")],
+            service: "py-hello",
+            language: "py",
+            content_type: "application/json",
+            body: |name, pid| format!(r#"{{"hello": "{name}", "pid": {pid}}}"#),
+            _dir: None,
+        })
+    }
+
+    fn c() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        Some(Self {
+            program: vec![tools::compiled_guest("hello.c", dir.path())?],
+            service: "c-hello",
+            language: "c",
+            content_type: "text/plain",
+            body: |name, _| format!("Hello, {name}!\n"),
+            _dir: Some(dir),
+        })
+    }
+
+    fn start(&self, args: &[&str]) -> Process {
+        Process::start("guest", Command::new(&self.program[0]).args(&self.program[1..]).args(args))
+    }
+
+    /// The guest answers, and appears in `/peers`, `/routes` and `/stats`.
+    fn serves(&self, terminator: &Terminator, guest: &Process) {
+        let Self { service, language, content_type, body, .. } = self;
+        let peer = &terminator.wait_peers(service, 1)[0];
+        assert_eq!(peer["instance"], format!("{language}-{}", guest.pid()));
+        assert!(terminator.admin("/routes").to_string().contains(&format!("GET /{language}/{{name}}")));
+        let sent = terminator.counter("bus.requests.sent");
+        for name in ["ann", "bob?loud=1", "c%20d"] {
+            let answer = terminator.get(&format!("/{language}/{name}"));
+            assert_eq!(answer.status, 200, "{answer:?}");
+            assert_eq!(answer.header("content-type"), Some(*content_type));
+            let name = name.split('?').next().unwrap();
+            assert_eq!(answer.text(), body(name, guest.pid()));
+        }
+        assert_eq!(terminator.counter("bus.requests.sent"), sent + 3);
+        assert_eq!(terminator.counter("bus.replies.received"), sent + 3);
+        let missing = terminator.get("/nobody/claims/this");
+        let content_type = missing.header("content-type");
+        assert_eq!((missing.status, content_type), (404, Some("application/problem+json")));
+    }
+
+    fn dials(&self, scheme: &str) {
+        let terminator = Terminator::start(&[]);
+        let mut guest = self.start(&[terminator.bus(scheme)]);
+        self.serves(&terminator, &guest);
+        guest.kill();
+        terminator.wait_peers(self.service, 0);
+        let gone = terminator.get(&format!("/{}/ann", self.language));
+        assert_eq!((gone.status, gone.header("content-type")), (503, Some("application/problem+json")));
+        assert!(gone.text().contains(self.service), "the reason names the service: {}", gone.text());
+    }
+
+    fn listens(&self, url: &str) {
+        let terminator = Terminator::start(&["--bus-dial", url]);
+        let mut first = self.start(&[url, "--listen"]);
+        self.serves(&terminator, &first);
+        first.kill();
+        terminator.wait_peers(self.service, 0);
+        // The terminator dials again by itself.
+        let second = self.start(&[url, "--listen"]);
+        let peer = &terminator.wait_peers(self.service, 1)[0];
+        assert_eq!(peer["instance"], format!("{}-{}", self.language, second.pid()));
+        assert_eq!(terminator.get(&format!("/{}/ann", self.language)).status, 200);
+    }
+}
 
 /// A Unix socket for a guest, in a directory that only the test knows.
 fn ipc_address(dir: &tempfile::TempDir) -> String {
@@ -19,79 +111,54 @@ fn tcp_address() -> String {
     format!("tcp://{}", listener.local_addr().unwrap())
 }
 
-/// The guest answers, and appears in `/peers`, `/routes` and `/stats`.
-fn serves(terminator: &Terminator, guest: &Process) {
-    let peer = &terminator.wait_peers("py-hello", 1)[0];
-    assert_eq!(peer["instance"], format!("py-{}", guest.pid()));
-    assert!(terminator.admin("/routes").to_string().contains("GET /py/{name}"));
-    let sent = terminator.counter("bus.requests.sent");
-    for name in ["ann", "bob?loud=1", "c%20d"] {
-        let answer = terminator.get(&format!("/py/{name}"));
-        assert_eq!(answer.status, 200, "{answer:?}");
-        assert_eq!(answer.header("content-type"), Some("application/json"));
-        let name = name.split('?').next().unwrap();
-        assert_eq!(answer.json(), serde_json::json!({ "hello": name, "pid": guest.pid() }));
-    }
-    assert_eq!(terminator.counter("bus.requests.sent"), sent + 3);
-    assert_eq!(terminator.counter("bus.replies.received"), sent + 3);
-    let missing = terminator.get("/nobody/claims/this");
-    assert_eq!((missing.status, missing.header("content-type")), (404, Some("application/problem+json")));
-}
-
-fn guest_dials(scheme: &str) {
-    let Some(python) = python() else { return };
-    let terminator = Terminator::start(&[]);
-    let mut guest = guest(&python, "hello.py", &[terminator.bus(scheme)]);
-    serves(&terminator, &guest);
-    guest.kill();
-    terminator.wait_peers("py-hello", 0);
-    let gone = terminator.get("/py/ann");
-    assert_eq!((gone.status, gone.header("content-type")), (503, Some("application/problem+json")));
-    assert!(gone.text().contains("py-hello"), "the reason names the service: {}", gone.text());
-}
-
-fn guest_listens(url: &str) {
-    let Some(python) = python() else { return };
-    let terminator = Terminator::start(&["--bus-dial", url]);
-    let mut first = guest(&python, "hello.py", &[url, "--listen"]);
-    serves(&terminator, &first);
-    first.kill();
-    terminator.wait_peers("py-hello", 0);
-    // The terminator dials again by itself.
-    let second = guest(&python, "hello.py", &[url, "--listen"]);
-    terminator.wait_peers("py-hello", 1);
-    assert_eq!(terminator.get("/py/ann").json()["pid"], second.pid());
-}
-
 #[test]
 fn a_guest_that_dials_over_tcp_serves() {
-    guest_dials("tcp");
+    let Some(example) = Example::python() else { return };
+    example.dials("tcp");
 }
 
 #[test]
 fn a_guest_that_dials_over_ipc_serves() {
-    guest_dials("ipc");
+    let Some(example) = Example::python() else { return };
+    example.dials("ipc");
 }
 
 #[test]
 fn a_guest_that_listens_on_tcp_is_dialled_and_serves() {
-    guest_listens(&tcp_address());
+    let Some(example) = Example::python() else { return };
+    example.listens(&tcp_address());
 }
 
 #[test]
 fn a_guest_that_listens_on_ipc_is_dialled_and_serves() {
+    let Some(example) = Example::python() else { return };
     let dir = tempfile::tempdir().unwrap();
-    guest_listens(&ipc_address(&dir));
+    example.listens(&ipc_address(&dir));
+}
+
+#[test]
+fn a_guest_in_c_that_dials_serves() {
+    let Some(example) = Example::c() else { return };
+    example.dials("tcp");
+    example.dials("ipc");
+}
+
+#[test]
+fn a_guest_in_c_that_listens_is_dialled_and_serves() {
+    let Some(example) = Example::c() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    example.listens(&tcp_address());
+    example.listens(&ipc_address(&dir));
 }
 
 #[test]
 fn a_guest_is_found_again_by_a_terminator_that_was_restarted() {
-    let Some(python) = python() else { return };
+    let Some(example) = Example::python() else { return };
     let url = tcp_address();
-    let guest = guest(&python, "hello.py", &[&url, "--listen"]);
+    let guest = example.start(&[&url, "--listen"]);
     for _ in 0..2 {
         let mut terminator = Terminator::start(&["--bus-dial", &url]);
-        serves(&terminator, &guest);
+        example.serves(&terminator, &guest);
         terminator.process.kill();
     }
 }

@@ -36,10 +36,32 @@ pub(crate) fn skipped(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
 
-/// Starts one of the example guests of infra/guests.
+/// A file of infra/guests.
+pub(crate) fn guest_source(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests").join(file)
+}
+
+/// Starts one of the example guests in Python.
 pub(crate) fn guest(python: &Path, script: &str, args: &[&str]) -> Process {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests").join(script);
-    Process::start("guest", Command::new(python).arg("-u").arg(script).args(args))
+    Process::start("guest", Command::new(python).arg("-u").arg(guest_source(script)).args(args))
+}
+
+/// Compiles one of the example guests in C into `dir`, with every warning an error. `None` when
+/// there is no C compiler or no libnng.
+pub(crate) fn compiled_guest(file: &str, dir: &Path) -> Option<PathBuf> {
+    let compiler = program("cc")?;
+    let mut has_nng = Command::new(&compiler);
+    has_nng.args(["-E", "-include", "nng/nng.h", "-x", "c", "/dev/null"]);
+    if !has_nng.output().expect("cc starts").status.success() {
+        skipped("nng/nng.h of libnng-dev is missing; `.ci/test` installs it");
+        return None;
+    }
+    let binary = dir.join("guest");
+    let mut compile = Command::new(&compiler);
+    compile.args(["-std=c99", "-Wall", "-Wextra", "-Werror"]).arg(guest_source(file));
+    let compiled = compile.arg("-o").arg(&binary).arg("-lnng").output().expect("cc starts");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    Some(binary)
 }
 
 /// A tool in `STACK_TOOLS_DIR`, or in `target/tools` beside the directory of our binaries.
