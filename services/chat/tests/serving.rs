@@ -306,7 +306,7 @@ fn an_asker_that_stops_gets_an_empty_answer_at_once() {
         chat.peer.bus.finish_outstanding();
         let answer = waiting.await.unwrap();
         assert_eq!((answer.status, answer.json()["next"].as_str()), (200, Some(after.as_str())));
-        // The service itself goes on as before.
+        // The service still makes other polls wait.
         let waiting = poll(&chat.peer, &format!("/chats/c/updates?after={after}"));
         held(&chat.peer, 1).await;
         chat.say("c", "2").await;
