@@ -22,6 +22,11 @@ pub const DATA_ROLES: [&str; 4] = ["profile", "feed", "chat", "events"];
 const LONG_POLLS: [&str; 2] = ["GET /chats/{id}/updates", "GET /events/stream"];
 const LONG_POLL_DEADLINE: &str = "31s";
 
+/// The first segments of the paths that the stack's own services serve, besides `/`. A guest may
+/// claim every other path.
+const OWN_PATHS: [&str; 8] =
+    ["chats", "conversations", "events", "feeds", "members", "profiles", "projections", "static"];
+
 /// Connections of all the terminator's workers, when the process may open as many files. Each may
 /// be a long poll, at about 2 KiB (terminator/src/limits.rs).
 const CONNECTIONS: u64 = 32_768;
@@ -105,6 +110,9 @@ fn terminator(options: &Options, machine: Machine, runtime: &Path) -> Vec<OsStri
         "--bus-listen".into(),
         ipc(runtime, "terminator"),
     ];
+    if !(machine.has_variable)("TERMINATOR_BUS_ALLOW") {
+        args.extend(["--bus-allow".into(), guests_may_claim(options).into()]);
+    }
     // What a member's page needs; and time for a load balancer to see that this terminator stops.
     for (flag, value) in [("expect", "web,profile"), ("drain-delay", "1s")] {
         if !(machine.has_variable)(&variable(flag)) {
@@ -126,6 +134,12 @@ fn terminator(options: &Options, machine: Machine, runtime: &Path) -> Vec<OsStri
         }
     }
     args
+}
+
+/// The rule for the guests' listener: every path but the stack's own.
+fn guests_may_claim(options: &Options) -> String {
+    let own = OWN_PATHS.map(|path| format!(",!* /{path},!* /{path}/{{*rest}}"));
+    format!("tcp://{} *=*,!* /{}", options.guests, own.concat())
 }
 
 /// The variable that sets a flag of the terminator.
@@ -183,7 +197,7 @@ mod tests {
         assert_eq!(
             lines(&[], MACHINE),
             [
-                "/bin/terminator --http 127.0.0.1:8080 --admin 127.0.0.1:8081 --bus-listen tcp://127.0.0.1:5555 --bus-listen ipc:///run/s/terminator.ipc --expect web,profile --drain-delay 1s --route-deadline GET /chats/{id}/updates=31s --route-deadline GET /events/stream=31s --connection-limit 32768 --in-flight-limit 32768",
+                "/bin/terminator --http 127.0.0.1:8080 --admin 127.0.0.1:8081 --bus-listen tcp://127.0.0.1:5555 --bus-listen ipc:///run/s/terminator.ipc --bus-allow tcp://127.0.0.1:5555 *=*,!* /,!* /chats,!* /chats/{*rest},!* /conversations,!* /conversations/{*rest},!* /events,!* /events/{*rest},!* /feeds,!* /feeds/{*rest},!* /members,!* /members/{*rest},!* /profiles,!* /profiles/{*rest},!* /projections,!* /projections/{*rest},!* /static,!* /static/{*rest} --expect web,profile --drain-delay 1s --route-deadline GET /chats/{id}/updates=31s --route-deadline GET /events/stream=31s --connection-limit 32768 --in-flight-limit 32768",
                 "/bin/web --bus-dial ipc:///run/s/terminator.ipc --upstream-listen ipc:///run/s/web.ipc",
                 &format!("/bin/profile {both} --store embedded:./data/profile"),
                 &format!("/bin/feed {both} --store embedded:./data/feed"),
@@ -220,6 +234,8 @@ mod tests {
         let of = |has_variable: fn(&str) -> bool| lines(&[], Machine { has_variable, ..MACHINE })[0].clone();
         let line = of(|name| name == "TERMINATOR_ROUTE_DEADLINE");
         assert!(!line.contains("--route-deadline") && line.contains("--connection-limit"), "{line}");
+        let line = of(|name| name == "TERMINATOR_BUS_ALLOW");
+        assert!(!line.contains("--bus-allow"), "{line}");
         let line = of(|name| name == "TERMINATOR_CONNECTION_LIMIT");
         assert!(!line.contains("--connection-limit") && line.contains("--in-flight-limit 32768"), "{line}");
     }

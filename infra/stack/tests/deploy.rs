@@ -26,6 +26,8 @@ mod load;
 mod process;
 #[path = "deploy/proxies.rs"]
 mod proxies;
+#[path = "deploy/restarts.rs"]
+mod restarts;
 #[path = "deploy/site.rs"]
 mod site;
 #[path = "e2e/tools.rs"]

@@ -9,12 +9,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::http::{get, send};
 use crate::process::{Process, role};
 use crate::until::until;
+use crate::wire::{HELLO, Message, Pipe};
 
 /// A running stack with its own ports.
 pub(crate) struct Stack {
     pub(crate) process: Process,
     pub(crate) http: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) guests: SocketAddr,
 }
 
 impl Stack {
@@ -29,7 +31,7 @@ impl Stack {
             .arg(data);
         let mut process = Process::start("stack", &mut command);
         process.wait_line("that it is ready", |line| line.contains("curl -i http://").then_some(()));
-        Self { process, http, admin }
+        Self { process, http, admin, guests }
     }
 
     /// Its children by name, according to the system.
@@ -93,6 +95,43 @@ fn the_stack_serves_brings_back_what_dies_and_leaves_nothing_behind() {
         let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         assert_ne!(comm.trim(), name, "{name} (pid {pid}) still runs");
     }
+}
+
+#[test]
+fn a_guest_cannot_claim_the_paths_of_the_stacks_services() {
+    let data = tempfile::tempdir().unwrap();
+    let stack = Stack::start(data.path());
+    let paths: Vec<String> =
+        get(stack.admin, "/routes").json().as_array().unwrap().iter().map(pattern).collect();
+    assert!(paths.len() > 20, "{paths:?}");
+
+    let mut guest = Pipe::connect(&format!("tcp://{}", stack.guests)).unwrap();
+    let exact = paths.iter().map(|path| ("route", path.as_str()));
+    let literal =
+        [("route", "GET /profiles/1"), ("route", "* /members/{*rest}"), ("route", "GET /mine/{id}")];
+    let fields = [("service", "profile"), ("instance", "rogue"), ("weight", "1000")].into_iter();
+    let hello: Vec<_> = fields.chain(exact).chain(literal).collect();
+    guest.send(&Message::new(HELLO, &hello).pack()).unwrap();
+
+    let claimed = until("the guest's own path is claimed", || {
+        let routes = get(stack.admin, "/routes").json();
+        let of_guest = |path: &str| routes.as_array().unwrap().iter().any(|route| pattern(route) == path);
+        if of_guest("GET /mine/{id}") { Ok(routes) } else { Err(routes.to_string()) }
+    });
+    let claimed: Vec<String> = claimed.as_array().unwrap().iter().map(pattern).collect();
+    let new: Vec<_> = claimed.iter().filter(|path| !paths.contains(path)).collect();
+    assert_eq!(new, ["GET /mine/{id}"]);
+    let peers = get(stack.admin, "/peers").json();
+    let rogue = peers.as_array().unwrap().iter().find(|peer| peer["instance"] == "rogue").unwrap();
+    assert_eq!(rogue["routes"], serde_json::json!(["GET /mine/{id}"]), "{rogue}");
+    for _ in 0..20 {
+        assert_eq!(get(stack.http, "/profiles/1").status, 200, "answered by the stack's own profile");
+    }
+}
+
+/// `GET /profiles/{id}`, of a row of `/routes`.
+fn pattern(route: &serde_json::Value) -> String {
+    route["pattern"].as_str().unwrap().to_owned()
 }
 
 #[test]
