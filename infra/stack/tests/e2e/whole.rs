@@ -105,7 +105,7 @@ fn a_guest_cannot_claim_the_paths_of_the_stacks_services() {
         get(stack.admin, "/routes").json().as_array().unwrap().iter().map(pattern).collect();
     assert!(paths.len() > 20, "{paths:?}");
 
-    let mut guest = Pipe::connect(&format!("tcp://{}", stack.guests)).unwrap();
+    let mut guest = Pipe::open(&format!("tcp://{}", stack.guests)).unwrap();
     let exact = paths.iter().map(|path| ("route", path.as_str()));
     let literal =
         [("route", "GET /profiles/1"), ("route", "* /members/{*rest}"), ("route", "GET /mine/{id}")];
