@@ -5,13 +5,14 @@
 //! what can fail after it is the machine's doing.
 
 mod settings;
+mod trusted_proxy;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use settings::{AccessLog, Congestion, Forwarded, HttpAddress, LimitSettings, Settings};
+pub use settings::{AccessLogTarget, Congestion, Forwarded, HttpAddress, LimitSettings, Settings};
+pub use trusted_proxy::TrustedProxy;
 
-use crate::connection::TrustedProxy;
 use crate::limits;
 
 /// What the settings mean, checked whole.
@@ -44,7 +45,7 @@ pub struct Config {
     /// Log filter.
     pub log: String,
     /// Where the access log goes.
-    pub access_log: AccessLog,
+    pub access_log: AccessLogTarget,
     /// What becomes of the fields by which a trusted proxy says where a request came from.
     pub forwarded: Forwarded,
     /// Proxies whose word on where a request came from is believed.

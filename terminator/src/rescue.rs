@@ -20,7 +20,7 @@ pub use problem::Problem;
 pub use reason::Reason;
 
 use crate::limits::{REPLY_HEAD_BYTES, RETRY_AFTER_SECONDS};
-use crate::request::{REQUEST_ID, RequestId};
+use crate::trace::{REQUEST_ID, RequestId};
 
 /// Why a request, or a connection, gets no answer from a service.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,8 +12,9 @@ use http::{Method, StatusCode};
 use http1::{Fields, Options, Response, Sending};
 
 use crate::limits::{INSTANCE_BYTES, REPLY_HEAD_BYTES};
-use crate::request::{REQUEST_ID, RequestHead};
+use crate::request::RequestHead;
 use crate::rescue::{METHODS, Refusal};
+use crate::trace::REQUEST_ID;
 
 /// What a request is answered.
 #[derive(Debug)]

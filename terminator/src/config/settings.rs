@@ -12,7 +12,7 @@ use bus::{Allow, Endpoint, Listen};
 use clap::{Parser, ValueEnum};
 use role::Scheduling;
 
-use crate::connection::TrustedProxy;
+use super::trusted_proxy::TrustedProxy;
 use crate::limits;
 
 const EXAMPLES: &str = "\
@@ -103,7 +103,7 @@ pub struct Settings {
     pub log: String,
     /// One JSON line a request: off, stderr, or a file
     #[arg(long, value_name = "off|stderr|PATH", default_value = "off")]
-    pub access_log: AccessLog,
+    pub access_log: AccessLogTarget,
     /// What becomes of the X-Forwarded-*, Forwarded and X-Real-IP headers of a trusted proxy:
     /// append (they are kept and added to) or replace (they are dropped, as everybody else's are)
     #[arg(long, value_name = "POLICY", default_value = "append")]
@@ -211,7 +211,7 @@ impl fmt::Display for HttpAddress {
 
 /// Where the access log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessLog {
+pub enum AccessLogTarget {
     /// Nowhere; costs nothing.
     Off,
     /// With the other log lines.
@@ -220,7 +220,7 @@ pub enum AccessLog {
     File(PathBuf),
 }
 
-impl FromStr for AccessLog {
+impl FromStr for AccessLogTarget {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -233,7 +233,7 @@ impl FromStr for AccessLog {
     }
 }
 
-impl fmt::Display for AccessLog {
+impl fmt::Display for AccessLogTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Off => f.write_str("off"),
