@@ -1,7 +1,7 @@
 //! One HTTP connection, as its requests see it.
 //!
-//! Owns the data that the connection's task shares with its requests: the worker, the peer, and what
-//! the worker watches of it. Leaves the task, which reads and writes, to `serve`.
+//! Owns the data that the connection's task shares with its requests: the worker, the peer, and
+//! what the worker watches of it. Leaves the task, which reads and writes, to `serve`.
 
 mod peer;
 

@@ -1,10 +1,10 @@
 //! The HTTP edge: every request becomes a message on the bus, every reply an HTTP response.
 //!
-//! The path of one request: [`listen`] accepts a connection, [`serve`] runs its task, which reads and
-//! writes what crate `http1` parses and frames. [`forward`] takes the request through permit
+//! The path of one request: [`listen`] accepts a connection, [`serve`] runs its task, which reads
+//! and writes what crate `http1` parses and frames. [`forward`] takes the request through permit
 //! ([`worker`]), route ([`route`]), HTTP to envelope ([`request`]), the bus, and envelope to HTTP
-//! ([`response`]). [`rescue`] is the only module that chooses an error status. Data moves one way; no
-//! stage calls an earlier one.
+//! ([`response`]). [`rescue`] is the only module that chooses an error status. Data moves one way;
+//! no stage calls an earlier one.
 //!
 //! Modules import only modules further up in this list:
 //!

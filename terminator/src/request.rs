@@ -185,7 +185,8 @@ impl RequestHead {
     /// True when the field is forwarded unchanged.
     fn forwards(&self, field: Field<'_>, ids: &Ids<'_>) -> bool {
         match field.name {
-            // Host is sent as `:authority`; the terminator answers Expect itself; the ids are added.
+            // Host is sent as `:authority`; the terminator answers Expect itself; the ids are
+            // added.
             b"host" | b"expect" | ID | TRACEPARENT => false,
             // It is only valid with the traceparent that it came with.
             TRACESTATE => ids.trace.is_kept() && !field.ends_here,

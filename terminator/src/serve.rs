@@ -1,9 +1,9 @@
 //! The task of one connection: one request after the other, then the close.
 //!
 //! Owns the loop from the first byte to the last, what happens at the end, and the count of open
-//! connections. Leaves each step to its module below `serve`, the answer to `forward`, and time-outs
-//! to `worker`, whose sweep orders this task to close. Invariant: an order of the sweep or of the
-//! drain is taken at the next poll, in whatever state the task waits.
+//! connections. Leaves each step to its module below `serve`, the answer to `forward`, and
+//! time-outs to `worker`, whose sweep orders this task to close. Invariant: an order of the sweep
+//! or of the drain is taken at the next poll, in whatever state the task waits.
 
 mod answering;
 mod body;
@@ -215,7 +215,8 @@ impl Io {
             && (self.lingers || !self.unread.is_empty() || self.stream.has_unread())
     }
 
-    /// Reads and discards. A drain does not end this early, so that the client can read the response.
+    /// Reads and discards. A drain does not end this early, so that the client can read the
+    /// response.
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<Result<State, Disconnect>> {
         if self.connection.take_order(context.waker()) == Some(Order::Expire) {
             return Poll::Ready(Err(Disconnect::Closed));

@@ -60,9 +60,9 @@ pub(crate) struct Traceparent {
 }
 
 impl Traceparent {
-    /// The traceparent that a client sent; `None` unless it is `00-TRACE-PARENT-FLAGS` in lower case
-    /// with two ids that are not zero. A later version is read as version 00, as the standard asks,
-    /// and may have further members behind a dash.
+    /// The traceparent that a client sent; `None` unless it is `00-TRACE-PARENT-FLAGS` in lower
+    /// case with two ids that are not zero. A later version is read as version 00, as the standard
+    /// asks, and may have further members behind a dash.
     pub(crate) fn kept(value: &[u8]) -> Option<Self> {
         let (first, rest) = value.split_first_chunk::<TRACEPARENT_BYTES>()?;
         let hex = |bytes: &[u8]| bytes.iter().all(|byte| HEX.contains(byte));
@@ -110,7 +110,8 @@ impl Traceparent {
     }
 }
 
-/// Writes 16 hexadecimal digits, eight at a time, because a request without an id and a trace needs 80.
+/// Writes 16 hexadecimal digits, eight at a time, because a request without an id and a trace needs
+/// 80.
 #[inline]
 fn write_hex(out: &mut [u8], number: u64) {
     let (high, low) = out.split_at_mut(8);

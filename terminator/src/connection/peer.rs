@@ -1,7 +1,7 @@
 //! The peer of a connection: its address, and whether it is a trusted proxy.
 //!
-//! Owns both facts, which are determined once when the connection is accepted. Leaves what a trusted
-//! peer's `x-forwarded-*` headers become to `request/forwarded.rs`.
+//! Owns both facts, which are determined once when the connection is accepted. Leaves what a
+//! trusted peer's `x-forwarded-*` headers become to `request/forwarded.rs`.
 
 use std::net::{IpAddr, SocketAddr};
 

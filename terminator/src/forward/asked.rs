@@ -1,8 +1,8 @@
 //! A request that waits for its answer.
 //!
 //! Owns the call on the bus, and the wait for a service to claim the path while services may still
-//! join. Leaves the wait for an instance of a known route to crate `bus`, and the choice of an error
-//! status to `rescue`. Invariant: both waits are bounded, by `--hold` and by the deadline.
+//! join. Leaves the wait for an instance of a known route to crate `bus`, and the choice of an
+//! error status to `rescue`. Invariant: both waits are bounded, by `--hold` and by the deadline.
 
 use std::fmt;
 use std::pin::Pin;
@@ -73,8 +73,8 @@ impl Asked {
         Poll::Ready(reply.map_err(Refusal::from).and_then(Answer::reply).unwrap_or_else(Answer::from))
     }
 
-    /// Waits until a service claims the path, at most `--hold` and while the worker is settling, then
-    /// sends the request.
+    /// Waits until a service claims the path, at most `--hold` and while the worker is settling,
+    /// then sends the request.
     #[cold]
     fn poll_claimed(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
         let worker = Rc::clone(&self.counted.connection.worker);
@@ -119,8 +119,8 @@ impl Asked {
     }
 }
 
-/// Sends the request. Its deadline starts when the body is complete, because the time that the client
-/// takes to send the body has a limit of its own (`--body-timeout`).
+/// Sends the request. Its deadline starts when the body is complete, because the time that the
+/// client takes to send the body has a limit of its own (`--body-timeout`).
 #[inline]
 fn call(
     counted: &Counted,

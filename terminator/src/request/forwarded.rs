@@ -1,8 +1,8 @@
 //! Where a request came from: `x-forwarded-*`, `Forwarded` (RFC 7239) and their relatives.
 //!
-//! Owns recognising these fields, what of them is forwarded, and reading the client's address out of
-//! them. Leaves which peers are trusted to `connection::Peer`. Invariant: fields of a trusted peer
-//! are forwarded and added to; all fields of any other peer are dropped and replaced.
+//! Owns recognising these fields, what of them is forwarded, and reading the client's address out
+//! of them. Leaves which peers are trusted to `connection::Peer`. Invariant: fields of a trusted
+//! peer are forwarded and added to; all fields of any other peer are dropped and replaced.
 
 use std::net::IpAddr;
 
@@ -117,8 +117,8 @@ fn write_joined(request: Request<'_>, head: &mut HeadWriter<'_>, name: &[u8], ou
     head.field_pieces(std::str::from_utf8(name).expect("names are ASCII"), &pieces);
 }
 
-/// The terminator's element of `Forwarded` (RFC 7239 section 4): an IPv6 address is in brackets, and
-/// values that are not tokens are quoted.
+/// The terminator's element of `Forwarded` (RFC 7239 section 4): an IPv6 address is in brackets,
+/// and values that are not tokens are quoted.
 fn element(peer: &Peer, authority: &[u8], scheme: &str) -> Vec<u8> {
     let client = match peer.ip {
         Some(IpAddr::V6(ip)) => format!("\"[{ip}]\""),

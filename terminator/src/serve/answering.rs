@@ -1,7 +1,7 @@
 //! From a request that has been read to the response that is written for it.
 //!
-//! Owns polling for a service's answer and beginning the response, in the protocol's state and in the
-//! worker's buffer. Leaves the choice of the answer to `forward` and `rescue`, and writing the
+//! Owns polling for a service's answer and beginning the response, in the protocol's state and in
+//! the worker's buffer. Leaves the choice of the answer to `forward` and `rescue`, and writing the
 //! response to `outgoing`.
 
 use std::rc::Rc;

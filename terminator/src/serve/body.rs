@@ -2,8 +2,8 @@
 //!
 //! Owns reading the body within its limits, discarding the body of a request that is already
 //! refused, and joining small pieces. Leaves framing to crate `http1`. Invariant: large pieces are
-//! not copied, and a body has at most `limit / CHUNK_JOIN_BYTES * 2 + 2` pieces, whatever the client
-//! sends.
+//! not copied, and a body has at most `limit / CHUNK_JOIN_BYTES * 2 + 2` pieces, whatever the
+//! client sends.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -65,7 +65,8 @@ impl Receiving {
         }
     }
 
-    /// Copies the part of the body that is at the front of `input`; returns the number of bytes used.
+    /// Copies the part of the body that is at the front of `input`; returns the number of bytes
+    /// used.
     pub(super) fn take(
         &mut self,
         protocol: &mut http1::Connection,

@@ -1,7 +1,7 @@
 //! Memory that the connections of one worker share, so that an idle connection holds none.
 //!
-//! Owns the buffers for reading, for heads and for responses, the boxes of requests that wait for an
-//! answer, and the cached `Date`. Leaves the buffers of encoded heads to `worker`. Invariant: no
+//! Owns the buffers for reading, for heads and for responses, the boxes of requests that wait for
+//! an answer, and the cached `Date`. Leaves the buffers of encoded heads to `worker`. Invariant: no
 //! connection keeps a buffer from one poll of its task to the next, except for a response that the
 //! client has not read yet and a request that waits for its answer.
 

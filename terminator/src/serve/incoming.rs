@@ -1,7 +1,7 @@
 //! Reading requests: a head, and the body if it was read together with the head.
 //!
-//! Owns the step from bytes to a request that is sent to a service, is answered, or has a body still
-//! to be read. Leaves parsing to crate `http1`, later bodies to `body`, and the request to
+//! Owns the step from bytes to a request that is sent to a service, is answered, or has a body
+//! still to be read. Leaves parsing to crate `http1`, later bodies to `body`, and the request to
 //! `forward`.
 
 use std::mem;

@@ -1,8 +1,8 @@
 //! A connection's socket, the state of its protocol, and bytes that were read and not used yet.
 //!
-//! Owns reading into the right memory, counting bytes, and noticing that the client has left. Leaves
-//! parsing to `incoming` and `body`, and writing to `outgoing`. Invariant: between two requests it
-//! holds no buffer.
+//! Owns reading into the right memory, counting bytes, and noticing that the client has left.
+//! Leaves parsing to `incoming` and `body`, and writing to `outgoing`. Invariant: between two
+//! requests it holds no buffer.
 
 use std::io;
 use std::mem;
@@ -35,7 +35,8 @@ pub(super) struct Io {
     pub(super) fresh: bool,
     /// True when the client may still be sending bytes that no request will use.
     pub(super) lingers: bool,
-    /// True when the time to the response that is written next was in [`LATE`](crate::limits::LATE).
+    /// True when the time to the response that is written next was in
+    /// [`LATE`](crate::limits::LATE).
     pub(super) answered_late: bool,
 }
 

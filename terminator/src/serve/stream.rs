@@ -1,8 +1,8 @@
 //! A client's socket, TCP or Unix.
 //!
 //! Owns the socket options and queries that tokio's types do not have: acknowledgements, reset on
-//! close, and looking at the receive queue. Leaves accepting to `listen`. Invariant: no option here is
-//! needed for a connection to work, so an error in setting one is ignored.
+//! close, and looking at the receive queue. Leaves accepting to `listen`. Invariant: no option here
+//! is needed for a connection to work, so an error in setting one is ignored.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -60,8 +60,8 @@ impl Stream {
         }
     }
 
-    /// Makes the close a reset, so that the client sees that the response is incomplete. Unix sockets
-    /// have no reset.
+    /// Makes the close a reset, so that the client sees that the response is incomplete. Unix
+    /// sockets have no reset.
     pub(super) fn reset_when_closed(&self) {
         // A failure cannot be handled: the client will take the response as complete.
         let _ = self.socket().set_linger(Some(Duration::ZERO));

@@ -2,8 +2,8 @@
 //!
 //! Owns the table of connections, the phase of each with its start, the orders given to their tasks
 //! and the coarse clock. Leaves ending a connection to its task (`serve`), and calling
-//! [`Connections::sweep`] to `tasks`. Invariant: a connection that waits for its client is always in
-//! a phase with a time-out. A time-out is as exact as
+//! [`Connections::sweep`] to `tasks`. Invariant: a connection that waits for its client is always
+//! in a phase with a time-out. A time-out is as exact as
 //! [`SWEEP_INTERVAL`](crate::limits::SWEEP_INTERVAL); in return, a request sets no timer.
 
 use std::cell::{Cell, RefCell};

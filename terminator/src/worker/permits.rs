@@ -1,7 +1,7 @@
 //! Permits bound the requests that a worker has in flight.
 //!
-//! Owns the count. Leaves the response to a refused request to `rescue`. Invariant: the count is the
-//! number of [`Permit`]s that exist, however their requests end.
+//! Owns the count. Leaves the response to a refused request to `rescue`. Invariant: the count is
+//! the number of [`Permit`]s that exist, however their requests end.
 
 use std::cell::Cell;
 use std::rc::Rc;

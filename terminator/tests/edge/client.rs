@@ -1,4 +1,5 @@
-//! An HTTP/1.1 client that sends exactly the bytes it is given and reads exactly one response at a time.
+//! An HTTP/1.1 client that sends exactly the bytes it is given and reads exactly one response at a
+//! time.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -1,4 +1,5 @@
-//! What a client meets on one connection: requests in pieces and behind each other, waiting, leaving.
+//! What a client meets on one connection: requests in pieces and behind each other, waiting,
+//! leaving.
 
 use bus::Kind;
 

@@ -1,4 +1,5 @@
-//! What a client meets when the terminator is told to stop: what came before is served, and nothing is reset.
+//! What a client meets when the terminator is told to stop: what came before is served, and nothing
+//! is reset.
 
 use bus::Envelope;
 
@@ -85,7 +86,8 @@ fn what_came_before_a_drain_is_served_on_connections_old_and_new() {
     assert_eq!(status.code(), Some(0), "{log}");
 }
 
-/// What is left behind a blank line is no request: the connection ends with the drain's beginning, not with its deadline.
+/// What is left behind a blank line is no request: the connection ends with the drain's beginning,
+/// not with its deadline.
 #[test]
 fn an_empty_line_that_came_before_a_drain_does_not_keep_the_connection() {
     for behind in ["\r\n", "\r\n\r\n\r\n", "\r"] {
@@ -100,7 +102,8 @@ fn an_empty_line_that_came_before_a_drain_does_not_keep_the_connection() {
     }
 }
 
-/// Nor does a drain that begins when the response has been written, and the client is still busy sending.
+/// Nor does a drain that begins when the response has been written, and the client is still busy
+/// sending.
 #[test]
 fn a_drain_does_not_reset_a_connection_that_throws_away_a_body() {
     let mut terminator = Terminator::start(&["--drain-deadline", "1h"]);

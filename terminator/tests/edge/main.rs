@@ -1,7 +1,8 @@
-//! The real binary, real sockets: a client on one side, a service that speaks PROTOCOL.md's bytes on the other.
+//! The real binary, real sockets: a client on one side, a service that speaks PROTOCOL.md's bytes
+//! on the other.
 //!
-//! Every step waits for an event of the one before (bytes, an end of stream, a line of the log), so that nothing sleeps;
-//! what never comes fails after [`PATIENCE`].
+//! Every step waits for an event of the one before (bytes, an end of stream, a line of the log), so
+//! that nothing sleeps; what never comes fails after [`PATIENCE`].
 
 #![allow(clippy::unwrap_used, reason = "clippy exempts only functions marked as tests, not what they call")]
 

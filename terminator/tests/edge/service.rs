@@ -1,4 +1,5 @@
-//! A service written from bus/PROTOCOL.md: it dials over IPC, says hello, and answers when the test says so.
+//! A service written from bus/PROTOCOL.md: it dials over IPC, says hello, and answers when the test
+//! says so.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -16,7 +17,8 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Dials, and says hello as an instance of `service` that takes `limit` requests at once (0 = any number).
+    /// Dials, and says hello as an instance of `service` that takes `limit` requests at once (0 =
+    /// any number).
     pub(crate) fn connect(bus: &Path, service: &str, routes: &[&str], limit: u32) -> Self {
         let mut socket = UnixStream::connect(bus).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();

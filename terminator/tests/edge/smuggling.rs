@@ -1,7 +1,9 @@
-//! Request smuggling: every case of the protocol's table goes through nginx or haproxy to the terminator, with a request behind it
-//! that nobody asked for, while another client's requests go over the same upstream connections.
+//! Request smuggling: every case of the protocol's table goes through nginx or haproxy to the
+//! terminator, with a request behind it that nobody asked for, while another client's requests go
+//! over the same upstream connections.
 //!
-//! Owns: the proxies' configuration, and the search for a foreign response. A proxy that is missing skips its test.
+//! Owns: the proxies' configuration, and the search for a foreign response. A proxy that is missing
+//! skips its test.
 
 #![allow(clippy::print_stdout, reason = "the output says what was tried, and what was not")]
 
@@ -17,7 +19,8 @@ use crate::client::Client;
 use crate::table;
 use crate::terminator::Terminator;
 
-/// Behind every case: what a proxy takes for a part of the case and the terminator for a request would be answered to the victim.
+/// Behind every case: what a proxy takes for a part of the case and the terminator for a request
+/// would be answered to the victim.
 const SMUGGLED: &[u8] = b"GET /echo/smuggled HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
 
 /// How long the attacker waits for a proxy that waits for more bytes.
@@ -113,7 +116,8 @@ fn foreign_responses(proxy: &Proxy) -> Vec<String> {
     let (mut victim, mut number, mut own, mut failed) = (Client::connect(&proxy.address), 0, 0, 0);
     let cases: Vec<_> = table::cases().into_iter().filter(|case| case.bytes.len() <= LEN_MAX).collect();
     for case in &cases {
-        // The victim's request first, so that there is an upstream connection to be poisoned; two behind, to meet what was left.
+        // The victim's request first, so that there is an upstream connection to be poisoned; two
+        // behind, to meet what was left.
         for turn in 0..3 {
             if turn == 1 {
                 attack(proxy, &case.bytes);

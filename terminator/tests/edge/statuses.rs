@@ -162,7 +162,8 @@ fn a_transfer_coding_other_than_chunked_alone_is_501_and_the_end_of_the_connecti
     }
 }
 
-/// A client that sends a body to be refused, `times` times: how often its connection went on behind it, and when it did not, it was told.
+/// A client that sends a body to be refused, `times` times: how often its connection went on behind
+/// it, and when it did not, it was told.
 fn refused(terminator: &Terminator, times: usize, body: &str) -> usize {
     let mut went_on = 0;
     for _ in 0..times {

@@ -147,7 +147,8 @@ impl Terminator {
         panic!("it ended and never said {what:?}");
     }
 
-    /// Replies to the request that a drain waits for: it is answered, its connection closed, and the terminator ends well.
+    /// Replies to the request that a drain waits for: it is answered, its connection closed, and
+    /// the terminator ends well.
     pub(crate) fn ends_with(&mut self, service: &mut Service, request: &Envelope, client: &mut Client) {
         service.reply(request, 200, &[], b"finished");
         let answer = client.answer();

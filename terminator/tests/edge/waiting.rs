@@ -1,4 +1,5 @@
-//! Requests whose service is away for a moment wait for it, and services that are expected are waited for.
+//! Requests whose service is away for a moment wait for it, and services that are expected are
+//! waited for.
 
 use crate::client::Client;
 use crate::service::{Service, field};
