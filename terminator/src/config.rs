@@ -46,7 +46,7 @@ pub struct Config {
     pub log: String,
     /// Where the access log goes.
     pub access_log: AccessLogTarget,
-    /// Whether a trusted proxy's `x-forwarded-*` headers are kept.
+    /// What is done with a trusted proxy's `x-forwarded-*` headers.
     pub forwarded: Forwarded,
     /// Proxies whose `x-forwarded-*` headers are trusted.
     pub trusted_proxies: Vec<TrustedProxy>,

@@ -118,8 +118,8 @@ impl Unstarted {
 }
 
 impl Listener {
-    /// Accepts until the worker is told to stop; then those whom the system has accepted already,
-    /// who may have sent a request. tokio's budget lets other tasks run during a flood.
+    /// Accepts until the worker is told to stop, then takes the connections that the system has
+    /// accepted already, which may have a request. tokio's budget lets other tasks run in a flood.
     pub async fn accept(self, server: Server) {
         let worker = &server.worker;
         let mut stopped = pin!(worker.accepting.notified());
