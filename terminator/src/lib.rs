@@ -6,7 +6,8 @@
 //! ([`response`]). [`rescue`] is the only module that chooses an error status. Data moves one way;
 //! no stage calls an earlier one.
 //!
-//! Modules import only modules further up in this list:
+//! Modules import only modules of an earlier group of this list, or of their own group, never in a
+//! circle (`infra/stack/tests/cycles.rs` checks it):
 //!
 //! 1. Plain values: [`limits`] (every bound), [`config`] (the checked settings), [`trace`] (ids),
 //!    [`rescue`], [`access_log`], [`stats`] and [`route`].

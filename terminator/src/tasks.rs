@@ -2,8 +2,8 @@
 //!
 //! Owns starting a worker: one task per listener, the sweep of the connections' time-outs, the wait
 //! for expected services, and giving memory back. Leaves the state to `worker`, accepting to
-//! `listen`, and each connection's task to `serve`. Invariant: every task ends when the worker's
-//! state is dropped, or with the worker's runtime.
+//! `listen`, and each connection's task to `serve`. Invariant: a listener's task ends when a
+//! drain begins; the others end with the worker's state or, at the latest, with its runtime.
 
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
