@@ -1,9 +1,9 @@
-//! The access log: one JSON line a request.
+//! The access log: one JSON line per response.
 //!
-//! Owns: the queue, the writer's thread, the line's form. Does not: anything when it is off.
-//! Invariant: a worker never formats a line, never waits and never wakes anybody: it pushes what it
-//! has into a bounded queue, and a thread of its own writes. Lines that do not fit are dropped and
-//! counted.
+//! Owns the queue of records, the writer's thread and the format of a line. Leaves filling in the
+//! records to `forward` and `connection`. Invariant: a worker never formats a line, blocks or wakes
+//! a thread for it; it pushes a [`Record`] into a bounded queue that the writer's thread polls.
+//! Records that do not fit are dropped and counted.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -18,14 +18,13 @@ use crossbeam_queue::ArrayQueue;
 use http::{Method, StatusCode};
 use serde::Serialize;
 
-use crate::config;
+use crate::config::AccessLogTarget;
 use crate::limits::ACCESS_LOG_LINES;
-use crate::request::RequestHead;
 
-/// How often the writer looks whether there is something to write.
+/// How often the writer polls the queue.
 const WRITE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What a worker holds: the queue's entrance.
+/// The sending side of the queue; every worker has a clone.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     shared: Arc<Shared>,
@@ -33,63 +32,48 @@ pub struct AccessLog {
 
 #[derive(Debug)]
 struct Shared {
-    entries: ArrayQueue<Entry>,
+    records: ArrayQueue<Record>,
     dropped: AtomicU64,
     reopen: AtomicBool,
     stop: AtomicBool,
 }
 
-/// The writer; ends, with everything written, when it is stopped.
+/// The writer's thread. [`Writer::stop`] ends it after everything queued is written.
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
 }
 
-/// One request, as values that only need formatting.
+/// One response and its request, not formatted yet.
 #[derive(Debug)]
-pub struct Entry {
-    at: SystemTime,
-    worker: usize,
-    client: Option<IpAddr>,
+pub struct Record {
+    /// When the response was begun.
+    pub at: SystemTime,
+    /// The worker's number.
+    pub worker: usize,
+    /// The client's address; `None` on a Unix socket.
+    pub client: Option<IpAddr>,
     /// `None` when no request could be read.
-    method: Option<Method>,
-    target: Box<str>,
-    status: u16,
-    body_bytes: Option<u64>,
-    elapsed: Duration,
-    route: Option<Arc<str>>,
-    id: Box<str>,
+    pub method: Option<Method>,
+    /// Path and query.
+    pub target: Box<str>,
+    /// The response's status.
+    pub status: u16,
+    /// Length of the response's body, where it is known when the response begins.
+    pub body_bytes: Option<u64>,
+    /// From the request's head to the response.
+    pub elapsed: Duration,
+    /// The pattern of the route.
+    pub route: Option<Arc<str>>,
+    /// The request id.
+    pub id: Box<str>,
 }
 
-impl Entry {
-    /// What is known when the response is written; `body_len` only of a body that is there.
+impl Record {
+    /// A response to input that could not be read as a request, or to a connection that is refused.
     #[must_use]
-    pub fn new(
-        request: &RequestHead,
-        status: StatusCode,
-        body_len: Option<u64>,
-        route: Option<&Arc<str>>,
-        elapsed: Duration,
-        worker: usize,
-    ) -> Self {
-        Self {
-            at: SystemTime::now(),
-            worker,
-            client: request.client(),
-            method: Some(request.method().clone()),
-            target: request.target().into(),
-            status: status.as_u16(),
-            body_bytes: body_len,
-            elapsed,
-            route: route.cloned(),
-            id: request.id().into(),
-        }
-    }
-
-    /// A response to what could not be read as a request.
-    #[must_use]
-    pub fn bare(client: Option<IpAddr>, status: StatusCode, id: &str, worker: usize) -> Self {
+    pub fn without_request(client: Option<IpAddr>, status: StatusCode, id: &str, worker: usize) -> Self {
         Self {
             at: SystemTime::now(),
             worker,
@@ -105,18 +89,18 @@ impl Entry {
     }
 }
 
-/// Starts the writer; `None` when the log is off.
+/// Starts the writer's thread; `None` when the log is off.
 ///
 /// # Errors
-/// The file that cannot be opened, or no thread.
-pub fn start(target: &config::AccessLog) -> io::Result<Option<(AccessLog, Writer)>> {
+/// When the file cannot be opened or the thread cannot be started.
+pub fn start(target: &AccessLogTarget) -> io::Result<Option<(AccessLog, Writer)>> {
     let (path, sink): (Option<PathBuf>, Box<dyn Write + Send>) = match target {
-        config::AccessLog::Off => return Ok(None),
-        config::AccessLog::Stderr => (None, Box::new(io::stderr())),
-        config::AccessLog::File(path) => (Some(path.clone()), Box::new(open(path)?)),
+        AccessLogTarget::Off => return Ok(None),
+        AccessLogTarget::Stderr => (None, Box::new(io::stderr())),
+        AccessLogTarget::File(path) => (Some(path.clone()), Box::new(open(path)?)),
     };
     let shared = Arc::new(Shared {
-        entries: ArrayQueue::new(ACCESS_LOG_LINES),
+        records: ArrayQueue::new(ACCESS_LOG_LINES),
         dropped: AtomicU64::new(0),
         reopen: AtomicBool::new(false),
         stop: AtomicBool::new(false),
@@ -129,11 +113,11 @@ pub fn start(target: &config::AccessLog) -> io::Result<Option<(AccessLog, Writer
 }
 
 impl AccessLog {
-    /// Queues a line; false when it was dropped. Never blocks.
+    /// Queues a record; false when the queue is full and the record was dropped. Never blocks.
     #[inline]
     #[must_use]
-    pub fn write(&self, entry: Entry) -> bool {
-        let queued = self.shared.entries.push(entry).is_ok();
+    pub fn write(&self, record: Record) -> bool {
+        let queued = self.shared.records.push(record).is_ok();
         if !queued {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -142,14 +126,14 @@ impl AccessLog {
 }
 
 impl Writer {
-    /// Opens the file anew before the next line: after a rotation.
+    /// Makes the writer reopen its file before the next line, as is needed after a log rotation.
     pub fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Relaxed);
         self.thread.thread().unpark();
     }
 
-    /// Writes what is queued and ends; how many lines were dropped, or could not be written, since
-    /// the start.
+    /// Writes what is queued and ends the thread. Returns the number of lines that were dropped or
+    /// could not be written since the start.
     pub fn stop(self) -> u64 {
         self.shared.stop.store(true, Ordering::Release);
         self.thread.thread().unpark();
@@ -167,14 +151,16 @@ fn open(path: &Path) -> io::Result<File> {
 fn write_all(shared: &Shared, path: Option<&Path>, sink: Box<dyn Write + Send>) {
     let mut out = BufWriter::new(sink);
     loop {
-        // Read before the queue is emptied: what was pushed before the stop is written.
+        // Read before the queue is emptied, so that a record pushed before the stop is written.
         let stop = shared.stop.load(Ordering::Acquire);
         if shared.reopen.swap(false, Ordering::Relaxed)
             && let Some(path) = path
         {
             match open(path) {
                 Ok(file) => out = BufWriter::new(Box::new(file)),
-                Err(error) => tracing::error!(path = %path.display(), %error, "access log: not opened anew"),
+                Err(error) => {
+                    tracing::error!(path = %path.display(), %error, "access log: cannot be reopened; writing to the previous file")
+                }
             }
         }
         let written = write_queued(shared, &mut out).and_then(|()| out.flush());
@@ -190,16 +176,16 @@ fn write_all(shared: &Shared, path: Option<&Path>, sink: Box<dyn Write + Send>) 
 }
 
 fn write_queued(shared: &Shared, out: &mut impl Write) -> io::Result<()> {
-    while let Some(entry) = shared.entries.pop() {
-        serde_json::to_writer(&mut *out, &Line::of(&entry))?;
+    while let Some(record) = shared.records.pop() {
+        serde_json::to_writer(&mut *out, &JsonLine::of(&record))?;
         out.write_all(b"\n")?;
     }
     Ok(())
 }
 
-/// The line's members.
+/// The members of one line.
 #[derive(Serialize)]
-struct Line<'a> {
+struct JsonLine<'a> {
     time: String,
     worker: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -215,19 +201,19 @@ struct Line<'a> {
     request_id: &'a str,
 }
 
-impl<'a> Line<'a> {
-    fn of(entry: &'a Entry) -> Self {
+impl<'a> JsonLine<'a> {
+    fn of(record: &'a Record) -> Self {
         Self {
-            time: humantime::format_rfc3339_micros(entry.at).to_string(),
-            worker: entry.worker,
-            client: entry.client,
-            method: entry.method.as_ref().map_or("-", Method::as_str),
-            path: &entry.target,
-            status: entry.status,
-            body_bytes: entry.body_bytes,
-            duration_us: u64::try_from(entry.elapsed.as_micros()).unwrap_or(u64::MAX),
-            route: entry.route.as_deref(),
-            request_id: &entry.id,
+            time: humantime::format_rfc3339_micros(record.at).to_string(),
+            worker: record.worker,
+            client: record.client,
+            method: record.method.as_ref().map_or("-", Method::as_str),
+            path: &record.target,
+            status: record.status,
+            body_bytes: record.body_bytes,
+            duration_us: u64::try_from(record.elapsed.as_micros()).unwrap_or(u64::MAX),
+            route: record.route.as_deref(),
+            request_id: &record.id,
         }
     }
 }
@@ -236,8 +222,8 @@ impl<'a> Line<'a> {
 mod tests {
     use super::*;
 
-    fn entry(path: &str) -> Entry {
-        Entry {
+    fn record(path: &str) -> Record {
+        Record {
             at: SystemTime::UNIX_EPOCH,
             worker: 1,
             client: Some([127, 0, 0, 1].into()),
@@ -255,9 +241,9 @@ mod tests {
     fn a_line_is_one_json_object_and_all_are_written_before_the_writer_ends() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("access.log");
-        let (log, writer) = start(&config::AccessLog::File(path.clone())).unwrap().unwrap();
+        let (log, writer) = start(&AccessLogTarget::File(path.clone())).unwrap().unwrap();
         for at in 0..100 {
-            assert!(log.write(entry(&format!("/a/{at}?q"))));
+            assert!(log.write(record(&format!("/a/{at}?q"))));
         }
         writer.stop();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -273,13 +259,13 @@ mod tests {
     #[test]
     fn lines_that_do_not_fit_are_counted() {
         let shared = Arc::new(Shared {
-            entries: ArrayQueue::new(1),
+            records: ArrayQueue::new(1),
             dropped: AtomicU64::new(0),
             reopen: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         });
         let log = AccessLog { shared: Arc::clone(&shared) };
-        assert_eq!(["/1", "/2"].map(|path| log.write(entry(path))), [true, false]);
+        assert_eq!(["/1", "/2"].map(|path| log.write(record(path))), [true, false]);
         assert_eq!(shared.dropped.load(Ordering::Relaxed), 1);
     }
 
@@ -287,19 +273,19 @@ mod tests {
     fn a_rotated_file_is_opened_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("access.log");
-        let (log, writer) = start(&config::AccessLog::File(path.clone())).unwrap().unwrap();
+        let (log, writer) = start(&AccessLogTarget::File(path.clone())).unwrap().unwrap();
         std::fs::rename(&path, dir.path().join("access.log.1")).unwrap();
         writer.reopen();
         while writer.shared.reopen.load(Ordering::Relaxed) {
             std::thread::yield_now();
         }
-        assert!(log.write(entry("/after")));
+        assert!(log.write(record("/after")));
         assert_eq!(writer.stop(), 0);
         assert!(std::fs::read_to_string(&path).unwrap().contains("/after"));
     }
 
     #[test]
     fn off_starts_nothing() {
-        assert!(start(&config::AccessLog::Off).unwrap().is_none());
+        assert!(start(&AccessLogTarget::Off).unwrap().is_none());
     }
 }

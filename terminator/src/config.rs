@@ -1,98 +1,99 @@
-//! What the settings mean ([`Config`]), as opposed to what was typed ([`Settings`]).
+//! The checked configuration ([`Config`]), made from the settings as typed ([`Settings`]).
 //!
-//! Owns: the checks that need more than one setting, and the bounds. Does not: files and
-//! environment (crate `role`), nor binding. Invariant: a [`Config`] has been checked whole;
-//! what can fail after it is the machine's doing.
+//! Owns the checks that need more than one setting, and the conversion to the types of the other
+//! modules. Leaves reading files and the environment to crate `role`, and binding to `listen`.
+//! Invariant: every setting of a [`Config`] has been checked; only the system can still refuse one.
 
 mod settings;
+mod trusted_proxy;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use settings::{AccessLog, Congestion, Forwarded, HttpAddress, LimitSettings, Settings};
+pub use settings::{AccessLogTarget, Congestion, Forwarded, HttpAddress, LimitSettings, Settings};
+pub use trusted_proxy::TrustedProxy;
 
-use crate::connection::TrustedProxy;
 use crate::limits;
 
-/// What the settings mean, checked whole.
+/// The configuration of a terminator, checked as a whole.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where HTTP is served.
+    /// Addresses where HTTP is served.
     pub http: Vec<HttpAddress>,
     /// The congestion control of client connections.
     pub congestion: Congestion,
-    /// Where operators ask.
+    /// Address of the admin listener.
     pub admin: SocketAddr,
-    /// The bus.
+    /// Endpoints and limits of the bus.
     pub bus: bus::Config,
     /// Worker threads.
     pub workers: usize,
-    /// How the kernel schedules them.
+    /// Scheduling policy of the worker threads.
     pub scheduling: role::Scheduling,
-    /// The deadline of a route that has none of its own.
+    /// Deadline of a route that is not in `route_deadlines`.
     pub deadline: Duration,
-    /// How long after the start services may still be dialling.
+    /// Time after the start in which services may still be dialling.
     pub settle: Duration,
-    /// How long a request waits for an instance.
+    /// Longest time that a request waits for an instance.
     pub hold: Duration,
-    /// Services that have to join before the terminator is ready.
+    /// Services that must join before the terminator is ready.
     pub expect: Vec<String>,
     /// Deadlines by route pattern.
     pub route_deadlines: Vec<(String, Duration)>,
-    /// Where and how figures are sent.
+    /// The statsd daemon; `None` when metrics are not sent.
     pub statsd: Option<Statsd>,
     /// Log filter.
     pub log: String,
     /// Where the access log goes.
-    pub access_log: AccessLog,
-    /// What becomes of the fields by which a trusted proxy says where a request came from.
+    pub access_log: AccessLogTarget,
+    /// What is done with a trusted proxy's `x-forwarded-*` headers.
     pub forwarded: Forwarded,
-    /// Proxies whose word on where a request came from is believed.
+    /// Proxies whose `x-forwarded-*` headers are trusted.
     pub trusted_proxies: Vec<TrustedProxy>,
-    /// How long everything is served after the signal to stop.
+    /// Time from the signal to stop to the drain, in which requests are still served.
     pub drain_delay: Duration,
-    /// How long a drain may take.
+    /// Longest time of a drain.
     pub drain_deadline: Duration,
     /// The bounds of every worker.
     pub limits: Limits,
 }
 
-/// Where and how figures are sent.
+/// Where metrics are sent, and in which form.
 #[derive(Clone, Debug)]
 pub struct Statsd {
     /// HOST:PORT of the daemon.
     pub target: String,
-    /// What every name starts with.
+    /// Prefix of every name.
     pub prefix: String,
-    /// Tags in DogStatsD's form.
+    /// True when tags are written in the form of DogStatsD.
     pub dogstatsd: bool,
-    /// Between two flushes.
+    /// Time between two flushes.
     pub interval: Duration,
 }
 
-/// The bounds in force on every worker.
+/// The bounds of every worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Of requests.
+    /// Sizes of a request.
     pub http: http1::Limits,
-    /// Of clients.
+    /// Time-outs of a client.
     pub timeouts: http1::Timeouts,
-    /// Connections.
+    /// Open connections.
     pub connections: usize,
     /// Requests in flight.
     pub in_flight: usize,
 }
 
-/// Settings that contradict each other or lie out of bounds: the operator's fault.
+/// Settings that contradict each other or are out of bounds; all are errors of the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// No way for a service to connect.
+    /// No service could connect.
     #[error(
         "no bus endpoint: give --bus-listen URL (services dial in), --bus-dial URL (services listen), or both"
     )]
     NoBus,
-    /// A rule for a listener that there is not.
-    #[error("--bus-allow names {0}, which is no --bus-listen")]
+    /// A rule for a listener that is not configured.
+    #[error("--bus-allow names {0}, which is not given as --bus-listen")]
     BusAllow(bus::Endpoint),
     /// A number out of bounds.
     #[error("--{flag} {value} is not within {min} to {max}")]
@@ -119,14 +120,14 @@ pub enum ConfigError {
         /// What would fit.
         max: usize,
     },
-    /// A worker that would hardly ever sleep.
+    /// Polling so long that a worker would hardly ever sleep.
     #[error(
-        "--busy-poll {}: a worker would keep a core busy that long for nothing; give {} or less, or 0s for none",
+        "--busy-poll {}: a worker would poll that long without a result; give {} or less, or 0s for none",
         humantime::format_duration(*.0),
         humantime::format_duration(limits::BUSY_POLL_MAX)
     )]
     BusyPoll(Duration),
-    /// A time that is zero.
+    /// A time of zero where it would end everything at once.
     #[error("--{flag} 0s would end everything at once; give a time above zero")]
     Zero {
         /// The flag.
@@ -138,8 +139,8 @@ impl Config {
     /// Checks the settings as a whole.
     ///
     /// # Errors
-    /// The first setting that is out of bounds or contradicts another; it names flag, value and
-    /// remedy.
+    /// For the first setting that is out of bounds or contradicts another; the message names the
+    /// flag, the value and a remedy.
     pub fn new(settings: Settings) -> Result<Self, ConfigError> {
         if settings.bus_listen.is_empty() && settings.bus_dial.is_empty() {
             return Err(ConfigError::NoBus);
@@ -198,7 +199,7 @@ impl Config {
         })
     }
 
-    /// The deadline of the route with this pattern.
+    /// The deadline of the route with this pattern, such as `GET /members/{id}`.
     #[must_use]
     pub fn deadline_of(&self, pattern: &str) -> Duration {
         let own = self.route_deadlines.iter().find(|(of, _)| of == pattern);
@@ -217,8 +218,8 @@ impl Limits {
         };
         let header_bytes =
             range("header-limit", typed.header_limit, limits::HEADER_BYTES_MIN, limits::HEADER_BYTES_MAX)?;
-        // The host is sent twice, as `:authority` and `x-forwarded-host`, and may be nearly the
-        // whole head.
+        // Twice, because the host may be nearly the whole head and is sent as `:authority` and as
+        // `x-forwarded-host`.
         let head = bus::proto::envelope::HEADER_LEN + 2 * header_bytes + limits::HEAD_EXTRA_BYTES;
         range("message-limit", typed.message_limit, head + 1, u32::MAX as usize)?;
         range("queue-bytes-limit", typed.queue_bytes_limit, typed.message_limit, usize::MAX)?;
@@ -320,7 +321,7 @@ mod tests {
             (&["--idle-timeout", "0s"], "--idle-timeout"),
             (
                 &["--busy-poll", "1h"],
-                "--busy-poll 1h: a worker would keep a core busy that long for nothing; give 10ms or less",
+                "--busy-poll 1h: a worker would poll that long without a result; give 10ms or less",
             ),
             (&["--route-deadline", "GET /a"], "GET /members/{id}=250ms"),
             (&["--header-limit", "100"], "8192 to 65535"),

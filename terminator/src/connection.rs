@@ -1,138 +1,77 @@
-//! One HTTP connection: its client, its phase, and the orders it is given.
+//! One HTTP connection, as its requests see it.
 //!
-//! Owns: what the connection's task shares with the sweep and with its requests; opening a
-//! connection and turning it away. Does not: read or write (`serve`), frame HTTP (crate `http1`),
-//! or answer requests (`forward`). Invariant: a connection that waits for its client is always in a
-//! phase with a time-out, and one sweep per worker ends those that overstay; no request sets a
-//! timer.
+//! Owns the data that the connection's task shares with its requests: the worker, the peer, and
+//! what the worker watches of it. Leaves the task, which reads and writes, to `serve`.
 
-mod answering;
-mod body;
-mod buffers;
-mod incoming;
-mod io;
-mod outgoing;
 mod peer;
-mod serve;
-mod stream;
-mod sweep;
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
 
 use http1::Phase;
 
-pub use buffers::Buffers;
-pub use peer::{Peer, TrustedProxy};
-pub use stream::Stream;
-pub use sweep::{Connections, sweep};
+use crate::access_log::Record;
+use crate::rescue::Refusal;
+use crate::worker::{Order, Watched, Worker};
+pub use peer::Peer;
 
-use crate::access_log::Entry;
-use crate::rescue::{self, Refusal};
-use crate::worker::Worker;
-use io::Io;
-use serve::Serving;
-
-/// What the task of a connection is asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    /// End with the response under way, or at once.
-    Drain,
-    /// End: the client overstayed.
-    Expire,
-}
-
-/// What the task of one connection shares with the sweep and with its requests.
+/// What the task of one connection shares with its requests.
 #[derive(Debug)]
 pub struct Connection {
-    /// The worker whose connection it is.
+    /// The worker that serves it.
     pub worker: Rc<Worker>,
-    /// The client.
+    /// The peer.
     pub peer: Peer,
-    phase: Cell<Phase>,
-    /// When the phase began, on the worker's coarse clock.
-    since_ms: Cell<u64>,
-    order: Cell<Option<Order>>,
-    waker: RefCell<Option<Waker>>,
-    /// The client has ended its side: it sends no more, but may still read.
-    half_closed: Cell<bool>,
+    watched: Rc<Watched>,
 }
 
 impl Connection {
-    fn new(worker: Rc<Worker>, peer: Peer) -> Self {
-        let now_ms = worker.connections.now_ms();
-        Self {
-            worker,
-            peer,
-            phase: Cell::new(Phase::Accepted),
-            since_ms: Cell::new(now_ms),
-            order: Cell::default(),
-            waker: RefCell::default(),
-            half_closed: Cell::default(),
-        }
+    /// A connection that was just accepted.
+    pub(crate) fn new(worker: Rc<Worker>, peer: Peer) -> Self {
+        let watched = worker.connections.accepted();
+        Self { worker, peer, watched }
     }
 
-    /// Enters a phase; its time begins. An expiry ordered for the previous phase is cancelled.
+    /// Adds the connection to the worker's table; returns its key there.
+    pub(crate) fn register(&self) -> usize {
+        self.worker.connections.add(&self.watched)
+    }
+
+    /// The current phase.
     #[inline]
-    fn enter(&self, phase: Phase) {
-        if self.order.get() == Some(Order::Expire) {
-            self.order.set(None);
-        }
-        self.phase.set(phase);
-        self.since_ms.set(self.worker.connections.now_ms());
+    pub(crate) fn phase(&self) -> Phase {
+        self.watched.phase()
     }
 
-    fn give(&self, order: Order) {
-        self.order.set(Some(order));
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
-    }
-
-    /// Takes the order that was given, if any; a later one wakes the task.
+    /// Enters a phase, whose time-out starts now. An expiry ordered for the previous phase is
+    /// cancelled.
     #[inline]
-    fn take_order(&self, waker: &Waker) -> Option<Order> {
-        let mut kept = self.waker.borrow_mut();
-        if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
-            *kept = Some(waker.clone());
-        }
-        self.order.take()
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.watched.enter(phase, self.worker.connections.now_ms());
     }
-}
 
-/// Takes an accepted connection over: serves it on a task of its own, or turns it away.
-pub fn open(worker: &Rc<Worker>, stream: Stream, peer: Peer) {
-    worker.stats.connections_accepted.increment();
-    let limit = worker.config.limits.connections;
-    let connection = Connection::new(Rc::clone(worker), peer);
-    if worker.connections.len() >= limit {
-        worker.stats.connections_refused.increment();
-        answer_bare(&connection, &stream, &Refusal::Connections { limit });
-        return;
+    /// Takes the pending order, if any; the next order wakes `waker`.
+    #[inline]
+    pub(crate) fn take_order(&self, waker: &Waker) -> Option<Order> {
+        self.watched.take_order(waker)
     }
-    let connection = Rc::new(connection);
-    let place = worker.connections.add(&connection);
-    tokio::task::spawn_local(Serving::new(Io::new(stream, connection), place));
-}
 
-/// Answers on a connection that has no request to answer, with one write: turning a client away
-/// must cost less than serving it. A client that has sent much by then may see a reset instead.
-fn answer_bare(connection: &Connection, stream: &Stream, refusal: &Refusal) {
-    let worker = &connection.worker;
-    let mut out = Vec::new();
-    let date = worker.buffers.date(worker);
-    let id = rescue::write_bare(refusal, &mut http1::Connection::new(), &date, &mut out);
-    if let Ok(written) = stream.try_write(&out) {
-        worker.stats.bytes_out.add(written as u64);
+    /// True when the client has shut down its sending side. It may still read.
+    #[inline]
+    pub(crate) fn is_half_closed(&self) -> bool {
+        self.watched.is_half_closed()
     }
-    refused_bare(connection, refusal, &id);
-}
 
-/// Counts and logs a refusal that answers no request.
-fn refused_bare(connection: &Connection, refusal: &Refusal, id: &str) {
-    let worker = &connection.worker;
-    worker.stats.reject(refusal.reason());
-    worker.stats.count_status(refusal.reason().status());
-    worker.log(|| Entry::bare(connection.peer.ip, refusal.reason().status(), id, worker.id));
+    /// Notes that the client has shut down its sending side; true when that was known already.
+    pub(crate) fn set_half_closed(&self) -> bool {
+        self.watched.set_half_closed()
+    }
+
+    /// Counts and logs a refusal that answers no request; `id` is the response's request id.
+    pub(crate) fn refused(&self, refusal: &Refusal, id: &str) {
+        let (worker, status) = (&self.worker, refusal.reason().status());
+        worker.stats.reject(refusal.reason());
+        worker.stats.count_status(status);
+        worker.log(|| Record::without_request(self.peer.ip, status, id, worker.id));
+    }
 }

@@ -1,14 +1,21 @@
 //! The HTTP edge: every request becomes a message on the bus, every reply an HTTP response.
 //!
-//! The path of one request: [`listen`] accepts, [`connection`] reads and writes what the crate
-//! `http1` parses and frames, [`forward`] takes the request through permit ([`limit`]), route
-//! ([`route`]), HTTP -> envelope ([`request`]), the bus, and envelope -> HTTP ([`response`]).
-//! Everything that goes wrong on it goes through [`rescue`], the only place that chooses an error
-//! status. Data moves one way; no stage calls back up.
+//! The path of one request: [`listen`] accepts a connection, [`serve`] runs its task, which reads
+//! and writes what crate `http1` parses and frames. [`forward`] takes the request through permit
+//! ([`worker`]), route ([`route`]), HTTP to envelope ([`request`]), the bus, and envelope to HTTP
+//! ([`response`]). [`rescue`] is the only module that chooses an error status. Data moves one way;
+//! no stage calls an earlier one.
 //!
-//! Around it: [`config`] (what was typed and what it means), [`limits`] (every bound), [`control`]
-//! (the main thread: signals, statsd, drain), [`admin`] (what an operator asks), [`stats`] and
-//! [`access_log`] (what happened).
+//! Modules import only modules of an earlier group of this list, or of their own group, never in a
+//! circle (`infra/stack/tests/cycles.rs` checks it):
+//!
+//! 1. Plain values: [`limits`] (every bound), [`config`] (the checked settings), [`trace`] (ids),
+//!    [`rescue`], [`access_log`], [`stats`] and [`route`].
+//! 2. State: [`worker`] (what one thread owns) and [`connection`] (what one connection shares with
+//!    its requests). They spawn nothing.
+//! 3. The path of a request: [`request`], [`response`], [`forward`].
+//! 4. What runs: [`serve`] (a connection's task), [`listen`], `tasks` (starts a worker).
+//! 5. The process: [`admin`] (answers operators) and [`control`] (the main thread).
 
 pub mod access_log;
 pub mod admin;
@@ -16,12 +23,14 @@ pub mod config;
 pub mod connection;
 pub mod control;
 pub mod forward;
-pub mod limit;
 pub mod limits;
 pub mod listen;
 pub mod request;
 pub mod rescue;
 pub mod response;
 pub mod route;
+pub mod serve;
 pub mod stats;
+mod tasks;
+pub mod trace;
 pub mod worker;

@@ -11,7 +11,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::pin::pin;
-use std::rc::Rc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -20,9 +19,9 @@ pub use congestion::check as check_congestion;
 pub use unix::SocketFile;
 
 use crate::config::{Config, Congestion, HttpAddress};
-use crate::connection::{self, Peer, Stream};
+use crate::connection::Peer;
 use crate::limits;
-use crate::worker::Worker;
+use crate::serve::{Server, Stream};
 
 /// One address, bound for every worker.
 #[derive(Debug)]
@@ -119,9 +118,10 @@ impl Unstarted {
 }
 
 impl Listener {
-    /// Accepts until the worker is told to stop; then those whom the system has accepted already,
-    /// who may have sent a request. tokio's budget lets other tasks run during a flood.
-    pub async fn accept(self, worker: Rc<Worker>) {
+    /// Accepts until the worker is told to stop, then takes the connections that the system has
+    /// accepted already, which may have a request. tokio's budget lets other tasks run in a flood.
+    pub async fn accept(self, server: Server) {
+        let worker = &server.worker;
         let mut stopped = pin!(worker.accepting.notified());
         let mut failing = false;
         // A worker that was told before it got here is told no more.
@@ -133,7 +133,7 @@ impl Listener {
             match accepted {
                 Ok((stream, peer)) => {
                     failing = false;
-                    connection::open(&worker, stream, peer);
+                    server.open(stream, peer);
                 }
                 Err(error) if is_the_clients(&error) => worker.stats.accept_failed.increment(),
                 Err(error) => {
@@ -146,7 +146,7 @@ impl Listener {
                 }
             }
         }
-        if let Err(error) = self.accept_rest(&worker) {
+        if let Err(error) = self.accept_rest(&server) {
             tracing::warn!(worker = worker.id, %error, "connections that were waiting are lost");
         }
     }
@@ -159,7 +159,8 @@ impl Listener {
     }
 
     /// Without the driver, which may not have heard of all.
-    fn accept_rest(self, worker: &Rc<Worker>) -> io::Result<()> {
+    fn accept_rest(self, server: &Server) -> io::Result<()> {
+        let worker = &server.worker;
         let listener = match self {
             Self::Tcp(listener) => Unstarted::Tcp(listener.into_std()?),
             Self::Unix(listener) => Unstarted::Unix(listener.into_std()?),
@@ -176,7 +177,7 @@ impl Listener {
                 }),
             };
             match accepted {
-                Ok((stream, peer)) => connection::open(worker, stream, peer),
+                Ok((stream, peer)) => server.open(stream, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if is_the_clients(&error) => worker.stats.accept_failed.increment(),
                 Err(error) => return Err(error),

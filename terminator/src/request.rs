@@ -1,13 +1,11 @@
-//! HTTP -> envelope: the head of a request as the bus sends it.
+//! HTTP to envelope: the head of a request as the bus sends it.
 //!
-//! Owns: which headers go on, what is added (`x-forwarded-*`, `x-request-id`, `traceparent`). Does
-//! not: parse, allocate per field, or hold the memory that the head was read into; fields are
-//! written once (`encoded`). Invariant: what is sent is the same for every instance that a request
-//! is sent to.
+//! Owns which headers are forwarded and which are added (`x-forwarded-*`, `x-request-id`,
+//! `traceparent`). Leaves parsing to crate `http1`, the buffers to `worker`, and the validation of
+//! ids to `trace`. Invariant: fields are encoded once, into a buffer of the worker's, so a retry
+//! sends the same bytes, and the memory that the head was read into is free once it is encoded.
 
-mod encoded;
 mod forwarded;
-mod trace;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -17,64 +15,59 @@ use bus::{Flags, Head, HeadWriter, RequestError};
 use http::Method;
 use http1::{Field, Request};
 
-use encoded::Encoded;
-pub use encoded::Heads;
-use forwarded::Forwarding;
-pub use trace::RequestId;
-use trace::Traceparent;
-
 use crate::connection::Connection;
 use crate::rescue::prefers_html;
+use crate::trace::{REQUEST_ID, RequestId, Traceparent};
+use crate::worker::EncodedHead;
+use forwarded::Forwarding;
 
-/// The header that carries a request's id both ways.
-pub const REQUEST_ID: &str = "x-request-id";
 const ID: &[u8] = REQUEST_ID.as_bytes();
 const TRACEPARENT: &[u8] = b"traceparent";
 const TRACESTATE: &[u8] = b"tracestate";
 const SCHEME: &str = "http";
 
-/// A request's head as the stages behind the parser need it; it holds nothing that was read.
+/// The head of one request, independent of the memory that it was read into.
 #[derive(Debug)]
 pub struct RequestHead {
     method: Method,
-    /// For the access log alone.
+    /// `None` when the access log is off.
     logged: Option<Box<Logged>>,
-    encoded: Encoded,
+    encoded: EncodedHead,
     connection: Rc<Connection>,
     flags: Flags,
     forwarding: Forwarding,
 }
 
-/// What only the access log needs.
+/// The parts of a head that only the access log needs.
 #[derive(Debug)]
 struct Logged {
     target: Box<str>,
     client: Option<IpAddr>,
 }
 
-/// How a request is told from others: needed until its head is encoded, which keeps the id.
+/// The identifiers of a request, until [`RequestHead::encode`] has written them.
 #[derive(Debug)]
-pub struct Names<'a> {
+pub struct Ids<'a> {
     id: RequestId<'a>,
     trace: Traceparent,
 }
 
 impl RequestHead {
-    /// Looks at the fields once; makes an id and a trace where the client sent none that may be
-    /// kept.
+    /// Starts the head of `request`. Generates an id and a trace where the client sent none that is
+    /// valid.
     #[must_use]
-    pub fn new(request: Request<'_>, connection: Rc<Connection>) -> (Self, Names<'_>) {
+    pub fn new(request: Request<'_>, connection: Rc<Connection>) -> (Self, Ids<'_>) {
         let mut forwarding = Forwarding::default();
         let (mut id, mut trace) = (None, None);
         let mut traces = 0;
         for field in request.fields() {
-            // The other names are nothing to this loop.
+            // No field that is looked for starts with another letter.
             if !matches!(field.name.first(), Some(b'c' | b'f' | b't' | b'x')) {
                 continue;
             }
             match field.name {
                 ID => id = RequestId::kept(field.value),
-                // More than one: whom to believe? (W3C Trace Context section 3.2.)
+                // Several are as good as none (W3C Trace Context section 3.2).
                 TRACEPARENT => (trace, traces) = (Traceparent::kept(field.value), traces + 1),
                 name => forwarding.note(name),
             }
@@ -97,16 +90,16 @@ impl RequestHead {
         let idempotent = if is_idempotent(method.as_str()) { Flags::IDEMPOTENT } else { Flags::NONE };
         let sampled = if trace.sampled() { Flags::SAMPLED } else { Flags::NONE };
         let flags = idempotent.union(sampled);
-        (Self { method, logged, encoded, connection, flags, forwarding }, Names { id, trace })
+        (Self { method, logged, encoded, connection, flags, forwarding }, Ids { id, trace })
     }
 
-    /// The request's id, kept or made.
+    /// The request id.
     #[must_use]
     pub fn id(&self) -> &str {
-        std::str::from_utf8(self.id_bytes()).expect("harmless ASCII, kept or made")
+        std::str::from_utf8(self.id_bytes()).expect("an id is ASCII, sent or generated")
     }
 
-    /// The same.
+    /// The request id as bytes; ASCII.
     #[must_use]
     pub fn id_bytes(&self) -> &[u8] {
         self.encoded.id()
@@ -118,20 +111,20 @@ impl RequestHead {
         &self.method
     }
 
-    /// Path and query, when there is an access log to write them.
+    /// Path and query; empty when the access log is off.
     #[must_use]
     pub fn target(&self) -> &str {
         self.logged.as_ref().map_or("", |logged| &logged.target)
     }
 
-    /// The address of the client, or of the client that a trusted proxy names, when there is an
-    /// access log to write it.
+    /// The address of the client, taken from a trusted proxy's headers where there are any; `None`
+    /// when the access log is off or the address is unknown.
     #[must_use]
     pub fn client(&self) -> Option<IpAddr> {
         self.logged.as_ref().and_then(|logged| logged.client)
     }
 
-    /// The connection by which it came.
+    /// The connection that the request was read from.
     #[must_use]
     pub fn connection(&self) -> &Rc<Connection> {
         &self.connection
@@ -143,30 +136,30 @@ impl RequestHead {
         self.encoded.path()
     }
 
-    /// True when its client would rather read HTML than JSON.
+    /// True when the client prefers HTML to JSON (`accept`).
     #[must_use]
     pub fn prefers_html(&self) -> bool {
         self.encoded.called(b"accept").is_some_and(prefers_html)
     }
 
-    /// Writes `request`, of which it was made with `names`, as the envelope has it.
+    /// Encodes the fields of `request`, the request that this head and `ids` were made from.
     ///
     /// # Errors
-    /// A field that is too long for the wire.
-    pub fn encode(&mut self, request: Request<'_>, names: &Names<'_>) -> Result<(), RequestError> {
+    /// A field that is too long for the envelope.
+    pub fn encode(&mut self, request: Request<'_>, ids: &Ids<'_>) -> Result<(), RequestError> {
         let mut encoded = std::mem::take(&mut self.encoded);
-        let written = encoded.write(|head| self.write(request, names, head));
+        let written = encoded.write(|head| self.write(request, ids, head));
         self.encoded = encoded;
         written
     }
 
-    /// The flags of its envelope.
+    /// The flags of the envelope.
     #[must_use]
     pub fn flags(&self) -> Flags {
         self.flags
     }
 
-    fn write(&self, request: Request<'_>, names: &Names<'_>, head: &mut HeadWriter<'_>) {
+    fn write(&self, request: Request<'_>, ids: &Ids<'_>, head: &mut HeadWriter<'_>) {
         let host = || request.called(b"host").next().unwrap_or_default();
         let authority = request.authority().unwrap_or_else(host);
         head.field(":method", self.method.as_str());
@@ -176,27 +169,28 @@ impl RequestHead {
         }
         head.field(":scheme", SCHEME);
         for field in request.fields() {
-            let goes_on = match field.name.first() {
-                Some(b'c' | b'e' | b'f' | b'h' | b't' | b'x') => self.goes_on(field, names),
+            let is_forwarded = match field.name.first() {
+                Some(b'c' | b'e' | b'f' | b'h' | b't' | b'x') => self.forwards(field, ids),
                 _ => !field.ends_here,
             };
-            if goes_on {
+            if is_forwarded {
                 head.field(field.name, field.value);
             }
         }
         self.forwarding.write(request, head, &self.connection.peer, authority, SCHEME);
-        head.field(ID, names.id.as_bytes());
-        head.field(TRACEPARENT, names.trace.as_bytes());
+        head.field(ID, ids.id.as_bytes());
+        head.field(TRACEPARENT, ids.trace.as_bytes());
     }
 
-    /// True when the field is written as it came.
-    fn goes_on(&self, field: Field<'_>, names: &Names<'_>) -> bool {
+    /// True when the field is forwarded unchanged.
+    fn forwards(&self, field: Field<'_>, ids: &Ids<'_>) -> bool {
         match field.name {
-            // Host has become `:authority`; Expect has been answered here.
+            // Host is sent as `:authority`; the terminator answers Expect itself; the ids are
+            // added.
             b"host" | b"expect" | ID | TRACEPARENT => false,
-            // It belongs to the traceparent that it came with.
-            TRACESTATE => names.trace.is_kept() && !field.ends_here,
-            name if forwarded::is_forwarding(name) => self.forwarding.goes_on(name),
+            // It is only valid with the traceparent that it came with.
+            TRACESTATE => ids.trace.is_kept() && !field.ends_here,
+            name if forwarded::is_forwarding(name) => self.forwarding.forwards(name),
             _ => !field.ends_here,
         }
     }

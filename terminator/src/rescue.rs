@@ -1,8 +1,9 @@
-//! Turns whatever went wrong into a response: the only place that chooses an error status.
+//! Error responses: the only module that chooses an error status.
 //!
-//! Owns: the map from cause to status, text, limit and remedy. Does not: detect anything, nor write
-//! to a socket. Invariant: every error response is a problem (RFC 9457), as JSON or, for browsers,
-//! as a page, and names its reason.
+//! Owns the map from cause ([`Refusal`]) to status, text, limit and remedy. Leaves detecting errors
+//! to the other modules, which return a [`Refusal`], and writing to `response` and `serve`.
+//! Invariant: every error response is a problem (RFC 9457) with a reason, as JSON or, for browsers,
+//! as a page.
 
 mod accept;
 mod problem;
@@ -20,65 +21,65 @@ pub use problem::Problem;
 pub use reason::Reason;
 
 use crate::limits::{REPLY_HEAD_BYTES, RETRY_AFTER_SECONDS};
-use crate::request::{REQUEST_ID, RequestId};
+use crate::trace::{REQUEST_ID, RequestId};
 
-/// Why a request, or a connection, gets no answer from a service.
+/// Why a request or a connection is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is not HTTP, or over a limit; nothing behind it on the connection can be read.
+    /// The request is not valid HTTP or exceeds a limit; the connection cannot be read further.
     Request(http1::Error),
-    /// Nobody claims the path.
+    /// No service claims the path.
     NoRoute,
-    /// Nobody claims it yet: services are still dialling.
+    /// No service claims the path yet, and services may still be dialling.
     Settling {
-        /// For so long after the start.
+        /// How long after the start that is assumed (`--settle`).
         limit: Duration,
-        /// Services that are expected and have not joined.
+        /// Expected services that have not joined yet, comma-separated.
         missing: String,
     },
-    /// The path is claimed, for these methods only.
+    /// The path is claimed for other methods only.
     Method {
-        /// As in `Allow`.
+        /// The value of `Allow`.
         allow: String,
     },
-    /// The head took too long.
+    /// The head was not complete in time.
     HeadTimeout {
         /// The limit.
         limit: Duration,
     },
-    /// The client ended its side, and the service took longer than is waited for such a client.
+    /// The client shut down its sending side, and the service did not answer in time for that.
     HalfClosed {
         /// The limit.
         limit: Duration,
     },
-    /// The body took too long.
+    /// The body was not complete in time.
     BodyTimeout {
         /// The limit.
         limit: Duration,
     },
-    /// The reply cannot be turned into a response.
+    /// The reply's status is not one of a response.
     BadReply {
         /// Its status.
         status: u16,
     },
-    /// The reply's head is longer than one may be.
+    /// The reply's head exceeds [`REPLY_HEAD_BYTES`].
     ReplyHead {
-        /// Its bytes.
+        /// Its length in bytes.
         bytes: usize,
     },
-    /// The reply's `Connection` has more options than fields need.
+    /// The reply's `Connection` has more options than a reply can have fields.
     ReplyOptions,
-    /// The worker has as many requests in flight as it may.
+    /// The worker has `limit` requests in flight.
     Shedding {
         /// The limit.
         limit: usize,
     },
-    /// The worker has as many connections as it may.
+    /// The worker has `limit` connections open.
     Connections {
         /// The limit.
         limit: usize,
     },
-    /// The bus could not get a reply.
+    /// The bus returned an error instead of a reply.
     Bus(RequestError),
 }
 
@@ -95,7 +96,7 @@ impl From<RequestError> for Refusal {
 }
 
 impl Refusal {
-    /// What it is counted as.
+    /// The reason, by which it is counted and named to the client.
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
@@ -122,8 +123,8 @@ impl Refusal {
         }
     }
 
-    /// True when the connection has to end with the response, since what follows on it cannot be
-    /// told from the body.
+    /// True when the connection must close after the response, because the next request on it
+    /// cannot be told from the rest of this one.
     #[must_use]
     pub const fn closes(&self) -> bool {
         matches!(
@@ -132,7 +133,7 @@ impl Refusal {
         )
     }
 
-    /// The problem's members that depend on the cause alone.
+    /// The problem, without the members that depend on the request: its id and its path.
     #[must_use]
     pub fn problem(&self) -> Problem<'static> {
         let reason = self.reason();
@@ -165,7 +166,7 @@ impl Refusal {
                 format!("the head was not complete after {}", humantime::format_duration(*limit))
             }
             Self::HalfClosed { limit } => format!(
-                "the client ended its side of the connection, and the service did not answer within {} (--deadline)",
+                "the client shut down its side of the connection, and the service did not answer within {} (--deadline)",
                 humantime::format_duration(*limit)
             ),
             Self::BodyTimeout { limit } => {
@@ -175,7 +176,7 @@ impl Refusal {
                 format!("the service's reply has a head of {bytes} bytes; {REPLY_HEAD_BYTES} are the limit")
             }
             Self::ReplyOptions => {
-                "the Connection header of the service's reply names more fields than it can have".into()
+                "the Connection header of the service's reply names more fields than a reply can have".into()
             }
             Self::BadReply { status } => format!("the service's reply has status {status}, not 200 to 599"),
             Self::Shedding { limit } => format!("{limit} requests are in flight on this worker"),
@@ -198,7 +199,7 @@ impl Refusal {
         }
     }
 
-    /// Writes the headers that the problem asks for; its body is of the type `media`.
+    /// Writes the headers of the error response, whose body has the media type `media`.
     pub fn write_fields(&self, media: &str, fields: &mut Fields<'_>) {
         fields.add(b"content-type", media.as_bytes());
         fields.add(b"vary", b"accept");
@@ -211,7 +212,7 @@ impl Refusal {
     }
 }
 
-/// The limit that was hit.
+/// The limit that was exceeded.
 const fn limit_of(error: http1::Error) -> Option<u64> {
     use http1::Error;
     match error {
@@ -225,8 +226,8 @@ const fn limit_of(error: http1::Error) -> Option<u64> {
     }
 }
 
-/// Writes the whole response for a connection that has no request: it is the last one. Returns the
-/// id by which the client can name it.
+/// Appends a whole response that answers no request to `out`; the connection closes after it.
+/// Returns the request id generated for it.
 pub fn write_bare(
     refusal: &Refusal,
     protocol: &mut http1::Connection,
@@ -253,13 +254,13 @@ pub fn write_bare(
     id
 }
 
-/// What a method that the terminator itself has no use for is answered.
+/// The refusal of CONNECT, which no service can claim.
 #[must_use]
 pub fn connect_refused() -> Refusal {
     Refusal::Method { allow: METHODS.map(|method| method.as_str().to_owned()).join(", ") }
 }
 
-/// The methods tried when telling 405 from 404.
+/// The methods that are looked up to decide between 405 and 404.
 pub const METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 

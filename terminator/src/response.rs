@@ -1,9 +1,9 @@
-//! Envelope -> HTTP: what a request is answered.
+//! Envelope to HTTP: the answer to a request, and the head of its response.
 //!
-//! Owns: which fields of a reply go to the client, and the length of its body. Does not: copy
-//! values or bodies; they are slices of the buffer that the bus read; nor frame (crate `http1`).
-//! Invariant: no field of a reply can break the framing: those that frame or end at this hop are
-//! dropped and counted.
+//! Owns which fields of a reply are sent to the client, and the length of its body. Leaves framing
+//! to crate `http1`, error statuses to `rescue`, and writing to `serve`. Invariant: bodies are not
+//! copied; they stay slices of the buffer that the bus read. No field of a reply can break the
+//! framing, because hop-by-hop fields and invalid ones are dropped and counted.
 
 use bus::proto::Fields as ReplyFields;
 use bus::{Parts, Reply};
@@ -12,17 +12,18 @@ use http::{Method, StatusCode};
 use http1::{Fields, Options, Response, Sending};
 
 use crate::limits::{INSTANCE_BYTES, REPLY_HEAD_BYTES};
-use crate::request::{REQUEST_ID, RequestHead};
+use crate::request::RequestHead;
 use crate::rescue::{METHODS, Refusal};
+use crate::trace::REQUEST_ID;
 
-/// What a request is answered.
+/// The answer to a request.
 #[derive(Debug)]
 pub enum Answer {
-    /// By a service, with a status that may follow a request.
+    /// The reply of a service, with its status, which is from 200 to 599.
     Reply(StatusCode, Reply),
-    /// By the server itself, which was asked for its options (RFC 9110 section 9.3.7).
+    /// The terminator's own answer to `OPTIONS *` (RFC 9110 section 9.3.7).
     Options,
-    /// Not as the client wished.
+    /// An error.
     Refusal(Refusal),
 }
 
@@ -32,24 +33,23 @@ impl From<Refusal> for Answer {
     }
 }
 
-/// A response whose head is written.
+/// A response whose head is written, and whose body is not.
 #[derive(Debug)]
 pub struct Written {
-    /// How its body is to be sent.
+    /// The framing of the body.
     pub sending: Sending,
     /// The body, or its first part.
     pub body: Bytes,
-    /// What comes behind it.
+    /// The parts that follow, when the reply comes in parts.
     pub parts: Option<Parts>,
 }
 
 impl Answer {
-    /// A service's.
+    /// The answer that consists of a service's reply.
     ///
     /// # Errors
-    /// [`Refusal::BadReply`] when its status may not follow a request: 1xx, or none of HTTP;
-    /// [`Refusal::ReplyHead`] and [`Refusal::ReplyOptions`] when its head would cost too much to
-    /// look through.
+    /// [`Refusal::BadReply`] when the status is not from 200 to 599; [`Refusal::ReplyHead`] and
+    /// [`Refusal::ReplyOptions`] when the head would take too long to process.
     #[inline]
     pub fn reply(reply: Reply) -> Result<Self, Refusal> {
         let bytes = reply.envelope.head_bytes().len();
@@ -65,7 +65,7 @@ impl Answer {
         }
     }
 
-    /// The status.
+    /// The status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -75,7 +75,9 @@ impl Answer {
         }
     }
 
-    /// Writes the head of the response to `request` into `out`.
+    /// Appends the head of the response to `request` to `out`. `close` makes it the last response
+    /// of its connection; `date` is the value of `Date`. Takes the parts of a reply, so a second
+    /// call would miss them.
     #[inline]
     pub fn write(
         &mut self,
@@ -146,8 +148,8 @@ impl Answer {
     }
 }
 
-/// Writes the fields of a reply that may go to the client; the number of those that may not. A
-/// length and an id are not counted: ours take their places.
+/// Writes the fields of a reply that may be sent to the client; returns the number of dropped ones.
+/// A length and an id are dropped without being counted, because the terminator writes its own.
 #[inline]
 fn write_fields(reply: &Reply, fields: &mut Fields<'_>) -> u64 {
     let options = connection(reply.envelope.fields()).and_then(Result::ok);
@@ -161,7 +163,7 @@ fn write_fields(reply: &Reply, fields: &mut Fields<'_>) -> u64 {
     dropped
 }
 
-/// True for a field that is written anew.
+/// True for a field that the terminator writes itself.
 #[inline]
 fn is_ours(name: &[u8]) -> bool {
     match name.len() {
@@ -180,8 +182,8 @@ fn connection(fields: ReplyFields<'_>) -> Option<Result<Options<'_>, http1::Erro
     Some(Options::of(std::iter::once(first).chain(values)))
 }
 
-/// The length that the body would have had: nobody but the service knows it, unless it sent one all
-/// the same.
+/// `Content-Length` of the response to HEAD: what the reply says, or else the length of the body
+/// that the service sent although HEAD has none.
 fn length_for_head(reply: &Reply) -> Option<u64> {
     let said = reply.envelope.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"content-length"));
     let digits = |value: &[u8]| value.iter().all(u8::is_ascii_digit);

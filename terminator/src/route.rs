@@ -1,7 +1,8 @@
-//! Routes as the terminator sees them: which one a request takes, its deadline, and its latency.
+//! The routes that requests have taken on one worker: the deadline and the latency of each.
 //!
-//! Owns: numbers per route pattern, one worker's. Does not: match paths or know services (crate
-//! `bus`). Invariant: at most [`ROUTES`] lines; what comes later shares one.
+//! Owns one [`Line`] per route pattern, and choosing a request's route. Leaves matching paths, and
+//! which services claim them, to crate `bus`. Invariant: at most [`ROUTES`] lines; further patterns
+//! share the line `(other)`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,17 +17,17 @@ use crate::config::Config;
 use crate::limits::ROUTES;
 use crate::rescue::{METHODS, Refusal};
 
-/// One worker's lines, one per route pattern that a request took.
+/// The lines of one worker, one per route pattern that a request has taken.
 #[derive(Debug)]
 pub struct Routes {
     config: Arc<Config>,
     lines: RefCell<Lines<bus::Route>>,
 }
 
-/// What is known of one route.
+/// Deadline and latency of one route.
 #[derive(Debug)]
 pub struct Line {
-    /// `GET /members/{id}`.
+    /// Method and path pattern, such as `GET /members/{id}`.
     pub pattern: Arc<str>,
     /// How long a request may take.
     pub deadline: Duration,
@@ -38,7 +39,7 @@ impl Line {
         Rc::new(Self { pattern: pattern.into(), deadline, latency: RefCell::new(Latency::new()) })
     }
 
-    /// Counts a response, whatever its status.
+    /// Records the latency of a response with any status.
     #[inline]
     pub fn record(&self, elapsed: Duration) {
         self.latency.borrow_mut().record(elapsed);
@@ -46,18 +47,19 @@ impl Line {
 }
 
 impl Routes {
-    /// No lines yet; deadlines come from `config`.
+    /// No lines; deadlines are taken from `config`.
     #[must_use]
     pub fn new(config: Arc<Config>) -> Self {
         let lines = RefCell::new(Lines::new(config.deadline));
         Self { config, lines }
     }
 
-    /// The route of a request and its line. HEAD takes GET's route where nobody claims it: the
-    /// response is GET's without the body (RFC 9110 section 9.3.2).
+    /// The route of a request, and its line. HEAD takes the route of GET where no service claims
+    /// HEAD, because its response is that of GET without the body (RFC 9110 section 9.3.2).
     ///
     /// # Errors
-    /// [`Refusal::NoRoute`], or [`Refusal::Method`] when other methods of the path are claimed.
+    /// [`Refusal::NoRoute`] when no service claims the path; [`Refusal::Method`] when services
+    /// claim it for other methods.
     #[inline]
     pub fn find(&self, bus: &Bus, method: &Method, path: &str) -> Result<(bus::Route, Rc<Line>), Refusal> {
         let route = match bus.route(method.as_str(), path) {
@@ -77,13 +79,13 @@ impl Routes {
         Ok((route, line))
     }
 
-    /// Every line's latency since start.
+    /// The latency of every route since the start, by pattern.
     #[must_use]
     pub fn latencies(&self) -> Vec<(String, Latency)> {
         self.lines.borrow().each(|latency| latency.clone())
     }
 
-    /// Every line's latency since the last call, for a flush.
+    /// The latency of every route since the last call, by pattern; for statsd.
     #[must_use]
     pub fn take_latencies(&self) -> Vec<(String, Latency)> {
         self.lines.borrow().each(Latency::take)
@@ -93,7 +95,7 @@ impl Routes {
 #[cold]
 fn missing(bus: &Bus, method: &Method, path: &str) -> Refusal {
     let is_claimed = |other: &Method| bus.route(other.as_str(), path).is_some();
-    // HEAD goes to who claims GET.
+    // A claim of GET is also one of HEAD.
     let claimed = |other: &&Method| {
         *other != method && (is_claimed(other) || (**other == Method::HEAD && is_claimed(&Method::GET)))
     };
@@ -101,8 +103,9 @@ fn missing(bus: &Bus, method: &Method, path: &str) -> Refusal {
     if allow.is_empty() { Refusal::NoRoute } else { Refusal::Method { allow: allow.join(", ") } }
 }
 
-/// Lines by the place that the bus gives a pattern. Places are used again, so that a place says for
-/// which route `K` it was last asked; a pattern that comes again finds its old line by its text.
+/// Lines by the number that the bus gives a pattern. The bus reuses numbers, so each place keeps
+/// the route `K` that it was filled for; a pattern that is claimed again finds its line by its
+/// text.
 #[derive(Debug)]
 struct Lines<K> {
     places: Vec<Option<(K, Rc<Line>)>>,

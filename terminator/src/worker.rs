@@ -1,11 +1,16 @@
-//! One worker: the bus handle, permits, routes, counters and connections that its thread owns.
+//! One worker's state: the bus handle, settings, permits, routes, counters and connections that its
+//! thread owns.
 //!
-//! Owns: putting them together, and drain as seen by one worker. Does not: threads (crate `bus`),
-//! nor the road of a request (`forward`). Invariant: nothing in it leaves the thread but
-//! [`Picture`]s.
+//! Owns plain data and what follows from it: whether the worker is settling, leaving or draining,
+//! and its totals. Leaves spawning tasks to `tasks`, the thread to crate `role`, and the path of a
+//! request to `forward`. Invariant: nothing in it leaves the thread except [`Picture`]s.
+
+mod connections;
+mod heads;
+mod permits;
 
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,45 +18,44 @@ use bus::{Bus, PeerInfo, RouteInfo};
 use role::telemetry::Latency;
 use tokio::sync::Notify;
 
-use crate::access_log::{AccessLog, Entry};
+use crate::access_log::{AccessLog, Record};
 use crate::config::Config;
-use crate::connection::{Buffers, Connections};
-use crate::limit::Permits;
-use crate::listen::Listener;
-use crate::request::Heads;
 use crate::rescue::Refusal;
 use crate::route::Routes;
 use crate::stats::{Stats, Totals};
+pub use connections::Connections;
+pub(crate) use connections::{Order, Watched};
+pub(crate) use heads::EncodedHead;
+pub use heads::Heads;
+pub use permits::{Permit, Permits};
 
-/// What a worker's thread owns.
+/// The state of one worker.
 #[derive(Debug)]
 pub struct Worker {
     /// Its number, from 0.
     pub id: usize,
     /// The settings.
     pub config: Arc<Config>,
-    /// Its share of the bus.
+    /// This worker's handle of the bus.
     pub bus: BusHandle,
     /// Requests in flight.
     pub permits: Permits,
-    /// Lines per route.
+    /// Deadline and latency of each route.
     pub routes: Routes,
     /// Counters.
     pub stats: Stats,
     /// Open connections and the coarse clock.
     pub connections: Connections,
-    /// Where lines of requests go; `None` = off.
+    /// Queue of the access log; `None` when it is off.
     pub access_log: Option<AccessLog>,
-    /// Memory for heads under way.
+    /// Buffers for the heads of requests.
     pub heads: Heads,
-    /// Memory that the connections share.
-    pub buffers: Buffers,
     leaving: Cell<bool>,
     draining: Cell<bool>,
     settled_at: Instant,
-    /// Services that are expected and have not joined.
+    /// Expected services that have not joined yet.
     missing: RefCell<Vec<String>>,
-    /// Told when no more connections are to be accepted.
+    /// Notified when the listeners must stop accepting.
     pub accepting: Notify,
 }
 
@@ -74,18 +78,11 @@ impl std::ops::Deref for BusHandle {
 }
 
 impl Worker {
-    /// Starts serving on `listeners`; inside the worker's runtime.
+    /// The state of a worker that starts now: no connection is open, and every service that the
+    /// settings expect is missing.
     #[must_use]
-    pub fn start(
-        id: usize,
-        bus: Bus,
-        config: Arc<Config>,
-        listeners: Vec<Listener>,
-        access_log: Option<AccessLog>,
-    ) -> Rc<Self> {
-        let (settle, missing) = (config.settle, config.expect.clone());
-        bus.expect(&config.expect);
-        let worker = Rc::new(Self {
+    pub fn new(id: usize, bus: Bus, config: Arc<Config>, access_log: Option<AccessLog>) -> Rc<Self> {
+        Rc::new(Self {
             id,
             bus: BusHandle(bus),
             permits: Permits::new(config.limits.in_flight),
@@ -93,37 +90,40 @@ impl Worker {
             stats: Stats::default(),
             connections: Connections::new(&config),
             access_log,
-            config,
             heads: Heads::default(),
-            missing: RefCell::new(missing),
-            buffers: Buffers::default(),
             leaving: Cell::new(false),
             draining: Cell::new(false),
-            settled_at: Instant::now() + settle,
+            settled_at: Instant::now() + config.settle,
+            missing: RefCell::new(config.expect.clone()),
             accepting: Notify::new(),
-        });
-        for listener in listeners {
-            tokio::task::spawn_local(listener.accept(Rc::clone(&worker)));
-        }
-        tokio::task::spawn_local(role::memory::give_back());
-        tokio::task::spawn_local(await_expected(Rc::downgrade(&worker)));
-        tokio::task::spawn_local(crate::connection::sweep(Rc::downgrade(&worker)));
-        worker
+            config,
+        })
     }
 
-    /// True while services may still be dialling, or one that is expected has not joined.
+    /// True while services may still be dialling (`--settle`), or an expected one is missing.
     #[must_use]
     pub fn settling(&self) -> bool {
         Instant::now() < self.settled_at || !self.missing.borrow().is_empty()
     }
 
-    /// The services that are expected and have not joined, comma-separated.
+    /// The expected services that have not joined yet, comma-separated.
     #[must_use]
     pub fn missing(&self) -> String {
         self.missing.borrow().join(", ")
     }
 
-    /// Why a path that nobody claims is refused.
+    /// Removes the services that have joined from those that are missing; true when none is left.
+    pub(crate) fn note_joined(&self) -> bool {
+        let peers = self.bus.peers();
+        let has_joined = |name: &String| {
+            peers.iter().filter_map(|peer| peer.hello.as_ref()).any(|hello| hello.service == *name)
+        };
+        let mut missing = self.missing.borrow_mut();
+        missing.retain(|name| !has_joined(name));
+        missing.is_empty()
+    }
+
+    /// The refusal of a path that no service claims.
     #[must_use]
     pub fn unclaimed(&self) -> Refusal {
         if self.settling() {
@@ -133,13 +133,13 @@ impl Worker {
         }
     }
 
-    /// True when the process is about to stop: every response is the last of its connection.
+    /// True when the process is about to stop: every response closes its connection.
     #[must_use]
     pub fn leaving(&self) -> bool {
         self.leaving.get()
     }
 
-    /// Has every response from now on say that its connection closes. Everything is still served.
+    /// Makes every response from now on close its connection. Requests are still served.
     pub fn begin_to_leave(&self) {
         self.leaving.set(true);
     }
@@ -150,8 +150,8 @@ impl Worker {
         self.draining.get()
     }
 
-    /// Closes the listeners, tells every connection to end with its next response, idle ones at
-    /// once.
+    /// Stops accepting, closes idle connections, and makes every other connection close after its
+    /// response.
     pub fn begin_drain(&self) {
         self.leaving.set(true);
         self.draining.set(true);
@@ -159,19 +159,19 @@ impl Worker {
         self.connections.drain();
     }
 
-    /// Gives the access log a line, if there is one.
+    /// Queues a record for the access log, if it is on.
     #[inline]
-    pub fn log(&self, entry: impl FnOnce() -> Entry) {
+    pub fn log(&self, record: impl FnOnce() -> Record) {
         if let Some(log) = &self.access_log
-            && !log.write(entry())
+            && !log.write(record())
         {
             self.stats.access_log_dropped.increment();
         }
     }
 
-    /// Waits for the bus to finish, at most until `deadline`; true when nothing was left.
+    /// Drains the bus, at most until `deadline`; true when no request was left outstanding.
     ///
-    /// **Cancel safety**: safe; the drain goes on.
+    /// **Cancel safety**: safe; the drain continues.
     pub async fn drain_bus(&self, deadline: Instant) -> bool {
         self.bus.drain(deadline).await
     }
@@ -197,28 +197,6 @@ impl Worker {
             peers: self.bus.peers(),
             routes: self.bus.routes(),
         }
-    }
-}
-
-/// Strikes each service that joins off the list of those that are missing.
-async fn await_expected(worker: Weak<Worker>) {
-    loop {
-        let joined = {
-            let Some(worker) = worker.upgrade() else { return };
-            // Before the look, so that nobody joins between the two.
-            let joined = worker.bus.joined();
-            let peers = worker.bus.peers();
-            let has_joined = |name: &String| {
-                peers.iter().filter_map(|peer| peer.hello.as_ref()).any(|hello| hello.service == *name)
-            };
-            let mut missing = worker.missing.borrow_mut();
-            missing.retain(|name| !has_joined(name));
-            if missing.is_empty() {
-                return;
-            }
-            joined
-        };
-        joined.await;
     }
 }
 

@@ -1,7 +1,8 @@
-//! `cost SCENARIO COUNT`: reads one head, or writes one reply, that often, to be counted by valgrind (see `tests/cost.rs`).
+//! `cost SCENARIO COUNT` parses one head, or filters one reply, COUNT times; valgrind counts the
+//! instructions (`tests/cost.rs`).
 //!
-//! Owns: the inputs. All heads have 32 000 bytes, so that their costs can be compared; those of `receive` are given whole, those of
-//! `bytes-` byte by byte.
+//! Owns the inputs. Invariant: all heads have 32 000 bytes, so that their costs can be compared;
+//! those of `receive` are read at once, those of `bytes-` byte by byte.
 #![expect(clippy::print_stderr, reason = "a command-line program says why it failed")]
 
 use std::process::ExitCode;
@@ -79,14 +80,14 @@ fn receive(bytes: &[u8], by_bytes: bool, head: &mut Head) {
     let mut connection = Connection::new();
     let mut input = bytes.to_vec();
     for len in if by_bytes { 1..=input.len() } else { input.len()..=input.len() } {
-        // Some are refused: that, too, must be cheap.
+        // Some inputs are refused, which must be cheap too.
         if connection.receive(&mut input[..len], head, &Limits::default()).is_err() {
             break;
         }
     }
 }
 
-/// A reply of so many fields, some of them nominated by its `Connection` field, as the caller filters them.
+/// A reply with many fields, some of them listed in `Connection`, filtered as the terminator does.
 fn reply(options: &str, out: &mut Vec<u8>) {
     let names: Vec<String> = (0..1900).map(|at| format!("x-header-{at:04}")).collect();
     let mut connection = Connection::new();

@@ -1,32 +1,33 @@
-//! The chunked transfer coding, a line at a time (RFC 9112 section 7.1).
+//! Decoding the chunked transfer coding (RFC 9112 section 7.1).
 //!
-//! Owns: sizes, extensions, which are checked and thrown away, the ends of chunks, and trailers.
+//! Owns sizes, extensions (checked and dropped), the ends of chunks, and trailers. Leaves the bytes
+//! of the body to the caller. Invariant: the verdict does not depend on how the input is cut.
 
 use crate::event::{Event, Step};
 use crate::grammar::TOKEN_LOWER;
 use crate::limits::{CHUNK_LINE_LEN_MAX, EXTENSIONS_LEN_MAX};
 use crate::{Error, Limits, field};
 
-/// A body in chunks, as far as it has been read.
+/// The state of a chunked body that is being read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Chunked {
     part: Part,
-    /// How far the line at the front of the input has been searched for its end.
+    /// Length of the front of the input that was searched for the end of the line.
     searched: u32,
-    /// Bytes of extensions so far; then of trailers.
+    /// Bytes of extensions so far; from the last chunk on, bytes of trailers.
     overhead: u32,
     trailers: u32,
-    /// Bytes of the body that the sizes so far have announced.
+    /// Sum of the chunk sizes so far.
     announced: u64,
 }
 
-/// What comes next.
+/// The part of the coding that the next byte belongs to.
 #[derive(Clone, Copy, Debug, Default)]
 enum Part {
     /// The line with a chunk's size.
     #[default]
     Size,
-    /// So many bytes of a chunk.
+    /// The bytes of a chunk; their number.
     Data(u64),
     /// The CRLF behind a chunk's bytes.
     DataEnd,
@@ -35,7 +36,7 @@ enum Part {
 }
 
 impl Chunked {
-    /// True when nothing of the body has been read.
+    /// True when no byte of the body has been read.
     pub(crate) fn is_untouched(&self) -> bool {
         matches!(self.part, Part::Size) && self.announced == 0 && self.searched == 0
     }
@@ -47,8 +48,8 @@ impl Chunked {
             let rest = &mut input[skip..];
             match self.part {
                 Part::Size => {
-                    // Before the line's end is looked for, so that the verdict is the same whether
-                    // it has come or not.
+                    // Checked before the end of the line is searched, so that the verdict does not
+                    // depend on whether it has been read.
                     if rest.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
                         return Err(Error::ChunkSize);
                     }
@@ -80,8 +81,8 @@ impl Chunked {
         }
     }
 
-    /// Bytes of the line at the front of `input`, its CRLF included; `None` when it is not whole.
-    /// `error` when it is too long.
+    /// Length of the line at the front of `input`, CRLF included; `None` when it is incomplete,
+    /// `error` when it is longer than `len_max`.
     fn line(&mut self, input: &[u8], len_max: usize, error: Error) -> Result<Option<usize>, Error> {
         let searched = self.searched as usize;
         let found = memchr::memchr(b'\n', &input[searched..]);
@@ -100,14 +101,13 @@ impl Chunked {
     fn size(&mut self, line: &[u8], limits: &Limits) -> Result<(), Error> {
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let (digits, extensions) = line.split_at(digits);
-        // A number that 64 bits cannot hold is as good as the largest one, as with
-        // `Content-Length`.
+        // Saturates: a number above 64 bits exceeds every limit, as with `Content-Length`.
         let add = |sum: u64, digit: &u8| match char::from(*digit).to_digit(16) {
             Some(digit) => sum.saturating_mul(16).saturating_add(u64::from(digit)),
             None => sum,
         };
         let size = digits.iter().fold(0, add);
-        // A byte that neither belongs to the number nor begins an extension.
+        // Only an extension may follow the number.
         if !matches!(extensions, [] | [b';' | b' ' | b'\t', ..]) {
             return Err(Error::ChunkSize);
         }
@@ -144,7 +144,8 @@ impl Chunked {
     }
 }
 
-/// `*( BWS ";" BWS NAME [ BWS "=" BWS ( TOKEN / QUOTED ) ] )` (RFC 9112 section 7.1.1).
+/// True when `rest` is `*( BWS ";" BWS NAME [ BWS "=" BWS ( TOKEN / QUOTED ) ] )` (RFC 9112 section
+/// 7.1.1).
 fn are_extensions(mut rest: &[u8]) -> bool {
     while !rest.is_empty() {
         let Some(behind) = start_trimmed(rest).strip_prefix(b";") else { return false };
@@ -171,7 +172,7 @@ fn without_token(bytes: &[u8]) -> Option<&[u8]> {
     (len > 0).then(|| &bytes[len..])
 }
 
-/// Behind a quoted string (RFC 9110 section 5.6.4).
+/// What follows the quoted string at the front (RFC 9110 section 5.6.4).
 fn without_quoted(bytes: &[u8]) -> Option<&[u8]> {
     let mut rest = bytes.strip_prefix(b"\"")?;
     loop {

@@ -1,9 +1,10 @@
-//! One connection: where its client's bytes stand, and what its requests want of their responses.
+//! The protocol state of one connection.
 //!
-//! Owns: the order of events and responses. One request is under way at a time: those behind it
-//! stay in the caller's buffer until [`Connection::finish`], so pipelined requests are answered in
-//! their order and bounded by that buffer. Invariant: after an error, and after the last response,
-//! no byte is read as a request.
+//! Owns the order of events and responses, persistence, and `Expect`. Leaves parsing to `head` and
+//! `chunked`, and writing responses to `response`. One request is served at a time; pipelined ones
+//! stay in the caller's buffer until [`Connection::finish`], so they are answered in order and are
+//! bounded by that buffer. Invariant: after an error, and after the last response, no byte is read
+//! as a request.
 
 use crate::chunked::Chunked;
 use crate::event::{Event, Step};
@@ -11,11 +12,11 @@ use crate::head::Progress;
 use crate::semantics::Body;
 use crate::{Error, Head, Limits, Phase};
 
-/// The protocol's state of one connection; some forty bytes.
+/// The protocol state of one connection; about 40 bytes.
 #[derive(Debug, Default)]
 pub struct Connection {
     reading: Reading,
-    /// No head has come.
+    /// True until the first head is complete.
     is_first: bool,
     is_head: bool,
     pub(crate) is_1_0: bool,
@@ -23,7 +24,7 @@ pub struct Connection {
     expects: bool,
 }
 
-/// What the next byte of the client belongs to.
+/// What the next byte from the client belongs to.
 #[derive(Debug, Default)]
 enum Reading {
     /// A head, or an empty line before it.
@@ -32,9 +33,9 @@ enum Reading {
     Head(Progress),
     Length(u64),
     Chunked(Chunked),
-    /// The request is whole; what follows is a further one.
+    /// The next request: this one is complete and not answered yet.
     Whole,
-    /// Nothing that is read any more.
+    /// Nothing: no further byte is read as HTTP.
     Over,
 }
 
@@ -45,14 +46,16 @@ impl Connection {
         Self { is_first: true, ..Self::default() }
     }
 
-    /// The next event at the front of `input`: all bytes that were read and not used so far.
+    /// Returns the next event at the front of `input`, which is all bytes that were read and not
+    /// yet dropped or taken.
     ///
-    /// Names of fields are put in lower case in place. Every call may be given more bytes than the
-    /// one before, but never fewer or others, less those that a step said to drop or take. While a
-    /// request is whole and not answered, and after the end, there are no events.
+    /// Converts field names to lower case in place. Each call must be given the same bytes as the
+    /// previous one, without those that its step said to drop or take, and possibly more. There are
+    /// no events while a complete request is not answered, and after the end.
     ///
     /// # Errors
-    /// What is wrong with the bytes. The connection is over but for the response that says so.
+    /// When the bytes are not a valid request or exceed a limit. The connection then only takes the
+    /// response to that.
     #[inline]
     pub fn receive(&mut self, input: &mut [u8], head: &mut Head, limits: &Limits) -> Result<Step, Error> {
         let step = match &mut self.reading {
@@ -68,7 +71,7 @@ impl Connection {
         };
         match step {
             Ok(Step { event: Some(Event::End), .. }) => self.reading = Reading::Whole,
-            // A client that sends the body does not wait to be told to.
+            // A client that sends the body does not wait for `100 Continue`.
             Ok(Step { event: Some(Event::Data(_)), .. }) => self.expects = false,
             Ok(_) => {}
             Err(_) => self.end(),
@@ -87,7 +90,7 @@ impl Connection {
             }
         };
         let rest = &mut input[skip..];
-        // Half an empty line is not the beginning of a head.
+        // A lone CR may be the first half of an empty line.
         if matches!(rest, [] | [b'\r']) {
             return Ok(Step { skip, event: None });
         }
@@ -108,7 +111,7 @@ impl Connection {
         Ok(Step { skip, event: Some(Event::Head(len)) })
     }
 
-    /// Checks the length that the head announced against the limit, before any of the body is read.
+    /// Checks the announced length of the body against the limit, before the body is read.
     ///
     /// # Errors
     /// [`Error::BodyTooLong`].
@@ -123,7 +126,7 @@ impl Connection {
         }
     }
 
-    /// Bytes of the body that are still to come, where the head said so.
+    /// Bytes of the body that have not been read; `None` when the body has no announced length.
     #[must_use]
     pub fn body_left(&self) -> Option<u64> {
         match self.reading {
@@ -132,9 +135,9 @@ impl Connection {
         }
     }
 
-    /// True when the client waits for `100 Continue` before it sends the body: its head said so and
-    /// nothing of the body has come (RFC 9110 section 10.1.1). The caller writes
-    /// [`crate::CONTINUE`] when it wants the body.
+    /// True when the client waits for `100 Continue` before it sends the body: the head says so and
+    /// no byte of the body has been read (RFC 9110 section 10.1.1). A caller that wants the body
+    /// writes [`crate::CONTINUE`].
     #[must_use]
     pub fn expects_continue(&self) -> bool {
         self.expects
@@ -145,16 +148,16 @@ impl Connection {
             }
     }
 
-    /// The client has been told to send the body.
+    /// Notes that [`crate::CONTINUE`] has been written.
     pub fn continued(&mut self) {
         self.expects = false;
     }
 
-    /// The client sends nothing more.
+    /// Notes that the client has shut down its sending side. A complete request is still answered;
+    /// its response is the last.
     ///
     /// # Errors
-    /// [`Error::HeadTruncated`], [`Error::BodyTruncated`]. A client that ends its side behind a
-    /// whole request gets its response, the last one.
+    /// [`Error::HeadTruncated`], [`Error::BodyTruncated`].
     pub fn end_of_input(&mut self) -> Result<(), Error> {
         let ended = match self.reading {
             Reading::Head(_) => Err(Error::HeadTruncated),
@@ -168,32 +171,32 @@ impl Connection {
         ended
     }
 
-    /// Nothing further is read as a request: the response under way is the last.
+    /// Stops reading requests: the current response is the last.
     pub fn end(&mut self) {
         self.persists = false;
         self.reading = Reading::Over;
     }
 
-    /// The response is written. True when the connection takes a further request: the last one was
-    /// read to its end, and neither side wanted to close.
+    /// Notes that the response is written. True when the connection takes a further request: the
+    /// last one was read completely, and neither side wants to close.
     #[inline]
     pub fn finish(&mut self) -> bool {
-        let goes_on = self.persists && self.is_whole();
-        self.reading = if goes_on { Reading::Between } else { Reading::Over };
+        let persists = self.persists && self.is_whole();
+        self.reading = if persists { Reading::Between } else { Reading::Over };
         (self.is_head, self.expects) = (false, false);
-        goes_on
+        persists
     }
 
-    /// True when the connection is between two requests, or before the first: nothing of a head has
-    /// come.
+    /// True when the connection is between two requests, or before the first: no byte of a head has
+    /// been read.
     #[inline]
     #[must_use]
     pub fn is_between_requests(&self) -> bool {
         matches!(self.reading, Reading::Between)
     }
 
-    /// True when the request under way has been read to its end, whether or not the caller has been
-    /// told.
+    /// True when the current request has been read completely, even if [`Event::End`] has not been
+    /// returned yet.
     #[inline]
     fn is_whole(&self) -> bool {
         matches!(self.reading, Reading::Length(0) | Reading::Whole)
@@ -206,7 +209,7 @@ impl Connection {
         matches!(self.reading, Reading::Length(1..) | Reading::Chunked(_))
     }
 
-    /// True when the request under way is HEAD: its response has no body.
+    /// True when the current request is HEAD, so its response has no body.
     #[inline]
     #[must_use]
     pub fn is_head(&self) -> bool {
@@ -227,8 +230,8 @@ impl Connection {
     }
 }
 
-/// Bytes of the empty lines at the front of `input`, which mean nothing there (RFC 9112 section
-/// 2.2).
+/// Length of the empty lines at the front of `input`, which are ignored before a request line (RFC
+/// 9112 section 2.2).
 #[inline]
 fn empty_lines(input: &[u8]) -> Result<usize, Error> {
     let mut len = 0;

@@ -1,6 +1,8 @@
-//! What can be wrong with a request. The client is to blame for all of it.
+//! The errors of requests, all of which are the client's.
+//!
+//! Owns the list, the text and the status of each. Leaves the error response to the caller.
 
-/// Why the bytes of a connection are not a request that may be served. The connection ends behind
+/// Why the bytes of a connection are not a request that can be served. The connection closes after
 /// the response to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Error {
@@ -33,10 +35,11 @@ pub enum Error {
     /// RFC 9112 section 6.3.
     #[error("the value of Content-Length is not a number")]
     Length,
-    /// RFC 9112 section 6.3. Equal values are refused as well: a list of one length has no use.
+    /// RFC 9112 section 6.3. Equal values are refused as well, because no client needs to repeat
+    /// them.
     #[error("the request has several Content-Length values")]
     LengthRepeated,
-    /// RFC 9112 section 6.1: the start of request smuggling.
+    /// RFC 9112 section 6.1; a means of request smuggling.
     #[error("the request has both Content-Length and Transfer-Encoding")]
     LengthAndCoding,
     /// RFC 9112 section 6.1.
@@ -66,7 +69,7 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
-    /// Nobody needs that many.
+    /// Protects against a head whose options times fields would take long to compare.
     #[error("Connection has more than {limit} options")]
     TooManyOptions {
         /// The limit.
@@ -87,7 +90,7 @@ pub enum Error {
     /// RFC 9112 section 7.1.2.
     #[error("a trailer is malformed")]
     Trailer,
-    /// As the head's.
+    /// RFC 6585 section 5. The limits are those of a head.
     #[error("the trailers are over {bytes} bytes or more than {count}")]
     TrailersTooLong {
         /// The limit of their bytes.
@@ -110,7 +113,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The status that says it best.
+    /// The status of the error response.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {

@@ -1,31 +1,32 @@
-//! What a caller is told of the bytes that it has read.
+//! The events that a caller gets for the bytes that it has read.
+//!
+//! Owns the types only. Leaves producing them to [`crate::Connection::receive`].
 
-/// What stands at the front of the input.
+/// What is at the front of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A request's head of so many bytes, described by the [`crate::Head`].
+    /// A request's head; its length in bytes. Its parts are in the [`crate::Head`].
     Head(usize),
-    /// So many bytes of the request's body.
+    /// Bytes of the request's body; their number.
     Data(usize),
-    /// A trailer, a line of so many bytes with its CRLF; it has been checked, its name is in lower
-    /// case.
+    /// A valid trailer, its name in lower case; the length of its line in bytes, CRLF included.
     Trailer(usize),
-    /// Nothing: the request is whole.
+    /// The end of the request; no bytes.
     End,
 }
 
-/// What the caller does with the front of its input: drop the first `skip` bytes, then take those
-/// that the event covers.
+/// What the caller must do with the front of its input: drop the first `skip` bytes, then take the
+/// bytes of the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Bytes that mean nothing any more.
+    /// Number of bytes that are not needed any more.
     pub skip: usize,
-    /// What follows them; `None` when more bytes are needed to tell.
+    /// What follows them; `None` when more bytes are needed.
     pub event: Option<Event>,
 }
 
 impl Step {
-    /// The same step behind `skip` further bytes.
+    /// The same step with `skip` further bytes in front.
     pub(crate) fn behind(self, skip: usize) -> Self {
         Self { skip: self.skip + skip, ..self }
     }

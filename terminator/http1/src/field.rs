@@ -1,10 +1,12 @@
 //! One field line: `NAME ":" OWS VALUE OWS` (RFC 9112 section 5).
+//!
+//! Owns checking a line and finding its name and value. Leaves which bytes are valid to `grammar`,
+//! and the meaning of fields to `semantics`.
 
 use crate::Error;
 use crate::grammar::{TOKEN_LOWER, is_field_value, is_token, trimmed};
 
-/// Lines up to this length are read a byte at a time, which is cheaper for the names that there
-/// are.
+/// Lines up to this length are read a byte at a time, which is cheaper for names of usual length.
 const LONG: usize = 128;
 
 /// A field of a head.
@@ -14,12 +16,13 @@ pub struct Field<'a> {
     pub name: &'a [u8],
     /// Its value, without the white space around it.
     pub value: &'a [u8],
-    /// True when it does not go on to the next hop: its name is one that never does, or
-    /// `Connection` names it (RFC 9110 section 7.6.1).
+    /// True for a hop-by-hop field, which must not be forwarded: by its name, or because
+    /// `Connection` lists it (RFC 9110 section 7.6.1).
     pub ends_here: bool,
 }
 
-/// Checks a line without its CRLF, and puts its name in lower case. Returns the bytes of the name.
+/// Checks a line without its CRLF, and converts its name to lower case. Returns the length of the
+/// name.
 ///
 /// # Errors
 /// [`Error::Folded`], [`Error::FieldName`], [`Error::FieldValue`].
@@ -29,7 +32,7 @@ pub(crate) fn check(line: &mut [u8]) -> Result<usize, Error> {
     if is_field_value(&line[name_len + 1..]) { Ok(name_len) } else { Err(Error::FieldValue) }
 }
 
-/// The same for a line that is known to have no control characters.
+/// Like [`check`], for a line that is known to have no control characters.
 ///
 /// # Errors
 /// [`Error::Folded`], [`Error::FieldName`].
@@ -42,11 +45,11 @@ pub(crate) fn check_name(line: &mut [u8]) -> Result<usize, Error> {
     }
 }
 
-/// Puts the name in front of a colon in lower case; its length.
+/// Converts the name in front of the colon to lower case; returns its length.
 #[inline]
 fn name(line: &mut [u8]) -> Option<usize> {
     if line.len() > LONG {
-        // The name may be as long: many bytes at once.
+        // The name may be long too; these functions process many bytes at once.
         let len = memchr::memchr(b':', line).filter(|len| is_token(&line[..*len]))?;
         line[..len].make_ascii_lowercase();
         return Some(len);
@@ -63,12 +66,12 @@ fn name(line: &mut [u8]) -> Option<usize> {
     None
 }
 
-/// The value of a line that has been checked, and where it begins in the line.
+/// The value of a line that has been checked, and its offset in the line.
 #[inline]
 pub(crate) fn value(line: &[u8], name_len: usize) -> (usize, &[u8]) {
     let behind = &line[name_len + 1..];
     let value = trimmed(behind);
-    // An empty slice may not point into `line`.
+    // An empty slice need not point into `line`.
     let start = if value.is_empty() { name_len + 1 } else { value.as_ptr().addr() - line.as_ptr().addr() };
     (start, value)
 }

@@ -1,13 +1,15 @@
-//! Which bytes may stand where: tokens and field values (RFC 9110 section 5.5 and 5.6.2), the bytes
-//! of a URI (RFC 3986).
+//! The basic rules of the grammar: tokens, field values and lists (RFC 9110 sections 5.5 and 5.6),
+//! escapes in URIs (RFC 3986).
+//!
+//! Owns byte tables and functions on slices. Leaves all rules of messages to the other modules.
 
 /// Letters and digits.
 pub(crate) const ALPHANUMERIC: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// Bytes of a token.
+/// True for each byte of a token.
 const TOKEN: [bool; 256] = bytes_of(&[ALPHANUMERIC, b"!#$%&'*+-.^_`|~"]);
 
-/// A byte of a token in lower case; 0 for a byte that no token has.
+/// Each byte of a token in lower case; 0 for any other byte.
 pub(crate) const TOKEN_LOWER: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -21,7 +23,7 @@ pub(crate) const TOKEN_LOWER: [u8; 256] = {
     table
 };
 
-/// A table that is true for the bytes of every set.
+/// A table that is true for the bytes of all sets.
 pub(crate) const fn bytes_of(sets: &[&[u8]]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut set = 0;
@@ -42,15 +44,15 @@ pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().fold(true, |valid, byte| valid & TOKEN[usize::from(*byte)])
 }
 
-/// True when `bytes` may be a field's value: no control character but the tab. White space around
-/// it is not looked at.
+/// True when `bytes` may be a field's value: no control character except the tab. White space
+/// around the value is allowed.
 #[inline]
 #[must_use]
 pub fn is_field_value(bytes: &[u8]) -> bool {
     control(bytes).is_none()
 }
 
-/// Where the first control character is, tabs left out.
+/// Position of the first control character other than a tab.
 #[inline]
 pub(crate) fn control(bytes: &[u8]) -> Option<usize> {
     let is_control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f;
@@ -65,8 +67,8 @@ pub(crate) fn control(bytes: &[u8]) -> Option<usize> {
     rest.iter().position(is_control).map(|found| words.len() * 8 + found)
 }
 
-/// Not zero when one of the eight bytes is below a space or is DEL. A tab counts, and so may a byte
-/// behind such a one.
+/// Not zero when one of the eight bytes is below a space or is DEL. Also not zero for a tab, so the
+/// caller must look at the bytes one by one.
 #[inline]
 const fn controls(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -75,7 +77,7 @@ const fn controls(word: u64) -> u64 {
     ((word.wrapping_sub(0x20 * ONES) & !word) | (delete.wrapping_sub(ONES) & !delete)) & HIGH
 }
 
-/// Where the first `byte` is. Of a few bytes each is looked at: `memchr` only pays for many.
+/// Position of the first `byte`. `memchr` is only faster for many bytes.
 #[inline]
 pub(crate) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     if bytes.len() < 64 { bytes.iter().position(|found| *found == byte) } else { memchr::memchr(byte, bytes) }
@@ -84,7 +86,7 @@ pub(crate) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
 /// True when two hexadecimal digits follow each `%` (RFC 3986 section 2.1).
 #[inline]
 pub(crate) fn has_whole_escapes(bytes: &[u8]) -> bool {
-    // Every three neighbours rather than each escape: that is done many bytes at once.
+    // Checks every three neighbours and not only the escapes, so that the compiler vectorizes it.
     let is_whole =
         |three: &[u8; 3]| (three[0] != b'%') | (three[1].is_ascii_hexdigit() & three[2].is_ascii_hexdigit());
     let ends_well = !matches!(bytes, [.., b'%'] | [.., b'%', _]);

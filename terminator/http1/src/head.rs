@@ -1,9 +1,9 @@
-//! The head of a request, parsed a line at a time: each line is looked at once, or twice when the
-//! head comes in pieces.
+//! Parsing the head of a request, line by line.
 //!
-//! Owns: the request line, where the parts of the head lie, and the limits of its length and number
-//! of fields. Does not: hold bytes; a [`Head`] is memory that the caller uses again for the next
-//! request of any connection.
+//! Owns the request line, the positions of the head's parts, and the limits of its length and its
+//! number of fields. Leaves the target to `target`, the meaning of fields to `semantics`, and the
+//! bytes to the caller. Invariant: each line is parsed once, or twice when the head is read in
+//! pieces, so a head costs time linear in its length.
 
 use std::ops::Range;
 
@@ -14,8 +14,8 @@ use crate::semantics::{Body, Semantics};
 use crate::target::{self, Target};
 use crate::{Error, Field, Limits, field};
 
-/// Where the parts of a request's head lie in its bytes. Made once and used for one request after
-/// the other, it allocates nothing.
+/// The positions of the parts of a request's head in its bytes. Reused for one request after the
+/// other, of any connection, it does not allocate.
 #[derive(Clone, Debug, Default)]
 pub struct Head {
     method: Span,
@@ -28,7 +28,7 @@ pub struct Head {
     pub(crate) semantics: Semantics,
 }
 
-/// A part of a head.
+/// The position of one part of a head.
 #[derive(Clone, Copy, Debug, Default)]
 struct Span {
     start: u16,
@@ -60,12 +60,12 @@ struct Place {
     ends_here: bool,
 }
 
-/// How far the head at the front of the input has been checked.
+/// How much of the head at the front of the input has been checked.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {
-    /// Where the first line begins that is not whole yet.
+    /// Start of the first incomplete line.
     line: u32,
-    /// How far it has been searched for its end.
+    /// Length of the input that was searched for the end of that line.
     searched: u32,
     fields: u32,
 }
@@ -78,7 +78,7 @@ struct RequestLine {
 }
 
 impl Head {
-    /// The head's parts; `bytes` begin with the head.
+    /// The request whose head is at the front of `bytes`.
     #[inline]
     #[must_use]
     pub fn request<'a>(&'a self, bytes: &'a [u8]) -> Request<'a> {
@@ -91,7 +91,8 @@ impl Head {
         self.method.of(bytes) == b"HEAD"
     }
 
-    /// Reads on in the head at the front of `input`; its length and its body's when it is whole.
+    /// Continues with the head at the front of `input`. Returns the length of the head and of its
+    /// body once the head is complete.
     #[inline]
     pub(crate) fn read(
         &mut self,
@@ -104,7 +105,7 @@ impl Head {
             return Ok(None);
         }
         if in_pieces {
-            // Nothing was kept of the lines that came before: they are read once more.
+            // Another connection may have used `self` since the first lines: read them once more.
             *progress = Progress::default();
             self.lines(progress, input, limits)?;
         }
@@ -113,8 +114,8 @@ impl Head {
         Ok(Some((len, body)))
     }
 
-    /// Reads the lines that are there. True when the empty line that ends the head is among them;
-    /// `progress.line` is then the head's length.
+    /// Parses the complete lines. True when the empty line that ends the head is among them;
+    /// `progress.line` is then the length of the head.
     #[inline]
     fn lines(&mut self, progress: &mut Progress, input: &mut [u8], limits: &Limits) -> Result<bool, Error> {
         let len_max = limits.head_len_max.min(HEAD_LEN_MAX);
@@ -128,8 +129,8 @@ impl Head {
             }
         }
         loop {
-            // What was searched before is searched once more for control characters when the line
-            // is whole.
+            // `is_clean` only covers the bytes searched now; a line that was searched in parts is
+            // searched for control characters once more.
             let is_new = searched == start;
             let (found, is_clean) = end_of_line(&input[searched..]);
             let behind = found.map_or(input.len(), |at| searched + at + 1);
@@ -169,7 +170,7 @@ impl Head {
     fn keep_request_line(&mut self, line: &RequestLine, input: &[u8]) -> Result<(), Error> {
         let RequestLine { method_len, target, is_1_0 } = line;
         let (method, bytes) = (&input[..*method_len], &input[target.clone()]);
-        // With a space in it it is several words of the line, not a target.
+        // With a space in it the request line has too many words.
         let is_wrong = |error| if bytes.contains(&b' ') { Error::RequestLine } else { error };
         let Target { authority, path } = target::parse(method, bytes).map_err(is_wrong)?;
         let at = |range: Range<usize>| Span::new(target.start + range.start, target.start + range.end);
@@ -193,7 +194,7 @@ impl Head {
         });
     }
 
-    /// What needs all fields.
+    /// Applies the rules that need all fields; returns the length of the body.
     #[inline]
     fn complete(&mut self, bytes: &mut [u8]) -> Result<Body, Error> {
         let body = self.semantics.body(self.is_1_0)?;
@@ -216,9 +217,9 @@ impl Head {
         Ok(body)
     }
 
-    /// Gives a target in absolute form that has no path the one that it stands for: `/`, or `*` for
-    /// OPTIONS without a query (RFC 9112 sections 3.2.2 and 3.2.4). There is room for it since the
-    /// authority moves over the slash in front.
+    /// Writes the implied path of a target in absolute form without a path: `/`, or `*` for OPTIONS
+    /// without a query (RFC 9112 sections 3.2.2 and 3.2.4). Moves the authority over the slash in
+    /// front of it to make room.
     #[cold]
     fn give_path(&mut self, authority: Span, bytes: &mut [u8]) {
         let (start, end) = (usize::from(authority.start), usize::from(authority.end));
@@ -231,8 +232,8 @@ impl Head {
     }
 }
 
-/// Where the line at the front of `input` ends, with LF; true when nothing before its CRLF is a
-/// control character.
+/// Position of the LF that ends the line at the front of `input`; true when there is no control
+/// character before its CRLF.
 #[inline]
 fn end_of_line(input: &[u8]) -> (Option<usize>, bool) {
     let Some(at) = control(input) else { return (None, true) };
@@ -242,7 +243,7 @@ fn end_of_line(input: &[u8]) -> (Option<usize>, bool) {
     }
 }
 
-/// `METHOD SP TARGET SP HTTP/1.x` (RFC 9112 section 3).
+/// Splits `METHOD SP TARGET SP HTTP/1.x` (RFC 9112 section 3).
 #[inline]
 fn request_line(line: &[u8]) -> Result<RequestLine, Error> {
     let method_len = line.iter().position(|byte| TOKEN_LOWER[usize::from(*byte)] == 0);
@@ -255,7 +256,7 @@ fn request_line(line: &[u8]) -> Result<RequestLine, Error> {
     let is_1_0 = match version {
         b" HTTP/1.1" => false,
         b" HTTP/1.0" => true,
-        // A later minor version is read as the latest that is known (RFC 9110 section 2.5).
+        // A higher minor version is treated as the highest known one (RFC 9110 section 2.5).
         [b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => false,
         [b' ', b'H', b'T', b'T', b'P', b'/', b'0' | b'2'..=b'9', b'.', b'0'..=b'9'] => {
             let is_target = !rest[target].contains(&b' ');
@@ -266,7 +267,7 @@ fn request_line(line: &[u8]) -> Result<RequestLine, Error> {
     Ok(RequestLine { method_len, target, is_1_0 })
 }
 
-/// A request's head: what [`Head`] says of the bytes that it was read from.
+/// A request's head: a [`Head`] and the bytes that it was parsed from.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     head: &'a Head,
@@ -274,7 +275,7 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// The method, a token in the case in which it came.
+    /// The method, a token in the case in which it was sent.
     #[inline]
     #[must_use]
     pub fn method(self) -> &'a str {
@@ -295,7 +296,7 @@ impl<'a> Request<'a> {
         self.head.path.text(self.bytes)
     }
 
-    /// The authority of a target in absolute form, which wins over `Host` (RFC 9112 section 3.2.2),
+    /// The authority of a target in absolute form, which overrides `Host` (RFC 9112 section 3.2.2),
     /// or of CONNECT.
     #[inline]
     #[must_use]
@@ -310,7 +311,7 @@ impl<'a> Request<'a> {
         self.head.is_1_0
     }
 
-    /// The protocols that the client would change to (RFC 9110 section 7.8), if it asks for that.
+    /// The protocols that the client offers to upgrade to (RFC 9110 section 7.8), if any.
     #[must_use]
     pub fn upgrade(self) -> Option<&'a [u8]> {
         let asks = self.head.semantics.wishes.upgrade && !self.is_1_0();

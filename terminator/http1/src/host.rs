@@ -1,7 +1,8 @@
 //! The value of `Host`: `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
 //!
-//! Strict, since a proxy in front and a service behind may each make something else of what is not
-//! a host.
+//! Owns checking hosts and authorities. Leaves which of the two a request needs to `semantics` and
+//! `target`. Invariant: the check is strict, because a proxy in front and a service behind may
+//! disagree about an invalid host.
 
 use std::net::Ipv6Addr;
 
@@ -10,11 +11,11 @@ use crate::grammar::{ALPHANUMERIC, bytes_of, has_whole_escapes};
 /// `unreserved` and `sub-delims` (RFC 3986 sections 2.2 and 2.3) and the colon: bytes of a literal
 /// address of a later version.
 const LITERAL: [bool; 256] = bytes_of(&[ALPHANUMERIC, b"-._~!$&'()*+,;=:"]);
-/// The same for a name, and what begins an escape.
+/// `unreserved`, `sub-delims` and `%`: bytes of a name.
 const NAME: [bool; 256] = bytes_of(&[ALPHANUMERIC, b"-._~!$&'()*+,;=%"]);
 
-/// True when `value` is a host, with or without a port. The empty name is one: a target without an
-/// authority has it.
+/// True when `value` is a host, with or without a port. The empty value is valid: it is sent for a
+/// target without an authority.
 #[inline]
 #[must_use]
 pub fn is_host(value: &[u8]) -> bool {
@@ -33,8 +34,8 @@ pub(crate) fn is_authority(authority: &[u8]) -> bool {
     !matches!(authority, [] | [b':', ..]) && is_host(authority)
 }
 
-/// True for what follows the bracket: an IPv6 address or one of a later version, `]`, and perhaps a
-/// port.
+/// True when `literal`, which follows the opening bracket, is an IPv6 address or one of a later
+/// version, then `]`, and optionally a port.
 #[cold]
 fn is_valid_literal(literal: &[u8]) -> bool {
     let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };

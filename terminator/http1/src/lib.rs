@@ -1,18 +1,18 @@
 //! The server's side of HTTP/1.1 (RFC 9112), without I/O: bytes in, events out, responses encoded
 //! into a buffer.
 //!
-//! Owns: parsing request heads, framing bodies, pipelining, persistence, `Expect`, `Upgrade`, the
-//! limits of all of them, and the framing of responses. Does not: read or write a socket, look at a
-//! clock, or decide what is answered.
+//! Owns parsing request heads, framing bodies, pipelining, persistence, `Expect`, `Upgrade`, the
+//! limits of all of them, and the framing of responses. Leaves sockets, clocks and the content of
+//! responses to the caller.
 //!
-//! A [`Connection`] is some forty bytes and holds no buffer. The caller keeps what it has read,
-//! gives the unused front of it to [`Connection::receive`], and drops what the returned [`Step`]
-//! says. Parts of a head are ranges into those bytes ([`Head`]), and so are the bytes of a body.
-//! Time-outs are a matter of [`Connection::phase`]: the caller asks which phase the connection is
-//! in and how long that may take ([`Timeouts`]).
+//! A [`Connection`] is about 40 bytes and holds no buffer. The caller keeps the bytes that it has
+//! read, gives them to [`Connection::receive`], and drops or takes what the returned [`Step`] says.
+//! The parts of a head are ranges into those bytes ([`Head`]), and so are the bytes of a body. For
+//! time-outs, the caller asks which phase the connection is in ([`Connection::phase`]) and how long
+//! that may take ([`Timeouts`]).
 //!
-//! Invariant: what the bytes mean does not depend on how they are cut into reads. Every verdict is
-//! a function of the bytes from the connection's first to the one that decides it.
+//! Invariant: the meaning of the bytes does not depend on how they are cut into reads. Every
+//! verdict is a function of the bytes from the first of the connection to the one that decides it.
 //!
 //! ```
 //! use http1::{Connection, Event, Head, Limits, Response};

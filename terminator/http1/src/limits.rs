@@ -1,19 +1,21 @@
 //! Every bound of the protocol, each with its reason, and the time-outs of a connection's phases.
+//!
+//! Owns the constants and the types. Leaves enforcing the bounds to the modules that parse, and
+//! time-outs to the caller.
 
 use std::time::Duration;
 
 /// The longest head that a [`crate::Head`] can describe: its ranges are 16 bits.
 pub(crate) const HEAD_LEN_MAX: usize = 65_535;
 
-/// Bytes of a chunk's first line, size and extensions. Nobody sends extensions; hyper, too, allows
-/// 16 KiB of them per body.
+/// Bytes of the first line of a chunk, with size and extensions: clients hardly use extensions.
 pub(crate) const CHUNK_LINE_LEN_MAX: usize = 1024;
 
-/// Bytes of chunk extensions of one body: they are read and thrown away.
+/// Bytes of chunk extensions of one body, as in hyper. They are read and dropped.
 pub(crate) const EXTENSIONS_LEN_MAX: usize = 16 << 10;
 
-/// Options of all `Connection` fields of a head. Each is compared with each field, so an unbounded
-/// list would cost options times fields.
+/// Options of all `Connection` fields of a head. Each is compared with each field, so the cost is
+/// options times fields.
 pub(crate) const OPTIONS_MAX: usize = 32;
 
 /// The limits of requests that a caller chooses.
@@ -37,7 +39,7 @@ impl Default for Limits {
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The client, for a first request; nothing of it has come.
+    /// The client, for its first request; no byte has been read.
     Accepted,
     /// The client, for the rest of a head.
     Head,
@@ -45,25 +47,26 @@ pub enum Phase {
     Body,
     /// The caller, for a response.
     Service,
-    /// The client, to take what was written of the response.
+    /// The client, to read more of the response.
     Response,
     /// The caller, for the next part of a response; everything so far is written.
     Parts,
-    /// The client, for a further request.
+    /// The client, for the next request.
     Idle,
-    /// The client, to see the last response; what it still sends is thrown away (RFC 9112 section
-    /// 9.6).
+    /// The client, to close after the last response; what it still sends is dropped (RFC 9112
+    /// section 9.6).
     Linger,
 }
 
 /// How long a client may take in each phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the connection's start, or from the first byte of a further head, to the head's end.
+    /// From the start of the connection, or from the first byte of a later head, to the end of the
+    /// head.
     pub head: Duration,
     /// From the end of the head to the end of the body.
     pub body: Duration,
-    /// Without taking a byte of the response.
+    /// Without reading a byte of the response.
     pub write: Duration,
     /// Between two requests.
     pub idle: Duration,

@@ -1,17 +1,19 @@
-//! The options of `Connection`: whether the connection stays, and which fields end at this hop (RFC
-//! 9110 section 7.6.1).
+//! The options of `Connection` (RFC 9110 section 7.6.1).
+//!
+//! Owns what they say about persistence, and which fields are hop-by-hop. Leaves dropping those
+//! fields to the caller and to `response`. Invariant: at most [`OPTIONS_MAX`] options are compared.
 
 use crate::Error;
 use crate::grammar::{members, trimmed};
 use crate::limits::OPTIONS_MAX;
 
-/// True when a field of this name, in lower case, never goes on: those of RFC 9110 section 7.6.1,
-/// and those that frame a body.
+/// True when a field of this name, in lower case, is always hop-by-hop: the fields of RFC 9110
+/// section 7.6.1, and those that frame a body.
 #[inline]
 pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
     match name.len() {
         2 => name == b"te",
-        // No field has this name: `Connection: close` would nominate it (RFC 9110 section 7.6.1).
+        // Reserved: `Connection: close` would list it as a field (RFC 9110 section 7.6.1).
         5 => name == b"close",
         7 => name == b"trailer" || name == b"upgrade",
         10 => name == b"connection" || name == b"keep-alive",
@@ -22,24 +24,24 @@ pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
     }
 }
 
-/// What the options of a request say of the connection.
+/// What the options of a request say about the connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wishes {
     pub(crate) close: bool,
     pub(crate) keep_alive: bool,
     pub(crate) upgrade: bool,
-    /// There are names of fields among them.
+    /// True when an option may be the name of a field.
     pub(crate) named: bool,
     pub(crate) count: usize,
 }
 
 impl Wishes {
-    /// Takes the value of a further `Connection` field.
+    /// Adds the options of one `Connection` field.
     #[inline]
     pub(crate) fn add(&mut self, value: &[u8]) {
         for option in value.split(|byte| *byte == b',').map(trimmed) {
-            // Empty ones count: RFC 9110 section 5.6.1.2 wants a reasonable number of them ignored,
-            // and no more.
+            // Empty options count too: RFC 9110 section 5.6.1.2 only asks to ignore a reasonable
+            // number of them.
             self.count += 1;
             if self.count > OPTIONS_MAX {
                 return;
@@ -58,7 +60,7 @@ impl Wishes {
         }
     }
 
-    /// True when the client of a request wants the connection to stay (RFC 9112 section 9.3).
+    /// True when the client wants a persistent connection (RFC 9112 section 9.3).
     #[inline]
     pub(crate) fn persists(self, is_1_0: bool) -> bool {
         !self.close && (self.keep_alive || !is_1_0)
@@ -69,7 +71,7 @@ impl Wishes {
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
     all: [&'a [u8]; OPTIONS_MAX],
-    /// Their hashes: what is compared with each name, so that long options that look alike cost no
+    /// Their hashes, which are compared first, so that long options with a common prefix cost no
     /// more than others.
     hashes: [u64; OPTIONS_MAX],
     len: usize,
@@ -101,7 +103,7 @@ impl<'a> Options<'a> {
     }
 }
 
-/// A hash that is the same for a name in any case, eight bytes at a time.
+/// A hash that ignores case, computed eight bytes at a time.
 #[inline]
 fn hash(name: &[u8]) -> u64 {
     let add = |hash: u64, word: u64| {

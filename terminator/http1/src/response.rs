@@ -1,9 +1,9 @@
-//! Responses, encoded into a buffer of the caller.
+//! Encoding responses into a buffer of the caller.
 //!
-//! Owns: the status line, the fields that frame the body and say whether the connection stays, and
-//! which fields of others are let through. Invariant: a response ends where its framing says,
-//! whatever fields it is given: those that frame or belong to the hop are refused, and so are names
-//! and values that no field has, and a second `date` or `server`.
+//! Owns the status line, the fields of framing and persistence, and the filter for the caller's
+//! fields. Leaves writing body and buffer to the caller. Invariant: a response ends where its
+//! framing says, whatever fields the caller adds: framing and hop-by-hop fields, invalid names and
+//! values, and a second `date` or `server` are refused.
 
 use crate::Connection;
 use crate::grammar::{TOKEN_LOWER, is_field_value};
@@ -12,35 +12,35 @@ use crate::options::is_hop_by_hop;
 /// The interim response that asks for a body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// What comes behind the bytes of a chunk.
+/// What follows the bytes of a chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
 
-/// What a response is, less its fields and its body.
+/// A response without its fields and its body.
 #[derive(Clone, Copy, Debug)]
 pub struct Response<'a> {
     /// 200 to 599.
     pub status: u16,
     /// The reason phrase; may be empty.
     pub reason: &'a str,
-    /// Bytes of the body, or of the body that a GET would have been answered with; `None` when the
-    /// caller does not know.
+    /// Length of the body in bytes; for HEAD, of the body that GET would get. `None` when it is not
+    /// known.
     pub length: Option<u64>,
-    /// The connection is to end with it.
+    /// True when the connection must close after it.
     pub close: bool,
-    /// The `date` that it gets unless its fields have one.
+    /// The value of `date`, unless the caller adds that field.
     pub date: &'a str,
 }
 
 /// How the body of a response is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sending {
-    /// Not at all: the request was HEAD, or the status has none.
+    /// There is none: the request was HEAD, or the status has no body.
     Nothing,
-    /// As many bytes as were announced.
+    /// As the announced number of bytes.
     Length,
     /// In chunks: [`begin_chunk`], [`CHUNK_END`], [`last_chunk`].
     Chunked,
-    /// Until the connection ends: HTTP/1.0 has no chunks.
+    /// Until the connection closes, because HTTP/1.0 has no chunks.
     UntilClose,
 }
 
@@ -53,9 +53,9 @@ pub struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// Writes a field, its name in lower case. False when it is refused: a field that frames the
-    /// body or belongs to the hop, a second `date` or `server`, a name that is no token, a value
-    /// with a control character.
+    /// Writes a field with its name in lower case. False when it is refused: a framing or
+    /// hop-by-hop field, a second `date` or `server`, a name that is not a token, or a value with a
+    /// control character.
     #[inline]
     pub fn add(&mut self, name: &[u8], value: &[u8]) -> bool {
         if name.is_empty() || !is_field_value(value) {
@@ -89,8 +89,8 @@ impl Fields<'_> {
 }
 
 impl Connection {
-    /// Writes the head of the response to the request under way, or to the one that could not be
-    /// read, into `out`; `fields` adds those that are not the protocol's.
+    /// Appends the head of the response to the current request, or to one that could not be read,
+    /// to `out`. `fields` adds the caller's fields.
     #[inline]
     pub fn respond(
         &mut self,
@@ -151,8 +151,8 @@ impl Connection {
         }
     }
 
-    /// Writes the response that changes the protocol of the connection (RFC 9110 section 15.2.2)
-    /// and ends HTTP on it: what the client has sent behind its request is the other protocol's.
+    /// Writes the response that switches the connection to another protocol (RFC 9110 section
+    /// 15.2.2) and ends HTTP on it. The bytes behind the request belong to the other protocol.
     pub fn upgrade(&mut self, protocol: &[u8], out: &mut Vec<u8>, fields: impl FnOnce(&mut Fields<'_>)) {
         out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ");
         out.extend_from_slice(protocol);
@@ -163,7 +163,10 @@ impl Connection {
     }
 }
 
-/// Writes what comes before the bytes of a chunk; `len` is above zero, which would end the body.
+/// Writes the line before the bytes of a chunk of `len` bytes.
+///
+/// # Panics
+/// When `len` is 0, which would end the body.
 pub fn begin_chunk(len: usize, out: &mut Vec<u8>) {
     assert!(len > 0, "an empty chunk would end the body");
     let mut digits = [0; 16];
@@ -178,7 +181,7 @@ pub fn begin_chunk(len: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the end of a body in chunks; `trailers` adds fields to it.
+/// Writes the end of a chunked body; `trailers` adds fields to it.
 pub fn last_chunk(out: &mut Vec<u8>, trailers: impl FnOnce(&mut Fields<'_>)) {
     out.extend_from_slice(b"0\r\n");
     trailers(&mut Fields { out, dated: false, served: false });

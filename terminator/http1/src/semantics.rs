@@ -1,5 +1,9 @@
-//! What the fields of a head say about the message: its host, the length of its body, the
-//! connection.
+//! The meaning of the fields of a head: the host, the framing of the body, the connection.
+//!
+//! Owns the rules about `Host`, `Content-Length`, `Transfer-Encoding` and `Expect`. Leaves the
+//! grammar of a line to `field`, and the options of `Connection` to `options`. Invariant: an error
+//! is reported only at the end of the head, so that a malformed line takes precedence wherever it
+//! is.
 
 use crate::Error;
 use crate::grammar::members;
@@ -7,37 +11,36 @@ use crate::host::is_host;
 use crate::limits::OPTIONS_MAX;
 use crate::options::Wishes;
 
-/// How long the body of a request is.
+/// The framing of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
     Length(u64),
     Chunked,
 }
 
-/// `Host`, of which there has to be one.
+/// The state of `Host`, which is required exactly once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Host {
     #[default]
     Missing,
     Valid,
-    /// Not a host, or a second one.
+    /// Not a valid host, or a second field.
     Wrong,
 }
 
-/// What the fields read so far say. What is wrong is kept and not told before the head ends: a line
-/// that is malformed comes first, wherever it stands.
+/// What the fields read so far mean, with the first error of each kind.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Semantics {
     host: Host,
     length: Option<Result<u64, Error>>,
     coding: Option<Result<(), Error>>,
     pub(crate) wishes: Wishes,
-    /// The client waits for `100 Continue` before it sends the body.
+    /// True when the client waits for `100 Continue` before it sends the body.
     pub(crate) expects: bool,
 }
 
 impl Semantics {
-    /// Takes a field; `name` is in lower case.
+    /// Adds a field; `name` is in lower case.
     #[inline]
     pub(crate) fn add(&mut self, name: &[u8], value: &[u8]) {
         match name.len() {
@@ -54,7 +57,7 @@ impl Semantics {
             17 if name == b"transfer-encoding" => {
                 let again = self.coding.is_some();
                 let found = coding(value).and(if again { Err(Error::Coding) } else { Ok(()) });
-                // What is unknown stays so, whatever else there is.
+                // An unknown coding takes precedence over other errors of the field.
                 if self.coding != Some(Err(Error::CodingUnknown)) {
                     self.coding = Some(found);
                 }
@@ -63,10 +66,10 @@ impl Semantics {
         }
     }
 
-    /// How long the body is (RFC 9112 section 6.3).
+    /// The framing of the body (RFC 9112 section 6.3).
     ///
     /// # Errors
-    /// What is wrong with the framing, then with `Host`.
+    /// The error of the framing, or else that of `Host`.
     #[inline]
     pub(crate) fn body(&self, is_1_0: bool) -> Result<Body, Error> {
         let body = match (self.length, self.coding) {
@@ -87,8 +90,7 @@ impl Semantics {
     }
 }
 
-/// Digits alone (RFC 9110 section 8.6). A number that 64 bits cannot hold is as good as the largest
-/// one.
+/// Parses `1*DIGIT` (RFC 9110 section 8.6). Saturates: a number above 64 bits exceeds every limit.
 fn length(value: &[u8]) -> Result<u64, Error> {
     if value.contains(&b',') {
         return Err(Error::LengthRepeated);
@@ -96,7 +98,7 @@ fn length(value: &[u8]) -> Result<u64, Error> {
     if value.is_empty() || !value.iter().fold(true, |valid, byte| valid & byte.is_ascii_digit()) {
         return Err(Error::Length);
     }
-    // 64 bits hold no number of more than twenty digits.
+    // A number of more than 20 digits without leading zeros does not fit 64 bits.
     let (front, digits) = value.split_at(value.len().saturating_sub(20));
     if !front.iter().fold(true, |zeros, digit| zeros & (*digit == b'0')) {
         return Ok(u64::MAX);
@@ -105,10 +107,10 @@ fn length(value: &[u8]) -> Result<u64, Error> {
     Ok(digits.iter().fold(0, add))
 }
 
-/// `chunked` alone (RFC 9112 section 7): no other coding is implemented.
+/// Accepts `chunked` alone (RFC 9112 section 7), because no other coding is implemented.
 fn coding(value: &[u8]) -> Result<(), Error> {
     let mut chunked = 0;
-    // More empty members than anybody sends by mistake (RFC 9110 section 5.6.1.2).
+    // Bounds the empty members, which would otherwise be ignored (RFC 9110 section 5.6.1.2).
     if memchr::memchr_iter(b',', value).take(OPTIONS_MAX).count() == OPTIONS_MAX {
         return Err(Error::Coding);
     }

@@ -1,8 +1,10 @@
 //! The request target and its four forms (RFC 9112 section 3.2).
 //!
-//! Paths and queries consist of the visible bytes of ASCII but `#`, `<` and `>`: those of RFC 3986,
-//! and `" [ \ ] ^ ` { | }`, which browsers and other clients send as they are. Nothing else is let
-//! through: what a proxy in front and a service behind might read differently.
+//! Owns splitting and checking a target. Leaves authorities to `host`, and decoding paths to the
+//! routes. Invariant: paths and queries consist of the visible bytes of ASCII except `#`, `<` and
+//! `>`: the bytes of RFC 3986, and `" [ \ ] ^ ` { | }`, which browsers and other clients do not
+//! escape. All other bytes are refused, because a proxy in front and a service behind might treat
+//! them differently.
 
 use std::ops::Range;
 
@@ -21,16 +23,16 @@ const VALID: [bool; 256] = {
     table
 };
 
-/// Where the parts of a target lie in it.
+/// The positions of the parts of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// Of the absolute form, and of CONNECT.
+    /// Present in the absolute form and for CONNECT.
     pub(crate) authority: Option<Range<usize>>,
-    /// May be empty in the absolute form; `*` in the asterisk form.
+    /// Empty in the absolute form without a path; `*` in the asterisk form.
     pub(crate) path: Range<usize>,
 }
 
-/// Takes the target of a request with this method apart; its query ends where the target does.
+/// Splits the target of a request with this method.
 ///
 /// # Errors
 /// [`Error::Target`].
@@ -44,23 +46,22 @@ pub(crate) fn parse(method: &[u8], target: &[u8]) -> Result<Target, Error> {
     }
 }
 
-/// The path that begins at `start`; checks it and the query behind it. Two hexadecimal digits
-/// follow each `%` of the path, which routes decode; nobody here decodes a query.
+/// The path that begins at `start`. Checks it and the query behind it.
 #[inline]
 fn path(target: &[u8], start: usize) -> Result<Range<usize>, Error> {
     let end = find(b'?', &target[start..]).map_or(target.len(), |at| start + at);
-    // Escapes of a path alone: routes decode it, and nobody here decodes a query.
+    // Only escapes of the path are checked: routes decode the path, and nothing decodes the query.
     let is_valid = are_valid(&target[start..]) && has_whole_escapes(&target[start..end]);
     if is_valid { Ok(start..end) } else { Err(Error::Target) }
 }
 
-/// True for bytes of paths and queries: visible ASCII but `#`, `<` and `>`.
+/// True when all bytes may be in paths and queries: visible ASCII except `#`, `<` and `>`.
 #[inline]
 fn are_valid(bytes: &[u8]) -> bool {
     if bytes.len() < 64 {
         return bytes.iter().all(|byte| VALID[usize::from(*byte)]);
     }
-    // Without a way out in the middle, so that it is done many bytes at once.
+    // No early return, so that the compiler vectorizes it.
     bytes.iter().fold(true, |valid, byte| valid & is_valid(*byte))
 }
 
@@ -68,8 +69,8 @@ const fn is_valid(byte: u8) -> bool {
     byte.is_ascii_graphic() & (byte != b'#') & (byte != b'<') & (byte != b'>')
 }
 
-/// `http://` or `https://`, an authority, a path that may be empty, and a query (RFC 9110 section
-/// 4.2).
+/// Splits the absolute form: `http://` or `https://`, an authority, a path that may be empty, and a
+/// query (RFC 9110 section 4.2).
 #[cold]
 fn absolute(target: &[u8]) -> Result<Target, Error> {
     let colon = memchr::memchr(b':', target).ok_or(Error::Target)?;
@@ -84,7 +85,7 @@ fn absolute(target: &[u8]) -> Result<Target, Error> {
     path(target, end).map(|path| Target { authority: Some(start..end), path })
 }
 
-/// HOST:PORT, the port being required (RFC 9110 section 9.3.6).
+/// Checks the target of CONNECT: HOST:PORT with a required port (RFC 9110 section 9.3.6).
 #[cold]
 fn connect(target: &[u8]) -> Result<Target, Error> {
     let has_port = target.last().is_some_and(u8::is_ascii_digit)

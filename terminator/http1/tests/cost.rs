@@ -1,15 +1,18 @@
-//! What heads and replies cost, in instructions: those that are made to be dear cost no more than twice an ordinary one of the same
-//! length, whether they come whole or byte by byte. Counts work and not time, so it holds on any machine.
+//! The cost of heads and replies in instructions: one that is made to be expensive costs at most
+//! twice as much as an ordinary one of the same length, read at once or byte by byte. Instructions
+//! do not depend on the machine's load, as time does.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// How often, in the shorter and the longer run: their difference is the cost, start-up cancels out.
+/// Repetitions in the shorter and in the longer run. The difference is the cost; start-up cancels
+/// out.
 const COUNTS: [u32; 2] = [3, 9];
 
-/// Scenarios of `examples/cost.rs`, what they are compared with, and how many times its cost is allowed.
+/// Scenarios of `examples/cost.rs`, the scenario that each is compared with, and how many times its
+/// cost is allowed.
 const ALLOWED: &[(&str, &[&str], f64)] = &[
     (
         "ordinary",
@@ -19,7 +22,7 @@ const ALLOWED: &[(&str, &[&str], f64)] = &[
         ],
         2.0,
     ),
-    // Bytes that are looked up in a table, or passed over as white space, are taken one at a time; those of values many at once.
+    // Bytes looked up in a table and white space are processed one at a time, values many at once.
     ("ordinary", &["name", "method", "spaces"], 2.8),
     (
         "bytes-ordinary",

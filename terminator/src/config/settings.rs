@@ -1,6 +1,8 @@
-//! The settings as typed: names, defaults, and the form of each value.
+//! The settings as typed: the name, default and form of each.
 //!
-//! The doc comments are what `--help` says.
+//! Owns the flags, which are also the keys of the TOML file and, in upper case, the environment
+//! variables; their doc comments are the text of `--help`. Leaves checks of several settings
+//! together to `config`. Invariant: every value that parses has the right form and unit.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,7 +14,7 @@ use bus::{Allow, Endpoint, Listen};
 use clap::{Parser, ValueEnum};
 use role::Scheduling;
 
-use crate::connection::TrustedProxy;
+use super::trusted_proxy::TrustedProxy;
 use crate::limits;
 
 const EXAMPLES: &str = "\
@@ -20,10 +22,10 @@ Examples:
   terminator --bus-listen ipc:///run/bus.sock
   terminator --http 0.0.0.0:8080 --http unix:/run/http.sock --bus-listen tcp://0.0.0.0:5555 --workers 2
   terminator --bus-dial tcp://profile:6000 --deadline 1s --route-deadline 'GET /members/{id}=250ms'
-  terminator --config terminator.toml        (keys are the flags' names; TERMINATOR_HTTP=... wins over the file)
+  terminator --config terminator.toml        (keys are the flags' names; TERMINATOR_HTTP=... overrides the file)
 
 SIGTERM or Ctrl-C: after --drain-delay no new connections, requests in flight finish, exit 0; a second one exits at once with 1.
-SIGHUP opens the access log anew. Exit codes: 0 ok, 1 failure, 2 usage.";
+SIGHUP reopens the access log. Exit codes: 0 ok, 1 failure, 2 usage.";
 
 /// The command line, as typed.
 #[derive(Clone, Debug, Parser)]
@@ -40,9 +42,9 @@ pub struct Settings {
     /// ipc:///PATH?mode=0660&user=UID&group=GID; may be repeated
     #[arg(long, value_name = "URL")]
     pub bus_listen: Vec<Listen>,
-    /// What services may claim that dial in at a --bus-listen, or at any: such as
+    /// Routes that services may claim, for one --bus-listen or, without URL, for all: such as
     /// 'tcp://0.0.0.0:5555 hello=GET /hello/{name}', or '*=*,!* /profiles/{*rest}' (everything
-    /// but); may be repeated; the first rule of a listener ends its allowing everything
+    /// else); may be repeated; a listener without a rule allows everything
     #[arg(long, value_name = "[URL ]SERVICE=ROUTE,...")]
     pub bus_allow: Vec<Allow>,
     /// Services to dial: tcp://HOST:PORT, ipc:///PATH; may be repeated
@@ -51,12 +53,12 @@ pub struct Settings {
     /// Worker threads, each with its own listeners and pipes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = workers)]
     pub workers: usize,
-    /// How worker threads are scheduled: inherit, or batch (they wait for their turn and find more
-    /// to do: less CPU a request, longer tails when all cores are busy)
+    /// Scheduling policy of worker threads: inherit, or batch (fewer wake-ups: less CPU per
+    /// request, longer tails when all cores are busy)
     #[arg(long, value_name = "POLICY", default_value_t = Scheduling::Inherit)]
     pub scheduling: Scheduling,
-    /// How long a worker with 4 to 24 requests on the bus looks at its sockets before it sleeps;
-    /// 0s: not at all
+    /// How long a worker with 4 to 24 requests on the bus polls its sockets before it sleeps; 0s:
+    /// not at all
     #[arg(long, value_name = "TIME", default_value = "200us", value_parser = duration)]
     pub busy_poll: Duration,
     /// The congestion control of client connections on TCP (tcp(7), TCP_CONGESTION): auto (the
@@ -67,32 +69,32 @@ pub struct Settings {
     /// How long a request may take before 504
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub deadline: Duration,
-    /// How long after the start services may still be dialling: until then a path that none has
-    /// claimed is 503, not 404, and /ready says no
+    /// How long after the start services may still be dialling: until then a path that no service
+    /// claims is 503, not 404, and /ready is 503
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub settle: Duration,
-    /// How long a request whose route has no instance for the moment waits for one before 503,
+    /// How long a request whose route has no instance at the moment waits for one before 503,
     /// within its deadline; 0s: not at all
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration)]
     pub hold: Duration,
-    /// Services without which the terminator is not ready: until each has joined once, /ready is
-    /// 503 and says which is missing, and a path that nobody claims is 503, not 404;
-    /// comma-separated
+    /// Services without which the terminator is not ready, comma-separated: until each has joined
+    /// once, /ready is 503 and names the missing ones, and a path that no service claims is 503,
+    /// not 404
     #[arg(long, value_name = "SERVICE,...", value_delimiter = ',')]
     pub expect: Vec<String>,
     /// The deadline of one route, by its pattern as in /routes; may be repeated
     #[arg(long, value_name = "PATTERN=TIME", value_parser = route_deadline)]
     pub route_deadline: Vec<(String, Duration)>,
-    /// A statsd daemon to send figures to, by UDP
+    /// The statsd daemon to send metrics to, by UDP
     #[arg(long, value_name = "HOST:PORT", value_parser = role::telemetry::check_target)]
     pub statsd: Option<String>,
     /// Time between two flushes to statsd
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub statsd_interval: Duration,
-    /// What every figure's name starts with
+    /// Prefix of every metric's name
     #[arg(long, value_name = "PREFIX", default_value = "terminator")]
     pub statsd_prefix: String,
-    /// Write tags as DogStatsD does (|#route:...), else they are part of the name
+    /// Write tags in the form of DogStatsD (|#route:...) instead of as a part of the name
     #[arg(long)]
     pub dogstatsd: bool,
     /// A TOML file with any of these settings
@@ -101,44 +103,45 @@ pub struct Settings {
     /// What to log to stderr: error, warn, info, debug, trace, or a filter such as bus=debug
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log: String,
-    /// One JSON line a request: off, stderr, or a file
+    /// Where to write one JSON line per request: off, stderr, or a file
     #[arg(long, value_name = "off|stderr|PATH", default_value = "off")]
-    pub access_log: AccessLog,
-    /// What becomes of the X-Forwarded-*, Forwarded and X-Real-IP headers of a trusted proxy:
-    /// append (they are kept and added to) or replace (they are dropped, as everybody else's are)
+    pub access_log: AccessLogTarget,
+    /// The X-Forwarded-*, Forwarded and X-Real-IP headers of a trusted proxy: append (keep them and
+    /// add to them) or replace (drop them, as those of any other client)
     #[arg(long, value_name = "POLICY", default_value = "append")]
     pub forwarded: Forwarded,
-    /// A proxy in front whose word on where a request came from is believed: an address, a network,
-    /// or unix for whoever connects to a Unix socket; may be repeated
+    /// A proxy whose X-Forwarded-*, Forwarded and X-Real-IP headers are trusted: an address, a
+    /// network, or unix for every client of a Unix socket; may be repeated
     #[arg(long, value_name = "CIDR|unix", default_values = ["127.0.0.0/8", "::1/128", "unix"])]
     pub trusted_proxy: Vec<TrustedProxy>,
-    /// How long everything is still served after SIGTERM, with /ready saying no and every response
-    /// closing its connection, so that load balancers go elsewhere first; give it twice the
-    /// interval of their checks
+    /// How long requests are still served after SIGTERM, with /ready 503 and every response closing
+    /// its connection, so that load balancers switch to another instance first; twice the interval
+    /// of their checks is enough
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     pub drain_delay: Duration,
-    /// How long requests in flight may go on after that
+    /// How long requests in flight may take after that
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub drain_deadline: Duration,
-    /// The bounds
+    /// The limits
     #[command(flatten)]
     pub limits: LimitSettings,
 }
 
-/// The bounds, as typed; [`limits`] has the reasons for the defaults.
+/// The limits as typed. [`limits`] has the reasons for the defaults.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitSettings {
-    /// Longest bus message, in bytes; nanomsg and mangos peers close above the default
+    /// Longest bus message, in bytes; nanomsg and mangos peers close the connection at a message
+    /// longer than the default
     #[arg(long, value_name = "BYTES", default_value_t = bus::proto::limits::MESSAGE_LEN_MAX)]
     pub message_limit: usize,
     /// Requests outstanding on the bus, per worker
     #[arg(long, value_name = "N", default_value_t = bus::proto::limits::PENDING_MAX)]
     pub pending_limit: usize,
-    /// Messages that may wait for one pipe
+    /// Messages that may be queued for one pipe
     #[arg(long, value_name = "N", default_value_t = bus::proto::limits::QUEUE_MESSAGES_MAX)]
     pub queue_limit: usize,
-    /// Bytes that may wait for one pipe
+    /// Bytes that may be queued for one pipe
     #[arg(long, value_name = "BYTES", default_value_t = bus::proto::limits::QUEUE_BYTES_MAX)]
     pub queue_bytes_limit: usize,
     /// Bytes of a request's head, start line included; above: 431
@@ -147,8 +150,7 @@ pub struct LimitSettings {
     /// Headers of a request; above: 431
     #[arg(long, value_name = "N", default_value_t = limits::HEADER_COUNT)]
     pub header_count: usize,
-    /// Bytes of a request's body; above: 413 [default: what leaves room for the head in one bus
-    /// message]
+    /// Bytes of a request's body; above: 413 [default: --message-limit without room for the head]
     #[arg(long, value_name = "BYTES")]
     pub body_limit: Option<usize>,
     /// Connections per worker; above: 503 and close
@@ -157,21 +159,22 @@ pub struct LimitSettings {
     /// Requests in flight per worker; above: 503
     #[arg(long, value_name = "N", default_value_t = limits::IN_FLIGHT)]
     pub in_flight_limit: usize,
-    /// From accept or the first byte to the end of a request's head; above: 408
+    /// Time from the accept, or from the first byte of a further request, to the end of the head;
+    /// above: 408
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub header_timeout: Duration,
-    /// A connection without a request; above: closed
+    /// Time that a connection may be without a request; above: closed
     #[arg(long, value_name = "TIME", default_value = "75s", value_parser = duration)]
     pub idle_timeout: Duration,
-    /// From the end of the head to the end of the body; above: 408
+    /// Time from the end of the head to the end of the body; above: 408
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub body_timeout: Duration,
-    /// A client that takes no byte of its response; above: closed
+    /// Time that a client may read no byte of its response; above: closed
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub write_timeout: Duration,
 }
 
-/// Where HTTP is served.
+/// An address where HTTP is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HttpAddress {
     /// IP:PORT.
@@ -211,16 +214,16 @@ impl fmt::Display for HttpAddress {
 
 /// Where the access log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// Nowhere; costs nothing.
+pub enum AccessLogTarget {
+    /// There is no access log.
     Off,
-    /// With the other log lines.
+    /// To stderr, where the other log lines go.
     Stderr,
-    /// Appended to a file; SIGHUP opens it anew.
+    /// Appended to a file, which SIGHUP reopens.
     File(PathBuf),
 }
 
-impl FromStr for AccessLog {
+impl FromStr for AccessLogTarget {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -233,7 +236,7 @@ impl FromStr for AccessLog {
     }
 }
 
-impl fmt::Display for AccessLog {
+impl fmt::Display for AccessLogTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Off => f.write_str("off"),
@@ -246,11 +249,11 @@ impl fmt::Display for AccessLog {
 /// The congestion control of client connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Congestion {
-    /// The system's, but for one that paces by timers on a loopback address.
+    /// The system's, except that one that paces by timers is replaced on loopback addresses.
     Auto,
     /// The system's.
     System,
-    /// This one.
+    /// The algorithm with this name.
     Named(String),
 }
 
@@ -268,12 +271,12 @@ impl FromStr for Congestion {
     }
 }
 
-/// What becomes of the headers by which a trusted proxy says where a request came from.
+/// What is done with the `x-forwarded-*` headers of a trusted proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Forwarded {
-    /// The client's address goes behind those in `x-forwarded-for`; `-proto` and `-host` are kept.
+    /// The peer's address is appended to `x-forwarded-for`; `-proto` and `-host` are kept.
     Append,
-    /// They are dropped.
+    /// They are dropped and replaced.
     Replace,
 }
 

@@ -1,32 +1,33 @@
-//! The other end of a connection, and whether what it says of its own clients is believed.
+//! The peer of a connection: its address, and whether it is a trusted proxy.
+//!
+//! Owns both facts, which are determined once when the connection is accepted. Leaves what a
+//! trusted peer's `x-forwarded-*` headers become to `request/forwarded.rs`.
 
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
-
-use ipnet::IpNet;
 
 use crate::config::{Config, Forwarded};
 
-/// The other end.
+/// The peer of one connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The address; `None` on a Unix socket.
     pub ip: Option<IpAddr>,
     /// The address as `x-forwarded-for` has it; empty on a Unix socket.
     pub text: Box<str>,
-    /// It is a proxy whose word on where a request came from is passed on.
+    /// True when it is a trusted proxy and `--forwarded append` is set, so that its `x-forwarded-*`
+    /// headers are passed on.
     pub is_trusted: bool,
 }
 
 impl Peer {
-    /// A client on TCP.
+    /// A peer on TCP.
     #[must_use]
     pub fn tcp(address: SocketAddr, config: &Config) -> Self {
         let ip = address.ip().to_canonical();
         Self { ip: Some(ip), text: ip.to_string().into(), is_trusted: trusts(config, Some(ip)) }
     }
 
-    /// A client on a Unix socket: it has no address.
+    /// A peer on a Unix socket, which has no address.
     #[must_use]
     pub fn unix(config: &Config) -> Self {
         Self { ip: None, text: "".into(), is_trusted: trusts(config, None) }
@@ -35,79 +36,4 @@ impl Peer {
 
 fn trusts(config: &Config, ip: Option<IpAddr>) -> bool {
     config.forwarded == Forwarded::Append && config.trusted_proxies.iter().any(|proxy| proxy.is(ip))
-}
-
-/// Proxies that are trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrustedProxy {
-    /// Whoever connects to a Unix socket.
-    Unix,
-    /// Whoever has an address of this network.
-    Net(IpNet),
-}
-
-impl TrustedProxy {
-    /// True when the peer with this address is one; `None` stands for a Unix socket.
-    #[must_use]
-    pub fn is(self, ip: Option<IpAddr>) -> bool {
-        match (self, ip) {
-            (Self::Unix, None) => true,
-            (Self::Net(net), Some(ip)) => net.contains(&ip),
-            _ => false,
-        }
-    }
-}
-
-impl FromStr for TrustedProxy {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "unix" {
-            return Ok(Self::Unix);
-        }
-        let net =
-            text.parse::<IpNet>().or_else(|error| text.parse::<IpAddr>().map(IpNet::from).map_err(|_| error));
-        net.map(|net| Self::Net(canonical(net.trunc())))
-            .map_err(|_| "write an address, a network such as 10.0.0.0/8 or fd00::/8, or unix".to_owned())
-    }
-}
-
-/// A network of IPv4 addresses that are written as IPv6 ones: clients' addresses are never written
-/// so.
-fn canonical(net: IpNet) -> IpNet {
-    match (net.addr().to_canonical(), net.prefix_len().checked_sub(96)) {
-        (ip @ IpAddr::V4(_), Some(len)) if net.addr().is_ipv6() => IpNet::new(ip, len).unwrap_or(net),
-        _ => net,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_proxy_is_trusted_by_its_network() {
-        for (proxy, ip, trusted) in [
-            ("10.0.0.0/8", Some("10.1.2.3"), true),
-            ("10.9.9.9/8", Some("10.1.2.3"), true),
-            ("10.0.0.0/8", Some("11.1.2.3"), false),
-            ("10.0.0.1", Some("10.0.0.1"), true),
-            ("10.0.0.1", Some("10.0.0.2"), false),
-            ("::1", Some("::1"), true),
-            ("::ffff:10.0.0.1", Some("10.0.0.1"), true),
-            ("::ffff:10.0.0.0/104", Some("10.1.2.3"), true),
-            ("::ffff:10.0.0.0/104", Some("11.1.2.3"), false),
-            ("fd00::/8", Some("fd12::1"), true),
-            ("0.0.0.0/0", Some("::1"), false),
-            ("0.0.0.0/0", None, false),
-            ("unix", None, true),
-            ("unix", Some("127.0.0.1"), false),
-        ] {
-            let ip = ip.map(|ip| ip.parse().unwrap());
-            assert_eq!(proxy.parse::<TrustedProxy>().unwrap().is(ip), trusted, "{proxy} {ip:?}");
-        }
-        for wrong in ["", "10.0.0.0/33", "localhost", "unix:/a"] {
-            assert!(wrong.parse::<TrustedProxy>().unwrap_err().contains("10.0.0.0/8"), "{wrong}");
-        }
-    }
 }

@@ -1,7 +1,8 @@
-//! A request whose body is there, until its answer is.
+//! A request that waits for its answer.
 //!
-//! Owns: asking the bus, which waits for an instance where there is none for the moment, and
-//! waiting for a service that claims the path where one is expected.
+//! Owns the call on the bus, and the wait for a service to claim the path while services may still
+//! join. Leaves the wait for an instance of a known route to crate `bus`, and the choice of an
+//! error status to `rescue`. Invariant: both waits are bounded, by `--hold` and by the deadline.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,16 +13,16 @@ use std::time::Instant;
 use bus::{Call, Held, Options, Wait};
 use bytes::Bytes;
 
-use super::{Counted, Exchange};
-use crate::limit::Permit;
+use super::exchange::{Counted, Exchange};
 use crate::request::RequestHead;
 use crate::rescue::Refusal;
 use crate::response::Answer;
 use crate::route::Line;
+use crate::worker::Permit;
 
-/// A request that a service has been asked, or is to be asked once there is an instance.
+/// A request that was sent to a service, or waits for a service that claims its path.
 ///
-/// Dropped when the client leaves; the permit and the bus's slot are given back.
+/// Dropping it, as when the client leaves, frees the permit and the bus's slot.
 pub struct Asked {
     counted: Counted,
     line: Option<Rc<Line>>,
@@ -35,9 +36,9 @@ enum Stage {
     Called(Call<RequestHead>),
 }
 
-/// A request whose path nobody claims yet.
+/// A request whose path no service claims yet.
 struct Unclaimed {
-    /// Taken when it is asked.
+    /// `None` once it is sent.
     request: Option<(RequestHead, bus::Body)>,
     held: Option<Held>,
 }
@@ -58,8 +59,8 @@ impl Asked {
         Self { counted, line, _permit: permit, stage }
     }
 
-    /// The answer, once. The service has been asked when this was first polled, if there is one to
-    /// ask.
+    /// Polls for the answer; must not be called again after `Ready`. The first poll sends the
+    /// request, if a service claims its path.
     #[inline]
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
         if let Stage::Unclaimed(_) = &self.stage
@@ -67,12 +68,13 @@ impl Asked {
         {
             return Poll::Ready(refusal.into());
         }
-        let Stage::Called(call) = &mut self.stage else { unreachable!("its path is claimed") };
+        let Stage::Called(call) = &mut self.stage else { unreachable!("poll_claimed has sent it") };
         let reply = ready!(Pin::new(call).poll(context));
         Poll::Ready(reply.map_err(Refusal::from).and_then(Answer::reply).unwrap_or_else(Answer::from))
     }
 
-    /// Waits until a service claims the path, as long as one may.
+    /// Waits until a service claims the path, at most `--hold` and while the worker is settling,
+    /// then sends the request.
     #[cold]
     fn poll_claimed(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
         let worker = Rc::clone(&self.counted.connection.worker);
@@ -82,10 +84,10 @@ impl Asked {
             if let Some(held) = &mut unclaimed.held {
                 is_last = ready!(held.poll(context)) == Wait::Over;
             }
-            let (head, body) = unclaimed.request.as_ref().expect("it is taken when it is asked");
+            let (head, body) = unclaimed.request.as_ref().expect("it is not sent yet");
             match worker.routes.find(&worker.bus, head.method(), head.path()) {
                 Ok((route, line)) => {
-                    let (head, body) = unclaimed.request.take().expect("it was there a moment ago");
+                    let (head, body) = unclaimed.request.take().expect("it was borrowed above");
                     self.stage = Stage::Called(call(&self.counted, head, body, route, &line));
                     self.line = Some(line);
                     return Poll::Ready(Ok(()));
@@ -106,21 +108,19 @@ impl Asked {
         }
     }
 
-    /// What the response needs to know.
+    /// The request, for writing its response.
     #[inline]
     pub fn exchange(&mut self) -> Exchange<'_> {
         let head = match &self.stage {
             Stage::Called(call) => call.head(),
-            Stage::Unclaimed(unclaimed) => {
-                &unclaimed.request.as_ref().expect("it is taken when it is asked").0
-            }
+            Stage::Unclaimed(unclaimed) => &unclaimed.request.as_ref().expect("it is not sent yet").0,
         };
         Exchange { counted: &mut self.counted, head, line: self.line.as_ref() }
     }
 }
 
-/// The deadline is the service's: it does not count the time that the client took to send its body,
-/// which has a limit of its own.
+/// Sends the request. Its deadline starts when the body is complete, because the time that the
+/// client takes to send the body has a limit of its own (`--body-timeout`).
 #[inline]
 fn call(
     counted: &Counted,

@@ -1,4 +1,8 @@
-//! Which congestion control the connections of a listener have (ADR 0022).
+//! The congestion control of client connections (ADR 0022).
+//!
+//! Owns setting it on a listener, from which accepted connections inherit it, and the error text
+//! when the system refuses. Leaves binding to `listen`. Invariant: it is set before the socket
+//! listens.
 
 use std::fs;
 use std::io;
@@ -8,28 +12,32 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Congestion;
 
-/// What the system has, and what of it needs no privilege: for messages.
+/// Files that list the algorithms of the system, and those that need no privilege.
 const AVAILABLE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
 const ALLOWED: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
 
-/// Part of every Linux, and without timers of its own.
+/// An algorithm that every Linux has, and that does not pace by timers.
 const UNPACED: &str = "reno";
 
-/// Whether connections can have what is asked for: also when nobody listens on TCP.
+/// Checks that the system has the congestion control that is asked for, even when no listener is on
+/// TCP.
+///
+/// # Errors
+/// When it is unknown to the system or not allowed to this user; the message lists the choice.
 pub fn check(asked: &Congestion) -> io::Result<()> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     choose(&socket, Ipv4Addr::UNSPECIFIED.into(), asked)
 }
 
-/// Gives `listener`, which is at `address`, and with it what it will accept, the congestion control
-/// asked for. Before it listens: an algorithm that has begun to pace a connection goes on when
-/// another takes over.
+/// Sets the congestion control of `listener`, bound to `address`, and so of the connections it will
+/// accept. Must be called before it listens, because an algorithm that has begun to pace a
+/// connection continues to do so after another is set.
 pub(super) fn choose(listener: &Socket, address: IpAddr, asked: &Congestion) -> io::Result<()> {
     match asked {
         Congestion::System => Ok(()),
         Congestion::Auto => {
             if address.to_canonical().is_loopback() && is_paced(listener) {
-                // Nobody asked for it by name: a system that refuses keeps its own.
+                // A refusal is not an error here: the operator has not asked for this algorithm.
                 if let Err(error) = listener.set_tcp_congestion(UNPACED.as_bytes()) {
                     tracing::info!(%address, %error, "congestion control stays the system's");
                 }
@@ -42,8 +50,8 @@ pub(super) fn choose(listener: &Socket, address: IpAddr, asked: &Congestion) -> 
     }
 }
 
-/// BBR sends by a timer of each connection where no `fq` queue does it (tcp_bbr.c), and loopback
-/// has no queue.
+/// True for BBR, which paces by a timer per connection where no `fq` queue does (tcp_bbr.c), as on
+/// loopback.
 fn is_paced(listener: &Socket) -> bool {
     listener.tcp_congestion().is_ok_and(|name| name.starts_with(b"bbr"))
 }
@@ -73,8 +81,8 @@ mod tests {
     use super::*;
     use crate::listen::{Unstarted, bind};
 
-    /// The congestion control of a connection that a listener at `address` accepts, and the
-    /// system's.
+    /// The congestion control of a connection that a listener at `address` accepts, and the default
+    /// of the system.
     fn accepted(address: &str, asked: &Congestion) -> (Vec<u8>, Vec<u8>) {
         let bound = bind(&address.parse().unwrap(), 1, asked).unwrap();
         let Unstarted::Tcp(listener) = &bound.sockets[0] else { unreachable!("TCP was asked for") };

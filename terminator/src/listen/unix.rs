@@ -1,7 +1,7 @@
 //! Unix socket files: a stale one is taken over, a live one is not.
 //!
 //! A socket's file outlives its process. Whether anybody listens behind it shows by connecting:
-//! refused means nobody.
+//! a refused connection means that no process does.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};

@@ -1,8 +1,8 @@
-//! Where a request came from: `x-forwarded-*` and `Forwarded` (RFC 7239), as far as the peer is
-//! trusted to know.
+//! Where a request came from: `x-forwarded-*`, `Forwarded` (RFC 7239) and their relatives.
 //!
-//! A trusted proxy's fields go on and are added to; those of anybody else are dropped, all of them,
-//! and ours take their places.
+//! Owns recognising these fields, what of them is forwarded, and reading the client's address out
+//! of them. Leaves which peers are trusted to `connection::Peer`. Invariant: fields of a trusted
+//! peer are forwarded and added to; all fields of any other peer are dropped and replaced.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ const PROTO: &[u8] = b"x-forwarded-proto";
 const HOST: &[u8] = b"x-forwarded-host";
 const FORWARDED: &[u8] = b"forwarded";
 
-/// Fields without the prefix `x-forwarded` by which proxies say where a request came from.
+/// Fields without the prefix `x-forwarded` in which proxies report where a request came from.
 const OTHERS: [&[u8]; 9] = [
     FORWARDED,
     b"x-real-ip",
@@ -29,11 +29,11 @@ const OTHERS: [&[u8]; 9] = [
     b"fastly-client-ip",
 ];
 
-/// True when a field of this name says where a request came from. `Connection` cannot name it: a
-/// client could so drop what a proxy in front says of it.
+/// True when a field of this name reports where a request came from. Such a field is not dropped
+/// when `Connection` names it: a client could remove a proxy's report that way.
 #[inline]
 pub(super) fn is_forwarding(name: &[u8]) -> bool {
-    // CGI and its heirs read an underscore as a dash.
+    // CGI and its successors treat an underscore as a dash.
     let is_same = |known: &[u8]| {
         let same = |(byte, known): (&u8, &u8)| byte == known || (*byte == b'_' && *known == b'-');
         name.len() >= known.len() && name.iter().zip(known).all(same)
@@ -42,7 +42,7 @@ pub(super) fn is_forwarding(name: &[u8]) -> bool {
         && (is_same(b"x-forwarded") || OTHERS.iter().any(|known| name.len() == known.len() && is_same(known)))
 }
 
-/// Which of these fields came from a trusted peer.
+/// Which of these fields a trusted peer sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Forwarding {
     addresses: bool,
@@ -53,7 +53,7 @@ pub(super) struct Forwarding {
 }
 
 impl Forwarding {
-    /// Takes note of a field.
+    /// Notes that a field of this name is there.
     #[inline]
     pub(super) fn note(&mut self, name: &[u8]) {
         match name {
@@ -65,10 +65,10 @@ impl Forwarding {
         }
     }
 
-    /// True when a field of these is written as it came.
-    pub(super) fn goes_on(self, name: &[u8]) -> bool {
+    /// True when the field is forwarded unchanged.
+    pub(super) fn forwards(self, name: &[u8]) -> bool {
         match name {
-            // Written with ours behind it.
+            // [`Forwarding::write`] appends to them.
             FOR | FORWARDED => false,
             PROTO => self.proto,
             HOST => self.host,
@@ -76,7 +76,7 @@ impl Forwarding {
         }
     }
 
-    /// Writes ours.
+    /// Writes the terminator's own fields, joined with those of a trusted peer.
     pub(super) fn write(
         self,
         request: Request<'_>,
@@ -103,7 +103,7 @@ impl Forwarding {
     }
 }
 
-/// The values that came, and `ours` behind them, as one field.
+/// Writes one field with the values that `request` has, then `ours`, separated by commas.
 #[cold]
 fn write_joined(request: Request<'_>, head: &mut HeadWriter<'_>, name: &[u8], ours: &[u8]) {
     let came = request.called(name);
@@ -117,8 +117,8 @@ fn write_joined(request: Request<'_>, head: &mut HeadWriter<'_>, name: &[u8], ou
     head.field_pieces(std::str::from_utf8(name).expect("names are ASCII"), &pieces);
 }
 
-/// Our element of `Forwarded` (RFC 7239 section 4): an IPv6 address is in brackets, and what is no
-/// token is quoted.
+/// The terminator's element of `Forwarded` (RFC 7239 section 4): an IPv6 address is in brackets,
+/// and values that are not tokens are quoted.
 fn element(peer: &Peer, authority: &[u8], scheme: &str) -> Vec<u8> {
     let client = match peer.ip {
         Some(IpAddr::V6(ip)) => format!("\"[{ip}]\""),
@@ -127,7 +127,7 @@ fn element(peer: &Peer, authority: &[u8], scheme: &str) -> Vec<u8> {
     };
     let mut element = format!("for={client};proto={scheme}").into_bytes();
     if !authority.is_empty() {
-        // A host has neither quotes nor backslashes.
+        // No escaping is needed: a valid host has neither quotes nor backslashes.
         element.extend_from_slice(b";host=\"");
         element.extend_from_slice(authority);
         element.push(b'"');
@@ -135,14 +135,14 @@ fn element(peer: &Peer, authority: &[u8], scheme: &str) -> Vec<u8> {
     element
 }
 
-/// What reads an address out of a member of a chain.
+/// Reads the address out of one member of a chain of proxies.
 type Read = fn(&[u8]) -> Option<IpAddr>;
 
-/// Members of a chain of proxies that are looked at.
+/// Members of a chain of proxies that are read, from the right.
 const CHAIN_MAX: usize = 32;
 
-/// The address of the request's client: of the chain that trusted proxies report, the rightmost
-/// address that is not a trusted proxy.
+/// The address of the request's client: the rightmost address, in the chain that trusted proxies
+/// report, that is not itself a trusted proxy.
 #[cold]
 pub(super) fn client(
     request: Request<'_>,
@@ -168,7 +168,7 @@ pub(super) fn client(
     client
 }
 
-/// The value of `for` in an element of `Forwarded`.
+/// The value of `for` in one element of `Forwarded`.
 fn for_of(element: &[u8]) -> Option<&[u8]> {
     element.split(|byte| *byte == b';').find_map(|pair| {
         let (name, value) = pair.trim_ascii().split_at_checked(4)?;
@@ -176,7 +176,7 @@ fn for_of(element: &[u8]) -> Option<&[u8]> {
     })
 }
 
-/// An address as proxies write it: alone, with a port, in brackets, in quotes.
+/// Parses an address as proxies write it: bare, with a port, in brackets, or in quotes.
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?.trim().trim_matches('"');
     let bracketed = || text.strip_prefix('[')?.split(']').next()?.parse().ok();

@@ -1,11 +1,13 @@
-//! `Accept` (RFC 9110 section 12.5.1), as far as the choice between JSON and a page needs it.
+//! Choosing between a JSON problem and an HTML page by `Accept` (RFC 9110 section 12.5.1).
+//!
+//! Owns reading the header as far as that choice needs it. Leaves rendering both to `problem`.
+//! Invariant: without a preference the choice is JSON.
 
-/// Members of `Accept` that are looked at: browsers send some ten, and a refusal must not cost more
-/// than an answer.
+/// Members of `Accept` that are read: browsers send about ten, and an error response must not cost
+/// more than a reply.
 const MEMBERS_MAX: usize = 32;
 
-/// True when a client that sends this value would rather read HTML than JSON: browsers say so,
-/// programs say nothing.
+/// True when this value of `Accept` ranks HTML above JSON, as browsers' do.
 #[must_use]
 pub fn prefers_html(value: &[u8]) -> bool {
     let best = |families: &[&[u8]]| {
@@ -29,7 +31,7 @@ pub fn prefers_html(value: &[u8]) -> bool {
     best(&[b"text/html", b"text/*", b"*/*"]) > json
 }
 
-/// `q=0.25` in thousandths.
+/// The value of a parameter such as `q=0.25`, in thousandths; `None` for other parameters.
 fn quality(parameter: &[u8]) -> Option<u16> {
     let text = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
     let quality: f32 = std::str::from_utf8(text).ok()?.parse().ok()?;

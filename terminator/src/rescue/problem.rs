@@ -56,7 +56,7 @@ impl Serialize for Problem<'_> {
 }
 
 impl Problem<'_> {
-    /// The body, and its media type: a page for those who would rather read one.
+    /// The media type and the body: a page when `as_html` is true, else JSON.
     #[must_use]
     pub fn body(&self, as_html: bool) -> (&'static str, Bytes) {
         if as_html { (HTML, self.to_html()) } else { (JSON, self.to_json()) }

@@ -1,22 +1,25 @@
-//! What went wrong, as a name: what is counted, which status it has, how it is called and what
-//! helps.
+//! The reasons of refusals: the name, status, title and remedy of each.
+//!
+//! Owns the list, and which reason an error of the HTTP protocol has. Leaves the reason of every
+//! other refusal to `rescue`, and the counters to `stats`. Invariant: names are stable, because
+//! dashboards and clients compare them.
 
 use http::StatusCode;
 
-/// What a refusal is counted as, and the last word of its problem's `type`.
+/// The reason of a refusal: the name of its counter and the last part of its problem's `type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The length of the body cannot be told: the start of request smuggling.
+    /// The length of the body is ambiguous, which request smuggling relies on.
     Framing,
     /// A transfer coding that is not chunked.
     Coding,
-    /// Not HTTP/1.1 as RFC 9112 has it.
+    /// The request does not follow the grammar of RFC 9112.
     Malformed,
-    /// Another major version of HTTP.
+    /// The major version of HTTP is not 1.
     Version,
-    /// `Host` is missing, is there twice, or is no host.
+    /// `Host` is missing, repeated, or not valid.
     Host,
-    /// The body broke off, or its chunks are malformed.
+    /// The body is incomplete, or its chunks are malformed.
     BodyBroken,
     /// [`super::Refusal::NoRoute`].
     NoRoute,
@@ -24,15 +27,15 @@ pub enum Reason {
     Method,
     /// [`super::Refusal::HeadTimeout`].
     HeadTimeout,
-    /// The client left in the middle of a head: counted, answered by nothing.
+    /// The client left before its head was complete. It is counted and not answered.
     HeadTruncated,
     /// [`super::Refusal::BodyTimeout`].
     BodyTimeout,
-    /// The body, or a whole message, is over the limit.
+    /// The body, or the message on the bus, exceeds its limit.
     BodyTooLarge,
-    /// The request line is over the limit of the head.
+    /// The request line exceeds the limit of the head.
     UriTooLong,
-    /// The head is over one of its limits, or has a field that no envelope can hold.
+    /// The head exceeds one of its limits, or has a field that is too long for the envelope.
     HeadTooLarge,
     /// [`super::Refusal::BadReply`].
     BadReply,
@@ -50,15 +53,15 @@ pub enum Reason {
     Deadline,
     /// [`bus::RequestError::Lost`].
     Lost,
-    /// A failure of the bus that this version does not know.
+    /// An error of the bus that this version of the terminator has no reason for.
     Other,
 }
 
 impl Reason {
-    /// How many there are.
+    /// The number of reasons.
     pub const COUNT: usize = Self::ALL.len();
 
-    /// All of them, in the order of [`Reason::index`].
+    /// All reasons, in the order of [`Reason::index`].
     pub const ALL: [Self; 23] = [
         Self::Framing,
         Self::Coding,
@@ -85,7 +88,7 @@ impl Reason {
         Self::Other,
     ];
 
-    /// What an error of the protocol is counted as.
+    /// The reason of an error of the HTTP protocol.
     #[must_use]
     pub const fn of(error: http1::Error) -> Self {
         use http1::Error;
@@ -120,13 +123,13 @@ impl Reason {
         }
     }
 
-    /// Its place in [`Reason::ALL`].
+    /// Its index in [`Reason::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// Stable: in `/stats`, in statsd and in the problem's `type`.
+    /// The stable name, as used in `/stats`, in statsd and in the problem's `type`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -156,7 +159,7 @@ impl Reason {
         }
     }
 
-    /// The status that clients see; for [`Reason::HeadTruncated`] nobody is left to see it.
+    /// The response's status. [`Reason::HeadTruncated`] has one although it is never sent.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
@@ -179,7 +182,7 @@ impl Reason {
     }
 }
 
-/// Title and remedy.
+/// The title and the remedy of a problem.
 pub(super) const fn words(reason: Reason) -> (&'static str, &'static str) {
     match reason {
         Reason::Framing => (
@@ -188,18 +191,17 @@ pub(super) const fn words(reason: Reason) -> (&'static str, &'static str) {
         ),
         Reason::Coding => (
             "Transfer coding not implemented",
-            "send Transfer-Encoding: chunked alone; what the body is coded with goes into Content-Encoding",
+            "send Transfer-Encoding: chunked alone; name any other coding of the body in Content-Encoding",
         ),
         Reason::Malformed => {
-            ("Malformed request", "send HTTP/1.1; check what is between you and this server")
+            ("Malformed request", "send HTTP/1.1; check the proxies between you and this server")
         }
         Reason::Version => ("HTTP version not supported", "send HTTP/1.1 or HTTP/1.0"),
         Reason::Host => ("Bad Host", "send one Host header with the host, and the port if there is one"),
-        Reason::BodyBroken => ("Malformed body", "send as many bytes as announced"),
-        Reason::NoRoute => (
-            "No such route",
-            "check the path; the admin listener's /routes lists what is claimed, by services once connected",
-        ),
+        Reason::BodyBroken => ("Malformed body", "send the whole body; check the sizes of its chunks"),
+        Reason::NoRoute => {
+            ("No such route", "check the path; the admin listener's /routes lists what services claim")
+        }
         Reason::Method => ("Method not allowed", "use a method that Allow lists"),
         Reason::HeadTimeout => ("Head too slow", "send the head faster, or raise --header-timeout"),
         Reason::HeadTruncated => ("Head broke off", "send the head to its end"),
@@ -208,7 +210,7 @@ pub(super) const fn words(reason: Reason) -> (&'static str, &'static str) {
             "Body too large",
             "send less, or raise --body-limit and --message-limit here and at the services",
         ),
-        Reason::UriTooLong => ("Target too long", "send what is long in the body"),
+        Reason::UriTooLong => ("Target too long", "send long values in the body"),
         Reason::HeadTooLarge => {
             ("Head too large", "send fewer or shorter headers, or raise --header-limit or --header-count")
         }
@@ -222,12 +224,11 @@ pub(super) const fn words(reason: Reason) -> (&'static str, &'static str) {
         Reason::Pending => ("Too many requests outstanding", "retry later, or raise --pending-limit"),
         Reason::Deadline => (
             "Deadline passed",
-            "find out what the service waits for, or raise --deadline, or this route's by --route-deadline",
+            "find out what the service waits for, or raise --deadline or this route's --route-deadline",
         ),
-        Reason::Lost => (
-            "Instance lost",
-            "whether the request was carried out is not known: look before sending it again",
-        ),
+        Reason::Lost => {
+            ("Instance lost", "the request may have been carried out: check before sending it again")
+        }
         Reason::Other => ("Bus failure", "retry; report it with the request id"),
     }
 }

@@ -1,11 +1,11 @@
-//! Limits of size and time, each met by a client that goes beyond it.
+//! The limits of size, time and number: what a client sees that exceeds one.
 
 use crate::terminator::Terminator;
 
 #[test]
 fn files_are_left_for_operators_when_clients_take_all_that_there_are() {
     let terminator = Terminator::start_limited(64, &[]);
-    // As many as the half of them that is for clients.
+    // Half of the 64 files are reserved for everything that is not a client.
     let clients: Vec<_> = (0..32).map(|_| terminator.client()).collect();
     terminator.until("/stats", |stats| stats["connections_open"] == 32);
     for _ in 0..40 {
@@ -136,7 +136,7 @@ fn a_client_that_takes_nothing_is_closed() {
     let terminator = Terminator::start(&["--write-timeout", "300ms"]);
     let mut service = terminator.service(&["GET /a"]);
     let mut client = terminator.client();
-    // More than the kernel buffers for a socket whose other end never reads.
+    // Twenty of them are more than the kernel buffers for a socket that is never read.
     let body = vec![7; 900_000];
     for _ in 0..20 {
         client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");

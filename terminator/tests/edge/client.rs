@@ -1,4 +1,7 @@
-//! An HTTP/1.1 client that sends exactly the bytes it is given and reads exactly one response at a time.
+//! A blocking HTTP/1.1 client that sends exactly the given bytes and reads one response at a time.
+//!
+//! Owns framing responses and checking that a response is a problem. Leaves building requests to
+//! the tests. Invariant: no read waits longer than [`PATIENCE`].
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -8,9 +11,9 @@ use std::time::Duration;
 use crate::PATIENCE;
 
 trait Socket: Read + Write {
-    /// Ends the client's side: it sends no more, and reads on.
+    /// Shuts down the sending side; the client can still read.
     fn end(&self);
-    /// Has the connection reset when it is dropped.
+    /// Makes dropping the socket a reset instead of an orderly close.
     fn reset_on_drop(&self);
 }
 
@@ -47,7 +50,7 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    /// `IP:PORT` or `unix:PATH`.
+    /// Connects to `IP:PORT` or `unix:PATH`.
     pub(crate) fn connect(address: &str) -> Self {
         let socket: Box<dyn Socket> = match address.strip_prefix("unix:") {
             Some(path) => {
@@ -68,17 +71,17 @@ impl Client {
         self.socket.get_mut().write_all(bytes.as_ref()).unwrap();
     }
 
-    /// Sends; the other side may have closed.
+    /// Sends; false when the peer has closed the connection.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.socket.get_mut().write_all(bytes.as_ref()).is_ok()
     }
 
-    /// Ends its side of the connection.
+    /// Shuts down the sending side; the client can still read.
     pub(crate) fn end(&mut self) {
         self.socket.get_ref().end();
     }
 
-    /// Goes away with a reset, as a process that is killed with bytes unread.
+    /// Closes with a reset, as when a process is killed with unread bytes.
     pub(crate) fn reset(self) {
         self.socket.get_ref().reset_on_drop();
     }
@@ -88,7 +91,7 @@ impl Client {
         self.answer()
     }
 
-    /// The next response to a request that is not HEAD.
+    /// Reads the next response, to a request that is not HEAD.
     pub(crate) fn answer(&mut self) -> Answer {
         let mut answer = self.head();
         answer.body = if answer.header("transfer-encoding") == Some("chunked") {
@@ -103,7 +106,7 @@ impl Client {
         answer
     }
 
-    /// A status line and headers alone: HEAD, 100.
+    /// Reads a status line and headers only, as of a response to HEAD or of `100 Continue`.
     pub(crate) fn head(&mut self) -> Answer {
         let line = self.line();
         let mut words = line.splitn(3, ' ');
@@ -120,14 +123,14 @@ impl Client {
         }
     }
 
-    /// All that comes until the other side closes.
+    /// Reads until the peer closes.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         self.socket.read_to_end(&mut rest).unwrap();
         rest
     }
 
-    /// Whether the other side closes without a further byte, in whatever way.
+    /// True when the peer closes, or resets, without sending a further byte.
     pub(crate) fn is_closed(&mut self) -> bool {
         match self.socket.fill_buf() {
             Ok(bytes) => bytes.is_empty(),
@@ -136,12 +139,12 @@ impl Client {
         }
     }
 
-    /// Whether it does so without a reset.
+    /// True when the peer closes without a reset and without sending a further byte.
     pub(crate) fn has_ended(&mut self) -> bool {
         matches!(self.socket.fill_buf(), Ok([]))
     }
 
-    /// True when the other side resets the connection, after whatever it has sent.
+    /// True when the peer resets the connection, after any number of bytes.
     pub(crate) fn breaks_off(&mut self) -> bool {
         let mut rest = Vec::new();
         self.socket.read_to_end(&mut rest).is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
@@ -153,7 +156,7 @@ impl Client {
         line.trim_end_matches("\r\n").to_owned()
     }
 
-    /// The next chunk; empty = the last one.
+    /// Reads the next chunk; empty for the last one.
     pub(crate) fn chunk(&mut self) -> String {
         let size = usize::from_str_radix(&self.line(), 16).unwrap();
         let mut chunk = vec![0; size];
@@ -182,7 +185,7 @@ impl Answer {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    /// Checks that this is a problem with this status and reason; its members.
+    /// Checks that this is a problem with this status and reason; returns its members.
     #[track_caller]
     pub(crate) fn problem(&self, status: u16, reason: &str) -> serde_json::Value {
         assert_eq!(self.status, status, "{self:?}");

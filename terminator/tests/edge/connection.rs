@@ -1,4 +1,4 @@
-//! What a client meets on one connection: requests in pieces and behind each other, waiting, leaving.
+//! One connection: requests in pieces, pipelined requests, slow services, and clients that leave.
 
 use bus::Kind;
 
@@ -47,7 +47,7 @@ fn fields_of_a_reply_cannot_break_its_framing() {
             client.send(GET);
             let request = service.request();
             service.reply(&request, status, fields, body);
-            // Neither has a body, nor says a length.
+            // Neither has a body or a Content-Length.
             let answer = if matches!(status, 204 | 304) { client.head() } else { client.answer() };
             let all = |name: &str| answer.headers.iter().filter(|(found, _)| found == name).count();
             if (200..600).contains(&status) {
@@ -159,7 +159,8 @@ fn a_client_that_ends_its_side_is_answered() {
     }
 }
 
-/// Nobody can tell it from one that is gone, so it is not waited for as long as a long poll takes.
+/// The terminator cannot tell such a client from one that has gone, so the long deadline of the
+/// route does not apply to it.
 #[test]
 fn a_client_that_has_ended_its_side_is_given_up_after_the_usual_deadline() {
     let terminator = Terminator::start(&["--deadline", "200ms", "--route-deadline", "GET /a=1h"]);
@@ -188,7 +189,8 @@ fn empty_lines_between_requests_are_no_requests() {
         if between == "\r" {
             client.send("\n");
         }
-        // Longer than a head may take: an answer to nothing would be read as the next request's.
+        // Waits longer than --header-timeout. A 408 to the empty lines would be read as the next
+        // response.
         let mut slow = terminator.client();
         slow.send("GET");
         slow.answer().problem(408, "head_timeout");
@@ -198,7 +200,7 @@ fn empty_lines_between_requests_are_no_requests() {
     client.answer().problem(400, "malformed");
 }
 
-/// More than one read takes.
+/// The requests are longer than one read.
 #[test]
 fn what_is_pipelined_behind_requests_that_wait_is_all_served() {
     const REQUESTS: usize = 900;
@@ -295,7 +297,7 @@ fn a_response_is_as_the_request_wanted_it() {
         assert_eq!((answer.status, answer.header("content-length")), (200, Some("5")), "{case}");
         assert_eq!(answer.version, "HTTP/1.1", "{case}");
         if stays {
-            // A body behind a response to HEAD would be read as the next status line.
+            // If the response to HEAD had a body, it would be read as this status line.
             assert_eq!(client.get("/nowhere").status, 404, "{case}");
         } else {
             assert!(client.is_closed(), "{case}");
@@ -376,7 +378,7 @@ fn a_client_without_chunks_sees_that_its_response_broke_off() {
     assert!(client.breaks_off());
 }
 
-/// Whether the body came with the head or after it.
+/// The connection closes whether or not the body was sent together with the head.
 #[test]
 fn a_refused_request_that_expects_to_be_asked_for_its_body_is_the_last() {
     let terminator = Terminator::start(&[]);

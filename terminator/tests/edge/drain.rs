@@ -1,4 +1,4 @@
-//! What a client meets when the terminator is told to stop: what came before is served, and nothing is reset.
+//! The drain: requests that arrived before it are served, and no connection is reset.
 
 use bus::{Envelope, Flags, Kind};
 
@@ -8,7 +8,7 @@ use crate::terminator::Terminator;
 
 const GET: &str = "GET /a HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// Once the one worker knows of it.
+/// Sends SIGTERM, and returns once the worker has begun to drain.
 fn begin_drain(terminator: &mut Terminator) {
     let mut idle = terminator.client();
     assert_eq!(idle.get("/nowhere").status, 404);
@@ -31,7 +31,7 @@ fn half_a_head_that_was_there_before_the_drain_is_served() {
     assert_eq!(status.code(), Some(0), "{log}");
 }
 
-/// A drain that has begun with a request under way, and `behind` it on its connection.
+/// Starts a drain while a request waits for its reply and `behind` follows it on its connection.
 fn drain_with(behind: &str) -> (Terminator, Service, Client, Envelope) {
     let terminator = Terminator::start(&["--deadline", "1h", "--drain-deadline", "1h"]);
     let mut service = terminator.service(&["GET /a"]);
@@ -51,7 +51,7 @@ fn a_request_under_way_is_the_last_of_its_connection_in_a_drain() {
     terminator.ends_with(&mut service, &request, &mut client);
 }
 
-/// A reset takes from a slow client what it has not read of its response.
+/// A reset would discard the part of the response that a slow client has not read yet.
 #[test]
 fn what_lies_behind_the_last_request_of_a_drain_does_not_reset_the_connection() {
     let (mut terminator, mut service, mut client, request) = drain_with(GET);
@@ -64,7 +64,7 @@ fn what_lies_behind_the_last_request_of_a_drain_does_not_reset_the_connection() 
     assert_eq!(status.code(), Some(0), "{log}");
 }
 
-/// The process stands still meanwhile, so that it finds signal and requests at once.
+/// The process is stopped meanwhile, so that it sees the signal and the requests at the same time.
 #[test]
 fn what_came_before_a_drain_is_served_on_connections_old_and_new() {
     let mut terminator = Terminator::start(&["--drain-deadline", "1h"]);
@@ -85,7 +85,8 @@ fn what_came_before_a_drain_is_served_on_connections_old_and_new() {
     assert_eq!(status.code(), Some(0), "{log}");
 }
 
-/// What is left behind a blank line is no request: the connection ends with the drain's beginning, not with its deadline.
+/// Empty lines are not the beginning of a request, so the connection closes when the drain begins
+/// and not at its deadline.
 #[test]
 fn an_empty_line_that_came_before_a_drain_does_not_keep_the_connection() {
     for behind in ["\r\n", "\r\n\r\n\r\n", "\r"] {
@@ -100,7 +101,7 @@ fn an_empty_line_that_came_before_a_drain_does_not_keep_the_connection() {
     }
 }
 
-/// Nor does a drain that begins when the response has been written, and the client is still busy sending.
+/// The drain begins after the response is written, while the client is still sending.
 #[test]
 fn a_drain_does_not_reset_a_connection_that_throws_away_a_body() {
     let mut terminator = Terminator::start(&["--drain-deadline", "1h"]);
@@ -111,7 +112,8 @@ fn a_drain_does_not_reset_a_connection_that_throws_away_a_body() {
     terminator.until("/stats", |stats| stats["statuses"]["404"] == 2);
     terminator.signal("TERM");
     assert!(idle.is_closed());
-    // The first byte that meets a closed socket is answered with a reset, which the next ones meet.
+    // If the socket were closed, the first bytes would cause a reset, and the next sends would
+    // fail.
     (0..10).for_each(|_| client.send("more"));
     assert_eq!(client.answer().status, 404);
     assert!(client.has_ended());
@@ -166,7 +168,8 @@ fn everything_is_served_while_the_drain_is_delayed_and_clients_are_told_to_leave
         assert_eq!(client.answer().header("connection"), Some("close"));
         assert!(client.is_closed());
     }
-    // A second signal that comes later than a repetition of the first would.
+    // Signals within the first second count as repetitions of the first; a later one ends the
+    // process.
     while !terminator.has_ended() {
         terminator.signal("TERM");
         std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! What HTTP promises: methods, bodies, persistence, and which headers go on.
+//! HTTP semantics: methods, bodies, persistence, and which headers are forwarded.
 
 use bus::proto::Header;
 use bus::{Flags, HeadWriter, Kind};
@@ -67,7 +67,7 @@ fn a_service_made_with_the_bus_crate_answers() {
 }
 
 #[test]
-fn hop_by_hop_headers_end_here_in_both_directions() {
+fn hop_by_hop_headers_are_dropped_in_both_directions() {
     let terminator = Terminator::start(&[]);
     let mut service = terminator.service(&["POST /a"]);
     let mut client = terminator.client();
@@ -222,7 +222,7 @@ fn a_reply_in_parts_is_streamed() {
     client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
     let request = service.request();
     service.part(&request, &[("content-type", "text/plain")], b"one ");
-    // The head has to be there before the rest is: nothing is collected.
+    // The head arrives before the reply is complete, so nothing is collected.
     let answer = client.head();
     assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
     service.part(&request, &[], b"two ");
@@ -236,7 +236,7 @@ fn a_reply_in_parts_is_streamed() {
     assert_eq!(client.get("/nowhere").status, 404);
 }
 
-/// The time in which a client has to take something is the client's, not the service's.
+/// `--write-timeout` bounds the client, not the time that the service takes between two parts.
 #[test]
 fn a_reply_whose_parts_are_long_in_coming_is_not_cut() {
     let terminator =
@@ -248,7 +248,7 @@ fn a_reply_whose_parts_are_long_in_coming_is_not_cut() {
     service.part(&request, &[], b"one");
     client.head();
     assert_eq!(client.chunk(), "one");
-    // As long as it takes another one to be too late.
+    // Waits longer than --write-timeout.
     let mut late = terminator.client();
     late.send("GET /a HTTP/1.1\r\n");
     assert_eq!(late.answer().status, 408);
@@ -282,7 +282,7 @@ fn http_1_0_closes_unless_asked_to_stay() {
         let request = service.request();
         service.reply(&request, 200, &[], b"old");
         let answer = client.answer();
-        // The version is the server's, not the client's (RFC 9110 section 6.2).
+        // A response has the version of the server, not of the request (RFC 9110 section 6.2).
         assert_eq!((answer.version.as_str(), answer.text()), ("HTTP/1.1", "old"));
         assert_eq!(answer.header("connection") == Some("keep-alive"), stays);
     }
@@ -310,7 +310,7 @@ fn the_request_line_may_be_absolute() {
 }
 
 #[test]
-fn a_reply_with_a_foreign_origin_is_nobodys() {
+fn a_reply_with_a_foreign_origin_is_ignored() {
     let terminator = Terminator::start(&[]);
     let mut service = terminator.service(&["GET /a"]);
     let mut client = terminator.client();
@@ -325,7 +325,7 @@ fn a_reply_with_a_foreign_origin_is_nobodys() {
 }
 
 #[test]
-fn the_server_itself_says_which_methods_it_knows() {
+fn options_of_the_server_lists_the_methods() {
     let terminator = Terminator::start(&[]);
     let mut client = terminator.client();
     for target in ["*", "http://a"] {

@@ -1,4 +1,4 @@
-//! From start to end: what is refused before serving, what operators see, and the drain.
+//! The life of the process: refused settings, the admin listener, logs, signals and the drain.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use crate::client::Client;
 use crate::terminator::{Terminator, command};
 
-/// Runs to its end: exit code and what it said.
+/// Runs the terminator to its end; returns the exit code and the log.
 fn run(flags: &[&str]) -> (Option<i32>, String) {
     let mut child = command(flags).spawn().unwrap();
     let mut said = String::new();
@@ -47,7 +47,7 @@ fn a_second_signal_ends_it_at_once_with_1() {
     service.request();
     terminator.signal("TERM");
     terminator.until_logged("draining");
-    // Those of the first second do nothing.
+    // Signals within the first second count as repetitions of the first.
     while !terminator.has_ended() {
         terminator.signal("INT");
     }
@@ -64,7 +64,7 @@ fn a_signal_that_comes_twice_at_once_is_one() {
     let mut client = terminator.client();
     client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
     let request = service.request();
-    // Of two kinds, so that the kernel does not make them one.
+    // Two different signals, because the kernel merges equal ones that are pending.
     terminator.signals(&["TERM", "INT"]);
     terminator.until_logged("draining");
     service.reply(&request, 200, &[], b"finished");

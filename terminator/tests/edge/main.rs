@@ -1,7 +1,8 @@
-//! The real binary, real sockets: a client on one side, a service that speaks PROTOCOL.md's bytes on the other.
+//! End-to-end tests of the real binary over real sockets: a client on one side, a service that
+//! speaks the bytes of bus/PROTOCOL.md on the other.
 //!
-//! Every step waits for an event of the one before (bytes, an end of stream, a line of the log), so that nothing sleeps;
-//! what never comes fails after [`PATIENCE`].
+//! Every step waits for an event (bytes, an end of stream, a line of the log, a counter), so no
+//! test sleeps. A wait fails after [`PATIENCE`].
 
 #![allow(clippy::unwrap_used, reason = "clippy exempts only functions marked as tests, not what they call")]
 
@@ -13,18 +14,18 @@ mod connection;
 mod drain;
 mod http;
 mod life;
-#[allow(dead_code, reason = "of a case, its bytes alone are used here")]
+#[allow(dead_code, reason = "only the bytes of a case are used here")]
 #[path = "../../http1/tests/proof/outcome.rs"]
 mod outcome;
 mod proxies;
 mod service;
 mod smuggling;
 mod statuses;
-#[allow(dead_code, reason = "of a case, its bytes alone are used here")]
+#[allow(dead_code, reason = "only the bytes of a case are used here")]
 #[path = "../../http1/tests/proof/table.rs"]
 mod table;
 mod terminator;
 mod waiting;
 
-/// How long anything is waited for. Far above what it takes, so that only what is broken meets it.
+/// Longest wait for any event, far above the time that a working terminator needs.
 const PATIENCE: Duration = Duration::from_secs(30);

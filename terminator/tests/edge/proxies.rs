@@ -1,4 +1,5 @@
-//! Proxies in front: whose word on where a request came from is believed, and what becomes of it.
+//! Proxies in front of the terminator: whose `x-forwarded-*` headers are trusted, and what becomes
+//! of them.
 
 use bus::Envelope;
 
@@ -6,12 +7,12 @@ use crate::client::Client;
 use crate::service::field;
 use crate::terminator::Terminator;
 
-/// What a client or a proxy may say of where a request came from.
+/// All the headers in which a client or a proxy may report where a request came from.
 const CLAIMS: &str = "x-forwarded-for: 1.2.3.4\r\nx-forwarded-proto: https\r\nX-Forwarded-Host: there\r\n\
     x-forwarded-port: 1\r\nx-forwarded-prefix: /p\r\nx-forwarded-server: s\r\nx-forwarded-scheme: https\r\n\
     x-forwarded-ssl: on\r\nforwarded: for=1.2.3.4\r\nx-real-ip: 1.2.3.4\r\ntrue-client-ip: 1.2.3.4\r\n";
 
-/// The fields of a request that say where it came from.
+/// The fields of a request that report where it came from.
 fn claims(request: &Envelope) -> Vec<(String, String)> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let fields = request.fields().map(|(name, value)| (text(name), text(value)));
@@ -41,7 +42,7 @@ fn where_a_request_came_from_is_appended() {
         ask(&format!("{chain}x-forwarded-proto: https\r\nx-forwarded-host: there\r\n")),
         ["1.2.3.4, 5.6.7.8, 127.0.0.1", "https", "there"]
     );
-    // A client cannot have taken away what a proxy in front says of it.
+    // A client cannot remove the headers of a proxy by naming them in Connection.
     assert_eq!(
         ask(
             "connection: x-forwarded-proto, x-forwarded-host\r\nx-forwarded-proto: https\r\nx-forwarded-host: there\r\n"
@@ -67,7 +68,7 @@ fn every_claim_of_a_client_that_is_not_trusted_is_dropped() {
 }
 
 #[test]
-fn every_claim_of_a_trusted_proxy_goes_on() {
+fn every_claim_of_a_trusted_proxy_is_forwarded() {
     let dir = tempfile::tempdir().unwrap();
     let unix = format!("unix:{}", dir.path().join("http.sock").display());
     let terminator = Terminator::start(&["--http", "127.0.0.1:0", "--http", &unix]);

@@ -1,4 +1,5 @@
-//! A service written from bus/PROTOCOL.md: it dials over IPC, says hello, and answers when the test says so.
+//! A service written from bus/PROTOCOL.md: it dials over IPC, sends its hello, and replies when the
+//! test tells it to.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -16,7 +17,8 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Dials, and says hello as an instance of `service` that takes `limit` requests at once (0 = any number).
+    /// Dials, and sends the hello of an instance of `service` that takes `limit` requests at once;
+    /// 0 is any number.
     pub(crate) fn connect(bus: &Path, service: &str, routes: &[&str], limit: u32) -> Self {
         let mut socket = UnixStream::connect(bus).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -33,7 +35,7 @@ impl Service {
         service
     }
 
-    /// The next request; pings are answered on the way, what else comes is skipped.
+    /// Waits for the next request; answers pings and skips other messages.
     pub(crate) fn request(&mut self) -> Envelope {
         let begun = Instant::now();
         loop {
@@ -47,7 +49,7 @@ impl Service {
         }
     }
 
-    /// Waits for a message of this kind.
+    /// Waits for a message of this kind; skips others.
     pub(crate) fn until(&mut self, kind: Kind) -> Envelope {
         let begun = Instant::now();
         loop {
@@ -58,9 +60,10 @@ impl Service {
         }
     }
 
-    /// The next message; for what is waited for since `begun`, pings alone are not enough.
+    /// Waits for the next message. Panics when the caller's wait, since `begun`, is too long, as
+    /// when only pings arrive.
     fn next(&mut self, begun: Instant) -> Envelope {
-        assert!(begun.elapsed() < PATIENCE, "nothing but pings");
+        assert!(begun.elapsed() < PATIENCE, "only messages of other kinds arrived");
         let mut prefix = [0; 9];
         self.socket.read_exact(&mut prefix).unwrap();
         assert_eq!(prefix[0], 1);
@@ -74,7 +77,7 @@ impl Service {
         self.send(to.header().reply(status), |head| write(head, fields), body);
     }
 
-    /// One part of a reply; further ones follow.
+    /// Sends one part of a reply that is not the last.
     pub(crate) fn part(&mut self, to: &Envelope, fields: &[(&str, &str)], body: &[u8]) {
         let header = Header { flags: Flags::MORE, ..to.header().reply(200) };
         self.send(header, |head| write(head, fields), body);
@@ -95,7 +98,7 @@ fn write(head: &mut HeadWriter<'_>, fields: &[(&str, &str)]) {
     fields.iter().for_each(|(name, value)| head.field(name, value));
 }
 
-/// A field as text.
+/// The value of a field as text.
 pub(crate) fn field<'a>(envelope: &'a Envelope, name: &str) -> Option<&'a str> {
     envelope.field(name).map(|value| std::str::from_utf8(value).unwrap())
 }

@@ -1,9 +1,11 @@
-//! Request smuggling: every case of the protocol's table goes through nginx or haproxy to the terminator, with a request behind it
-//! that nobody asked for, while another client's requests go over the same upstream connections.
+//! Request smuggling: an attacker sends every case of the protocol's table, followed by a further
+//! request, through nginx or haproxy to the terminator, while a victim's requests use the same
+//! upstream connection.
 //!
-//! Owns: the proxies' configuration, and the search for a foreign response. A proxy that is missing skips its test.
+//! Owns the proxies' configuration and the search for a response that the victim did not ask for. A
+//! test whose proxy is not installed is skipped.
 
-#![allow(clippy::print_stdout, reason = "the output says what was tried, and what was not")]
+#![allow(clippy::print_stdout, reason = "the output says how many cases ran, and which proxy is missing")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,16 +19,17 @@ use crate::client::Client;
 use crate::table;
 use crate::terminator::Terminator;
 
-/// Behind every case: what a proxy takes for a part of the case and the terminator for a request would be answered to the victim.
+/// The request behind every case. If a proxy took it for a part of the case and the terminator for
+/// a request, the victim would get its response.
 const SMUGGLED: &[u8] = b"GET /echo/smuggled HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
 
-/// How long the attacker waits for a proxy that waits for more bytes.
+/// How long the attacker waits for a response when the proxy waits for more bytes.
 const ATTACKER_PATIENCE: Duration = Duration::from_millis(300);
 
-/// Longer cases meet the proxies' own limits.
+/// Longer cases exceed the proxies' own limits.
 const LEN_MAX: usize = 8000;
 
-/// A proxy in front of a terminator; ended when dropped.
+/// A proxy in front of a terminator. Dropping it ends the process.
 struct Proxy {
     child: Child,
     address: String,
@@ -34,7 +37,7 @@ struct Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -89,12 +92,12 @@ fn start(
     proxy
 }
 
-/// Sends a case and the request behind it, and reads what comes.
+/// Sends a case and the request behind it; returns what the proxy answers.
 fn attack(proxy: &Proxy, bytes: &[u8]) -> Vec<u8> {
     let mut socket = TcpStream::connect(&proxy.address).unwrap();
     socket.set_read_timeout(Some(ATTACKER_PATIENCE)).unwrap();
     let mut out = Vec::new();
-    // The proxy may refuse it before it is whole.
+    // The proxy may close the connection before all is sent.
     let _ = socket.write_all(&[bytes, SMUGGLED].concat());
     let mut part = [0; 4096];
     loop {
@@ -107,13 +110,14 @@ fn attack(proxy: &Proxy, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Runs every case; what the victim got that was not its own.
+/// Runs every case; describes each response to the victim that belongs to another request.
 fn foreign_responses(proxy: &Proxy) -> Vec<String> {
     let mut foreign = Vec::new();
     let (mut victim, mut number, mut own, mut failed) = (Client::connect(&proxy.address), 0, 0, 0);
     let cases: Vec<_> = table::cases().into_iter().filter(|case| case.bytes.len() <= LEN_MAX).collect();
     for case in &cases {
-        // The victim's request first, so that there is an upstream connection to be poisoned; two behind, to meet what was left.
+        // One request of the victim before the attack, so that there is an upstream connection to
+        // poison, and two after it, to receive a smuggled response.
         for turn in 0..3 {
             if turn == 1 {
                 attack(proxy, &case.bytes);
@@ -123,7 +127,7 @@ fn foreign_responses(proxy: &Proxy) -> Vec<String> {
             let answer = victim.get(&path);
             match answer.status {
                 200 if answer.text() == path => own += 1,
-                // The proxy's own, when the terminator closed the upstream connection under it.
+                // The proxy answers so when the terminator has closed the upstream connection.
                 502 | 504 => failed += 1,
                 _ => foreign.push(format!("{}: {path} got {answer:?}", case.name)),
             }
@@ -137,7 +141,7 @@ fn foreign_responses(proxy: &Proxy) -> Vec<String> {
         cases.len(),
         foreign.len()
     );
-    assert!(failed < own / 20, "too many failures to tell");
+    assert!(failed < own / 20, "{failed} failures of the proxy beside {own} own responses prove nothing");
     foreign
 }
 
@@ -149,7 +153,7 @@ fn no_foreign_response(name: &str, configure: impl Fn(&Path, &str, &str) -> Vec<
         }
     }
     let Some(program) = program(name) else {
-        println!("SKIPPED: {name} is not installed (.ci/tools): no smuggling through it is tried");
+        println!("SKIPPED: {name} is not installed (.ci/tools): smuggling through it is not tested");
         return;
     };
     let terminator = Terminator::start(&[]);

@@ -1,11 +1,11 @@
-//! Every status that `rescue` chooses, each from its cause.
+//! Every error status of the terminator, each produced by its cause.
 
 use crate::client::Client;
 use crate::service::Service;
 use crate::terminator::Terminator;
 
 #[test]
-fn what_is_not_http_is_400() {
+fn input_that_is_not_http_is_400() {
     let terminator = Terminator::start(&[]);
     for garbage in
         ["\x16\x03\x01\x02\x00\r\n\r\n", "GET / FTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n"]
@@ -73,7 +73,7 @@ fn browsers_are_answered_with_a_page_and_programs_with_json() {
         let answer = client.answer();
         assert_eq!(answer.status, status);
         if status == 400 {
-            // What could not be read said nothing of what its client would like to read.
+            // The Accept header of a malformed request is not read.
             answer.problem(400, "malformed");
             client = terminator.client();
             continue;
@@ -108,7 +108,7 @@ fn two_lengths_are_400_and_the_end_of_the_connection() {
 }
 
 #[test]
-fn a_path_that_nobody_claims_is_404_and_another_method_405() {
+fn an_unclaimed_path_is_404_and_an_unclaimed_method_405() {
     let terminator = Terminator::start(&[]);
     let _service = terminator.service(&["GET /a/{id}", "PUT /a/{id}"]);
     let mut client = terminator.client();
@@ -127,9 +127,9 @@ fn a_path_that_nobody_claims_is_404_and_another_method_405() {
     client.answer().problem(405, "method");
 }
 
-/// Services that dial again after it was restarted are not gone: 404 would be for good.
+/// After a restart services are still dialling, and clients would take 404 as permanent.
 #[test]
-fn a_path_that_nobody_claims_yet_is_503_and_the_terminator_not_ready() {
+fn an_unclaimed_path_is_503_and_the_terminator_not_ready_while_it_settles() {
     let terminator = Terminator::start(&["--settle", "1h"]);
     let answer = terminator.client().get("/a");
     assert!(answer.problem(503, "no_instance")["detail"].as_str().unwrap().contains("(--settle)"));
@@ -162,9 +162,10 @@ fn a_transfer_coding_other_than_chunked_alone_is_501_and_the_end_of_the_connecti
     }
 }
 
-/// A client that sends a body to be refused, `times` times: how often its connection went on behind it, and when it did not, it was told.
+/// Sends a request that is refused, with `body`, on `times` connections. Returns how many of them
+/// were reused afterwards; checks that the others announced their close.
 fn refused(terminator: &Terminator, times: usize, body: &str) -> usize {
-    let mut went_on = 0;
+    let mut reused = 0;
     for _ in 0..times {
         let mut client = terminator.client();
         client.send("POST /nowhere HTTP/1.1\r\nhost: a\r\n");
@@ -175,17 +176,17 @@ fn refused(terminator: &Terminator, times: usize, body: &str) -> usize {
             assert!(client.is_closed());
         } else {
             assert_eq!(client.get("/nowhere").status, 404);
-            went_on += 1;
+            reused += 1;
         }
     }
-    went_on
+    reused
 }
 
 #[test]
-fn behind_a_refused_body_the_connection_goes_on_or_says_that_it_does_not() {
+fn after_a_refused_body_the_connection_is_reused_or_announces_its_close() {
     let terminator = Terminator::start(&[]);
     let sized = |len| format!("content-length: {len}\r\n\r\n{}", "x".repeat(len));
-    // As long as the body takes no longer than is waited for.
+    // Not all 20, because a body may arrive too late to be discarded on a busy machine.
     assert!(refused(&terminator, 20, &sized(100_000)) > 0);
     assert!(refused(&terminator, 20, "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n") > 0);
     for closes in [
@@ -210,7 +211,7 @@ fn a_reply_without_a_status_of_http_is_502() {
     }
 }
 
-/// As many headers would make `http` panic.
+/// The crate `http` would panic at this number of headers.
 #[test]
 fn a_reply_with_a_head_too_long_is_502() {
     let terminator = Terminator::start(&[]);
@@ -374,12 +375,12 @@ fn a_head_that_its_client_does_not_finish_is_counted_without_a_status() {
     for piece in ["GET / HTT", "GET / HTTP/1.1\r\nhost: a\r\n"] {
         terminator.client().send(piece);
     }
-    // What comes with the end of a request before it is the beginning of a head too.
+    // A head that begins in the same packet as a whole request counts too.
     let mut client = terminator.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\nGET");
     client.answer().problem(404, "no_route");
     drop(client);
-    // These end between two heads.
+    // These close between two heads, which is not counted.
     drop(terminator.client());
     terminator.client().get("/").problem(404, "no_route");
     let closed =

@@ -1,4 +1,6 @@
-//! The binary under test, started on ports that the system chose.
+//! The binary under test, started on ports that the system chooses.
+//!
+//! Owns the process, its directory and its log. Leaves HTTP to `client` and the bus to `service`.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -13,7 +15,7 @@ use crate::PATIENCE;
 use crate::client::Client;
 use crate::service::Service;
 
-/// A running terminator; killed when dropped.
+/// A running terminator. Dropping it kills the process.
 pub(crate) struct Terminator {
     child: Child,
     log: BufReader<ChildStderr>,
@@ -22,7 +24,7 @@ pub(crate) struct Terminator {
     pub(crate) admin: SocketAddr,
 }
 
-/// `terminator` with these flags and nothing else in its environment.
+/// The command `terminator` with these flags and an empty environment.
 pub(crate) fn command(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_terminator"));
     command.args(flags).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -30,12 +32,12 @@ pub(crate) fn command(flags: &[&str]) -> Command {
 }
 
 impl Terminator {
-    /// Starts one that listens for services at `DIR/bus.sock`.
+    /// Starts a terminator that listens for services at `DIR/bus.sock`.
     pub(crate) fn start(flags: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), flags)
     }
 
-    /// Starts one that may have so many files open.
+    /// Starts a terminator with a limit of `files` open files.
     pub(crate) fn start_limited(files: u32, flags: &[&str]) -> Self {
         Self::start_by(tempfile::tempdir().unwrap(), flags, |all| {
             let mut command = Command::new("/bin/sh");
@@ -84,12 +86,12 @@ impl Terminator {
         self.dir.path().join("bus.sock")
     }
 
-    /// A client on the first HTTP listener.
+    /// Connects a client to the first HTTP listener.
     pub(crate) fn client(&self) -> Client {
         Client::connect(&self.http[0])
     }
 
-    /// A service that claims `routes`, once the terminator knows.
+    /// Connects a service that claims `routes`; returns once the terminator lists them.
     pub(crate) fn service(&self, routes: &[&str]) -> Service {
         let service = Service::connect(&self.bus(), "s", routes, 0);
         self.until("/routes", |listed| {
@@ -107,7 +109,7 @@ impl Terminator {
         serde_json::from_slice(&answer.body).unwrap()
     }
 
-    /// Asks the admin listener until it says what is waited for.
+    /// Asks the admin listener until `done` accepts the answer, which is returned.
     pub(crate) fn until(&self, path: &str, done: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         let begun = Instant::now();
         loop {
@@ -124,7 +126,7 @@ impl Terminator {
         self.signals(&[name]);
     }
 
-    /// Sends them with nothing between.
+    /// Sends several signals, one directly after the other.
     pub(crate) fn signals(&self, names: &[&str]) {
         let id = self.child.id();
         let script: String = names.iter().map(|name| format!("kill -s {name} {id};")).collect();
@@ -135,7 +137,7 @@ impl Terminator {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for the log to say something.
+    /// Waits for a line of the log that contains `what`.
     pub(crate) fn until_logged(&mut self, what: &str) {
         let mut line = String::new();
         while self.log.read_line(&mut line).unwrap() > 0 {
@@ -147,7 +149,8 @@ impl Terminator {
         panic!("it ended and never said {what:?}");
     }
 
-    /// Replies to the request that a drain waits for: it is answered, its connection closed, and the terminator ends well.
+    /// Replies to the request that a drain waits for, then checks that the client is answered, its
+    /// connection is closed, and the terminator exits with 0.
     pub(crate) fn ends_with(&mut self, service: &mut Service, request: &Envelope, client: &mut Client) {
         service.reply(request, 200, &[], b"finished");
         let answer = client.answer();
@@ -157,7 +160,7 @@ impl Terminator {
         assert_eq!(status.code(), Some(0), "{log}");
     }
 
-    /// Waits for its end; the rest of the log.
+    /// Waits for the process to exit; returns its status and the rest of the log.
     pub(crate) fn end_of(&mut self) -> (ExitStatus, String) {
         let mut rest = String::new();
         self.log.read_to_string(&mut rest).unwrap();
@@ -167,7 +170,7 @@ impl Terminator {
 
 impl Drop for Terminator {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

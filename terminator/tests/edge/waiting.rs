@@ -1,4 +1,4 @@
-//! Requests whose service is away for a moment wait for it, and services that are expected are waited for.
+//! Requests that wait for an instance (`--hold`), and services that are expected (`--expect`).
 
 use crate::client::Client;
 use crate::service::{Service, field};
@@ -7,12 +7,12 @@ use crate::terminator::Terminator;
 const GET: &str = "GET /a HTTP/1.1\r\nhost: a\r\n\r\n";
 const POST: &str = "POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody";
 
-/// Waits until so many requests have waited for an instance.
+/// Waits until `count` requests in all have been held.
 fn until_held(terminator: &Terminator, count: u64) {
     terminator.until("/stats", |stats| stats["bus"]["bus.requests.held"] == count);
 }
 
-/// A terminator whose only service has come and gone.
+/// A terminator whose only service has joined and left.
 fn abandoned(flags: &[&str]) -> Terminator {
     let terminator = Terminator::start(flags);
     drop(terminator.service(&["GET /a", "POST /a"]));
@@ -39,7 +39,7 @@ fn a_request_waits_for_an_instance_and_is_sent_once() {
         service.reply(&request, 200, &[], method.as_bytes());
     }
     assert_eq!(clients.each_mut().map(|client| client.answer().text().to_owned()), ["GET", "POST"]);
-    // What has waited once is as any other request, and so is its connection.
+    // A route without a wait is served as usual afterwards.
     let mut client = terminator.client();
     client.send("GET /other HTTP/1.1\r\nhost: a\r\n\r\n");
     let request = other.request();
@@ -91,7 +91,7 @@ fn no_more_requests_wait_than_may() {
     clients.iter_mut().for_each(|client| client.send(GET));
     until_held(&terminator, HELD as u64);
     terminator.client().get("/a").problem(503, "no_instance");
-    // A client that leaves makes room.
+    // A client that leaves makes room for another request.
     clients.pop().unwrap().reset();
     terminator.until("/stats", |stats| stats["client_gone"] == 1);
     let mut client = terminator.client();
@@ -113,14 +113,15 @@ fn services_that_are_expected_are_named_until_they_have_joined() {
     let _other = Service::connect(&terminator.bus(), "other", &["GET /{any}"], 0);
     terminator.until("/ready", |ready| ready["ready"] == true);
     terminator.client().get("/no/where").problem(404, "no_route");
-    // Known once, it stays so: its path does not fall to a less specific one of another service.
+    // The route of an expected service stays claimed while its service is away: the path does not
+    // match the less specific pattern of the other service.
     drop(service);
     terminator.until("/peers", |peers| peers.as_array().unwrap().len() == 1);
     terminator.client().get("/a").problem(503, "no_instance");
 }
 
 #[test]
-fn a_path_that_nobody_claims_yet_waits_for_the_service_that_will() {
+fn a_path_that_no_service_claims_yet_waits_for_the_expected_service() {
     let terminator = Terminator::start(&["--expect", "s", "--hold", "1h", "--deadline", "1h"]);
     let mut client = terminator.client();
     client.send(POST);

@@ -1,4 +1,5 @@
-//! Connections: requests in any cuts, replies with any fields at any moment; a client reads what was meant.
+//! Connections: requests in arbitrary cuts, replies with arbitrary fields at arbitrary times; a
+//! client must parse the responses as they were meant.
 //!
 //! The fourth byte says how many bytes at the end are the replies'.
 

@@ -1,4 +1,5 @@
-//! Replies: any status, fields and length; `httparse` and a strict reader agree on what was written, and nothing is left over.
+//! Replies with arbitrary status, fields and length: `httparse` and a strict parser must agree on
+//! what was written, and no bytes may be left over.
 
 #![no_main]
 

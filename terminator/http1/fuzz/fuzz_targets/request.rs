@@ -1,4 +1,4 @@
-//! Requests: what the bytes mean does not depend on the cuts, and is what the reference makes of them.
+//! Requests: their meaning must not depend on how they are cut, and must be that of the reference.
 
 #![no_main]
 

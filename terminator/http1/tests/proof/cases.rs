@@ -1,5 +1,6 @@
-//! Runs every case of `cases.txt` whole, byte by byte, cut in two at each position, in random cuts, behind another request and in
-//! front of one: the verdict of the table, each time.
+//! Runs every case of `cases.txt`, and expects the verdict of the table however it is read: at
+//! once, byte by byte, cut in two at each position, in random cuts, behind another request and in
+//! front of one.
 
 use http1::{Error, Limits};
 

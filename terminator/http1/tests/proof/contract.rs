@@ -1,4 +1,5 @@
-//! What the crate promises its caller beyond the meaning of bytes: the order of calls, ends of input, limits that two roads share.
+//! The contract with the caller beyond the meaning of the bytes: the order of calls, the end of the
+//! input, and limits that apply to announced and chunked bodies alike.
 
 use http1::{Connection, Error, Event, Head, Limits, Response};
 

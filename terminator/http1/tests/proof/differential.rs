@@ -1,7 +1,9 @@
-//! llhttp, h11, nginx and haproxy on the cases of the table: every input that the crate accepts and one of them refuses, or the other
-//! way round, stands in `differential/differences.txt` with the reason. `HTTP1_DIFFERENCES=write` writes that file anew.
+//! llhttp, h11, nginx and haproxy on the cases of the table. Every input that the crate accepts and
+//! one of them refuses, or vice versa, is listed in `differential/differences.txt` with the reason.
+//! `HTTP1_DIFFERENCES=write` rewrites that file.
 //!
-//! Owns: the comparison and the reasons. The other readers are run by `differential/readers.py`; `.ci/tools` installs them.
+//! Owns the comparison and the reasons. The other parsers are run by `differential/readers.py`;
+//! `.ci/tools` installs them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -155,7 +157,7 @@ fn every_case_that_another_reader_reads_differently_is_explained() {
         let case = cases.iter().find(|case| case.name == name).expect("it was asked about");
         let is_proxy = reader == "nginx" || reader == "haproxy";
         if is_proxy && case.verdict.is_cut_off {
-            // A proxy closes without a word.
+            // The proxy closed without a response.
             continue;
         }
         asked.insert(reader.to_owned());
@@ -163,7 +165,7 @@ fn every_case_that_another_reader_reads_differently_is_explained() {
         let log = driver::run(&case.bytes, [], &Limits::default());
         let ours = verdict(&log);
         let theirs = (accepted.parse().expect("a number"), refused == "1");
-        // A proxy that refuses may close without a word.
+        // A proxy may refuse by closing without a response.
         if ours == theirs || is_proxy && ours.0 == theirs.0 && ours.1 {
             continue;
         }

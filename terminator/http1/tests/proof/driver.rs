@@ -1,7 +1,8 @@
-//! Plays the caller of the crate: keeps the bytes that were read, takes the events, answers every request with an empty 200.
+//! A minimal caller of the crate: keeps the bytes that were read, takes the events, and answers
+//! every request with an empty 200.
 //!
-//! Owns: the caller's half of the contract (buffer, skip, take, finish). Invariant: what it reports is what a server built on the
-//! crate would do, and the crate's promises about steps are asserted on the way.
+//! Owns the caller's half of the contract (buffer, skip, take, finish). Invariant: it reports what
+//! a server built on the crate would do, and asserts what the crate promises about steps.
 
 use http1::{Connection, Error, Event, Head, Limits, Phase, Response};
 
@@ -10,11 +11,11 @@ use crate::outcome::{Field, Outcome, Request};
 /// What came of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Log {
-    /// Requests in their order, and the refusal behind them.
+    /// The requests in order, then the refusal, if any.
     pub(crate) outcomes: Vec<Outcome>,
     /// Why the last outcome is a refusal.
     pub(crate) error: Option<Error>,
-    /// What the end of the input means.
+    /// Where the input ends.
     pub(crate) end: End,
 }
 
@@ -25,12 +26,12 @@ pub(crate) enum End {
     Between,
     /// Within one.
     Within(Error),
-    /// Behind the last one: a refusal, or a request that closes the connection.
+    /// After the end of HTTP: behind a refusal, or behind a request that closes the connection.
     Behind,
 }
 
 impl Log {
-    /// The outcomes; a request that was cut off counts as a refusal.
+    /// The outcomes; a truncated request counts as a refusal.
     pub(crate) fn flat(self) -> Vec<Outcome> {
         let mut outcomes = self.outcomes;
         if let End::Within(error) = self.end {
@@ -95,7 +96,7 @@ impl Caller {
         while !self.is_over && self.step() {}
     }
 
-    /// True when there may be a further event.
+    /// True when there may be another event.
     fn step(&mut self) -> bool {
         let step = match self.connection.receive(&mut self.buffer, &mut self.head, &self.limits) {
             Ok(step) => step,
@@ -175,7 +176,7 @@ impl Caller {
         (self.error, self.is_over) = (Some(error), true);
     }
 
-    /// The client sends nothing more.
+    /// Ends the input.
     fn end(mut self) -> Log {
         let end = match self.connection.end_of_input() {
             Err(error) if !self.is_over => End::Within(error),

@@ -1,7 +1,9 @@
-//! hyper as an oracle: the same bytes over a pipe in memory, the same requests out of it, or the difference is one of a list.
+//! hyper as an oracle: it reads the same bytes from a pipe in memory, and must see the same
+//! requests or differ for a listed reason.
 //!
-//! Owns: the list of explained differences ([`explained`]). hyper is the reader that this crate replaces; where it is laxer, the
-//! reason says what the crate refuses, and where it is stricter, why the crate is not.
+//! Owns the list of explained differences ([`explained`]). hyper is the server that this crate
+//! replaced. Where hyper accepts more, the reason says what the crate refuses; where it accepts
+//! less, why the crate does not refuse it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -66,7 +68,7 @@ async fn of_hyper(input: &[u8]) -> Verdict {
     let connection = builder.serve_connection(TokioIo::new(server), service);
     let (mut read, mut write) = tokio::io::split(client);
     let write = async {
-        // The server may have closed.
+        // The server may have closed the pipe.
         let _ = write.write_all(input).await;
         let _ = write.shutdown().await;
     };
@@ -75,7 +77,8 @@ async fn of_hyper(input: &[u8]) -> Verdict {
     Verdict { requests: requests.into_inner(), refused: ended.is_err() }
 }
 
-/// Why crate and hyper may differ on an input: `None` when there is no reason. What comes behind the first difference follows.
+/// The reason why the crate and hyper differ on an input; `None` when there is none. Only the first
+/// difference needs one.
 fn explained(input: &[u8], log: &Log, ours: &Verdict, theirs: &Verdict) -> Option<&'static str> {
     let at = ours.requests.iter().zip(&theirs.requests).take_while(|(ours, theirs)| ours == theirs).count();
     match log.outcomes.get(at) {

@@ -1,7 +1,8 @@
 //! The proof that the crate reads and writes HTTP/1.1 as its RFCs say.
 //!
-//! `cases.txt` is a table of inputs and verdicts ([`cases`]); [`reference`] is a second reader of requests, and [`responses`] one
-//! of responses, neither with a line of the crate. The fuzz targets in `fuzz/` use the same modules.
+//! `cases.txt` is a table of inputs and verdicts ([`cases`]). [`reference`] is a second parser of
+//! requests, and [`responses`] one of responses; neither uses code of the crate. The fuzz targets
+//! in `fuzz/` use the same modules.
 
 mod cases;
 mod contract;

@@ -1,4 +1,5 @@
-//! Requests that nobody thought of: the cases of the table, spliced and damaged, read by the crate and by the reference.
+//! Random requests: the cases of the table, spliced and damaged, read by the crate and by the
+//! reference.
 //!
 //! `HTTP1_MUTATIONS` says how many (50 000), `HTTP1_SEED` which.
 
@@ -51,7 +52,7 @@ const WORDS: &[&[u8]] = &[
     b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
 ];
 
-/// Cases to start from: those that are accepted several times each, since most damage leads to a refusal anyway.
+/// Cases to start from. Accepted ones are repeated, because most damage leads to a refusal anyway.
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let cases = table::cases().into_iter().filter(|case| case.bytes.len() <= SEED_LEN_MAX);
     cases.flat_map(|case| vec![case.bytes; if case.verdict.goes_on() { 6 } else { 1 }]).collect()
@@ -139,7 +140,7 @@ fn a_mutated_request_means_what_the_reference_says_in_any_cuts() {
         accepted += ours.iter().filter(|outcome| matches!(outcome, Outcome::Request(_))).count() as u64;
     }
     println!("{count} mutated inputs, {runs} runs in cuts: {accepted} requests accepted, {refused} refusals");
-    // Mutations that are all refused, or none, would prove little.
+    // The test would prove little if nearly all or nearly no mutations were refused.
     assert!(accepted > count as u64 / 10 && refused > count as u64 / 10, "{accepted} {refused}");
 }
 

@@ -1,13 +1,14 @@
-//! What a server makes of the bytes of one connection, in a form that the crate and the reference share.
+//! The outcomes of one connection, in a form that the crate and the reference share.
 //!
-//! Owns: plain data. Invariant: two servers agree on an input exactly when their lists of outcomes are equal.
+//! Owns plain data. Invariant: two servers agree on an input exactly when their lists of outcomes
+//! are equal.
 
 /// One request, or the refusal that ends the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// A request that was read to its end.
+    /// A complete request.
     Request(Box<Request>),
-    /// Nothing behind it is read; the answer has this status.
+    /// An error response with this status; nothing behind it is read.
     Refused(u16),
 }
 
@@ -24,15 +25,15 @@ pub(crate) struct Request {
     pub(crate) authority: Option<String>,
     /// True for HTTP/1.0.
     pub(crate) is_1_0: bool,
-    /// Fields of the head in their order.
+    /// The fields of the head in order.
     pub(crate) fields: Vec<Field>,
     /// The body.
     pub(crate) body: Vec<u8>,
-    /// The lines behind a body in chunks, names in lower case.
+    /// The trailers of a chunked body, names in lower case.
     pub(crate) trailers: Vec<Vec<u8>>,
     /// True when the client waits for `100 Continue`.
     pub(crate) expects: bool,
-    /// The protocols that the client would change to.
+    /// The protocols that the client offers to upgrade to.
     pub(crate) upgrade: Option<Vec<u8>>,
     /// True when the connection takes a further request.
     pub(crate) goes_on: bool,
@@ -45,7 +46,7 @@ pub(crate) struct Field {
     pub(crate) name: String,
     /// Its value.
     pub(crate) value: Vec<u8>,
-    /// True when it is not passed on.
+    /// True when it is hop-by-hop.
     pub(crate) ends_here: bool,
 }
 

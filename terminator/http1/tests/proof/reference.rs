@@ -1,8 +1,10 @@
-//! A second reader of HTTP/1.1 requests, written from RFC 9110, 9112 and 3986 alone: slow, obvious, and without a line of the crate.
+//! A second parser of HTTP/1.1 requests, written from RFC 9110, 9112 and 3986 alone: slow, obvious,
+//! and without code of the crate.
 //!
-//! Owns: the verdict on a whole input of which the client sends no more. Does not: know of segments, or of the crate's parts.
-//! Where the RFCs leave a choice, or the crate is stricter by design, a comment says `Choice`. Of several faults the one that
-//! the earliest byte shows decides; of those that only the whole head shows: framing, then Host, then Connection.
+//! Owns the verdict on a complete input, after which the client sends nothing. Leaves cutting the
+//! input into reads to the callers. Where the RFCs leave a choice, or the crate is stricter by
+//! design, a comment says `Choice`. Of several errors the one decides that the earliest byte shows;
+//! of those that only the whole head shows: framing, then Host, then Connection.
 
 #[path = "reference/target.rs"]
 mod target;
@@ -42,8 +44,9 @@ pub(crate) fn read(input: &[u8], limits: &Limits) -> Vec<Outcome> {
     }
 }
 
-/// Takes a line with its CRLF off the front of `rest`; `left` is the longest that it may be. Choice: a bare LF does
-/// not end a line. A bare CR is part of no element (RFC 9112 section 2.2), so those who read the line refuse it.
+/// Takes a line with its CRLF off the front of `rest`; `left` is the longest that it may be.
+/// Choice: a bare LF does not end a line. A bare CR is part of no element (RFC 9112 section 2.2),
+/// so the functions that parse the line refuse it.
 fn line<'a>(rest: &mut &'a [u8], left: usize, too_long: Refusal) -> Result<&'a [u8], Refusal> {
     let newline = rest.iter().position(|byte| *byte == b'\n');
     let len = newline.map_or(rest.len(), |at| at + 1);
@@ -59,10 +62,10 @@ fn line<'a>(rest: &mut &'a [u8], left: usize, too_long: Refusal) -> Result<&'a [
 }
 
 fn message(rest: &mut &[u8], limits: &Limits) -> Result<Request, Refusal> {
-    // Choice: no limit on a head is above what 16 bits count.
+    // Choice: the limit of a head is at most 65 535 bytes.
     let head_len_max = limits.head_len_max.min(65_535);
     let start = rest.len();
-    // Choice: what does not begin a method is refused before its line ends.
+    // Choice: a byte that cannot begin a method is refused before its line ends.
     if !is_tchar(rest[0]) {
         return Err(BAD);
     }
@@ -122,7 +125,8 @@ fn request_line(line: &[u8]) -> Result<Request, Refusal> {
     Ok(request)
 }
 
-/// RFC 9112 section 5: `field-name ":" OWS field-value OWS`; no white space before the colon, no folding.
+/// RFC 9112 section 5: `field-name ":" OWS field-value OWS`; no white space before the colon, no
+/// folding.
 fn field(line: &[u8]) -> Result<(String, Vec<u8>), Refusal> {
     let colon = line.iter().position(|byte| *byte == b':').ok_or(BAD)?;
     let name = &line[..colon];
@@ -163,7 +167,8 @@ fn framing(request: &Request) -> Result<Framing, Refusal> {
         // Section 6.1: framing of HTTP/1.0 with a transfer coding is faulty.
         ([], [_, ..]) if request.is_1_0 => Err(BAD),
         ([], [_, ..]) => {
-            // Choice: no more than 31 commas in a list of codings, unless a field before names an unknown one.
+            // Choice: at most 31 commas in a list of codings, unless an earlier field names an
+            // unknown coding.
             for value in &codings {
                 let names = list(value);
                 let many = value.iter().filter(|byte| **byte == b',').count() > 31;
@@ -194,7 +199,8 @@ fn check_host(request: &Request) -> Result<(), Refusal> {
 
 /// RFC 9110 sections 7.6.1, 7.8 and 10.1.1, RFC 9112 section 9.3.
 fn connection(request: &mut Request) -> Result<(), Refusal> {
-    // Choice: each option is compared with each field, so their number is bounded; empty ones count (RFC 9110 section 5.6.1.2).
+    // Choice: each option is compared with each field, so their number is bounded; empty ones count
+    // (RFC 9110 section 5.6.1.2).
     let count = |value: &Vec<u8>| value.iter().filter(|byte| **byte == b',').count() + 1;
     if values(request, "connection").iter().map(count).sum::<usize>() > 32 {
         return Err(431);
@@ -207,7 +213,8 @@ fn connection(request: &mut Request) -> Result<(), Refusal> {
     if has("upgrade") && !request.is_1_0 {
         request.upgrade = values(request, "upgrade").first().cloned();
     }
-    // Choice: a recipient reads the length of a body; what it passes on is framed anew. `Close` is a reserved name.
+    // Choice: `Content-Length` is hop-by-hop, because the forwarded body is framed anew. `Close` is
+    // a reserved name.
     let always = ["connection", "close", "content-length", "keep-alive", "proxy-connection", "te", "trailer"];
     let always = [&always[..], &["transfer-encoding", "upgrade"]].concat();
     for field in &mut request.fields {
@@ -221,7 +228,8 @@ fn chunked(rest: &mut &[u8], request: &mut Request, limits: &Limits) -> Result<(
     let mut extensions_len = 0;
     let mut announced: u128 = 0;
     loop {
-        // Choice: lines of more than 1024 bytes, and extensions of more than 16 KiB in all, are refused.
+        // Choice: lines of more than 1024 bytes, and extensions of more than 16 KiB in all, are
+        // refused.
         let line = line(rest, 1024, BAD)?;
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         if digits == 0 {

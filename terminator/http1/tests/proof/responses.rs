@@ -1,6 +1,8 @@
-//! A strict reader of the responses that the crate writes: whatever RFC 9112 does not let a server send is a fault.
+//! A strict parser of the responses that the crate writes: anything that RFC 9112 does not let a
+//! server send is an error.
 //!
-//! Owns: where each response ends, told from its bytes and its request alone, as a client tells it. No code of the crate.
+//! Owns finding the end of each response from its bytes and its request alone, as a client does.
+//! Uses no code of the crate.
 
 /// Names and values of fields.
 pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -10,13 +12,13 @@ pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 pub(crate) struct Answer {
     /// The status.
     pub(crate) status: u16,
-    /// Fields of the head, in their order.
+    /// The fields of the head in order.
     pub(crate) fields: Pairs,
     /// The body without its framing.
     pub(crate) body: Vec<u8>,
-    /// Fields behind a body in chunks.
+    /// The trailers of a chunked body.
     pub(crate) trailers: Pairs,
-    /// True when the body ends with the connection.
+    /// True when the body ends where the connection closes.
     pub(crate) until_close: bool,
 }
 

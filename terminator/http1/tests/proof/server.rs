@@ -1,7 +1,9 @@
-//! A server whose replies are arbitrary: statuses, lengths, fields and the moment of the answer are drawn from bytes.
+//! A server with arbitrary replies: status, length, fields and the time of the answer are drawn
+//! from bytes.
 //!
-//! Owns: the exchange of one connection, and the check that a client reads what was meant from what was written. Invariant: each
-//! response ends where the next begins, and says `close` exactly when it is the last one.
+//! Owns the exchange of one connection, and the check that a client parses the responses as they
+//! were meant. Invariant: each response ends where the next begins, and says `close` exactly when
+//! it is the last one.
 
 use http1::{CONTINUE, Connection, Event, Fields, Head, Limits, Response, Sending};
 use http1::{begin_chunk, last_chunk};
@@ -17,7 +19,7 @@ impl<'a> Source<'a> {
         self.bytes(1).first().copied().unwrap_or(0)
     }
 
-    /// Up to so many bytes.
+    /// Up to `len` bytes.
     pub(crate) fn bytes(&mut self, len: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(len.min(self.0.len()));
         self.0 = rest;
@@ -61,16 +63,16 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     /// True when the length of the body is known beforehand.
     pub(crate) has_length: bool,
-    /// True when the connection is to end with it.
+    /// True when the connection must close after it.
     pub(crate) close: bool,
-    /// Fields, any bytes.
+    /// Fields with arbitrary bytes.
     pub(crate) fields: Pairs,
     /// The body.
     pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    /// Draws one.
+    /// Draws a reply.
     pub(crate) fn draw(source: &mut Source<'_>) -> Self {
         let flags = source.byte();
         let any = 200 + u16::from(source.byte()) + u16::from(flags >> 2);
@@ -101,7 +103,7 @@ struct Meant {
     goes_on: bool,
 }
 
-/// Writes the response to the request under way; the connection has not been told that it is finished.
+/// Writes the response to the current request, without [`Connection::finish`].
 fn write(connection: &mut Connection, reply: &Reply, out: &mut Vec<u8>) -> (Pairs, Sending) {
     let length = reply.has_length.then_some(reply.body.len() as u64);
     let head = Response { status: reply.status, reason: "Reason", length, close: reply.close, date: "today" };
@@ -129,8 +131,8 @@ fn write(connection: &mut Connection, reply: &Reply, out: &mut Vec<u8>) -> (Pair
     (added, sending)
 }
 
-/// Runs a connection and returns what was written: `input` in pieces that end at `cuts`, replies drawn from `source`. Panics when what is written is not what
-/// was meant.
+/// Runs a connection that reads `input` in pieces that end at `cuts`, with replies drawn from
+/// `source`. Returns what was written. Panics when a client would not parse it as it was meant.
 pub(crate) fn exchange(
     input: &[u8],
     cuts: impl IntoIterator<Item = usize>,
@@ -190,12 +192,12 @@ fn check(out: &[u8], meant: Vec<Meant>) {
         assert_eq!(answer.says_close(), !goes_on, "{}", out.escape_ascii());
         assert!(!answer.until_close || !goes_on, "a body that ends with the connection is the last one");
     }
-    // The body that was asked for may not have come.
+    // The body that `100 Continue` asked for may be missing.
     let rest = rest.strip_prefix(CONTINUE).unwrap_or(rest);
     assert!(rest.is_empty(), "written and never meant: {}", rest.escape_ascii());
 }
 
-/// Every field that was let through stands in the response, and none but those of the protocol besides.
+/// Checks that the response has every accepted field, and otherwise only fields of the protocol.
 fn check_fields(answer: &Answer, added: &[(Vec<u8>, Vec<u8>)]) {
     assert_eq!(answer.called("date").len(), 1, "one date: {answer:?}");
     assert!(answer.called("server").len() <= 1, "one server: {answer:?}");

@@ -14,9 +14,9 @@ pub(crate) struct Case {
 
 /// The expected outcomes, and what comes behind them.
 pub(crate) struct Verdict {
-    /// Requests, in their order.
+    /// The requests in order.
     pub(crate) requests: Vec<Expected>,
-    /// Status and error of the refusal behind them.
+    /// Status and error of the refusal after them.
     pub(crate) refusal: Option<(u16, String)>,
     /// True when the input ends within a request.
     pub(crate) is_cut_off: bool,
@@ -82,7 +82,7 @@ fn expected(method: &str, target: &str, words: &[&str]) -> Expected {
             ("upgrade", value) => request.upgrade = Some(unescaped(value)),
             ("field", value) => {
                 let (name, value) = value.split_once(':').expect("NAME:VALUE");
-                // A name may have a colon's neighbours only, so that the first colon ends it.
+                // The first colon ends the name.
                 expected.fields.push((text(name), unescaped(value)));
             }
             ("drops", value) => expected.drops = Some(value.split(',').map(str::to_owned).collect()),
@@ -96,7 +96,7 @@ fn expected(method: &str, target: &str, words: &[&str]) -> Expected {
 }
 
 impl Verdict {
-    /// What differs from the outcomes of a connection, if anything does.
+    /// Describes the first difference from the outcomes of a connection, if there is one.
     pub(crate) fn differs(&self, outcomes: &[Outcome]) -> Option<String> {
         let refusal = self.refusal.as_ref().map(|(status, _)| Outcome::Refused(*status));
         if outcomes.len() != self.requests.len() + usize::from(refusal.is_some()) {

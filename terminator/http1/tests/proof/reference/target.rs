@@ -4,7 +4,7 @@ use crate::outcome::Request;
 
 /// A request with `target`, `path` and `authority` filled in.
 pub(super) fn parse(method: &[u8], target: &[u8]) -> Option<Request> {
-    // A target that is not ASCII is none.
+    // A target is ASCII.
     let target = std::str::from_utf8(target).ok().filter(|target| target.is_ascii())?;
     if method == b"CONNECT" {
         // RFC 9110 section 9.3.6: host and port, both required.
@@ -22,7 +22,7 @@ pub(super) fn parse(method: &[u8], target: &[u8]) -> Option<Request> {
         return path_and_query(target);
     }
     let (scheme, behind) = target.split_once("://")?;
-    // Choice: schemes other than those that HTTP is spoken for are refused.
+    // Choice: schemes other than `http` and `https` are refused.
     if !["http", "https"].contains(&&scheme.to_ascii_lowercase()[..]) {
         return None;
     }
@@ -43,7 +43,8 @@ pub(super) fn parse(method: &[u8], target: &[u8]) -> Option<Request> {
 
 fn path_and_query(target: &str) -> Option<Request> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    // RFC 3986 sections 3.3 and 3.4. Choice: what browsers leave unescaped passes; a query's escapes are nobody's business here.
+    // RFC 3986 sections 3.3 and 3.4. Choice: bytes that browsers do not escape are accepted, and
+    // the escapes of a query are not checked.
     let browsers = "\"[\\]^`{|}";
     let is_path = |c: char| is_unreserved_or_delim(c) || ":@/%".contains(c) || browsers.contains(c);
     let is_query = |c: char| is_path(c) || c == '?';
@@ -65,7 +66,8 @@ pub(super) fn is_host_and_port(value: &[u8]) -> bool {
     }
 }
 
-/// `IP-literal / IPv4address / reg-name` (RFC 3986 section 3.2.2); every IPv4 address is a registered name as well.
+/// `IP-literal / IPv4address / reg-name` (RFC 3986 section 3.2.2); every IPv4 address is a
+/// registered name as well.
 fn is_host(host: &str) -> bool {
     if let Some(literal) = host.strip_prefix('[') {
         return literal.strip_suffix(']').is_some_and(|literal| is_ipv6(literal) || is_future(literal));
@@ -73,7 +75,8 @@ fn is_host(host: &str) -> bool {
     host.chars().all(|c| is_unreserved_or_delim(c) || c == '%') && escapes_are_whole(host)
 }
 
-/// Eight groups, or fewer with one `::` that stands for at least one; the last two may be an IPv4 address.
+/// Eight groups, or fewer with one `::` that stands for at least one; the last two may be an IPv4
+/// address.
 fn is_ipv6(text: &str) -> bool {
     let groups = |text: &str, is_last: bool| -> Option<usize> {
         if text.is_empty() {

@@ -1,14 +1,14 @@
-//! The permit of one request: how many a worker has in flight.
+//! Permits bound the requests that a worker has in flight.
 //!
-//! Owns: the count. Does not: choose what a refused request is answered (`rescue`). Invariant: the
-//! count is the number of [`Permit`]s alive, whichever way their requests end.
+//! Owns the count. Leaves the response to a refused request to `rescue`. Invariant: the count is
+//! the number of [`Permit`]s that exist, however their requests end.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::rescue::Refusal;
 
-/// One worker's permits. Cheap to clone.
+/// The permits of one worker. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Permits {
     in_flight: Rc<Cell<usize>>,
@@ -22,10 +22,10 @@ impl Permits {
         Self { in_flight: Rc::default(), limit }
     }
 
-    /// A permit, held as long as the request is in flight.
+    /// Takes a permit, to be held as long as the request is in flight.
     ///
     /// # Errors
-    /// [`Refusal::Shedding`] when all are taken.
+    /// [`Refusal::Shedding`] when every permit is taken.
     #[inline]
     pub fn take(&self) -> Result<Permit, Refusal> {
         let taken = self.in_flight.get();
@@ -43,7 +43,7 @@ impl Permits {
     }
 }
 
-/// The right to have one request in flight; given back when dropped.
+/// The right to have one request in flight; dropping it returns it.
 #[derive(Debug)]
 pub struct Permit {
     in_flight: Rc<Cell<usize>>,

@@ -1,7 +1,8 @@
-//! Requests as they come in: heads, and the bodies that came with them.
+//! Reading requests: a head, and the body if it was read together with the head.
 //!
-//! Owns: the step from bytes to a request that is asked, answered, or whose body is to come. Does
-//! not: parse (crate `http1`).
+//! Owns the step from bytes to a request that is sent to a service, is answered, or has a body
+//! still to be read. Leaves parsing to crate `http1`, later bodies to `body`, and the request to
+//! `forward`.
 
 use std::mem;
 use std::rc::Rc;
@@ -11,56 +12,56 @@ use bytes::{Buf, Bytes, BytesMut};
 use http1::{Event, Phase, Step};
 use tokio::task::coop;
 
-use super::Order;
-use super::answering::{Ready, answer, ask, refuse};
+use super::answering::{Next, answer, ask, refuse};
 use super::body::Receiving;
 use super::buffers::READ_LEN_MAX;
-use super::io::{End, Io};
+use super::io::{Disconnect, Io};
 use crate::forward::{self, Begun};
+use crate::worker::Order;
 
-/// What is done with a request whose head has been read.
+/// The next step for a request whose head has been read.
 pub(super) enum Incoming {
-    /// Its body is to come.
+    /// Read the body.
     Body(Box<Receiving>),
-    /// It is whole, or is given up.
-    Ready(Ready),
+    /// The request is complete, or has failed.
+    Done(Next),
 }
 
-/// Reads a request's head, and its body if that came with it.
-pub(super) fn poll_request(io: &mut Io, context: &mut Context<'_>) -> Poll<Result<Incoming, End>> {
+/// Reads a request's head, and its body if that is read together with the head.
+pub(super) fn poll_request(io: &mut Io, context: &mut Context<'_>) -> Poll<Result<Incoming, Disconnect>> {
     if io.connection.take_order(context.waker()) == Some(Order::Expire) {
-        return Poll::Ready(Err(End::Expired));
+        return Poll::Ready(Err(Disconnect::Expired));
     }
     if io.fresh {
-        // Charge the task's budget, so that a client that pipelines cannot starve others.
+        // Charge the task's budget, so that a client that pipelines cannot starve other tasks.
         ready!(coop::poll_proceed(context)).made_progress();
     }
     loop {
-        if let Some(next) = look_at_unread(io) {
+        if let Some(next) = parse_unread(io) {
             return Poll::Ready(Ok(next));
         }
-        let looked = if io.unread.is_empty() {
+        let parsed = if io.unread.is_empty() {
             poll_read_shared(io, context)
         } else {
             io.poll_read_unread(READ_LEN_MAX, context).map_ok(|()| None)
         };
-        match looked {
+        match parsed {
             Poll::Ready(Ok(None)) => {}
             Poll::Ready(Ok(Some(next))) => return Poll::Ready(Ok(next)),
             Poll::Ready(Err(end)) => return Poll::Ready(Err(end)),
-            Poll::Pending if io.is_done() => return Poll::Ready(Err(End::Closed)),
+            Poll::Pending if io.is_done() => return Poll::Ready(Err(Disconnect::Closed)),
             Poll::Pending => return Poll::Pending,
         }
     }
 }
 
-/// Reads into the worker's buffer, looks at what came, and keeps only what is not used.
+/// Reads into the worker's buffer and parses it; copies only the bytes that are left over.
 #[inline]
-fn poll_read_shared(io: &mut Io, context: &mut Context<'_>) -> Poll<Result<Option<Incoming>, End>> {
+fn poll_read_shared(io: &mut Io, context: &mut Context<'_>) -> Poll<Result<Option<Incoming>, Disconnect>> {
     ready!(io.poll_read_into_shared(context))?;
-    let connection = Rc::clone(&io.connection);
-    let mut buffer = connection.worker.buffers.read.borrow_mut();
-    let (used, next) = look(io, &mut buffer);
+    let buffers = Rc::clone(&io.buffers);
+    let mut buffer = buffers.read.borrow_mut();
+    let (used, next) = parse(io, &mut buffer);
     if used < buffer.len() {
         io.unread = BytesMut::from(&buffer[used..]);
         io.fresh = next.is_some();
@@ -68,12 +69,13 @@ fn poll_read_shared(io: &mut Io, context: &mut Context<'_>) -> Poll<Result<Optio
     Poll::Ready(Ok(next))
 }
 
-fn look_at_unread(io: &mut Io) -> Option<Incoming> {
+/// Parses the bytes that are left over from earlier reads.
+fn parse_unread(io: &mut Io) -> Option<Incoming> {
     if !mem::replace(&mut io.fresh, false) {
         return None;
     }
     let mut unread = mem::take(&mut io.unread);
-    let (used, next) = look(io, &mut unread);
+    let (used, next) = parse(io, &mut unread);
     unread.advance(used);
     if !unread.is_empty() {
         io.unread = unread;
@@ -82,38 +84,38 @@ fn look_at_unread(io: &mut Io) -> Option<Incoming> {
     next
 }
 
-/// Looks for a request at the front of `input`; how much of it has been used.
+/// Parses a request at the front of `input`; returns the number of bytes used.
 #[inline]
-fn look(io: &mut Io, input: &mut [u8]) -> (usize, Option<Incoming>) {
+fn parse(io: &mut Io, input: &mut [u8]) -> (usize, Option<Incoming>) {
     let connection = Rc::clone(&io.connection);
-    let worker = &connection.worker;
-    let mut head = worker.buffers.head.borrow_mut();
-    let limits = &worker.config.limits.http;
+    let buffers = Rc::clone(&io.buffers);
+    let mut head = buffers.head.borrow_mut();
+    let limits = &connection.worker.config.limits.http;
     let (skip, len) = match io.protocol.receive(input, &mut head, limits) {
         Ok(Step { skip, event: Some(Event::Head(len)) }) => (skip, len),
         Ok(Step { skip, .. }) => {
-            if io.protocol.phase() == Phase::Head && connection.phase.get() != Phase::Head {
+            if io.protocol.phase() == Phase::Head && connection.phase() != Phase::Head {
                 connection.enter(Phase::Head);
             }
-            // The rest may wait for the acknowledgement of what came.
+            // A client that uses Nagle's algorithm sends the rest after the acknowledgement.
             io.stream.ack_now();
             return (skip, None);
         }
         Err(error) => {
-            return (input.len(), Some(Incoming::Ready(Ready::Response(refuse(io, &error.into())))));
+            return (input.len(), Some(Incoming::Done(Next::Respond(refuse(io, &error.into())))));
         }
     };
     let (bytes, behind) = input[skip..].split_at_mut(len);
     connection.enter(Phase::Service);
     let begun = forward::begin(&connection, head.request(bytes));
-    let (used, next) = look_for_body(io, begun, behind, &mut head, limits);
+    let (used, next) = parse_body(io, begun, behind, &mut head, limits);
     (skip + len + used, Some(next))
 }
 
-/// Takes the body of a request whose head came in front of `behind`; how much of that has been
-/// used.
+/// Takes the body of a request from `behind`, the bytes that were read behind its head; returns the
+/// number of bytes used.
 #[inline]
-fn look_for_body(
+fn parse_body(
     io: &mut Io,
     begun: Begun,
     behind: &mut [u8],
@@ -121,16 +123,16 @@ fn look_for_body(
     limits: &http1::Limits,
 ) -> (usize, Incoming) {
     if let Err(error) = io.protocol.check_length(limits) {
-        return (0, Incoming::Ready(Ready::Response(answer(io, begun.refuse(error.into())))));
+        return (0, Incoming::Done(Next::Respond(answer(io, begun.refuse(error.into())))));
     }
     if !begun.wants_body() && io.protocol.expects_continue() {
-        // The client may or may not send the body now, so nothing behind the head can be framed.
+        // The client may or may not send the body now, so the next request cannot be found.
         io.protocol.end();
-        return (0, Incoming::Ready(ask(io, begun, bus::Body::new())));
+        return (0, Incoming::Done(ask(io, begun, bus::Body::new())));
     }
     let len = match io.protocol.body_left() {
         Some(left) if left <= behind.len().min(READ_LEN_MAX) as u64 => {
-            usize::try_from(left).expect("it is not above a length")
+            usize::try_from(left).expect("it is at most a usize")
         }
         _ => {
             let mut receiving = Box::new(Receiving::new(begun));
@@ -150,5 +152,5 @@ fn look_for_body(
     }
     let end = io.protocol.receive(&mut [], head, limits);
     debug_assert_eq!(end, Ok(Step { skip: 0, event: Some(Event::End) }));
-    (len, Incoming::Ready(ask(io, begun, body)))
+    (len, Incoming::Done(ask(io, begun, body)))
 }

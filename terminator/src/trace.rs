@@ -1,30 +1,36 @@
-//! `x-request-id` and `traceparent`: kept when a client sent a sane one, made otherwise, in buffers
-//! of fixed size.
+//! The two identifiers of a request: `x-request-id` and `traceparent` (W3C Trace Context).
 //!
-//! A made request id is the made trace's id too, so that log lines and traces find each other.
+//! Owns validating those that a client sent and generating the missing ones, in buffers of fixed
+//! size. Leaves writing the headers to `request` and `response`. Invariant: a generated request id
+//! equals the generated trace id when both come from the same random bits, so that log lines and
+//! traces can be joined.
 
 use crate::limits::REQUEST_ID_BYTES;
 
+/// The header that carries the request id, in requests to services and in responses.
+pub const REQUEST_ID: &str = "x-request-id";
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// The id of a request: 32 hexadecimal digits when made here.
+/// The id of a request.
 #[derive(Debug)]
 pub enum RequestId<'a> {
-    /// The client's.
+    /// Sent by the client.
     Kept(&'a [u8]),
-    /// Ours.
+    /// Generated: 32 hexadecimal digits.
     Made([u8; 32]),
 }
 
 impl<'a> RequestId<'a> {
-    /// The client's, when it is short and harmless in logs, URLs and JSON.
-    pub(super) fn kept(value: &'a [u8]) -> Option<Self> {
+    /// The id that a client sent; `None` when it is empty, longer than [`REQUEST_ID_BYTES`], or has
+    /// bytes that need escaping in logs, URLs or JSON.
+    pub(crate) fn kept(value: &'a [u8]) -> Option<Self> {
         let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~+/=:@".contains(byte);
         let kept = (1..=REQUEST_ID_BYTES).contains(&value.len()) && value.iter().all(sane);
         kept.then_some(Self::Kept(value))
     }
 
-    /// One of our own from 128 random bits.
+    /// An id from 128 random bits.
     #[must_use]
     pub fn made(random: [u64; 2]) -> Self {
         let mut text = [0; 32];
@@ -48,15 +54,16 @@ const TRACEPARENT_BYTES: usize = 55;
 
 /// A traceparent of version 00.
 #[derive(Debug)]
-pub(super) struct Traceparent {
+pub(crate) struct Traceparent {
     text: [u8; TRACEPARENT_BYTES],
     kept: bool,
 }
 
 impl Traceparent {
-    /// The client's, when it is valid: `00-TRACE-PARENT-FLAGS`, lower case, neither id zero. A
-    /// later version is read as 00, as the standard asks, when more follows behind a dash.
-    pub(super) fn kept(value: &[u8]) -> Option<Self> {
+    /// The traceparent that a client sent; `None` unless it is `00-TRACE-PARENT-FLAGS` in lower
+    /// case with two ids that are not zero. A later version is read as version 00, as the standard
+    /// asks, and may have further members behind a dash.
+    pub(crate) fn kept(value: &[u8]) -> Option<Self> {
         let (first, rest) = value.split_first_chunk::<TRACEPARENT_BYTES>()?;
         let hex = |bytes: &[u8]| bytes.iter().all(|byte| HEX.contains(byte));
         let (version, trace, parent) = (&first[..2], &first[3..35], &first[36..52]);
@@ -76,33 +83,35 @@ impl Traceparent {
         Some(Self { text, kept: true })
     }
 
-    /// A new trace, not sampled: whether to sample is for whoever collects traces to decide, in
-    /// front of us.
-    pub(super) fn made(trace: [u64; 2], parent: u64) -> Self {
+    /// A new trace from random bits, not sampled: the decision to sample belongs to a tracing proxy
+    /// in front of the terminator.
+    pub(crate) fn made(trace: [u64; 2], parent: u64) -> Self {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        // Zero would make the whole header invalid.
+        // An id of zero would make the header invalid.
         write_hex(&mut text[3..19], trace[0].max(1));
         write_hex(&mut text[19..35], trace[1]);
         write_hex(&mut text[36..52], parent.max(1));
         Self { text, kept: false }
     }
 
-    /// Hexadecimal digits and dashes.
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    /// The header's value: hexadecimal digits and dashes.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.text
     }
 
-    pub(super) fn is_kept(&self) -> bool {
+    /// True when the client sent it.
+    pub(crate) fn is_kept(&self) -> bool {
         self.kept
     }
 
-    /// The flag `sampled`, bit 0 of the last digit.
-    pub(super) fn sampled(&self) -> bool {
+    /// True when the flag `sampled` is set: bit 0 of the last digit.
+    pub(crate) fn sampled(&self) -> bool {
         matches!(self.text[TRACEPARENT_BYTES - 1], b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f')
     }
 }
 
-/// Writes 16 digits, eight at once: twice for every request that comes without a trace.
+/// Writes 16 hexadecimal digits, eight at a time, because a request without an id and a trace needs
+/// 80.
 #[inline]
 fn write_hex(out: &mut [u8], number: u64) {
     let (high, low) = out.split_at_mut(8);
@@ -110,14 +119,14 @@ fn write_hex(out: &mut [u8], number: u64) {
     low.copy_from_slice(&eight_digits(number & u64::from(u32::MAX)));
 }
 
-/// The digits of the lower 32 bits, one in each byte of a word.
+/// The eight hexadecimal digits of the lower 32 bits.
 #[inline]
 fn eight_digits(number: u64) -> [u8; 8] {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let spread = (number << 16 | number) & 0x0000_ffff_0000_ffff;
     let spread = (spread << 8 | spread) & 0x00ff_00ff_00ff_00ff;
     let nibbles = (spread << 4 | spread) & (0x0f * ONES);
-    // Six more than nine carries into the upper half of its byte.
+    // Adding 6 to a nibble above 9 carries into the upper half of its byte.
     let letters = ((nibbles + 6 * ONES) >> 4) & ONES;
     (nibbles + u64::from(b'0') * ONES + letters * u64::from(b'a' - b'9' - 1)).to_be_bytes()
 }

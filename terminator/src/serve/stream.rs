@@ -1,4 +1,8 @@
 //! A client's socket, TCP or Unix.
+//!
+//! Owns the socket options and queries that tokio's types do not have: acknowledgements, reset on
+//! close, and looking at the receive queue. Leaves accepting to `listen`. Invariant: no option here
+//! is needed for a connection to work, so an error in setting one is ignored.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -20,17 +24,16 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Writes what the socket takes now.
+    /// Writes what the socket takes without waiting; returns the number of bytes.
     ///
     /// # Errors
-    /// As the system says; `WouldBlock` when it takes nothing.
+    /// Of the system; `WouldBlock` when it takes nothing.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        // A socket that was just accepted is not known to be writable until the driver says so; the
-        // kernel knows.
+        // Bypasses tokio: its driver does not know yet that a socket just accepted is writable.
         self.socket().send(bytes)
     }
 
-    /// The socket, without a look at what the driver knows of it.
+    /// The socket itself, without tokio's readiness.
     fn socket(&self) -> SockRef<'_> {
         match self {
             Self::Tcp(stream) => stream.into(),
@@ -38,33 +41,33 @@ impl Stream {
         }
     }
 
-    /// Has the system wait with its acknowledgement of what comes next, so that the answer can
-    /// carry it (`TCP_QUICKACK` off, tcp(7); ADR 0021). Until the time for one runs out, when the
-    /// system decides for itself again.
+    /// Delays the acknowledgement of the next bytes, so that the response can carry it
+    /// (`TCP_QUICKACK` off, tcp(7); ADR 0021). The kernel returns to its own choice when its timer
+    /// for a delayed acknowledgement expires.
     pub(super) fn delay_ack(&self) {
         if let Self::Tcp(_) = self {
-            // Without it the answer is only a packet more.
+            // A failure only costs one packet more per response.
             let _ = self.socket().set_tcp_quickack(false);
         }
     }
 
-    /// Has the system acknowledge what has come: the rest may wait for that (Nagle's algorithm, RFC
-    /// 9293 section 3.7.4).
+    /// Acknowledges the bytes that have arrived, because the client may hold back the rest of its
+    /// request until then (Nagle's algorithm, RFC 9293 section 3.7.4).
     pub(super) fn ack_now(&self) {
         if let Self::Tcp(_) = self {
-            // Without it the client only waits longer.
+            // A failure only makes the client wait longer.
             let _ = self.socket().set_tcp_quickack(true);
         }
     }
 
-    /// Has the connection reset when it is closed, so that the client sees that something is
-    /// missing. Unix sockets have no reset.
+    /// Makes the close a reset, so that the client sees that the response is incomplete. Unix
+    /// sockets have no reset.
     pub(super) fn reset_when_closed(&self) {
-        // Without it the client takes what it has for all there is.
+        // A failure cannot be handled: the client will take the response as complete.
         let _ = self.socket().set_linger(Some(Duration::ZERO));
     }
 
-    /// Waits until there is something to read, the end, or an error that a read will tell.
+    /// Polls for bytes to read, the end, or an error that a read will report.
     pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(context).map(|_| ()),
@@ -72,8 +75,8 @@ impl Stream {
         }
     }
 
-    /// Waits until the other side has ended, or an error. Bytes stay where they are; once there are
-    /// any, nothing of what comes behind them is noticed.
+    /// Polls for the peer's shutdown, or an error. Bytes stay in the receive queue; while there are
+    /// any, a shutdown behind them is not noticed.
     pub(super) fn poll_ended(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_readable(context));
@@ -87,11 +90,10 @@ impl Stream {
         }
     }
 
-    /// Whether the client has sent something that nobody has read: closing would reset the
-    /// connection.
+    /// True when the receive queue has bytes: closing now would reset the connection.
     pub(super) fn has_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
-        // The driver may not have heard of it yet.
+        // Bypasses tokio: its driver may not know of the bytes yet.
         matches!(self.socket().peek(&mut byte), Ok(1..))
     }
 

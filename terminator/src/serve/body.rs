@@ -1,8 +1,9 @@
-//! The body of a request that did not come with its head.
+//! The body of a request, when it was not read together with the head.
 //!
-//! Owns: the limits of a body that is wanted and of one that is thrown away, and the joining of
-//! small pieces. Does not: copy large ones. Invariant: at most `limit / CHUNK_JOIN_BYTES * 2 + 2`
-//! pieces, whatever the client sends.
+//! Owns reading the body within its limits, discarding the body of a request that is already
+//! refused, and joining small pieces. Leaves framing to crate `http1`. Invariant: large pieces are
+//! not copied, and a body has at most `limit / CHUNK_JOIN_BYTES * 2 + 2` pieces, whatever the
+//! client sends.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,39 +14,39 @@ use http1::{Event, Head, Limits, Phase, Step};
 use tokio::io::AsyncWrite;
 use tokio::time::Sleep;
 
-use super::Order;
-use super::answering::{Ready, answer, ask};
-use super::io::{End, Io};
+use super::answering::{Next, answer, ask};
+use super::io::{Disconnect, Io};
 use crate::forward::Begun;
 use crate::limits::{BODY_PIECE_BYTES, CHUNK_JOIN_BYTES, DISCARD_BYTES, DISCARD_TIME};
 use crate::rescue::Refusal;
+use crate::worker::Order;
 
 /// A request whose body is being read.
 #[derive(Debug)]
 pub(super) struct Receiving {
     begun: Begun,
     pieces: Pieces,
-    /// Of a known length: what the client sends next is read straight into it.
+    /// Where a body of known length is read into; empty when the length is unknown.
     piece: BytesMut,
     limits: Limits,
     state: State,
-    /// Set when the request is already refused: how long its body is read and discarded, so that
+    /// Set when the request is already refused: its body is read and discarded until then, so that
     /// the connection can be reused.
     discarding: Option<Pin<Box<Sleep>>>,
-    /// Bytes of `100 Continue` that have been written.
+    /// Number of bytes of `100 Continue` that have been written.
     continue_written: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
-    Coming,
-    Whole,
-    /// It is wrong, too long, or too late.
-    GivenUp(Refusal),
+    Incomplete,
+    Complete,
+    /// The body is malformed, too long, or too late.
+    Failed(Refusal),
 }
 
 impl Receiving {
-    /// The body of a request that has begun; nothing of it has been read.
+    /// Starts with no byte of the body read.
     pub(super) fn new(begun: Begun) -> Self {
         let mut limits = begun.limits();
         let mut discarding = None;
@@ -58,13 +59,13 @@ impl Receiving {
             pieces: Pieces::default(),
             piece: BytesMut::new(),
             limits,
-            state: State::Coming,
+            state: State::Incomplete,
             discarding,
             continue_written: 0,
         }
     }
 
-    /// Takes what of the body is at the front of `input`, by copying it; how much of that has been
+    /// Copies the part of the body that is at the front of `input`; returns the number of bytes
     /// used.
     pub(super) fn take(
         &mut self,
@@ -80,30 +81,30 @@ impl Receiving {
         used
     }
 
-    /// The next bytes of the body at the front of `input`, if there are any: how many are before
-    /// them, and how many they are.
+    /// Finds the next bytes of the body at the front of `input`: how many bytes of framing precede
+    /// them, and their length. `None` when `input` has no more of the body.
     fn next(
         &mut self,
         protocol: &mut http1::Connection,
         input: &mut [u8],
         head: &mut Head,
     ) -> Option<(usize, usize)> {
-        if self.state != State::Coming {
+        if self.state != State::Incomplete {
             return None;
         }
         let step =
             protocol.check_length(&self.limits).and_then(|()| protocol.receive(input, head, &self.limits));
         match step {
             Ok(Step { skip, event: Some(Event::Data(len)) }) => Some((skip, len)),
-            // The envelope has no place for trailers.
+            // Trailers are dropped: an envelope has no place for them.
             Ok(Step { skip, event: Some(Event::Trailer(len)) }) => Some((skip + len, 0)),
             Ok(Step { skip, event: Some(Event::End) }) => {
-                self.state = State::Whole;
+                self.state = State::Complete;
                 Some((skip, 0))
             }
             Ok(Step { skip, .. }) => (skip > 0).then_some((skip, 0)),
             Err(error) => {
-                self.state = State::GivenUp(error.into());
+                self.state = State::Failed(error.into());
                 None
             }
         }
@@ -111,18 +112,18 @@ impl Receiving {
 }
 
 impl Receiving {
-    /// Reads the body to its end, or to where it is given up.
-    pub(super) fn poll(&mut self, io: &mut Io, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+    /// Reads until the body is complete, has failed, or need not be discarded any longer.
+    pub(super) fn poll(&mut self, io: &mut Io, context: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
         let expired = io.connection.take_order(context.waker()) == Some(Order::Expire);
         if expired && self.begun.wants_body() {
             let limit = io.connection.worker.config.limits.timeouts.body;
-            self.state = State::GivenUp(Refusal::BodyTimeout { limit });
+            self.state = State::Failed(Refusal::BodyTimeout { limit });
             return Poll::Ready(Ok(()));
         }
         ready!(self.poll_continue(io, context))?;
         loop {
             take_unread(io, self);
-            if self.state != State::Coming {
+            if self.state != State::Incomplete {
                 return Poll::Ready(Ok(()));
             }
             if let Some(discarding) = &mut self.discarding
@@ -136,20 +137,21 @@ impl Receiving {
             };
             match read {
                 Ok(()) => {}
-                Err(End::Closed) => {
+                Err(Disconnect::Closed) => {
                     let ended = io.protocol.end_of_input();
-                    self.state = State::GivenUp(ended.expect_err("a body was to come").into());
+                    self.state = State::Failed(ended.expect_err("the body is incomplete").into());
                 }
                 Err(end) => return Poll::Ready(Err(end)),
             }
         }
     }
 
-    /// Tells a client that waits for it to send the body.
-    fn poll_continue(&mut self, io: &mut Io, context: &mut Context<'_>) -> Poll<Result<(), End>> {
-        while self.state == State::Coming && io.protocol.expects_continue() {
+    /// Writes `100 Continue` to a client that waits for it before it sends the body.
+    fn poll_continue(&mut self, io: &mut Io, context: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
+        while self.state == State::Incomplete && io.protocol.expects_continue() {
             let rest = &http1::CONTINUE[self.continue_written..];
-            let written = ready!(Pin::new(&mut io.stream).poll_write(context, rest)).map_err(End::Gone)?;
+            let written =
+                ready!(Pin::new(&mut io.stream).poll_write(context, rest)).map_err(Disconnect::Gone)?;
             io.wrote(written);
             self.continue_written += written;
             if self.continue_written == http1::CONTINUE.len() {
@@ -159,14 +161,14 @@ impl Receiving {
         Poll::Ready(Ok(()))
     }
 
-    /// What is done with the request: a service is asked, or it is answered.
-    pub(super) fn finish(mut self, io: &mut Io) -> Ready {
-        if self.state != State::Whole {
+    /// Asks a service with the body that was read, or begins the response without one.
+    pub(super) fn finish(mut self, io: &mut Io) -> Next {
+        if self.state != State::Complete {
             io.protocol.end();
         }
         match self.state {
-            State::GivenUp(refusal) if self.begun.wants_body() => {
-                Ready::Response(answer(io, self.begun.refuse(refusal)))
+            State::Failed(refusal) if self.begun.wants_body() => {
+                Next::Respond(answer(io, self.begun.refuse(refusal)))
             }
             _ => {
                 io.connection.enter(Phase::Service);
@@ -176,34 +178,33 @@ impl Receiving {
     }
 }
 
-/// Takes what of the body has been read already.
+/// Takes the part of the body that has been read, without copying large pieces.
 fn take_unread(io: &mut Io, receiving: &mut Receiving) {
-    let worker = &io.connection.worker;
-    let mut head = worker.buffers.head.borrow_mut();
+    let mut head = io.buffers.head.borrow_mut();
     io.fresh = false;
     while let Some((skip, len)) = receiving.next(&mut io.protocol, &mut io.unread, &mut head) {
         io.unread.advance(skip);
         receiving.pieces.push(io.unread.split_to(len).freeze());
     }
-    if receiving.state == State::Coming {
+    if receiving.state == State::Incomplete {
         return;
     }
     if io.unread.is_empty() {
-        // Drop the handle: it would keep the pieces' buffer alive.
+        // Drop the handle, which would keep the buffer of the pieces allocated.
         io.unread = BytesMut::new();
     } else {
-        // What is behind the body is a further request's.
-        io.fresh = receiving.state == State::Whole;
+        // The bytes behind the body belong to the next request.
+        io.fresh = receiving.state == State::Complete;
     }
 }
 
-/// Reads what is left of a body of known length, and nothing behind it.
+/// Reads the rest of a body of known length, and nothing behind it.
 fn poll_piece(
     io: &mut Io,
     receiving: &mut Receiving,
     left: u64,
     context: &mut Context<'_>,
-) -> Poll<Result<(), End>> {
+) -> Poll<Result<(), Disconnect>> {
     let left = usize::try_from(left).unwrap_or(usize::MAX);
     if receiving.piece.len() == receiving.piece.capacity() {
         receiving.finish_piece();
@@ -211,25 +212,25 @@ fn poll_piece(
     }
     let start = receiving.piece.len();
     ready!(io.poll_read(&mut (&mut receiving.piece).limit(left), context))?;
-    let worker = &io.connection.worker;
-    let mut head = worker.buffers.head.borrow_mut();
+    let mut head = io.buffers.head.borrow_mut();
     let mut piece = std::mem::take(&mut receiving.piece);
     receiving.next(&mut io.protocol, &mut piece[start..], &mut head);
     receiving.piece = piece;
     receiving.next(&mut io.protocol, &mut [], &mut head);
-    if receiving.state == State::Whole {
+    if receiving.state == State::Complete {
         receiving.finish_piece();
     }
     Poll::Ready(Ok(()))
 }
 
 impl Receiving {
+    /// Adds what was read of a body of known length to the pieces.
     fn finish_piece(&mut self) {
         self.pieces.push(std::mem::take(&mut self.piece).freeze());
     }
 }
 
-/// Pieces read so far; the small ones at the end joined.
+/// The pieces read so far. Small pieces in a row are joined.
 #[derive(Debug, Default)]
 struct Pieces {
     body: Body,
@@ -237,7 +238,7 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// Adds a piece; a large one is kept as it is.
+    /// Adds a piece; one of at least [`CHUNK_JOIN_BYTES`] is not copied.
     fn push(&mut self, piece: Bytes) {
         if piece.len() < CHUNK_JOIN_BYTES {
             self.put(&piece);
@@ -247,7 +248,7 @@ impl Pieces {
         }
     }
 
-    /// Adds a copy.
+    /// Adds a copy of a piece.
     fn put(&mut self, piece: &[u8]) {
         self.joined.extend_from_slice(piece);
     }

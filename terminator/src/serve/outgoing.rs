@@ -1,5 +1,9 @@
-//! A response on its way to the client: its head joined with a small body, a large body as a slice,
-//! or the parts of a reply as they come.
+//! Writing one response: a head joined with a small body, a head and a large body as slices, or the
+//! parts of a reply as they arrive.
+//!
+//! Owns what is still to be written, the framing of chunks around it, and the end of the response.
+//! Leaves the head's content to `response` and the socket to `io`. Invariant: a large body is not
+//! copied, and parts are taken from the bus only once the earlier ones are written.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,20 +14,20 @@ use bytes::{Buf, Bytes};
 use http1::{Phase, Sending};
 use tokio::io::AsyncWrite;
 
-use super::Order;
-use super::io::{End, Io};
+use super::io::{Disconnect, Io};
 use crate::limits::JOIN_BYTES;
 use crate::response::Written;
+use crate::worker::Order;
 
-/// What is to be written next, and where more comes from.
+/// A response that is being written.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    /// The head, the framing of chunks, and small bodies.
+    /// The head, small bodies, and the framing of chunks.
     out: Vec<u8>,
     out_written: usize,
-    /// Comes behind `out`.
+    /// Written after `out`.
     body: Bytes,
-    /// Comes behind `body`: the end of its chunk.
+    /// Written after `body`: the end of its chunk.
     tail: &'static [u8],
     sending: Sending,
     parts: Option<Parts>,
@@ -39,14 +43,13 @@ impl Outgoing {
         outgoing
     }
 
-    /// A response that is in `out` whole.
+    /// A response that is completely in `out`.
     pub(super) fn whole(out: Vec<u8>) -> Self {
         let sending = Sending::Nothing;
         Self { out, out_written: 0, body: Bytes::new(), tail: &[], sending, parts: None }
     }
 
-    /// Puts a piece of the body behind what is there. Copying a small body is cheaper than
-    /// `writev`.
+    /// Appends a piece of the body. A small piece is copied, which is cheaper than `writev`.
     #[inline]
     fn put(&mut self, piece: Bytes) {
         if piece.is_empty() {
@@ -67,8 +70,8 @@ impl Outgoing {
         }
     }
 
-    /// Writes the response to its end; `Err` when the connection ends with it.
-    pub(super) fn poll(&mut self, io: &mut Io, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+    /// Writes the response to its end; `Err` when the connection must close after it.
+    pub(super) fn poll(&mut self, io: &mut Io, context: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
         loop {
             ready!(self.poll_write(io, context))?;
             if self.parts.is_none() {
@@ -78,19 +81,19 @@ impl Outgoing {
             self.out.clear();
             ready!(self.poll_parts(io, context))?;
         }
-        io.connection.worker.buffers.give_back_written(std::mem::take(&mut self.out));
-        // A drain may have begun while the client took its time.
+        io.buffers.give_back_written(std::mem::take(&mut self.out));
+        // A drain may have begun since the head of the response was written.
         if io.protocol.finish() && !io.connection.worker.draining() {
             io.connection.enter(Phase::Idle);
             Poll::Ready(Ok(()))
         } else {
-            Poll::Ready(Err(End::Closed))
+            Poll::Ready(Err(Disconnect::Closed))
         }
     }
 
-    /// Writes all that is there.
+    /// Writes `out`, `body` and `tail`.
     #[inline]
-    fn poll_write(&mut self, io: &mut Io, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+    fn poll_write(&mut self, io: &mut Io, context: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
         while self.out_written < self.out.len() || !self.body.is_empty() || !self.tail.is_empty() {
             let stream = Pin::new(&mut io.stream);
             let out = &self.out[self.out_written..];
@@ -101,16 +104,18 @@ impl Outgoing {
                 stream.poll_write_vectored(context, &slices)
             };
             let written = match written {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(End::Gone(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(Disconnect::Gone(io::ErrorKind::WriteZero.into())));
+                }
                 Poll::Ready(Ok(written)) => written,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(End::Gone(error))),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Disconnect::Gone(error))),
                 Poll::Pending => {
-                    if io.connection.phase.get() != Phase::Response {
+                    if io.connection.phase() != Phase::Response {
                         io.connection.enter(Phase::Response);
                     }
-                    // The worker knows of a drain.
+                    // A drain needs nothing here: `poll` checks for it after the response.
                     return match io.connection.take_order(context.waker()) {
-                        Some(Order::Expire) => Poll::Ready(Err(End::Expired)),
+                        Some(Order::Expire) => Poll::Ready(Err(Disconnect::Expired)),
                         Some(Order::Drain) | None => Poll::Pending,
                     };
                 }
@@ -121,20 +126,20 @@ impl Outgoing {
             let of_body = (written - of_out).min(self.body.len());
             self.body.advance(of_body);
             self.tail = &self.tail[written - of_out - of_body..];
-            // The client took something: its time begins anew.
+            // The client read something, so the write time-out starts anew.
             io.connection.enter(Phase::Response);
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Takes the parts that are there, at least one or the end.
-    fn poll_parts(&mut self, io: &mut Io, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+    /// Takes the parts of the reply that have arrived, at least one or the end.
+    fn poll_parts(&mut self, io: &mut Io, context: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
         while let Some(parts) = &mut self.parts {
             match parts.poll_next(context) {
                 Poll::Pending if self.out.is_empty() => {
                     io.connection.enter(Phase::Parts);
-                    // The service's time is limited by its deadline, and the worker knows of a
-                    // drain.
+                    // Only registers the waker: this phase has no time-out, and `poll` checks for a
+                    // drain after the response.
                     let _ = io.connection.take_order(context.waker());
                     return io.poll_gone(context).map(Err);
                 }
@@ -143,10 +148,10 @@ impl Outgoing {
                 Poll::Ready(Some(Err(_))) => {
                     io.connection.worker.stats.replies_broken_off.increment();
                     if self.sending == Sending::UntilClose {
-                        // An ordinary end would say that the body is whole.
+                        // A close without a reset would mark the body as complete.
                         io.stream.reset_when_closed();
                     }
-                    return Poll::Ready(Err(End::Broken));
+                    return Poll::Ready(Err(Disconnect::Broken));
                 }
                 Poll::Ready(None) => {
                     self.parts = None;

@@ -1,7 +1,8 @@
-//! A request's head as its envelope has it, in memory that the next request uses again.
+//! The encoded heads of requests, in buffers that one worker reuses.
 //!
-//! Owns: the memory, one worker's. Invariant: at most [`KEPT`] buffers of [`KEPT_BYTES`] wait for
-//! their next use.
+//! Owns the buffers and where the id, the path and the fields are in them. Leaves which fields are
+//! written to `request`. Invariant: at most [`SPARE_MAX`] buffers of at most [`SPARE_BYTES_MAX`]
+//! bytes are kept for reuse.
 
 use std::cell::RefCell;
 
@@ -9,25 +10,25 @@ use bus::proto::Fields;
 use bus::{HeadWriter, RequestError};
 use bytes::BytesMut;
 
-/// Buffers kept: as many as requests are usually under way at once.
-const KEPT: usize = 1024;
-/// A buffer that grew above this is not kept.
-const KEPT_BYTES: usize = 4096;
-/// What a buffer starts with: a browser's head with its cookies seldom fits, a service's does.
+/// Buffers kept for reuse: more requests are seldom in flight at once.
+const SPARE_MAX: usize = 1024;
+/// A buffer that grew above this is freed.
+const SPARE_BYTES_MAX: usize = 4096;
+/// Initial capacity: enough for a service's request, seldom for a browser's with its cookies.
 const FIRST_BYTES: usize = 512;
 
-/// A head, encoded.
+/// The head of one request as its envelope carries it.
 #[derive(Debug, Default)]
-pub(super) struct Encoded {
-    /// The request's id and the path, for those who ask for them, then the fields.
+pub(crate) struct EncodedHead {
+    /// The request's id, the path, then the fields.
     bytes: BytesMut,
     id_len: u32,
     fields_at: u32,
 }
 
-impl Encoded {
-    /// Writes `id` and `path`; nothing of what was written before stays.
-    pub(super) fn begin(&mut self, id: &[u8], path: &str) {
+impl EncodedHead {
+    /// Starts a new head with `id` and `path`; the previous content is discarded.
+    pub(crate) fn begin(&mut self, id: &[u8], path: &str) {
         self.bytes.clear();
         self.bytes.reserve(FIRST_BYTES);
         self.bytes.extend_from_slice(id);
@@ -36,50 +37,55 @@ impl Encoded {
         (self.id_len, self.fields_at) = (short(id.len()), short(id.len() + path.len()));
     }
 
-    /// Writes the fields that `write` does.
-    pub(super) fn write(&mut self, write: impl FnOnce(&mut HeadWriter<'_>)) -> Result<(), RequestError> {
+    /// Appends the fields that `write` writes.
+    ///
+    /// # Errors
+    /// A field that is too long for the envelope.
+    pub(crate) fn write(&mut self, write: impl FnOnce(&mut HeadWriter<'_>)) -> Result<(), RequestError> {
         let mut head = HeadWriter::new(&mut self.bytes);
         write(&mut head);
         head.finish()?;
         Ok(())
     }
 
-    /// The fields.
-    pub(super) fn fields(&self) -> &[u8] {
+    /// The fields in the envelope's encoding.
+    pub(crate) fn fields(&self) -> &[u8] {
         &self.bytes[self.fields_at as usize..]
     }
 
     /// The value of the first field with this name.
-    pub(super) fn called(&self, name: &[u8]) -> Option<&[u8]> {
+    pub(crate) fn called(&self, name: &[u8]) -> Option<&[u8]> {
         Fields::of(self.fields()).find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
     /// The request's id; ASCII.
-    pub(super) fn id(&self) -> &[u8] {
+    pub(crate) fn id(&self) -> &[u8] {
         &self.bytes[..self.id_len as usize]
     }
 
     /// The path.
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         let path = &self.bytes[self.id_len as usize..self.fields_at as usize];
         std::str::from_utf8(path).expect("it was written as a str")
     }
 }
 
-/// The buffers of one worker that are not in use.
+/// The buffers of one worker that no request uses.
 #[derive(Debug, Default)]
 pub struct Heads {
-    spare: RefCell<Vec<Encoded>>,
+    spare: RefCell<Vec<EncodedHead>>,
 }
 
 impl Heads {
-    pub(super) fn take(&self) -> Encoded {
+    /// A buffer whose content is unspecified until [`EncodedHead::begin`].
+    pub(crate) fn take(&self) -> EncodedHead {
         self.spare.borrow_mut().pop().unwrap_or_default()
     }
 
-    pub(super) fn give_back(&self, encoded: Encoded) {
+    /// Takes back a buffer whose request has ended.
+    pub(crate) fn give_back(&self, encoded: EncodedHead) {
         let mut spare = self.spare.borrow_mut();
-        if spare.len() < KEPT && encoded.bytes.capacity() <= KEPT_BYTES {
+        if spare.len() < SPARE_MAX && encoded.bytes.capacity() <= SPARE_BYTES_MAX {
             spare.push(encoded);
         }
     }
@@ -111,7 +117,7 @@ mod tests {
         let heads = Heads::default();
         let mut large = heads.take();
         large.begin(b"1", "/");
-        large.write(|head| head.field("x", vec![b'x'; KEPT_BYTES])).unwrap();
+        large.write(|head| head.field("x", vec![b'x'; SPARE_BYTES_MAX])).unwrap();
         heads.give_back(large);
         assert!(heads.spare.borrow().is_empty());
     }
