@@ -2,6 +2,7 @@
 //! helps.
 
 use http::StatusCode;
+use role::problem::ProblemType;
 
 /// What a refusal is counted as, and the last word of its problem's `type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +127,7 @@ impl Reason {
         self as usize
     }
 
-    /// Stable: in `/stats`, in statsd and in the problem's `type`.
+    /// Stable: in `/stats`, in statsd and in the problem's `reason`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -177,10 +178,17 @@ impl Reason {
             Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
         }
     }
+
+    /// The kind of problem that clients see.
+    #[must_use]
+    pub fn problem_type(self) -> ProblemType {
+        let (title, remedy) = words(self);
+        ProblemType::new(self.name(), self.status().as_u16(), title).remedy(remedy)
+    }
 }
 
 /// Title and remedy.
-pub(super) const fn words(reason: Reason) -> (&'static str, &'static str) {
+const fn words(reason: Reason) -> (&'static str, &'static str) {
     match reason {
         Reason::Framing => (
             "Ambiguous length",
