@@ -16,6 +16,7 @@ use bus::proto::retry::is_idempotent;
 use bus::{Flags, Head, HeadWriter, RequestError};
 use http::Method;
 use http1::{Field, Request};
+use role::accept::Media;
 
 use encoded::Encoded;
 pub use encoded::Heads;
@@ -24,7 +25,6 @@ pub use trace::RequestId;
 use trace::Traceparent;
 
 use crate::connection::Connection;
-use crate::rescue::prefers_html;
 
 /// The header that carries a request's id both ways.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -146,7 +146,7 @@ impl RequestHead {
     /// True when its client would rather read HTML than JSON.
     #[must_use]
     pub fn prefers_html(&self) -> bool {
-        self.encoded.called(b"accept").is_some_and(prefers_html)
+        Media::preferred(self.encoded.called(b"accept").into_iter()) == Some(Media::Html)
     }
 
     /// Writes `request`, of which it was made with `names`, as the envelope has it.

@@ -4,7 +4,6 @@
 //! to a socket. Invariant: every error response is a problem (RFC 9457), as JSON or, for browsers,
 //! as a page, and names its reason.
 
-mod accept;
 mod problem;
 mod reason;
 
@@ -16,7 +15,6 @@ use http::{Method, StatusCode};
 use http1::{Fields, Response};
 use role::problem::Problem;
 
-pub use accept::prefers_html;
 pub use problem::body;
 pub use reason::Reason;
 

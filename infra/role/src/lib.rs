@@ -2,9 +2,10 @@
 //! allocator and worker threads.
 //!
 //! A role is the terminator or a service. It reads its [`settings`], says what it does on
-//! [`telemetry`], answers errors as a [`problem`], uses the allocator of [`memory`], and runs on
-//! the threads of [`worker`].
+//! [`telemetry`], answers errors as a [`problem`] in the media type that the client [`accept`]s,
+//! uses the allocator of [`memory`], and runs on the threads of [`worker`].
 
+pub mod accept;
 pub mod memory;
 pub mod problem;
 pub mod settings;

@@ -3,11 +3,12 @@
 //! Owns the routes below `/conversations`; `/chats` belongs to the chat service. Messages are
 //! stored by the service `chat`, markup is in `page::items`.
 
+use role::accept::Media;
 use serde::Deserialize;
 use service_host::bus::Bus;
+use service_host::problems::FIELD_MISSING;
 use service_host::{Problem, Request, Response};
 
-use crate::accept::Media;
 use crate::failure::Failure;
 use crate::form::{Form, new_id, see};
 use crate::gather::{ask, send};
@@ -25,8 +26,11 @@ struct Messages {
 /// `GET /conversations?id=&as=`: the target of the form that asks for a conversation.
 pub(crate) async fn open(_: &Bus, request: &Request, _: Media) -> Result<Response, Problem> {
     let id = request.query("id").filter(|id| !id.is_empty());
-    let id =
-        id.ok_or_else(|| Problem::new(422, "`id` is missing; give the id of a conversation.").field("id"))?;
+    let missing = || {
+        let problem = Problem::new(FIELD_MISSING, "`id` is missing.").field("id");
+        problem.remedy("give the id of a conversation")
+    };
+    let id = id.ok_or_else(missing)?;
     Ok(see(href(&segment(&id).to_string(), &request.query("as").unwrap_or_default())))
 }
 

@@ -3,11 +3,12 @@
 //! Owns the routes below `/members/{id}`. Feeds are stored by the service `feed`, markup is in
 //! `page::items`.
 
+use role::accept::Media;
 use serde::Deserialize;
 use service_host::bus::Bus;
+use service_host::problems::{FIELD_INVALID, FIELD_MISSING};
 use service_host::{Problem, Request, Response};
 
-use crate::accept::Media;
 use crate::failure::Failure;
 use crate::form::{Form, new_id, see};
 use crate::gather::{ask, send};
@@ -85,13 +86,14 @@ pub(crate) async fn follow(bus: &Bus, request: &Request, _: Media) -> Result<Res
         "follow" => "PUT",
         "unfollow" => "DELETE",
         other => {
-            let detail = format!("`action` is {other:?}; give follow or unfollow.");
-            return Err(Problem::new(422, detail).field("action"));
+            let problem = Problem::new(FIELD_INVALID, format!("`action` is {other:?}.")).field("action");
+            return Err(problem.remedy("give follow or unfollow"));
         }
     };
     let other = form.field("other");
     if other.is_empty() {
-        return Err(Problem::new(422, "`other` is missing; give the id of a member.").field("other"));
+        let problem = Problem::new(FIELD_MISSING, "`other` is missing.").field("other");
+        return Err(problem.remedy("give the id of a member"));
     }
     change(bus, request, method, format!("/feeds/{id}/follows/{}", segment(&other)), String::new()).await?;
     Ok(see(format!("/members/{id}/feed")))

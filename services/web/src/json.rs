@@ -93,7 +93,7 @@ mod tests {
             (&SOURCES[1].parts[0], Answer::Failed(late)),
             (&SOURCES[1].parts[1], Answer::Failed(broken)),
         ]);
-        let expected = r#"{"id":"a\"b","missing":[{"service":"feed","part":"feed","reason":"deadline"},{"service":"feed","part":"unread","reason":"status","status":500}]}"#;
+        let expected = r#"{"id":"a\"b","missing":[{"service":"feed","part":"feed","reason":"deadline"},{"service":"feed","part":"unread","reason":"reply_status","status":500}]}"#;
         assert_eq!(text(&answers), expected);
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod items;
 
 use maud::{Markup, html};
 use serde_json::Value;
+use service_host::Problem;
 
 use crate::frame::frame;
 use crate::gather::{Answer, Answers};
@@ -94,13 +95,15 @@ pub(crate) fn member(id: &str, href: &str, answers: &Answers) -> Markup {
     )
 }
 
-pub(crate) fn problem(title: &str, detail: &str) -> Markup {
+pub(crate) fn problem(problem: &Problem) -> Markup {
     frame(
-        title,
+        &problem.title,
         &html! {
             nav { a href="/" { "Start" } }
-            h1 { (title) }
-            p { (detail) }
+            h1 { (problem.title) }
+            p { (problem.detail) }
+            @if let Some(remedy) = &problem.remedy { p { "What helps: " (remedy) "." } }
+            @if let Some(id) = &problem.request_id { p.note { "Request " (id) } }
         },
     )
 }
@@ -159,7 +162,7 @@ mod tests {
             assert!(!page.contains(markup), "{markup} in {page}");
         }
         assert!(page.contains("&lt;script&gt;alert(1)"));
-        assert!(page.contains("Left out: feed (not-json)"));
+        assert!(page.contains("Left out: feed (reply_not_json)"));
         let entry = ListedMember {
             id: "\"<x>".to_owned(),
             href: "/members/%22".to_owned(),

@@ -252,4 +252,14 @@ mod tests {
             assert_eq!(Reason::ALL.iter().filter(|other| other.name() == reason.name()).count(), 1);
         }
     }
+
+    #[test]
+    fn every_reason_is_in_the_documentation() {
+        let table = include_str!("../../../docs/problems.md");
+        for reason in Reason::ALL {
+            let kind = reason.problem_type();
+            let row = format!("| `{}` | {} | {} | terminator", kind.reason, kind.status, kind.title);
+            assert!(table.contains(&row), "docs/problems.md has no row {row}");
+        }
+    }
 }
