@@ -34,7 +34,7 @@ fn files_of_a_crate_do_not_import_each_other_in_a_circle() {
         assert!(texts.len() >= *files_min, "found only {} files of {name}", texts.len());
         let arrows = arrows(&texts);
         let count: usize = arrows.values().map(BTreeSet::len).sum();
-        assert!(count >= texts.len(), "found only {count} imports in {name}: has their form changed?");
+        assert!(count > texts.len() / 2, "found only {count} imports in {name}: has their form changed?");
         if let Some(circle) = circle(&arrows) {
             panic!("files of {name} import each other in a circle:\n  {}", circle.join("\n  -> "));
         }

@@ -1,7 +1,7 @@
 //! Errors of conversations, as the client is told.
 //!
-//! Owns the problem of each error of `conversations`. `service-host` owns those of the store; fields
-//! are checked in `message` and `routes`.
+//! Owns the problem of each error of `conversations`. `service-host` owns those of the store;
+//! fields are checked in `message` and `routes`.
 
 use service_host::problems::ID_TAKEN;
 use service_host::{Failure, Problem};

@@ -1,7 +1,7 @@
 //! HTTP routes of events and projections.
 //!
-//! Owns methods, parameters and answers, and setting up a worker. Statuses of errors are in `failure`, events in `log` and
-//! `append`, waiting in `tail`.
+//! Owns methods, parameters and answers, and setting up a worker. Statuses of errors are in
+//! `failure`, events in `log` and `append`, waiting in `tail`.
 
 use std::{
     borrow::Cow,

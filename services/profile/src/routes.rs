@@ -1,7 +1,7 @@
 //! HTTP routes of profiles.
 //!
-//! Owns methods, statuses and headers. Keys and transactions are in `documents`; `service-host` turns
-//! errors of the store into problems.
+//! Owns methods, statuses and headers. Keys and transactions are in `documents`; `service-host`
+//! turns errors of the store into problems.
 
 use std::rc::Rc;
 

@@ -1,7 +1,7 @@
 //! Why another service gave no usable answer, and what the client is told.
 //!
-//! Owns the problem of each way in which a service fails; titles and reasons of the bus's errors are
-//! the terminator's. `routes` decides whether the page is shown without the part.
+//! Owns the problem of each way in which a service fails; titles and reasons of the bus's errors
+//! are the terminator's. `routes` decides whether the page is shown without the part.
 
 use std::time::Duration;
 
