@@ -3,8 +3,6 @@
 //! Owns the rules for texts, and the stored JSON text. Invariant: a stored message is a
 //! JSON object that begins with `{"id":`, so answers are joined without parsing it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde::{Deserialize, Serialize};
 use service_host::problems::{FIELD_INVALID, FIELD_MISSING};
 use service_host::{ID_BYTES_MAX, Problem, Request, check_id};
@@ -86,12 +84,6 @@ pub(crate) fn present(field: &'static str, id: Option<String>) -> Result<String,
 
 fn missing(field: &'static str, limit: usize) -> Problem {
     Problem::new(FIELD_MISSING, format!("`{field}` is missing.")).field(field).limit(limit as u64)
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
-use service_host::data::within;
+use service_host::data::{now_ms, within};
 use service_host::{Context, Failure, Request, Response, Router};
 use store::Position;
 
@@ -16,7 +16,7 @@ use crate::args::Args;
 use crate::conversations::{Conversations, Told};
 use crate::cursor::Cursor;
 use crate::hub::{Hub, TOPIC};
-use crate::message::{NewMessage, now_ms, present};
+use crate::message::{NewMessage, present};
 use crate::updates::{put_message, put_messages, updates};
 
 /// Messages in a page when the request has no `limit`.

@@ -3,8 +3,6 @@
 //! Owns the rules for texts, and the stored JSON text. Invariant: a stored entry is a JSON
 //! object that begins with `{"id":`, so pages are joined without parsing it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde::{Deserialize, Serialize};
 use service_host::problems::{FIELD_INVALID, FIELD_MISSING};
 use service_host::{ID_BYTES_MAX, Problem, Request, check_id};
@@ -79,12 +77,6 @@ impl NewEntry {
 fn missing(field: &'static str, limit: usize) -> Problem {
     let problem = Problem::new(FIELD_MISSING, format!("`{field}` is missing.")).field(field);
     problem.limit(limit as u64).remedy("give \"id\" and \"text\"; \"author\" only for another author")
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -25,17 +25,14 @@ impl From<FeedError> for Failure {
                 Problem::new(FAN_OUT, "The entry has too many followers to be copied at once.").into()
             }
             FeedError::Store(error) => error.into(),
-            FeedError::IdTaken { .. } => Problem::new(ID_TAKEN, sentence(&error)).field("id").into(),
+            FeedError::IdTaken { id } => {
+                let detail = format!("The id {id:?} belongs to an entry with another text or author.");
+                Problem::new(ID_TAKEN, detail).field("id").into()
+            }
             FeedError::FollowsMax { limit } => {
-                Problem::new(FOLLOWS_MAX, sentence(&error)).field("other").limit(limit).into()
+                let problem = Problem::new(FOLLOWS_MAX, format!("A member follows at most {limit} others."));
+                problem.field("other").limit(limit).into()
             }
         }
     }
-}
-
-/// The error's text as a sentence.
-fn sentence(error: &FeedError) -> String {
-    let text = error.to_string();
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
 }

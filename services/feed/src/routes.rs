@@ -7,12 +7,12 @@ use std::rc::Rc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
-use service_host::data::within;
+use service_host::data::{now_ms, within};
 use service_host::problems::BAD_CURSOR;
 use service_host::{Failure, Problem, ProblemType, Request, Response, Router, check_id};
 use store::Position;
 
-use crate::entry::{NewEntry, now_ms};
+use crate::entry::NewEntry;
 use crate::feeds::Feeds;
 use crate::merge::{Page, PageEntry};
 use crate::unread::Unread;

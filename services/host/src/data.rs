@@ -49,7 +49,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use clap::error::ErrorKind;
@@ -117,6 +117,13 @@ pub fn run_command<A: StoreSettings>(
 #[must_use]
 pub fn within(request: &Request) -> RunOptions {
     RunOptions::within_left(request.remaining(Instant::now()))
+}
+
+/// The wall clock in milliseconds since 1970, for rows that people read. Positions order rows.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The address, or a usage error.

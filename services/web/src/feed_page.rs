@@ -9,7 +9,7 @@ use service_host::bus::Bus;
 use service_host::problems::{FIELD_INVALID, FIELD_MISSING};
 use service_host::{Problem, Request, Response};
 
-use crate::failure::Failure;
+use crate::ask_error::AskError;
 use crate::form::{Form, new_id, see};
 use crate::gather::{ask, send};
 use crate::page::items::{self, Feed, FeedView};
@@ -32,14 +32,13 @@ pub(crate) async fn show(bus: &Bus, request: &Request, media: Media) -> Result<R
     let before = request.query("before");
     let is_newest = before.is_none();
     let page = before.map(|before| format!("&before={}", segment(&before))).unwrap_or_default();
-    let text = |path: String| async move {
-        ask(bus, request, path).await.map_err(|failure| failure.problem("feed"))
-    };
+    let text =
+        |path: String| async move { ask(bus, request, path).await.map_err(|error| error.problem("feed")) };
     let feed = format!("/feeds/{id}?limit={ENTRIES}{page}");
     let response = match media {
         Media::Json => Response::raw_json(text(feed).await?),
         Media::Html => {
-            let not_json = |_| Failure::NotJson.problem("feed");
+            let not_json = |_| AskError::NotJson.problem("feed");
             let (feed, unread) = if is_newest {
                 let head = text(format!("/feeds/{id}/head?limit={ENTRIES}")).await?;
                 let head: Head = serde_json::from_slice(&head).map_err(not_json)?;
@@ -106,5 +105,5 @@ async fn change(
     path: String,
     body: String,
 ) -> Result<(), Problem> {
-    send(bus, request, method, path, body.into_bytes()).await.map_err(|failure| failure.problem("feed"))
+    send(bus, request, method, path, body.into_bytes()).await.map_err(|error| error.problem("feed"))
 }

@@ -87,8 +87,8 @@ pub(crate) fn member(id: &str, href: &str, answers: &Answers) -> Markup {
                 }
             }
             @for (part, answer) in answers {
-                @if let Answer::Failed(failure) = answer {
-                    p.note { "Left out: " (part.name) " (" (failure.reason()) ")." }
+                @if let Answer::Failed(error) = answer {
+                    p.note { "Left out: " (part.name) " (" (error.reason()) ")." }
                 }
             }
         },
@@ -147,7 +147,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::failure::Failure;
+    use crate::ask_error::AskError;
     use crate::parts::SOURCES;
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
         let evil = r#"{"name":"<script>alert(1)</script>","<b>":["\"><img src=x onerror=y>"]}"#;
         let answers = Answers::from_iter([
             (&SOURCES[0].parts[0], Answer::Given(Bytes::from_static(evil.as_bytes()))),
-            (&SOURCES[1].parts[0], Answer::Failed(Failure::NotJson)),
+            (&SOURCES[1].parts[0], Answer::Failed(AskError::NotJson)),
         ]);
         let page = member("<i>", "/members/<i>", &answers).into_string();
         for markup in ["<script>", "<img", "<b>", "<i>"] {

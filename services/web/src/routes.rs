@@ -19,9 +19,9 @@ use service_host::problems::NOT_FOUND;
 use service_host::{IntoResponse, Problem, Request, Response, Router};
 
 use crate::accept::preferred;
+use crate::ask_error::AskError;
 use crate::assets::{self, POLICY};
 use crate::conversation;
-use crate::failure::Failure;
 use crate::feed_page;
 use crate::gather::{Answer, Known, ask, gather};
 use crate::json;
@@ -100,7 +100,7 @@ async fn member(bus: &Bus, known: &Known, request: &Request, media: Media) -> Re
         Some((_, Answer::Absent(_))) | None => {
             return Err(Problem::new(NOT_FOUND, format!("There is no member {id:?}.")));
         }
-        Some((part, Answer::Failed(failure))) => return Err(failure.problem(part.name)),
+        Some((part, Answer::Failed(error))) => return Err(error.problem(part.name)),
     }
     let complete = !answers.iter().any(|(_, answer)| matches!(answer, Answer::Failed(_)));
     let response = match media {
@@ -167,9 +167,9 @@ struct Member<'a> {
 async fn list(bus: &Bus, request: &Request, media: Media) -> Result<Response, Problem> {
     let query = request.query_string();
     let path = if query.is_empty() { "/profiles".to_owned() } else { format!("/profiles?{query}") };
-    let text = ask(bus, request, path).await.map_err(|failure| failure.problem("profile"))?;
+    let text = ask(bus, request, path).await.map_err(|error| error.problem("profile"))?;
     let found: Profiles<'_> =
-        serde_json::from_slice(&text).map_err(|_| Failure::NotJson.problem("profile"))?;
+        serde_json::from_slice(&text).map_err(|_| AskError::NotJson.problem("profile"))?;
     let next = found.next.as_deref().map(|after| {
         let limit = request.query("limit").map(|limit| format!("&limit={}", segment(&limit)));
         format!("/members?after={}{}", segment(after), limit.unwrap_or_default())

@@ -45,7 +45,7 @@ const BODY_TOO_LARGE: ProblemType =
 
 /// An error of the bus that this version does not know.
 const OTHER: ProblemType =
-    ProblemType::new("other", 502, "Bus failure").remedy("retry; report it with the request id");
+    ProblemType::new("other", 502, "Bus error").remedy("retry; report it with the request id");
 
 /// The service refused the request, without a reason; the status is the service's.
 const REFUSED: ProblemType = ProblemType::new("refused", 400, "Refused by a service");
@@ -64,7 +64,7 @@ const REPLY_TOO_LARGE: ProblemType =
 
 /// Why there is no usable answer.
 #[derive(Clone, Debug)]
-pub(crate) enum Failure {
+pub(crate) enum AskError {
     /// No service ever claimed the route.
     Unclaimed,
     /// The bus returned no reply.
@@ -77,7 +77,7 @@ pub(crate) enum Failure {
     TooLarge(usize),
 }
 
-impl Failure {
+impl AskError {
     /// The reason as a word for programs.
     pub(crate) fn reason(&self) -> &'static str {
         self.kind().reason
@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn a_missing_service_is_named_with_a_reason_and_a_time() {
-        let failure = Failure::Request(RequestError::NoInstance { service: "profile".to_owned() });
-        let response = failure.problem("profile").into_response();
+        let error = AskError::Request(RequestError::NoInstance { service: "profile".to_owned() });
+        let response = error.problem("profile").into_response();
         let text = String::from_utf8(response.body_bytes().to_vec()).unwrap();
         assert_eq!((response.status(), response.header_value("retry-after")), (503, Some(&b"1"[..])));
         assert!(
@@ -174,8 +174,8 @@ mod tests {
     #[test]
     fn refusals_are_passed_on_and_errors_become_a_502() {
         let refusal = Problem::new(BAD_ID, "An id has 1 to 200 bytes.").field("id").limit(200);
-        let failure = |status, body| Failure::Status(status, body).problem("profile");
-        assert_eq!(failure(400, refusal.to_json()), refusal);
+        let error = |status, body| AskError::Status(status, body).problem("profile");
+        assert_eq!(error(400, refusal.to_json()), refusal);
         let foreign = Bytes::from_static(b"{\"title\":\"Conflict\",\"detail\":\"taken\"}");
         for (status, body, answered, reason, detail) in [
             (409, foreign, 409, "refused", "taken"),
@@ -183,10 +183,10 @@ mod tests {
             (400, Bytes::new(), 400, "refused", "`profile` answered 400."),
             (500, refusal.to_json(), 502, "reply_status", "`profile` answered 500."),
         ] {
-            let problem = failure(status, body);
+            let problem = error(status, body);
             assert_eq!((problem.status, &*problem.reason, &*problem.detail), (answered, reason, detail));
         }
         let late = RequestError::Deadline { service: "profile".to_owned() };
-        assert_eq!(Failure::Request(late).problem("profile").status, 504);
+        assert_eq!(AskError::Request(late).problem("profile").status, 504);
     }
 }
