@@ -134,7 +134,7 @@ impl Refusal {
     /// The problem's members that depend on the cause alone.
     #[must_use]
     pub fn problem(&self) -> Problem {
-        let problem = Problem::new(self.reason().problem_type(), self.detail());
+        let problem = Problem::because(self.reason().problem_type(), self.detail());
         match self.limit() {
             Some(limit) => problem.limit(limit),
             None => problem,

@@ -9,6 +9,7 @@
 //! role answers.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -102,6 +103,17 @@ impl Problem {
             retry_after: None,
             allow: None,
         }))
+    }
+
+    /// An occurrence whose detail is the text of `error` as a sentence: with a capital letter and a
+    /// full stop.
+    pub fn because(kind: ProblemType, error: impl Display) -> Self {
+        let mut detail = error.to_string();
+        if let Some(first) = detail.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        detail.push('.');
+        Self::new(kind, detail)
     }
 
     /// Reads the problem that another role answered; `None` when `body` is not a problem of this
@@ -237,6 +249,13 @@ mod tests {
         for not_ours in [r#"{"title":"t","status":400,"detail":"d"}"#, "{}", "[]", ""] {
             assert_eq!(Problem::parse(not_ours.as_bytes()), None, "{not_ours}");
         }
+    }
+
+    #[test]
+    fn the_text_of_an_error_becomes_a_sentence() {
+        assert_eq!(Problem::because(SIZE, "it has 10 bytes").detail, "It has 10 bytes.");
+        assert_eq!(Problem::because(SIZE, "`a` is wrong").detail, "`a` is wrong.");
+        assert_eq!(Problem::because(SIZE, "é").detail, "é.");
     }
 
     #[test]

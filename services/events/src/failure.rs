@@ -23,7 +23,7 @@ const PROJECTION_MOVED: ProblemType = ProblemType::new("projection_moved", 409, 
 impl From<Invalid> for Failure {
     fn from(invalid: Invalid) -> Self {
         let kind = if invalid.too_long { FIELD_TOO_LONG } else { FIELD_INVALID };
-        let problem = Problem::new(kind, format!("{invalid}.")).field(invalid.field);
+        let problem = Problem::because(kind, &invalid).field(invalid.field);
         Self::from(match invalid.limit {
             Some(limit) => problem.limit(limit),
             None => problem,

@@ -166,9 +166,8 @@ fn list(request: &Request, name: &str) -> Vec<String> {
 
 fn name(request: &Request) -> Result<Cow<'_, str>, Failure> {
     let name = request.param("name")?;
-    Projections::check_name(&name).map_err(|bad| {
-        Problem::new(BAD_ID, format!("{bad}.")).field("name").limit(PROJECTION_NAME_BYTES_MAX as u64)
-    })?;
+    Projections::check_name(&name)
+        .map_err(|bad| Problem::because(BAD_ID, bad).field("name").limit(PROJECTION_NAME_BYTES_MAX as u64))?;
     Ok(name)
 }
 

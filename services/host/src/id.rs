@@ -36,7 +36,7 @@ pub fn check_id(field: &'static str, id: &str) -> Result<(), BadId> {
 
 impl From<BadId> for Problem {
     fn from(bad: BadId) -> Self {
-        Self::new(BAD_ID, format!("{bad}.")).field(bad.field).limit(ID_BYTES_MAX as u64)
+        Self::because(BAD_ID, &bad).field(bad.field).limit(ID_BYTES_MAX as u64)
     }
 }
 

@@ -45,7 +45,7 @@ const BODY_TOO_LARGE: ProblemType =
 
 /// An error of the bus that this version does not know.
 const OTHER: ProblemType =
-    ProblemType::new("other", 502, "Bus error").remedy("retry; report it with the request id");
+    ProblemType::new("other", 502, "Bus failure").remedy("retry; report it with the request id");
 
 /// The service refused the request, without a reason; the status is the service's.
 const REFUSED: ProblemType = ProblemType::new("refused", 400, "Refused by a service");
@@ -91,7 +91,7 @@ impl AskError {
             Self::Request(RequestError::Encode(error)) => {
                 new(format!("`{service}` cannot be asked: {error}."))
             }
-            Self::Request(error) => new(sentence(error)),
+            Self::Request(error) => Problem::because(self.kind(), error),
             Self::Status(status @ (400..=499 | 503 | 504), body) => passed_on(*status, body, service),
             Self::Status(status, _) => new(format!("`{service}` answered {status}.")),
             Self::NotJson => new(format!("`{service}` answered with a body that is not JSON.")),
@@ -117,14 +117,6 @@ impl AskError {
             Self::TooLarge(_) => REPLY_TOO_LARGE,
         }
     }
-}
-
-fn sentence(error: &RequestError) -> String {
-    let mut text = error.to_string();
-    if let Some(first) = text.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    text + "."
 }
 
 /// What is read of a problem in another dialect.

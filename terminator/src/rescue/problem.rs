@@ -28,7 +28,7 @@ fn page(problem: &Problem) -> Bytes {
             body {
                 h1 { (status) " " (title) }
                 dl {
-                    dt { "What happened" } dd { (problem.detail) "." }
+                    dt { "What happened" } dd { (problem.detail) }
                     @if let Some(remedy) = &problem.remedy { dt { "What helps" } dd { (remedy) "." } }
                     @if let Some(path) = &problem.instance { dt { "Path" } dd { (path) } }
                     @if let Some(id) = &problem.request_id { dt { "Request" } dd { code { (id) } } }
