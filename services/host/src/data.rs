@@ -135,8 +135,8 @@ fn address<A: StoreSettings>(args: &A) -> StoreAddress {
     args.store().store.clone().unwrap_or_else(missing)
 }
 
-/// Opens the store for as long as `work` runs. All that a process does with its store happens
-/// inside; what the store needs at the end of the process belongs behind the call of `work`.
+/// Opens the store for as long as `work` runs. Every process opens its store here alone, so what
+/// has to exist until the last clone of the store is gone belongs at the top of this function.
 fn with_store<A: StoreSettings>(address: &StoreAddress, work: impl FnOnce(Store) -> ExitCode) -> ExitCode {
     match Store::open(address) {
         Ok(store) => work(store),
