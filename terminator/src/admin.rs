@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use role::problem::{MEDIA_TYPE, Problem, ProblemType};
 use role::worker::Workers;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,7 +27,6 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::limits::{
     ACCEPT_PAUSE, ADMIN_CONNECTIONS, ADMIN_TIMEOUT, HEADER_BYTES_MIN, READY_TIMEOUT, RETRY_AFTER_SECONDS,
 };
-use crate::rescue::Problem;
 use crate::worker::{Picture, Worker};
 
 /// The bound listener.
@@ -155,7 +155,7 @@ impl Desk {
             path => problem(
                 StatusCode::NOT_FOUND,
                 "no_route",
-                "No such path",
+                "No such route",
                 &format!("the admin listener has no {path}"),
                 "GET / lists what there is",
             ),
@@ -220,10 +220,9 @@ fn problem(
     detail: &str,
     remedy: &'static str,
 ) -> Response<Full<Bytes>> {
-    let detail = detail.to_owned();
-    let problem =
-        Problem { reason, title, status, detail, limit: None, remedy, request_id: "", instance: "" };
-    let mut response = respond(status, "application/problem+json", problem.to_json());
+    let kind = ProblemType::new(reason, status.as_u16(), title).remedy(remedy);
+    let problem = Problem::new(kind, detail.to_owned());
+    let mut response = respond(status, MEDIA_TYPE, problem.to_json());
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     }

@@ -14,9 +14,9 @@ use bus::proto::retry::is_idempotent;
 use bus::{Flags, Head, HeadWriter, RequestError};
 use http::Method;
 use http1::{Field, Request};
+use role::accept::Media;
 
 use crate::connection::Connection;
-use crate::rescue::prefers_html;
 use crate::trace::{REQUEST_ID, RequestId, Traceparent};
 use crate::worker::EncodedHead;
 use forwarded::Forwarding;
@@ -139,7 +139,7 @@ impl RequestHead {
     /// True when the client prefers HTML to JSON (`accept`).
     #[must_use]
     pub fn prefers_html(&self) -> bool {
-        self.encoded.called(b"accept").is_some_and(prefers_html)
+        Media::preferred(self.encoded.called(b"accept").into_iter()) == Some(Media::Html)
     }
 
     /// Encodes the fields of `request`, the request that this head and `ids` were made from.

@@ -5,7 +5,6 @@
 //! Invariant: every error response is a problem (RFC 9457) with a reason, as JSON or, for browsers,
 //! as a page.
 
-mod accept;
 mod problem;
 mod reason;
 
@@ -15,9 +14,9 @@ use bus::RequestError;
 use bus::proto::EncodeError;
 use http::{Method, StatusCode};
 use http1::{Fields, Response};
+use role::problem::Problem;
 
-pub use accept::prefers_html;
-pub use problem::Problem;
+pub use problem::body;
 pub use reason::Reason;
 
 use crate::limits::{REPLY_HEAD_BYTES, RETRY_AFTER_SECONDS};
@@ -135,18 +134,11 @@ impl Refusal {
 
     /// The problem, without the members that depend on the request: its id and its path.
     #[must_use]
-    pub fn problem(&self) -> Problem<'static> {
-        let reason = self.reason();
-        let (title, remedy) = reason::words(reason);
-        Problem {
-            reason: reason.name(),
-            title,
-            status: reason.status(),
-            detail: self.detail(),
-            limit: self.limit(),
-            remedy,
-            request_id: "",
-            instance: "",
+    pub fn problem(&self) -> Problem {
+        let problem = Problem::because(self.reason().problem_type(), self.detail());
+        match self.limit() {
+            Some(limit) => problem.limit(limit),
+            None => problem,
         }
     }
 
@@ -236,12 +228,11 @@ pub fn write_bare(
 ) -> String {
     let id = RequestId::made([fastrand::u64(..), fastrand::u64(..)]);
     let id = String::from_utf8_lossy(id.as_bytes()).into_owned();
-    let mut problem = refusal.problem();
-    problem.request_id = &id;
-    let (media, body) = problem.body(false);
+    let status = refusal.reason().status();
+    let (media, body) = body(&refusal.problem().request_id(&id), false);
     let response = Response {
-        status: problem.status.as_u16(),
-        reason: problem.status.canonical_reason().unwrap_or_default(),
+        status: status.as_u16(),
+        reason: status.canonical_reason().unwrap_or_default(),
         length: Some(body.len() as u64),
         close: true,
         date,
@@ -295,7 +286,7 @@ mod tests {
             (RequestError::Pending { limit: 9 }.into(), 503),
             (RequestError::Deadline { service: service() }.into(), 504),
         ] {
-            assert_eq!(refusal.problem().status.as_u16(), status, "{refusal:?}");
+            assert_eq!(refusal.problem().status, status, "{refusal:?}");
             if let Refusal::Request(error) = refusal {
                 assert_eq!(error.status(), status, "the protocol and the problem agree");
             }

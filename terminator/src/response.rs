@@ -13,7 +13,7 @@ use http1::{Fields, Options, Response, Sending};
 
 use crate::limits::{INSTANCE_BYTES, REPLY_HEAD_BYTES};
 use crate::request::RequestHead;
-use crate::rescue::{METHODS, Refusal};
+use crate::rescue::{self, METHODS, Refusal};
 use crate::trace::REQUEST_ID;
 
 /// The answer to a request.
@@ -126,12 +126,9 @@ impl Answer {
                 Written { sending, body: Bytes::new(), parts: None }
             }
             Self::Refusal(refusal) => {
-                let mut problem = refusal.problem();
-                problem.request_id = request.id();
-                if request.path().len() <= INSTANCE_BYTES {
-                    problem.instance = request.path();
-                }
-                let (media, body) = problem.body(request.prefers_html());
+                let path = Some(request.path()).filter(|path| path.len() <= INSTANCE_BYTES);
+                let problem = refusal.problem().request_id(request.id()).instance(path.unwrap_or_default());
+                let (media, body) = rescue::body(&problem, request.prefers_html());
                 let response = Response {
                     length: Some(body.len() as u64),
                     close: close || refusal.closes(),

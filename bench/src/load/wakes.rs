@@ -169,6 +169,6 @@ mod tests {
         tally.failed("closed");
         let wakes = tally.end(1, 0);
         assert_eq!((wakes.failed, wakes.first_failure.as_deref()), (2, Some("503")));
-        assert_eq!(News::read(b"{\"reason\":\"no-instance\"}", &stamps), None);
+        assert_eq!(News::read(b"{\"reason\":\"no_instance\"}", &stamps), None);
     }
 }

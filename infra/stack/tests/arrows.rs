@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("http1", &[]),
     ("terminator", &["bus", "http1", "role"]),
-    ("service-host", &["bus", "role"]),
+    ("service-host", &["bus", "role", "store"]),
     ("profile", &["role", "service-host", "store"]),
     ("feed", &["role", "service-host", "store"]),
     ("chat", &["role", "service-host", "store"]),

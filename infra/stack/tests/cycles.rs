@@ -7,18 +7,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The crates that are held to it, and their folders. The list grows.
-const CRATES: &[(&str, &str)] = &[
-    ("bus", "bus/src"),
-    ("bus-proto", "bus/proto/src"),
-    ("http1", "terminator/http1/src"),
-    ("terminator", "terminator/src"),
-    ("feed", "services/feed/src"),
-    ("chat", "services/chat/src"),
-    ("events", "services/events/src"),
-    ("web", "services/web/src"),
-    ("stack", "infra/stack/src"),
-    ("bench", "bench/src"),
+/// The crates that are held to it, their folders, and how many files at least are found there. The
+/// list grows.
+const CRATES: &[(&str, &str, usize)] = &[
+    ("bus", "bus/src", 10),
+    ("bus-proto", "bus/proto/src", 10),
+    ("http1", "terminator/http1/src", 10),
+    ("terminator", "terminator/src", 10),
+    ("service-host", "services/host/src", 10),
+    ("profile", "services/profile/src", 6),
+    ("feed", "services/feed/src", 10),
+    ("chat", "services/chat/src", 10),
+    ("events", "services/events/src", 10),
+    ("web", "services/web/src", 10),
+    ("stack", "infra/stack/src", 10),
+    ("bench", "bench/src", 10),
 ];
 
 type Arrows = BTreeMap<String, BTreeSet<String>>;
@@ -26,13 +29,13 @@ type Arrows = BTreeMap<String, BTreeSet<String>>;
 #[test]
 fn files_of_a_crate_do_not_import_each_other_in_a_circle() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for (name, folder) in CRATES {
+    for (name, folder, files_min) in CRATES {
         let mut texts = BTreeMap::new();
         collect(&root.join(folder), "", &mut texts);
-        assert!(texts.len() > 10, "found only {} files of {name}", texts.len());
+        assert!(texts.len() >= *files_min, "found only {} files of {name}", texts.len());
         let arrows = arrows(&texts);
         let count: usize = arrows.values().map(BTreeSet::len).sum();
-        assert!(count > texts.len(), "found only {count} imports in {name}: has their form changed?");
+        assert!(count > texts.len() / 2, "found only {count} imports in {name}: has their form changed?");
         if let Some(circle) = circle(&arrows) {
             panic!("files of {name} import each other in a circle:\n  {}", circle.join("\n  -> "));
         }

@@ -1,8 +1,8 @@
 //! The command line.
 
 use clap::Parser;
+use service_host::data::{StoreOptions, StoreSettings};
 use service_host::{Options, Settings};
-use store::StoreAddress;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,15 +27,20 @@ pub struct Args {
     #[command(flatten)]
     pub host: Options,
 
-    /// Where the conversations are stored: embedded:DIR, or fdb:CLUSTER_FILE in a build with
-    /// FoundationDB.
-    #[arg(long, value_name = "ADDRESS")]
-    pub store: Option<StoreAddress>,
+    /// Where the conversations are stored.
+    #[command(flatten)]
+    pub store: StoreOptions,
 }
 
 impl Settings for Args {
     fn options(&self) -> &Options {
         &self.host
+    }
+}
+
+impl StoreSettings for Args {
+    fn store(&self) -> &StoreOptions {
+        &self.store
     }
 }
 

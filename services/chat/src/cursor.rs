@@ -6,6 +6,7 @@
 use std::fmt;
 
 use service_host::Problem;
+use service_host::problems::BAD_CURSOR;
 use store::Position;
 
 /// A point in a conversation, and the typing and presence that were known there.
@@ -24,10 +25,9 @@ impl Cursor {
     /// A 400 that names the field.
     pub(crate) fn read(field: &'static str, text: &str) -> Result<Self, Problem> {
         Self::parse(text).ok_or_else(|| {
-            let detail = format!(
-                "`{field}` is {text:?}; give a cursor or position of this conversation, 20 or 28 hexadecimal digits."
-            );
-            Problem::new(400, detail).field(field).limit(28)
+            let detail = format!("`{field}` is {text:?}, not 20 or 28 hexadecimal digits.");
+            let problem = Problem::new(BAD_CURSOR, detail).field(field).limit(28);
+            problem.remedy("give a cursor or position of this conversation")
         })
     }
 
@@ -65,7 +65,7 @@ mod tests {
         for bad in ["", "1", "00010203fa05060708ff0", "00010203fa05060708ff+000000a", "ééééééééééé"]
         {
             let problem = Cursor::read("after", bad).unwrap_err();
-            assert_eq!(problem.status(), 400, "{bad}");
+            assert_eq!(problem.status, 400, "{bad}");
         }
     }
 }

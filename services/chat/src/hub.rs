@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
+use service_host::ID_BYTES_MAX;
 use service_host::bus::{Bus, Event};
 use service_host::{Finish, Request};
 use store::{Error, Position};
@@ -19,7 +20,6 @@ use store::{Error, Position};
 use crate::broadcast::Broadcast;
 use crate::conversations::Conversations;
 use crate::keys::shard_of;
-use crate::message::ID_BYTES_MAX;
 use crate::room::Room;
 use crate::transient::{Doing, PRESENT, TYPING, Transients};
 

@@ -3,22 +3,20 @@
 //! Owns methods, statuses, headers and the JSON of answers. Transactions are in `conversations` and
 //! `markers`, waiting is in `updates`.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::rc::Rc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
-use service_host::{Context, Problem, Request, Response, Router};
+use service_host::data::{now_ms, within};
+use service_host::{Context, Failure, Request, Response, Router};
 use store::Position;
 
 use crate::args::Args;
 use crate::conversations::{Conversations, Told};
 use crate::cursor::Cursor;
-use crate::failure::{Failure, within};
 use crate::hub::{Hub, TOPIC};
-use crate::message::{NewMessage, check_id, now_ms, present};
+use crate::message::{NewMessage, present};
 use crate::updates::{put_message, put_messages, updates};
 
 /// Messages in a page when the request has no `limit`.
@@ -43,30 +41,22 @@ pub fn serve(context: &Context<Args>, conversations: Conversations) -> Router {
 }
 
 fn routes(hub: Rc<Hub>) -> Router {
-    let on = |hub: &Rc<Hub>| Rc::clone(hub);
+    let polls = Rc::clone(&hub);
     Router::new()
-        .route("GET /chats/{id}/messages", with(on(&hub), page))
-        .route("POST /chats/{id}/messages", with(on(&hub), post))
-        .route("GET /chats/{id}/updates", with(on(&hub), updates))
-        .route("PUT /chats/{id}/typing", with(on(&hub), typing))
-        .route("GET /chats/{id}/read", with(on(&hub), markers))
-        .route("PUT /chats/{id}/read", with(hub, read))
-}
-
-/// Passes the hub to a handler.
-fn with<F: Future>(
-    hub: Rc<Hub>,
-    handler: impl Fn(Rc<Hub>, Request) -> F + 'static,
-) -> impl Fn(Request) -> F + 'static {
-    move |request| handler(Rc::clone(&hub), request)
+        .route_with("GET /chats/{id}/messages", &hub, page)
+        .route_with("POST /chats/{id}/messages", &hub, post)
+        .route("GET /chats/{id}/updates", move |request| updates(Rc::clone(&polls), request))
+        .route_with("PUT /chats/{id}/typing", &hub, typing)
+        .route_with("GET /chats/{id}/read", &hub, markers)
+        .route_with("PUT /chats/{id}/read", &hub, read)
 }
 
 type Answer = Result<Response, Failure>;
 
-async fn post(hub: Rc<Hub>, request: Request) -> Answer {
-    let chat = id(&request)?;
-    let message = NewMessage::read(&request)?;
-    let posted = hub.conversations.post(&chat, &message, now_ms(), &within(&request)).await?;
+async fn post(hub: &Hub, request: &Request) -> Answer {
+    let chat = request.param_id("id")?;
+    let message = NewMessage::read(request)?;
+    let posted = hub.conversations.post(&chat, &message, now_ms(), &within(request)).await?;
     if posted.is_new {
         hub.changed(&chat, posted.position, Some(&message.author));
     }
@@ -77,22 +67,22 @@ async fn post(hub: Rc<Hub>, request: Request) -> Answer {
 
 /// `{"messages":[..],"next":"..","after":".."}`, the newest first. `next` is the `before` of the
 /// next page, or null; polls continue from `after`.
-async fn page(hub: Rc<Hub>, request: Request) -> Answer {
-    let chat = id(&request)?;
+async fn page(hub: &Hub, request: &Request) -> Answer {
+    let chat = request.param_id("id")?;
     let limit = request.query_number("limit", PAGE_DEFAULT, 1..=PAGE_MAX)?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let before = match request.query("before") {
         Some(text) => Some(Cursor::read("before", &text)?.position),
         None => None,
     };
-    let page = hub.conversations.page(&chat, before, limit, &within(&request)).await?;
+    let page = hub.conversations.page(&chat, before, limit, &within(request)).await?;
     let len: usize = page.messages.iter().map(|told| told.message.len() + 40).sum();
     let mut out = BytesMut::with_capacity(len + 96);
     out.put_slice(b"{\"messages\":");
     put_messages(&page.messages, &mut out);
     let next = page.next.map_or_else(|| "null".to_owned(), |next| format!("\"{next}\""));
     out.put_slice(format!(",\"next\":{next},\"after\":\"{}\"}}", page.last).as_bytes());
-    Ok(Response::raw_json(out.freeze()).header("cache-control", REVALIDATE).tagged(&request))
+    Ok(Response::raw_json(out.freeze()).header("cache-control", REVALIDATE).tagged(request))
 }
 
 /// The body of `PUT /chats/{id}/typing` and `PUT /chats/{id}/read`.
@@ -102,23 +92,23 @@ struct Who {
     upto: Option<String>,
 }
 
-async fn typing(hub: Rc<Hub>, request: Request) -> Answer {
-    let chat = id(&request)?;
+async fn typing(hub: &Hub, request: &Request) -> Answer {
+    let chat = request.param_id("id")?;
     let who: Who = request.json()?;
     hub.typing(&chat, &present("member", who.member)?);
     Ok(Response::new(204))
 }
 
 /// Without `upto`, everything becomes read.
-async fn read(hub: Rc<Hub>, request: Request) -> Answer {
-    let chat = id(&request)?;
+async fn read(hub: &Hub, request: &Request) -> Answer {
+    let chat = request.param_id("id")?;
     let who: Who = request.json()?;
     let member = present("member", who.member)?;
     let upto: Option<Position> = match &who.upto {
         Some(text) => Some(Cursor::read("upto", text)?.position),
         None => None,
     };
-    let changed = hub.conversations.mark_read(&chat, &member, upto, &within(&request)).await?;
+    let changed = hub.conversations.mark_read(&chat, &member, upto, &within(request)).await?;
     if let Some(position) = changed {
         hub.changed(&chat, position, None);
     }
@@ -126,17 +116,11 @@ async fn read(hub: Rc<Hub>, request: Request) -> Answer {
 }
 
 /// `{"read":{"ada":".."}}`: the markers that changed last.
-async fn markers(hub: Rc<Hub>, request: Request) -> Answer {
-    let chat = id(&request)?;
-    let markers = hub.conversations.newest_markers(&chat, &within(&request)).await?;
+async fn markers(hub: &Hub, request: &Request) -> Answer {
+    let chat = request.param_id("id")?;
+    let markers = hub.conversations.newest_markers(&chat, &within(request)).await?;
     let read: BTreeMap<_, _> =
         markers.iter().map(|marker| (marker.member.as_str(), marker.read.to_string())).collect();
     let answer = serde_json::json!({ "read": read });
-    Ok(Response::json(&answer).header("cache-control", REVALIDATE).tagged(&request))
-}
-
-fn id(request: &Request) -> Result<Cow<'_, str>, Problem> {
-    let id = request.param("id")?;
-    check_id("id", &id)?;
-    Ok(id)
+    Ok(Response::json(&answer).header("cache-control", REVALIDATE).tagged(request))
 }

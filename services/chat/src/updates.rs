@@ -11,15 +11,13 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
-use service_host::{Finish, Problem, Request, Response};
+use service_host::{Failure, Finish, Request, Response, check_id};
 use store::{Position, RunOptions};
 use tokio::time::timeout_at;
 
 use crate::conversations::{News, Told};
 use crate::cursor::Cursor;
-use crate::failure::Failure;
 use crate::hub::{Hub, Seat};
-use crate::message::check_id;
 use crate::transient::Doing;
 
 /// Longest wait of a poll, in seconds. Proxies on the way give up after a minute.
@@ -45,17 +43,18 @@ struct Poll {
 
 /// `GET /chats/{id}/updates?after=&wait=&member=`.
 pub(crate) async fn updates(hub: Rc<Hub>, request: Request) -> Result<Response, Failure> {
-    let poll = Poll::read(&hub, &request)?;
+    let id = Box::<str>::from(request.id());
+    let named = |failure: Failure| Failure::from(failure.into_problem().request_id(&id));
+    let poll = Poll::read(&hub, &request).map_err(named)?;
     // Keeping a part of the message would keep the whole buffer that it was read into.
     drop(request);
-    let body = poll.wait(hub).await?;
+    let body = poll.wait(hub).await.map_err(named)?;
     Ok(Response::raw_json(body).header("cache-control", NO_STORE))
 }
 
 impl Poll {
-    fn read(hub: &Hub, request: &Request) -> Result<Self, Problem> {
-        let chat = request.param("id")?;
-        check_id("id", &chat)?;
+    fn read(hub: &Hub, request: &Request) -> Result<Self, Failure> {
+        let chat = request.param_id("id")?;
         let after = match request.query("after").filter(|after| !after.is_empty()) {
             Some(text) => Some(Cursor::read("after", &text)?),
             None => None,

@@ -261,6 +261,8 @@ fn every_refusal_names_the_field_and_the_limit() {
         let refused = |answer: &Answer, status: u16, field: &str, limit: Option<u64>| {
             let problem = answer.json();
             assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+            let reason = problem["reason"].as_str().unwrap();
+            assert_eq!(problem["type"], format!("urn:stack:problem:{reason}"));
             let found = (answer.status, problem["field"].as_str(), problem["limit"].as_u64());
             assert_eq!(found, (status, Some(field), limit), "{problem}");
         };

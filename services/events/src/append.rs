@@ -21,7 +21,7 @@ use crate::{
     limits::{CONDITION_ROWS_MAX, EVENTS_MAX, HEADS, READS_AT_ONCE},
     log::EventStore,
     plan::Plan,
-    position::Position,
+    position::EventPosition,
     query::Query,
     row::{RowValue, copy_or, fingerprints},
     walk::{Reader, Walk},
@@ -40,7 +40,7 @@ pub struct Condition {
     /// The events that forbid the append.
     pub query: Query,
     /// Events up to this position do not count, because the client has seen them.
-    pub after: Position,
+    pub after: EventPosition,
 }
 
 /// Why nothing was appended.
@@ -50,7 +50,7 @@ pub enum AppendError {
     #[error("an event that matches the condition is at position {position}")]
     ConditionFailed {
         /// The first such event that was found.
-        position: Position,
+        position: EventPosition,
     },
     /// The id belongs to an event with another type, other tags or other data.
     #[error("`events[{index}].id` {id:?} belongs to another event, at position {position}")]
@@ -59,8 +59,8 @@ pub enum AppendError {
         index: usize,
         /// The event's id.
         id: String,
-        /// Position of the other event.
-        position: Position,
+        /// EventPosition of the other event.
+        position: EventPosition,
     },
     /// The condition cannot be checked within the limit.
     #[error(
@@ -74,7 +74,7 @@ pub enum AppendError {
 
 /// The positions of an append's events: known ones, and those that the commit assigns.
 struct Written {
-    known: Vec<Option<Position>>,
+    known: Vec<Option<EventPosition>>,
     stamp: Option<CommitStamp>,
 }
 
@@ -111,7 +111,11 @@ impl EventStore {
     ///
     /// # Cancel safety
     /// All events are appended or none; repeat the append to find out.
-    pub async fn append(&self, append: &Append, options: &RunOptions) -> Result<Vec<Position>, AppendError> {
+    pub async fn append(
+        &self,
+        append: &Append,
+        options: &RunOptions,
+    ) -> Result<Vec<EventPosition>, AppendError> {
         // Repeating the append has no further effect, so a commit with an unknown outcome may be
         // tried again.
         let options = options.idempotent();
@@ -122,7 +126,7 @@ impl EventStore {
         let mut index = 0;
         let positions = known.into_iter().map(|known| {
             known.unwrap_or_else(|| {
-                let position = Position::new(stamp, index);
+                let position = EventPosition::new(stamp, index);
                 index += 1;
                 position
             })
@@ -153,7 +157,7 @@ impl EventStore {
         &self,
         transaction: &Transaction,
         events: &[NewEvent],
-    ) -> Result<Vec<Option<Position>>, AppendError> {
+    ) -> Result<Vec<Option<EventPosition>>, AppendError> {
         if let [event] = events {
             return Ok(vec![self.known_event(transaction, 0, event).await?]);
         }
@@ -173,9 +177,9 @@ impl EventStore {
         transaction: &Transaction,
         index: usize,
         event: &NewEvent,
-    ) -> Result<Option<Position>, AppendError> {
+    ) -> Result<Option<EventPosition>, AppendError> {
         let Some(value) = transaction.get(&self.keys.id(&event.id)).await? else { return Ok(None) };
-        let position = Position::at_end_of(&value);
+        let position = EventPosition::at_end_of(&value);
         let same = self.record(transaction.snapshot(), position).await?;
         if same.is_some_and(|record| record == event.record) {
             return Ok(Some(position));
@@ -188,7 +192,7 @@ impl EventStore {
         &self,
         transaction: &Transaction,
         condition: &Condition,
-    ) -> Result<Option<Position>, AppendError> {
+    ) -> Result<Option<EventPosition>, AppendError> {
         let Condition { query, after } = condition;
         let snapshot = transaction.snapshot();
         let plan = Plan::choose(&self.keys, query, *after, snapshot).await?;

@@ -11,7 +11,7 @@ use crate::{
     event::NewEvent,
     invalid::Invalid,
     limits::EVENTS_MAX,
-    position::Position,
+    position::EventPosition,
     query::Query,
 };
 
@@ -38,7 +38,7 @@ struct EventDraft {
 #[serde(deny_unknown_fields)]
 struct ConditionDraft {
     query: QueryDraft,
-    after: Option<Position>,
+    after: Option<EventPosition>,
 }
 
 #[derive(Deserialize)]
@@ -54,8 +54,8 @@ struct QueryDraft {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProjectionDraft {
-    pub(crate) position: Position,
-    pub(crate) previous: Option<Position>,
+    pub(crate) position: EventPosition,
+    pub(crate) previous: Option<EventPosition>,
     pub(crate) state: Box<RawValue>,
 }
 
@@ -81,6 +81,6 @@ impl ConditionDraft {
     fn check(self) -> Result<Condition, Invalid> {
         let query = Query::new(self.query.types, self.query.tags);
         let query = query.map_err(|invalid| invalid.inside("condition.query"))?;
-        Ok(Condition { query, after: self.after.unwrap_or(Position::START) })
+        Ok(Condition { query, after: self.after.unwrap_or(EventPosition::START) })
     }
 }

@@ -1,28 +1,30 @@
-//! Why a request failed, and its status.
+//! Errors of events and projections, as the client is told.
 //!
-//! Owns the mapping of errors to statuses. Other modules define the errors.
+//! Owns the problem of each error of this service. `service-host` owns those of the store; other
+//! modules define the errors.
 
-use std::time::Duration;
-
-use service_host::{IntoResponse, Problem, Response};
-use store::{Error, RetryError, StoreError};
+use service_host::problems::{FIELD_INVALID, FIELD_TOO_LONG, ID_TAKEN};
+use service_host::{Failure, Problem, ProblemType};
 
 use crate::{append::AppendError, invalid::Invalid, limits::CONDITION_ROWS_MAX, projections::PutError};
 
-/// The problem for any error of a handler.
-pub(crate) struct Failure(Problem);
+/// The condition of an append does not hold.
+const CONDITION_FAILED: ProblemType = ProblemType::new("condition_failed", 409, "Condition failed")
+    .remedy("read the events that match, decide again, and append after their position");
 
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        Self(problem)
-    }
-}
+/// The condition of an append needs more rows than are examined.
+const CONDITION_TOO_BROAD: ProblemType = ProblemType::new("condition_too_broad", 422, "Condition too broad")
+    .remedy("give a position to look after, or a rarer tag");
+
+/// Another client has written the projection.
+const PROJECTION_MOVED: ProblemType = ProblemType::new("projection_moved", 409, "Projection moved")
+    .remedy("read the projection and continue from its position");
 
 impl From<Invalid> for Failure {
     fn from(invalid: Invalid) -> Self {
-        let problem = Problem::new(if invalid.too_long { 413 } else { 422 }, format!("{invalid}."));
-        let problem = problem.field(invalid.field);
-        Self(match invalid.limit {
+        let kind = if invalid.too_long { FIELD_TOO_LONG } else { FIELD_INVALID };
+        let problem = Problem::because(kind, &invalid).field(invalid.field);
+        Self::from(match invalid.limit {
             Some(limit) => problem.limit(limit),
             None => problem,
         })
@@ -32,67 +34,30 @@ impl From<Invalid> for Failure {
 impl From<AppendError> for Failure {
     fn from(error: AppendError) -> Self {
         let detail = format!("Nothing was appended: {error}.");
-        Self(match error {
+        match error {
             AppendError::ConditionFailed { .. } => {
-                Problem::new(409, detail).field("condition").reason("condition-failed")
+                Problem::new(CONDITION_FAILED, detail).field("condition").into()
             }
             AppendError::IdTaken { index, .. } => {
-                Problem::new(409, detail).field(format!("events[{index}].id")).reason("id-taken")
+                Problem::new(ID_TAKEN, detail).field(format!("events[{index}].id")).into()
             }
             AppendError::ConditionTooBroad => {
-                Problem::new(422, detail).field("condition").limit(CONDITION_ROWS_MAX as u64)
+                let problem = Problem::new(CONDITION_TOO_BROAD, detail).field("condition");
+                problem.limit(CONDITION_ROWS_MAX as u64).into()
             }
-            AppendError::Store(error) => store_problem(&error),
-        })
+            AppendError::Store(error) => error.into(),
+        }
     }
 }
 
 impl From<PutError> for Failure {
     fn from(error: PutError) -> Self {
-        Self(match error {
+        match error {
             PutError::Moved { .. } => {
-                let detail = format!(
-                    "Nothing was written: {error}. Read the projection and continue from its position."
-                );
-                Problem::new(409, detail).field("previous").reason("moved")
+                let problem = Problem::new(PROJECTION_MOVED, format!("Nothing was written: {error}."));
+                problem.field("previous").into()
             }
-            PutError::Store(error) => store_problem(&error),
-        })
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self(store_problem(&error))
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        self.0.into_response()
-    }
-}
-
-/// The response for an error of the store. Input was checked before, so an error that blames the
-/// caller is our own fault.
-fn store_problem(error: &Error) -> Problem {
-    match error {
-        Error::Store(StoreError::DeadlineExceeded { .. }) => {
-            let detail =
-                format!("The store took too long: {error}. Appends may be repeated with the same ids.");
-            Problem::new(504, detail).reason("deadline")
-        }
-        Error::Retry(RetryError::CommitUnknownResult) => {
-            Problem::new(503, "It may have been done; repeat it with the same ids to know.")
-                .reason("maybe-committed")
-        }
-        Error::Retry(_) | Error::Store(StoreError::RetriesExhausted { .. }) => {
-            let busy = Problem::new(503, format!("The store is busy: {error}."));
-            busy.reason("busy").retry_after(Duration::from_secs(1))
-        }
-        Error::Caller(_) | Error::Store(_) => {
-            tracing::error!(%error, source = ?std::error::Error::source(error), "the store failed");
-            Problem::new(503, "The store has failed; the log of the service says why.").reason("store")
+            PutError::Store(error) => error.into(),
         }
     }
 }

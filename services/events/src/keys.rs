@@ -17,7 +17,7 @@ use store::{KeySelector, Range, Subspace, Versionstamp};
 
 use crate::{
     limits::HEADS,
-    position::{POSITION_BYTES, Position},
+    position::{EventPosition, POSITION_BYTES},
 };
 
 /// Builds keys.
@@ -61,7 +61,7 @@ impl Keys {
         List(self.tags.subspace(&tag))
     }
 
-    pub(crate) fn record(&self, position: Position) -> Vec<u8> {
+    pub(crate) fn record(&self, position: EventPosition) -> Vec<u8> {
         self.log.pack(&Versionstamp::from(position))
     }
 
@@ -85,9 +85,9 @@ impl List {
     }
 
     /// The rows after a position.
-    pub(crate) fn after(&self, position: Position) -> Range {
+    pub(crate) fn after(&self, position: EventPosition) -> Range {
         let (begin, end) = self.0.range();
-        if position == Position::START {
+        if position == EventPosition::START {
             return Range::between(begin, end);
         }
         let last = self.0.pack(&Versionstamp::from(position));
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn lists_of_different_names_do_not_meet() {
         let keys = Keys::new();
-        let position = Position::new([7; 10], 1);
+        let position = EventPosition::new([7; 10], 1);
         let range = |list: List| {
             let range = list.after(position);
             (range.begin.key, range.end.key)
@@ -127,6 +127,6 @@ mod tests {
         ranges.sort();
         assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{ranges:?}");
         let key = keys.record(position);
-        assert_eq!(Position::at_end_of(&key), position);
+        assert_eq!(EventPosition::at_end_of(&key), position);
     }
 }

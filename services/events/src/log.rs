@@ -14,7 +14,7 @@ use crate::{
     keys::Keys,
     limits::{HEADS, PAGE_BYTES_MAX, READ_ROWS_MAX, READS_AT_ONCE, TAIL_ROWS_MAX},
     plan::Plan,
-    position::Position,
+    position::EventPosition,
     query::Query,
     row::RowValue,
     walk::{Reader, Row, Walk},
@@ -31,10 +31,10 @@ pub struct EventStore {
 #[derive(Debug)]
 pub struct Page {
     /// Events with their positions.
-    pub events: Vec<(Position, Record)>,
+    pub events: Vec<(EventPosition, Record)>,
     /// The page is complete up to this position, and the next page begins after it. At least the
     /// `after` of the request.
-    pub position: Position,
+    pub position: EventPosition,
     /// True when more events may exist already.
     pub more: bool,
 }
@@ -49,7 +49,7 @@ pub(crate) struct Look {
 /// Rows that were found, and how far they are complete.
 struct Found {
     rows: Vec<Row>,
-    position: Position,
+    position: EventPosition,
     more: bool,
 }
 
@@ -70,7 +70,7 @@ impl EventStore {
     pub async fn read(
         &self,
         query: &Query,
-        after: Position,
+        after: EventPosition,
         limit: usize,
         options: &RunOptions,
     ) -> Result<Page, Error> {
@@ -79,7 +79,12 @@ impl EventStore {
 
     /// The next events of the log and, when `arm` is true, watches for later ones. Both are of one
     /// moment, so no append falls between them.
-    pub(crate) async fn look(&self, after: Position, arm: bool, options: &RunOptions) -> Result<Look, Error> {
+    pub(crate) async fn look(
+        &self,
+        after: EventPosition,
+        arm: bool,
+        options: &RunOptions,
+    ) -> Result<Look, Error> {
         let work = async |transaction: &store::Transaction| {
             let page = self.page(transaction.snapshot(), &Query::default(), after, TAIL_ROWS_MAX).await?;
             let heads = if arm { HEADS } else { 0 };
@@ -93,7 +98,7 @@ impl EventStore {
     pub(crate) async fn record(
         &self,
         snapshot: Snapshot<'_>,
-        position: Position,
+        position: EventPosition,
     ) -> Result<Option<Record>, Error> {
         let value = snapshot.get(&self.keys.record(position)).await?;
         Ok(value.map(Record::stored))
@@ -103,10 +108,10 @@ impl EventStore {
         &self,
         snapshot: Snapshot<'_>,
         query: &Query,
-        after: Position,
+        after: EventPosition,
         limit: usize,
     ) -> Result<Page, Error> {
-        let seen = Position::seen_at(snapshot.read_version().await?).max(after);
+        let seen = EventPosition::seen_at(snapshot.read_version().await?).max(after);
         let plan = Plan::choose(&self.keys, query, after, snapshot).await?;
         let found = find(&plan, query, after, seen, limit, snapshot).await?;
         self.with_records(found, query, snapshot).await
@@ -153,8 +158,8 @@ impl EventStore {
 async fn find(
     plan: &Plan,
     query: &Query,
-    after: Position,
-    seen: Position,
+    after: EventPosition,
+    seen: EventPosition,
     limit: usize,
     snapshot: Snapshot<'_>,
 ) -> Result<Found, Error> {

@@ -14,7 +14,7 @@ use crate::{
     join::join,
     keys::{Keys, List},
     limits::PROBE_ROWS,
-    position::Position,
+    position::EventPosition,
     query::Query,
 };
 
@@ -29,7 +29,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reach {
     /// The list has more rows.
-    To(Position),
+    To(EventPosition),
     /// The list has no more rows.
     End,
 }
@@ -39,7 +39,7 @@ impl Plan {
     pub(crate) async fn choose(
         keys: &Keys,
         query: &Query,
-        after: Position,
+        after: EventPosition,
         snapshot: Snapshot<'_>,
     ) -> Result<Self, Error> {
         let types = || query.types().iter().map(|label| keys.of_type(&label.name)).collect::<Vec<_>>();
@@ -61,10 +61,10 @@ impl Plan {
 
 async fn sparsest(
     choices: Vec<Vec<List>>,
-    after: Position,
+    after: EventPosition,
     snapshot: Snapshot<'_>,
 ) -> Result<Vec<List>, Error> {
-    let mut best = (Reach::To(Position::START), Vec::new());
+    let mut best = (Reach::To(EventPosition::START), Vec::new());
     for lists in choices {
         let probes = join(lists.iter().map(|list| reach(list, after, snapshot))).await;
         let reach =
@@ -79,10 +79,10 @@ async fn sparsest(
     Ok(best.1)
 }
 
-async fn reach(list: &List, after: Position, snapshot: Snapshot<'_>) -> Result<Reach, Error> {
+async fn reach(list: &List, after: EventPosition, snapshot: Snapshot<'_>) -> Result<Reach, Error> {
     let rows = snapshot.range(list.after(after).limit(PROBE_ROWS)).await?;
     Ok(match rows.last() {
-        Some(last) if rows.len() == PROBE_ROWS => Reach::To(Position::at_end_of(&last.key)),
+        Some(last) if rows.len() == PROBE_ROWS => Reach::To(EventPosition::at_end_of(&last.key)),
         _ => Reach::End,
     })
 }

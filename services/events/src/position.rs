@@ -1,4 +1,5 @@
-//! The place of an event in the order of all events.
+//! The place of an event in the order of all events. `store::Position` is the place of a whole
+//! commit.
 //!
 //! Owns the 12 bytes and their text: the versionstamp of the commit (8 bytes version, 2 bytes order
 //! among the commits of that version) and the event's place in its append (2 bytes), all
@@ -19,14 +20,14 @@ const DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// A position of an event, or of a read between events. Clients see 24 hexadecimal digits and may
 /// compare them as text, but must not interpret them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position([u8; POSITION_BYTES]);
+pub struct EventPosition([u8; POSITION_BYTES]);
 
 /// The text is not a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a position is 24 hexadecimal digits, as answers give it")]
 pub struct BadPosition;
 
-impl Position {
+impl EventPosition {
     /// Before all events.
     pub const START: Self = Self([0; POSITION_BYTES]);
 
@@ -78,26 +79,26 @@ impl Position {
     }
 }
 
-impl From<Position> for Versionstamp {
-    fn from(position: Position) -> Self {
+impl From<EventPosition> for Versionstamp {
+    fn from(position: EventPosition) -> Self {
         Self::from(position.0)
     }
 }
 
-impl fmt::Display for Position {
+impl fmt::Display for EventPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = self.digits();
         f.write_str(std::str::from_utf8(&digits).expect("hexadecimal digits are ASCII"))
     }
 }
 
-impl fmt::Debug for Position {
+impl fmt::Debug for EventPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl FromStr for Position {
+impl FromStr for EventPosition {
     type Err = BadPosition;
 
     fn from_str(text: &str) -> Result<Self, BadPosition> {
@@ -110,13 +111,13 @@ impl FromStr for Position {
     }
 }
 
-impl Serialize for Position {
+impl Serialize for EventPosition {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Position {
+impl<'de> Deserialize<'de> for EventPosition {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
@@ -137,7 +138,7 @@ mod tests {
     proptest! {
         #[test]
         fn text_is_read_back_and_sorts_as_the_bytes_do(a: [u8; 12], b: [u8; 12]) {
-            let (a, b) = (Position(a), Position(b));
+            let (a, b) = (EventPosition(a), EventPosition(b));
             prop_assert_eq!(a.to_string().parse(), Ok(a));
             prop_assert_eq!(a.to_string().cmp(&b.to_string()), a.cmp(&b));
         }
@@ -148,7 +149,7 @@ mod tests {
         for text in
             ["", "0", "00000000000000000000000g", "0000000000000000000000000", "0000000000000000000000FF"]
         {
-            assert_eq!(text.parse::<Position>(), Err(BadPosition), "{text}");
+            assert_eq!(text.parse::<EventPosition>(), Err(BadPosition), "{text}");
         }
     }
 
@@ -160,8 +161,8 @@ mod tests {
             stamp[8..].copy_from_slice(&order.to_be_bytes());
             stamp
         };
-        let seen = Position::seen_at(7);
-        assert!(Position::new(stamp(7, 4095), 999) < seen && seen < Position::new(stamp(8, 0), 0));
-        assert!(Position::START < Position::new(stamp(0, 0), 1));
+        let seen = EventPosition::seen_at(7);
+        assert!(EventPosition::new(stamp(7, 4095), 999) < seen && seen < EventPosition::new(stamp(8, 0), 0));
+        assert!(EventPosition::START < EventPosition::new(stamp(0, 0), 1));
     }
 }

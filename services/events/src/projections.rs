@@ -13,7 +13,7 @@ use crate::{
     invalid::{Invalid, check_name},
     keys::Keys,
     limits::{PROJECTION_NAME_BYTES_MAX, STATE_BYTES_MAX},
-    position::{POSITION_BYTES, Position},
+    position::{EventPosition, POSITION_BYTES},
 };
 
 /// The projections of a store. Cheap to clone.
@@ -27,7 +27,7 @@ pub struct Projections {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Projection {
     /// The state includes all events up to this position.
-    pub position: Position,
+    pub position: EventPosition,
     /// JSON text.
     pub state: Bytes,
 }
@@ -39,7 +39,7 @@ pub enum PutError {
     #[error("the projection is at {}, not at the position given as `previous`", said(*at))]
     Moved {
         /// The current position; `None` when there is no projection.
-        at: Option<Position>,
+        at: Option<EventPosition>,
     },
     /// An error of the store.
     #[error(transparent)]
@@ -92,7 +92,7 @@ impl Projections {
         &self,
         name: &str,
         projection: &Projection,
-        previous: Option<Position>,
+        previous: Option<EventPosition>,
         options: &RunOptions,
     ) -> Result<(), PutError> {
         let key = self.keys.projection(name);
@@ -113,10 +113,10 @@ impl Projections {
 }
 
 fn stored(value: Bytes) -> Projection {
-    let position = Position::at_end_of(&value[..POSITION_BYTES]);
+    let position = EventPosition::at_end_of(&value[..POSITION_BYTES]);
     Projection { position, state: value.slice(POSITION_BYTES..) }
 }
 
-fn said(at: Option<Position>) -> String {
+fn said(at: Option<EventPosition>) -> String {
     at.map_or_else(|| "no position: there is none".to_owned(), |at| format!("position {at}"))
 }

@@ -1,27 +1,29 @@
 //! HTTP routes of events and projections.
 //!
-//! Owns methods, parameters and answers. Statuses of errors are in `failure`, events in `log` and
-//! `append`, waiting in `tail`.
+//! Owns methods, parameters and answers, and setting up a worker. Statuses of errors are in
+//! `failure`, events in `log` and `append`, waiting in `tail`.
 
 use std::{
     borrow::Cow,
     cell::Cell,
-    future::Future,
     pin::pin,
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-use service_host::{Problem, Request, Response, Router, bus::Bus};
-use store::RunOptions;
+use service_host::bus::Bus;
+use service_host::data::within;
+use service_host::problems::{BAD_CURSOR, BAD_ID, NOT_FOUND};
+use service_host::{Context, Failure, Problem, Request, Response, Router};
+use store::Store;
 
 use crate::{
+    args::Args,
     draft::{AppendDraft, ProjectionDraft},
-    failure::Failure,
     limits::{ANNOUNCE_EVERY, ANSWER_MARGIN, PAGE_DEFAULT, PAGE_MAX, PROJECTION_NAME_BYTES_MAX, WAIT_MAX_S},
     log::{EventStore, Page},
-    position::Position,
+    position::EventPosition,
     projections::{Projection, Projections},
     query::Query,
     tail::Tail,
@@ -40,58 +42,53 @@ struct Site {
     tail: Rc<Tail>,
     bus: Bus,
     /// The newest position that will be published next.
-    announced: Cell<Option<Position>>,
+    announced: Rc<Cell<Option<EventPosition>>>,
 }
 
-/// The routes of one worker. Events of other instances wake its tail.
+/// Sets up one worker: its tail, the events that it handles, and its routes.
 #[must_use]
-pub fn routes(events: EventStore, projections: Projections, tail: Rc<Tail>, bus: Bus) -> Router {
-    let site = Rc::new(Site { events, projections, tail, bus, announced: Cell::default() });
-    let on = |site: &Rc<Site>| Rc::clone(site);
+pub fn serve(context: &Context<Args>, store: &Store) -> Router {
+    let events = EventStore::new(store.clone());
+    let tail = Tail::new(events.clone());
+    let projections = Projections::new(store.clone());
+    let bus = context.bus().clone();
+    let site = Rc::new(Site { events, projections, tail, bus, announced: Rc::default() });
     let router = Router::new()
-        .route("POST /events", with(on(&site), append))
-        .route("GET /events", with(on(&site), read))
-        .route("GET /events/stream", with(on(&site), stream))
-        .route("GET /projections/{name}", with(on(&site), projection))
-        .route("PUT /projections/{name}", with(on(&site), put_projection));
+        .route_with("POST /events", &site, append)
+        .route_with("GET /events", &site, read)
+        .route_with("GET /events/stream", &site, stream)
+        .route_with("GET /projections/{name}", &site, projection)
+        .route_with("PUT /projections/{name}", &site, put_projection);
     tokio::task::spawn_local(listen(site));
     router
 }
 
-/// Passes the site to a handler.
-fn with<F: Future>(
-    site: Rc<Site>,
-    handler: impl Fn(Rc<Site>, Request) -> F + 'static,
-) -> impl Fn(Request) -> F + 'static {
-    move |request| handler(Rc::clone(&site), request)
-}
-
 type Answer = Result<Response, Failure>;
 
-async fn append(site: Rc<Site>, request: Request) -> Answer {
+async fn append(site: &Site, request: &Request) -> Answer {
     let append = request.json::<AppendDraft>()?.check()?;
-    let positions = site.events.append(&append, &within(&request)).await?;
+    let positions = site.events.append(&append, &within(request)).await?;
     if let Some(newest) = positions.iter().max() {
         site.announce(*newest);
     }
     Ok(Response::raw_json(positions_text(&positions)).with_status(201))
 }
 
-async fn read(site: Rc<Site>, request: Request) -> Answer {
-    let Asked { query, after, limit } = asked(&request)?;
-    let page = site.events.read(&query, after, limit, &within(&request)).await?;
+async fn read(site: &Site, request: &Request) -> Answer {
+    let Asked { query, after, limit } = asked(request)?;
+    let page = site.events.read(&query, after, limit, &within(request)).await?;
     Ok(page_response(&page))
 }
 
 /// Like `read`, but waits when there is no event.
-async fn stream(site: Rc<Site>, request: Request) -> Answer {
-    let Asked { query, mut after, limit } = asked(&request)?;
+async fn stream(site: &Site, request: &Request) -> Answer {
+    let Asked { query, mut after, limit } = asked(request)?;
     let wait = Duration::from_secs(request.query_number("wait", WAIT_MAX_S, 0..=WAIT_MAX_S)?);
-    let until = deadline(&request, wait);
+    let until = deadline(request, wait);
     let query = Rc::new(query);
     let mut finish = pin!(request.finish(&site.bus));
     loop {
-        let page = site.events.read(&query, after, limit, &within(&request)).await?;
+        let page = site.events.read(&query, after, limit, &within(request)).await?;
         if !page.events.is_empty() {
             return Ok(page_response(&page));
         }
@@ -112,13 +109,12 @@ async fn stream(site: Rc<Site>, request: Request) -> Answer {
     }
 }
 
-async fn projection(site: Rc<Site>, request: Request) -> Answer {
-    let name = name(&request)?;
-    let found = site
-        .projections
-        .read(&name)
-        .await?
-        .ok_or_else(|| Problem::new(404, format!("There is no projection {name:?}.")).field("name"))?;
+async fn projection(site: &Site, request: &Request) -> Answer {
+    let name = name(request)?;
+    let found =
+        site.projections.read(&name).await?.ok_or_else(|| {
+            Problem::new(NOT_FOUND, format!("There is no projection {name:?}.")).field("name")
+        })?;
     let mut out = BytesMut::with_capacity(found.state.len() + 64);
     out.put_slice(b"{\"position\":\"");
     out.put_slice(&found.position.digits());
@@ -128,29 +124,29 @@ async fn projection(site: Rc<Site>, request: Request) -> Answer {
     Ok(Response::raw_json(out.freeze()).header("cache-control", NO_STORE))
 }
 
-async fn put_projection(site: Rc<Site>, request: Request) -> Answer {
-    let name = name(&request)?;
+async fn put_projection(site: &Site, request: &Request) -> Answer {
+    let name = name(request)?;
     let draft: ProjectionDraft = request.json()?;
     let state = draft.state.get();
     Projections::check_state(state)?;
     let projection = Projection { position: draft.position, state: Bytes::copy_from_slice(state.as_bytes()) };
-    site.projections.put(&name, &projection, draft.previous, &within(&request)).await?;
+    site.projections.put(&name, &projection, draft.previous, &within(request)).await?;
     Ok(Response::new(204))
 }
 
 /// The parameters of a read.
 struct Asked {
     query: Query,
-    after: Position,
+    after: EventPosition,
     limit: usize,
 }
 
 fn asked(request: &Request) -> Result<Asked, Failure> {
     let limit = request.query_number("limit", PAGE_DEFAULT, 1..=PAGE_MAX)?;
     let after = match request.query("after").filter(|after| !after.is_empty()) {
-        None => Position::START,
+        None => EventPosition::START,
         Some(text) => text.parse().map_err(|bad| {
-            Problem::new(400, format!("`after` is {text:?}; {bad}.")).field("after").limit(24)
+            Problem::new(BAD_CURSOR, format!("`after` is {text:?}; {bad}.")).field("after").limit(24)
         })?,
     };
     let query = Query::new(list(request, "types"), list(request, "tags"))?;
@@ -171,14 +167,13 @@ fn list(request: &Request, name: &str) -> Vec<String> {
 
 fn name(request: &Request) -> Result<Cow<'_, str>, Failure> {
     let name = request.param("name")?;
-    Projections::check_name(&name).map_err(|bad| {
-        Problem::new(400, format!("{bad}.")).field("name").limit(PROJECTION_NAME_BYTES_MAX as u64)
-    })?;
+    Projections::check_name(&name)
+        .map_err(|bad| Problem::because(BAD_ID, bad).field("name").limit(PROJECTION_NAME_BYTES_MAX as u64))?;
     Ok(name)
 }
 
 /// `{"positions":["..",".."]}`
-fn positions_text(positions: &[Position]) -> Bytes {
+fn positions_text(positions: &[EventPosition]) -> Bytes {
     let mut out = BytesMut::with_capacity(27 * positions.len() + 20);
     out.put_slice(b"{\"positions\":[");
     for (at, position) in positions.iter().enumerate() {
@@ -208,11 +203,6 @@ fn page_response(page: &Page) -> Response {
     Response::raw_json(out.freeze()).header("cache-control", NO_STORE)
 }
 
-/// The time that the request has left, at most the store's own limit.
-fn within(request: &Request) -> RunOptions {
-    RunOptions::within_left(request.remaining(Instant::now()))
-}
-
 /// When a long poll answers without events: early enough for the answer to reach the client in
 /// time.
 fn deadline(request: &Request, wait: Duration) -> Instant {
@@ -223,15 +213,15 @@ fn deadline(request: &Request, wait: Duration) -> Instant {
 
 impl Site {
     /// Publishes a position after a short pause, unless a greater one replaces it.
-    fn announce(self: &Rc<Self>, position: Position) {
+    fn announce(&self, position: EventPosition) {
         if self.announced.replace(self.announced.get().max(Some(position))).is_some() {
             return;
         }
-        let site = Rc::clone(self);
+        let (bus, announced) = (self.bus.clone(), Rc::clone(&self.announced));
         tokio::task::spawn_local(async move {
             tokio::time::sleep(ANNOUNCE_EVERY).await;
-            if let Some(position) = site.announced.take() {
-                site.bus.publish(TOPIC, &[("position", &position.to_string())], &Bytes::new());
+            if let Some(position) = announced.take() {
+                bus.publish(TOPIC, &[("position", &position.to_string())], &Bytes::new());
             }
         });
     }

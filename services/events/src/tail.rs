@@ -29,7 +29,7 @@ use crate::{
     event::{Record, fingerprint},
     limits::TAIL_PATIENCE,
     log::EventStore,
-    position::Position,
+    position::EventPosition,
     query::Query,
 };
 
@@ -48,13 +48,13 @@ struct Polls {
     /// The polls by a label that an event must have to wake them.
     by_label: BTreeSet<(Option<u32>, usize)>,
     /// The log was followed up to this position.
-    seen: Position,
+    seen: EventPosition,
     followed: bool,
 }
 
 struct Poller {
     query: Rc<Query>,
-    after: Position,
+    after: EventPosition,
     woken: bool,
     waker: Option<Waker>,
 }
@@ -70,15 +70,19 @@ impl Tail {
     /// A tail of these events.
     #[must_use]
     pub fn new(events: EventStore) -> Rc<Self> {
-        let polls =
-            Polls { waiting: Slab::new(), by_label: BTreeSet::new(), seen: Position::START, followed: false };
+        let polls = Polls {
+            waiting: Slab::new(),
+            by_label: BTreeSet::new(),
+            seen: EventPosition::START,
+            followed: false,
+        };
         Rc::new(Self { events, polls: polls.into(), sign: Notify::new() })
     }
 
     /// Waits for an event after `after` that matches `query`; `after` is the position of a page
     /// without events. `None` when the log was followed past `after` in between: read again from
     /// there.
-    pub fn wait(self: &Rc<Self>, query: &Rc<Query>, after: Position) -> Option<Waiting> {
+    pub fn wait(self: &Rc<Self>, query: &Rc<Query>, after: EventPosition) -> Option<Waiting> {
         let mut polls = self.polls.borrow_mut();
         if !polls.followed {
             polls.followed = true;
@@ -130,7 +134,7 @@ impl Tail {
     }
 
     /// The position to read from; `None` when no poll waits.
-    fn next_look(&self) -> Option<Position> {
+    fn next_look(&self) -> Option<EventPosition> {
         let mut polls = self.polls.borrow_mut();
         polls.followed = !polls.waiting.is_empty();
         polls.followed.then_some(polls.seen)
@@ -152,7 +156,7 @@ impl Tail {
 }
 
 impl Polls {
-    fn saw(&mut self, events: &[(Position, Record)], position: Position) {
+    fn saw(&mut self, events: &[(EventPosition, Record)], position: EventPosition) {
         for (at, record) in events {
             for label in record.labels().map(|label| Some(fingerprint(label))).chain([None]) {
                 for &(_, id) in self.by_label.range((label, 0)..=(label, usize::MAX)) {

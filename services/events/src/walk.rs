@@ -6,7 +6,7 @@
 
 use store::{Error, Rows, Snapshot, Transaction};
 
-use crate::{join::join, keys::List, position::Position, row::RowValue};
+use crate::{join::join, keys::List, position::EventPosition, row::RowValue};
 
 /// The transaction that reads.
 #[derive(Clone, Copy)]
@@ -28,7 +28,7 @@ impl<'t> Reader<'t> {
 
 /// A row of one of the lists.
 pub(crate) struct Row {
-    pub(crate) position: Position,
+    pub(crate) position: EventPosition,
     pub(crate) value: RowValue,
 }
 
@@ -42,7 +42,12 @@ pub(crate) struct Walk<'t> {
 
 impl<'t> Walk<'t> {
     /// All lists after `after`, at most `limit` rows of each.
-    pub(crate) fn new(reader: Reader<'t>, lists: &[List], after: Position, limit: Option<usize>) -> Self {
+    pub(crate) fn new(
+        reader: Reader<'t>,
+        lists: &[List],
+        after: EventPosition,
+        limit: Option<usize>,
+    ) -> Self {
         let rows = |list: &List| {
             let range = list.after(after);
             reader.rows(match limit {
@@ -75,5 +80,6 @@ impl<'t> Walk<'t> {
 
 async fn next_of(rows: &mut Rows<'_>) -> Result<Option<Row>, Error> {
     let row = rows.next().await?;
-    Ok(row.map(|row| Row { position: Position::at_end_of(&row.key), value: RowValue::stored(row.value) }))
+    Ok(row
+        .map(|row| Row { position: EventPosition::at_end_of(&row.key), value: RowValue::stored(row.value) }))
 }

@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[cfg(not(feature = "fdb"))]
+use service_host::testing::data::assert_cluster_needs_feature;
+use service_host::testing::data::{assert_rows_are_of, assert_store_is_needed};
 use service_host::testing::{Peer, Process, run, socket};
-use store::{Range, RunOptions, Snapshot, Store, Subspace};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_events");
 
@@ -23,24 +25,17 @@ fn every_key_begins_with_the_name_of_the_service() {
         process.terminate();
         assert_eq!(process.ended().code(), Some(0));
 
-        let store = Store::open(&store.parse().unwrap()).unwrap();
-        let all = async |snapshot: Snapshot<'_>| snapshot.range(Range::all()).await;
-        let rows = store.read(&RunOptions::default(), all).await.unwrap();
-        let own = Subspace::from("events");
-        let foreign: Vec<_> = rows.iter().filter(|row| !own.is_start_of(&row.key)).collect();
-        assert!(rows.len() >= 2 && foreign.is_empty(), "{} rows, foreign: {foreign:?}", rows.len());
+        assert_rows_are_of(&["events"], &store).await;
     });
 }
 
 #[cfg(not(feature = "fdb"))]
 #[test]
 fn cluster_that_this_build_cannot_use_is_a_usage_error_with_the_remedy() {
-    let args = ["--bus-dial", "tcp://127.0.0.1:1", "--store", "fdb:/etc/foundationdb/fdb.cluster"];
-    let output = std::process::Command::new(BINARY).args(args).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(
-        said.contains("`fdb:/etc/foundationdb/fdb.cluster`") && said.contains("--features fdb"),
-        "{said}"
-    );
+    assert_cluster_needs_feature(BINARY, &["--bus-dial", "tcp://127.0.0.1:1"]);
+}
+
+#[test]
+fn missing_store_is_a_usage_error() {
+    assert_store_is_needed(BINARY, &["--bus-dial", "tcp://127.0.0.1:1"]);
 }

@@ -15,7 +15,7 @@ mod model {
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use events::{Append, EventStore, NewEvent, Position, Query, Tail};
+use events::{Append, EventPosition, EventStore, NewEvent, Query, Tail};
 use model::check::{self, Seen};
 use model::writer::{Attempt, Writer};
 use store::{RunOptions, Store};
@@ -112,7 +112,7 @@ async fn read_all(events: EventStore) -> (Vec<Seen>, Vec<Seen>) {
 
 async fn poll(events: &EventStore, tail: &std::rc::Rc<Tail>, query: Query, limit: usize) -> Vec<Seen> {
     let query = std::rc::Rc::new(query);
-    let (mut seen, mut after) = (Vec::new(), Position::START);
+    let (mut seen, mut after) = (Vec::new(), EventPosition::START);
     loop {
         let page = events.read(&query, after, limit, &RunOptions::default()).await.unwrap();
         after = page.position;
@@ -132,7 +132,7 @@ async fn poll(events: &EventStore, tail: &std::rc::Rc<Tail>, query: Query, limit
 
 /// Reads everything, page by page.
 async fn follow(events: &EventStore, query: &Query, limit: usize) -> Vec<Seen> {
-    let (mut seen, mut after) = (Vec::new(), Position::START);
+    let (mut seen, mut after) = (Vec::new(), EventPosition::START);
     loop {
         let page = events.read(query, after, limit, &RunOptions::default()).await.unwrap();
         assert!(page.position >= after);

@@ -177,7 +177,7 @@ fn a_condition_fails_when_a_matching_event_is_behind_its_position() {
         let problem = refused.json();
         assert_eq!(
             (&problem["field"], &problem["reason"]),
-            (&json!("condition"), &json!("condition-failed"))
+            (&json!("condition"), &json!("condition_failed"))
         );
         assert!(problem["detail"].as_str().unwrap().contains(&first), "{problem}");
 

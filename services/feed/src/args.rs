@@ -1,8 +1,8 @@
 //! The command line.
 
 use clap::Parser;
+use service_host::data::{StoreOptions, StoreSettings};
 use service_host::{Options, Settings};
-use store::StoreAddress;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,9 +32,9 @@ pub struct Args {
     #[command(flatten)]
     pub host: Options,
 
-    /// Where the feeds are stored: embedded:DIR, or fdb:CLUSTER_FILE in a build with FoundationDB.
-    #[arg(long, value_name = "ADDRESS")]
-    pub store: Option<StoreAddress>,
+    /// Where the feeds are stored.
+    #[command(flatten)]
+    pub store: StoreOptions,
 
     /// Followers up to which an entry is copied into every follower's feed. Entries of owners with
     /// more followers are merged when a feed is read. 0 = always merged.
@@ -50,5 +50,11 @@ pub struct Args {
 impl Settings for Args {
     fn options(&self) -> &Options {
         &self.host
+    }
+}
+
+impl StoreSettings for Args {
+    fn store(&self) -> &StoreOptions {
+        &self.store
     }
 }

@@ -1,16 +1,12 @@
 //! What an entry is, as received and as stored.
 //!
-//! Owns the rules for ids and texts, and the stored JSON text. Invariant: a stored entry is a JSON
+//! Owns the rules for texts, and the stored JSON text. Invariant: a stored entry is a JSON
 //! object that begins with `{"id":`, so pages are joined without parsing it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde::{Deserialize, Serialize};
-use service_host::{Problem, Request};
+use service_host::problems::{FIELD_INVALID, FIELD_MISSING};
+use service_host::{ID_BYTES_MAX, Problem, Request, check_id};
 use xxhash_rust::xxh3::Xxh3;
-
-/// Longest id of an owner, an author or an entry, in bytes: they are parts of keys and paths.
-pub(crate) const ID_BYTES_MAX: usize = 200;
 
 /// Longest text, in characters.
 pub(crate) const TEXT_CHARS_MAX: usize = 2_000;
@@ -57,7 +53,7 @@ impl NewEntry {
         let chars = text.chars().count();
         if !(1..=TEXT_CHARS_MAX).contains(&chars) {
             let detail = format!("`text` has 1 to {TEXT_CHARS_MAX} characters, this one has {chars}.");
-            return Err(Problem::new(422, detail).field("text").limit(TEXT_CHARS_MAX as u64));
+            return Err(Problem::new(FIELD_INVALID, detail).field("text").limit(TEXT_CHARS_MAX as u64));
         }
         Ok(Self { id, author, text })
     }
@@ -79,29 +75,8 @@ impl NewEntry {
 }
 
 fn missing(field: &'static str, limit: usize) -> Problem {
-    let detail =
-        format!("`{field}` is missing; give {{\"id\", \"text\"}} and, for another author, \"author\".");
-    Problem::new(422, detail).field(field).limit(limit as u64)
-}
-
-/// Checks an id from the path or the body.
-///
-/// # Errors
-/// A 400 that names the field and the limit.
-pub(crate) fn check_id(field: &'static str, id: &str) -> Result<(), Problem> {
-    match id.len() {
-        1..=ID_BYTES_MAX => Ok(()),
-        len => {
-            let detail = format!("`{field}` has 1 to {ID_BYTES_MAX} bytes, this one has {len}.");
-            Err(Problem::new(400, detail).field(field).limit(ID_BYTES_MAX as u64))
-        }
-    }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    let problem = Problem::new(FIELD_MISSING, format!("`{field}` is missing.")).field(field);
+    problem.limit(limit as u64).remedy("give \"id\" and \"text\"; \"author\" only for another author")
 }
 
 #[cfg(test)]

@@ -3,16 +3,16 @@
 //! Owns methods, statuses, headers and the JSON of answers. Keys and transactions are in `feeds`.
 
 use std::borrow::Cow;
-use std::future::Future;
 use std::rc::Rc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
-use service_host::{Problem, Request, Response, Router};
+use service_host::data::{now_ms, within};
+use service_host::problems::BAD_CURSOR;
+use service_host::{Failure, Problem, ProblemType, Request, Response, Router, check_id};
 use store::Position;
 
-use crate::entry::{ID_BYTES_MAX, NewEntry, check_id, now_ms};
-use crate::failure::{Failure, within};
+use crate::entry::NewEntry;
 use crate::feeds::Feeds;
 use crate::merge::{Page, PageEntry};
 use crate::unread::Unread;
@@ -27,96 +27,91 @@ const PAGE_MAX: u64 = 200;
 /// Only the reader's own cache may store a feed, and must revalidate it.
 const REVALIDATE: Bytes = Bytes::from_static(b"private, no-cache");
 
+/// A member cannot follow itself.
+const SELF_FOLLOW: ProblemType = ProblemType::new("self_follow", 422, "Member follows itself")
+    .remedy("follow another member: own entries are in the feed anyway");
+
 /// The routes of the service.
 #[must_use]
 pub fn routes(feeds: Feeds) -> Router {
     let feeds = Rc::new(feeds);
-    let on = |feeds: &Rc<Feeds>| Rc::clone(feeds);
     Router::new()
-        .route("GET /feeds/{owner}", with(on(&feeds), page))
-        .route("POST /feeds/{owner}", with(on(&feeds), post))
-        .route("GET /feeds/{owner}/follows", with(on(&feeds), follows))
-        .route("PUT /feeds/{owner}/follows/{other}", with(on(&feeds), follow))
-        .route("DELETE /feeds/{owner}/follows/{other}", with(on(&feeds), unfollow))
-        .route("GET /feeds/{owner}/head", with(on(&feeds), head))
-        .route("GET /feeds/{owner}/unread", with(on(&feeds), unread))
-        .route("PUT /feeds/{owner}/read", with(feeds, read))
-}
-
-/// Passes the feeds to a handler.
-fn with<F: Future>(
-    feeds: Rc<Feeds>,
-    handler: impl Fn(Rc<Feeds>, Request) -> F + 'static,
-) -> impl Fn(Request) -> F + 'static {
-    move |request| handler(Rc::clone(&feeds), request)
+        .route_with("GET /feeds/{owner}", &feeds, page)
+        .route_with("POST /feeds/{owner}", &feeds, post)
+        .route_with("GET /feeds/{owner}/follows", &feeds, follows)
+        .route_with("PUT /feeds/{owner}/follows/{other}", &feeds, follow)
+        .route_with("DELETE /feeds/{owner}/follows/{other}", &feeds, unfollow)
+        .route_with("GET /feeds/{owner}/head", &feeds, head)
+        .route_with("GET /feeds/{owner}/unread", &feeds, unread)
+        .route_with("PUT /feeds/{owner}/read", &feeds, read)
 }
 
 type Answer = Result<Response, Failure>;
 
-async fn post(feeds: Rc<Feeds>, request: Request) -> Answer {
-    let owner = id(&request, "owner")?;
-    let entry = NewEntry::read(&request, &owner)?;
-    let posted = feeds.post(&owner, &entry, now_ms(), &within(&request)).await?;
+async fn post(feeds: &Feeds, request: &Request) -> Answer {
+    let owner = request.param_id("owner")?;
+    let entry = NewEntry::read(request, &owner)?;
+    let posted = feeds.post(&owner, &entry, now_ms(), &within(request)).await?;
     let mut text = BytesMut::with_capacity(posted.entry.len() + 48);
     put_entry(&PageEntry { position: posted.position, entry: posted.entry }, &mut text);
     Ok(Response::raw_json(text.freeze()).with_status(if posted.is_new { 201 } else { 200 }))
 }
 
-async fn page(feeds: Rc<Feeds>, request: Request) -> Answer {
-    let owner = id(&request, "owner")?;
-    let limit = limit(&request)?;
+async fn page(feeds: &Feeds, request: &Request) -> Answer {
+    let owner = request.param_id("owner")?;
+    let limit = limit(request)?;
     let before = match request.query("before") {
         Some(text) => Some(cursor("before", &text)?),
         None => None,
     };
-    let page = feeds.page(&owner, before, limit, &within(&request)).await?;
-    Ok(Response::raw_json(page_text(&page)).header("cache-control", REVALIDATE).tagged(&request))
+    let page = feeds.page(&owner, before, limit, &within(request)).await?;
+    Ok(Response::raw_json(page_text(&page)).header("cache-control", REVALIDATE).tagged(request))
 }
 
-async fn follow(feeds: Rc<Feeds>, request: Request) -> Answer {
-    let (owner, other) = both(&request)?;
-    feeds.follow(&owner, &other, &within(&request)).await?;
+async fn follow(feeds: &Feeds, request: &Request) -> Answer {
+    let (owner, other) = both(request)?;
+    feeds.follow(&owner, &other, &within(request)).await?;
     Ok(Response::new(204))
 }
 
-async fn unfollow(feeds: Rc<Feeds>, request: Request) -> Answer {
-    let (owner, other) = both(&request)?;
-    feeds.unfollow(&owner, &other, &within(&request)).await?;
+async fn unfollow(feeds: &Feeds, request: &Request) -> Answer {
+    let (owner, other) = both(request)?;
+    feeds.unfollow(&owner, &other, &within(request)).await?;
     Ok(Response::new(204))
 }
 
-async fn follows(feeds: Rc<Feeds>, request: Request) -> Answer {
-    let owner = id(&request, "owner")?;
-    let limit = limit(&request)?;
+async fn follows(feeds: &Feeds, request: &Request) -> Answer {
+    let owner = request.param_id("owner")?;
+    let limit = limit(request)?;
     let after = request.query("after").filter(|after| !after.is_empty());
     if let Some(after) = &after {
         check_id("after", after)?;
     }
-    let (follows, more) = feeds.follows(&owner, after.as_deref(), limit, &within(&request)).await?;
+    let (follows, more) = feeds.follows(&owner, after.as_deref(), limit, &within(request)).await?;
     let next = follows.last().filter(|_| more);
     let answer = serde_json::json!({ "follows": follows, "next": next });
-    Ok(Response::json(&answer).header("cache-control", REVALIDATE).tagged(&request))
+    Ok(Response::json(&answer).header("cache-control", REVALIDATE).tagged(request))
 }
 
 /// What a member's page needs of the feed, in one answer.
-async fn head(feeds: Rc<Feeds>, request: Request) -> Answer {
-    let owner = id(&request, "owner")?;
-    let limit = limit(&request)?;
-    let (page, unread) = feeds.head(&owner, limit, &within(&request)).await?;
+async fn head(feeds: &Feeds, request: &Request) -> Answer {
+    let owner = request.param_id("owner")?;
+    let limit = limit(request)?;
+    let (page, unread) = feeds.head(&owner, limit, &within(request)).await?;
     let mut out = BytesMut::with_capacity(page_len(&page) + 128);
     out.put_slice(b"{\"feed\":");
     put_page(&page, &mut out);
     out.put_u8(b',');
     out.put_slice(&unread_text(&unread).as_bytes()[1..]);
-    Ok(Response::raw_json(out.freeze()).header("cache-control", REVALIDATE).tagged(&request))
+    Ok(Response::raw_json(out.freeze()).header("cache-control", REVALIDATE).tagged(request))
 }
 
-async fn unread(feeds: Rc<Feeds>, request: Request) -> Answer {
-    let owner = id(&request, "owner")?;
-    let unread = feeds.unread(&owner, &within(&request)).await?;
+async fn unread(feeds: &Feeds, request: &Request) -> Answer {
+    let owner = request.param_id("owner")?;
+    let unread = feeds.unread(&owner, &within(request)).await?;
     Ok(Response::raw_json(Bytes::from(unread_text(&unread)))
         .header("cache-control", REVALIDATE)
-        .tagged(&request))
+        .tagged(request))
 }
 
 /// The body of `PUT /feeds/{owner}/read`. Without a body everything becomes read.
@@ -125,14 +120,14 @@ struct Upto {
     upto: Option<String>,
 }
 
-async fn read(feeds: Rc<Feeds>, request: Request) -> Answer {
-    let owner = id(&request, "owner")?;
+async fn read(feeds: &Feeds, request: &Request) -> Answer {
+    let owner = request.param_id("owner")?;
     let body: Upto = if request.body_bytes().is_empty() { Upto::default() } else { request.json()? };
     let upto = match &body.upto {
         Some(text) => Some(cursor("upto", text)?),
         None => None,
     };
-    feeds.mark_read(&owner, upto, &within(&request)).await?;
+    feeds.mark_read(&owner, upto, &within(request)).await?;
     Ok(Response::new(204))
 }
 
@@ -180,18 +175,11 @@ fn put_entry(entry: &PageEntry, out: &mut BytesMut) {
     out.put_slice(&entry.entry[1..]);
 }
 
-fn id<'a>(request: &'a Request, field: &'static str) -> Result<Cow<'a, str>, Problem> {
-    let id = request.param(field)?;
-    check_id(field, &id)?;
-    Ok(id)
-}
-
 /// The follower and the followed member in the path.
 fn both(request: &Request) -> Result<(Cow<'_, str>, Cow<'_, str>), Problem> {
-    let (owner, other) = (id(request, "owner")?, id(request, "other")?);
+    let (owner, other) = (request.param_id("owner")?, request.param_id("other")?);
     if owner == other {
-        let detail = "`other` is the owner: a member's own entries are in its feed anyway.";
-        return Err(Problem::new(422, detail).field("other").limit(ID_BYTES_MAX as u64));
+        return Err(request.problem(SELF_FOLLOW, "`other` is the owner.").field("other"));
     }
     Ok((owner, other))
 }
@@ -203,9 +191,8 @@ fn limit(request: &Request) -> Result<usize, Problem> {
 
 fn cursor(field: &'static str, text: &str) -> Result<Position, Problem> {
     Position::parse(text).ok_or_else(|| {
-        let detail = format!(
-            "`{field}` is {text:?}; give a `next` or `position` of this feed, 20 hexadecimal digits."
-        );
-        Problem::new(400, detail).field(field).limit(20)
+        let detail = format!("`{field}` is {text:?}, not 20 hexadecimal digits.");
+        let problem = Problem::new(BAD_CURSOR, detail).field(field).limit(20);
+        problem.remedy("give a `next` or `position` of this feed")
     })
 }

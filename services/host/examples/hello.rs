@@ -1,5 +1,5 @@
-//! A service in ten lines, and its command line: `cargo run -p service-host --example hello -- --bus-dial
-//! tcp://127.0.0.1:5555` joins the stack, then `curl 127.0.0.1:8080/hello/ada`.
+//! A service in ten lines, and its command line: `cargo run -p service-host --example hello --
+//! --bus-dial tcp://127.0.0.1:5555` joins the stack, then `curl 127.0.0.1:8080/hello/ada`.
 
 use service_host::{Options, Problem, Request, Response, Router, Settings};
 

@@ -1,6 +1,7 @@
 //! Asking another service on behalf of a request.
 //!
-//! Owns: which fields of a request go on to the services it needs. Does not own: sending and retrying (crate `bus`).
+//! Owns which fields of a request are passed to the services that it needs. `bus` sends and
+//! retries.
 
 use std::time::Instant;
 
@@ -12,7 +13,8 @@ use crate::request::Request;
 /// Fields that tie what a request causes to the request, as the terminator set them.
 const FOLLOWED: [&[u8]; 3] = [b"traceparent", b"tracestate", b"x-request-id"];
 
-/// The head of a request that another request causes: it carries the other's trace context and request id.
+/// The head of a request that another request causes, with the trace context and the id of its
+/// cause.
 #[derive(Clone, Debug)]
 pub struct Ask<'a> {
     cause: &'a Request,
@@ -21,7 +23,7 @@ pub struct Ask<'a> {
 }
 
 impl Request {
-    /// The head of a request for `path` (percent-encoded, with its query) that this one causes.
+    /// The head of a request for `path` (percent-encoded, with its query) that this request causes.
     #[must_use]
     pub fn ask(&self, method: &'static str, path: String) -> Ask<'_> {
         Ask { cause: self, method, path }
@@ -29,7 +31,8 @@ impl Request {
 }
 
 impl Ask<'_> {
-    /// How it is sent, `asked` being now: idempotent methods may be retried; trace and shadow bits are passed on.
+    /// How it is sent; `asked` is now. Idempotent methods may be retried; the sampled and shadow
+    /// bits are passed on.
     #[must_use]
     pub fn options(&self, asked: Instant, deadline: Instant) -> Options {
         let kept = Flags(self.cause.flags().0 & (Flags::SAMPLED.0 | Flags::SHADOW.0));

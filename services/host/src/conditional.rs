@@ -1,11 +1,13 @@
 //! Conditional requests (RFC 9110, section 13): ETags, `If-Match`, `If-None-Match`.
 //!
-//! Owns: comparing tags. Does not own: what a representation is; a service makes the tag of the bytes that it sends.
+//! Owns comparing tags. A service decides what a representation is, and makes the tag of the bytes
+//! that it sends.
 
 use bytes::Bytes;
+use role::problem::Problem;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::problem::Problem;
+use crate::problems::PRECONDITION;
 use crate::request::Request;
 
 /// A strong entity tag: the XXH3 of a representation's bytes as 16 hexadecimal digits in quotes.
@@ -39,28 +41,29 @@ impl ETag {
 }
 
 impl Request {
-    /// Whether `If-None-Match` says that the client of a GET has `tag` already: answer 304.
+    /// True when `If-None-Match` says that the client of a GET has `tag` already: answer 304.
     #[must_use]
     pub fn has(&self, tag: &ETag) -> bool {
         self.headers("if-none-match").any(|value| names(value, Some(tag), Comparison::Weak))
     }
 
-    /// Checks `If-Match` and `If-None-Match` before a write; `current` is the tag of what is stored now.
+    /// Checks `If-Match` and `If-None-Match` before a write; `current` is the tag of what is stored
+    /// now.
     ///
     /// # Errors
     /// A 412 that names the header which does not hold.
     pub fn check_write(&self, current: Option<&ETag>) -> Result<(), Problem> {
         let mut wanted = self.headers("if-match").peekable();
         if wanted.peek().is_some() && !wanted.any(|value| names(value, current, Comparison::Strong)) {
-            let detail = match current {
-                Some(_) => "Somebody has changed it since: read it again and repeat the change.",
-                None => "There is nothing here yet that could match.",
+            let (detail, remedy) = match current {
+                Some(_) => ("It was changed since.", "read it again and repeat the change"),
+                None => ("There is nothing here yet that could match.", "leave out If-Match to create it"),
             };
-            return Err(Problem::new(412, detail).field("if-match"));
+            return Err(self.problem(PRECONDITION, detail).field("if-match").remedy(remedy));
         }
         if self.headers("if-none-match").any(|value| names(value, current, Comparison::Weak)) {
-            let detail = "It exists already; leave out If-None-Match to replace it.";
-            return Err(Problem::new(412, detail).field("if-none-match"));
+            let problem = self.problem(PRECONDITION, "It exists already.").field("if-none-match");
+            return Err(problem.remedy("leave out If-None-Match to replace it"));
         }
         Ok(())
     }
@@ -72,7 +75,7 @@ enum Comparison {
     Weak,
 }
 
-/// Whether a list of entity tags (or `*`, anything that exists) names `current`.
+/// True when a list of entity tags names `current`; `*` names anything that exists.
 fn names(list: &[u8], current: Option<&ETag>, comparison: Comparison) -> bool {
     let Some(current) = current else { return false };
     if list.trim_ascii() == b"*" {

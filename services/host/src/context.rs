@@ -1,6 +1,6 @@
 //! What a service's set-up closure gets on each worker's thread.
 //!
-//! Owns: access to settings and buses, and tasks that take events. Does not own: the buses' life (`run`).
+//! Owns access to settings and buses, and tasks that take events. `run` starts and stops the buses.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,14 +8,15 @@ use std::sync::Arc;
 use bus::{Bus, Event};
 use tokio::sync::watch;
 
-/// One worker being set up, on its own thread and inside its runtime: `tokio::task::spawn_local` works.
+/// One worker being set up, on its own thread and inside its runtime: `tokio::task::spawn_local`
+/// works.
 pub struct Context<A> {
     pub(crate) args: Arc<A>,
     pub(crate) worker: usize,
     pub(crate) bus: Bus,
     /// `None` when the service asks on its own bus.
     pub(crate) upstream: Option<Bus>,
-    /// Whether the drain has begun; the control thread says so.
+    /// True once the drain has begun; the control thread sets it.
     pub(crate) draining: watch::Receiver<bool>,
 }
 
@@ -38,14 +39,14 @@ impl<A> Context<A> {
         &self.bus
     }
 
-    /// The bus on which the service asks others: its own one when the settings name no upstream.
+    /// The bus on which the service asks others: its own when the settings name no upstream.
     #[must_use]
     pub fn upstream(&self) -> &Bus {
         self.upstream.as_ref().unwrap_or(&self.bus)
     }
 
-    /// Completes when the service is told to stop, before the requests in hand are waited for: what would hold a request
-    /// for long, such as a poll that waits for news, answers then.
+    /// Completes when the service is told to stop, before it waits for the requests in hand. A
+    /// handler that holds a request for long, such as a poll that waits for news, answers then.
     ///
     /// # Cancel safety
     /// Dropping it loses nothing; each call gives a future of its own.
@@ -57,8 +58,9 @@ impl<A> Context<A> {
         }
     }
 
-    /// Calls `handler` with every event of `topic`, one after the other, until the worker ends. Every
-    /// worker gets every event, but for its own: subscribe on worker 0 alone for what must happen once.
+    /// Calls `handler` with every event of `topic`, one after the other, until the worker ends.
+    /// Every worker gets every event except its own: subscribe on worker 0 alone for what must
+    /// happen once.
     pub fn on_event<H, F>(&self, topic: &str, handler: H)
     where
         H: Fn(Event) -> F + 'static,
@@ -98,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_drain_is_told_to_those_who_wait_and_to_those_who_ask_later() {
+    fn the_drain_is_told_to_waiting_and_to_later_callers() {
         run(async {
             let (drains, draining) = watch::channel(false);
             let dir = tempfile::tempdir().unwrap();
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn events_go_to_those_who_subscribed_one_after_the_other() {
+    fn events_go_to_subscribers_one_after_the_other() {
         run(async {
             let dir = tempfile::tempdir().unwrap();
             let url = socket(dir.path(), "bus.sock");

@@ -1,7 +1,8 @@
 //! A handler behind one type: called, polled, and kept from taking the worker down.
 //!
-//! Owns: the future's memory and its panics. Does not own: limits and counting (`serve`).
-//! Invariant: a future that has been polled never moves; one that panicked is dropped and never polled again.
+//! Owns the memory of the handler's future, and its panics. `serve` owns limits, `visit` counting.
+//! Invariant: a future that has been polled never moves; a future that panicked is dropped and
+//! never polled again.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -14,9 +15,10 @@ use pin_project_lite::pin_project;
 
 use crate::request::Request;
 use crate::response::IntoResponse;
-use crate::serve::Visit;
+use crate::visit::Visit;
 
-/// Requests that go straight to those that wait after one that had to, before polling here is tried again.
+/// After a handler had to wait, so many of its requests go to the bus without being polled here
+/// first.
 const WAITING_SPELL: u8 = 63;
 
 /// A route's handler.
@@ -26,9 +28,9 @@ pub(crate) trait Endpoint {
 
 /// A handler `H` whose futures are `F`.
 ///
-/// A handler that reads memory or an embedded store is ready at its first poll: it is polled here, in memory that
-/// the next request uses again, and costs no allocation. One that has to wait is handed to the bus, which polls
-/// it with a waker that counts.
+/// A handler that reads memory or an embedded store is ready at its first poll: it is polled here,
+/// in memory that the next request uses again, and costs no allocation. A handler that has to wait
+/// is handed to the bus, which polls it with a waker that wakes its task.
 pub(crate) struct Typed<H, F> {
     handler: H,
     spare: RefCell<Option<Pin<Box<Slot<F>>>>>,
@@ -75,7 +77,8 @@ where
 }
 
 pin_project! {
-    /// A request being worked on; both are `None` before and after. Dropped when the asker cancels, the future first.
+    /// A request that a handler works on; both fields are `None` before and after. Dropped when the
+    /// client cancels, the future first.
     struct Slot<F> {
         #[pin]
         work: Option<F>,

@@ -26,20 +26,26 @@
 //! }
 //! ```
 //!
-//! `hello --bus-dial tcp://127.0.0.1:5555` then joins a terminator, which forwards `GET /hello/ada`. The name
-//! and version of the clap command are those of the hello; every flag is also a key of `--config` and an
-//! environment variable (`HELLO_BUS_DIAL`).
+//! `hello --bus-dial tcp://127.0.0.1:5555` then joins a terminator, which forwards
+//! `GET /hello/ada`. The name and version of the clap command are those of the hello; every flag is
+//! also a key of `--config` and an environment variable (`HELLO_BUS_DIAL`). A service that keeps
+//! data uses the module `data`, behind the feature `store`.
 //!
-//! Everything of a worker stays on its thread: the closure given to [`main`] runs once per worker, and what
-//! it builds may be `Rc` and `RefCell`. A `RefCell` must not stay borrowed across an `.await`.
+//! Everything of a worker stays on its thread: the closure given to [`main`] runs once per worker,
+//! and what it builds may be `Rc` and `RefCell`. A `RefCell` must not stay borrowed across an
+//! `.await`.
 
 mod ask;
 mod conditional;
 mod context;
+#[cfg(feature = "store")]
+pub mod data;
 mod endpoint;
+mod failure;
 mod gate;
+mod id;
 mod options;
-mod problem;
+pub mod problems;
 mod request;
 mod response;
 mod router;
@@ -49,15 +55,18 @@ mod stats;
 mod stop;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod visit;
 
 pub use ask::Ask;
 pub use bus;
 pub use bus::Finish;
 pub use conditional::ETag;
 pub use context::Context;
+pub use failure::Failure;
+pub use id::{BadId, ID_BYTES_MAX, check_id};
 pub use options::{Options, Settings, Upstream};
-pub use problem::Problem;
 pub use request::Request;
 pub use response::{IntoResponse, Response};
+pub use role::problem::{Problem, ProblemType};
 pub use router::Router;
 pub use run::{main, require_bus, run};

@@ -1,7 +1,7 @@
 //! The flags that every service has, and those of a service that asks others.
 //!
-//! Owns: names, defaults and help texts. Does not own: reading file and environment (crate `role`), or what
-//! a service adds of its own.
+//! Owns names, defaults and help texts. `role` reads the file and the environment; a service adds
+//! flags of its own.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +16,8 @@ pub trait Settings: clap::Parser + Clone + Send + Sync + 'static {
     /// The flags that every service has.
     fn options(&self) -> &Options;
 
-    /// Where the services are that this one asks; `None` when it asks on the bus that it serves.
+    /// Where this service finds the services that it asks; `None` when it asks on the bus that it
+    /// serves.
     fn upstream(&self) -> Option<&Upstream> {
         None
     }
@@ -24,9 +25,10 @@ pub trait Settings: clap::Parser + Clone + Send + Sync + 'static {
 
 /// The flags that every service has; flatten them into the service's own struct.
 ///
-/// Rationale for defaults: one worker serves some 100 000 requests a second, more than a terminator's worker
-/// passes on; `scheduling` as docs/adr/0016 has measured it; `limit` is the bus's own queue length, so that it only bites when handlers wait; what waits behind
-/// the limit is a second's work at most for handlers of a millisecond.
+/// Rationale for defaults: one worker serves some 100 000 requests a second, more than a worker of
+/// a terminator forwards; docs/adr/0016 measured `scheduling`; `limit` is the bus's own queue
+/// length, so that it is reached only when handlers wait; `queue` is a second's work at most for
+/// handlers of a millisecond.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Service")]
 pub struct Options {
@@ -40,15 +42,17 @@ pub struct Options {
     pub bus_dial: Vec<Endpoint>,
 
     /// Worker threads, each with its own pipes.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
 
-    /// How worker threads are scheduled: batch (they wait for their turn, and find more to do: less CPU a request), or
-    /// inherit.
+    /// How worker threads are scheduled: batch (they wait longer for their turn and then do more at
+    /// once, which costs less CPU a request), or inherit.
     #[arg(long, value_name = "POLICY", default_value_t = Scheduling::Batch)]
     pub scheduling: Scheduling,
 
-    /// Requests that this instance works on at once, shared out among its workers; said in the hello. 0 = no limit.
+    /// Requests that this instance works on at once, divided among its workers; part of the hello.
+    /// 0 = no limit.
     #[arg(long, value_name = "N", default_value_t = 8192)]
     pub limit: u32,
 
@@ -64,7 +68,8 @@ pub struct Options {
     #[arg(long, value_name = "ID", value_parser = instance)]
     pub instance: Option<String>,
 
-    /// Longest bus message, in bytes, on every bus of this service; the terminator's --message-limit, and that of all that it talks to.
+    /// Longest bus message, in bytes, on every bus of this service. Must equal the --message-limit
+    /// of its peers.
     #[arg(long, value_name = "BYTES", default_value_t = MESSAGE_LEN_MAX as u32, value_parser = clap::value_parser!(u32).range(65_536..))]
     pub message_limit: u32,
 
@@ -76,7 +81,8 @@ pub struct Options {
     #[arg(long, value_name = "HOST:PORT", value_parser = role::telemetry::check_target)]
     pub statsd: Option<String>,
 
-    /// Time between two flushes to statsd; the same as the terminator's, so that their figures can be laid side by side.
+    /// Time between two flushes to statsd; by default the terminator's, so that their figures can
+    /// be compared.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     pub statsd_interval: Duration,
 
@@ -97,7 +103,8 @@ pub struct Options {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Upstream")]
 pub struct Upstream {
-    /// Dial a service to ask here; may be repeated. Without an upstream the service asks on its own bus.
+    /// Dial a service to ask here; may be repeated. Without an upstream the service asks on its own
+    /// bus.
     #[arg(long, value_name = "URL")]
     pub upstream_dial: Vec<Endpoint>,
 
@@ -105,7 +112,7 @@ pub struct Upstream {
     #[arg(long, value_name = "URL")]
     pub upstream_listen: Vec<Listen>,
 
-    /// How long after the start it waits for those it cannot do without before it takes requests.
+    /// How long after the start it waits for the services that it needs before it takes requests.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub join_wait: Duration,
 }
@@ -118,7 +125,7 @@ impl Options {
         Limits { message_len_max, queue_bytes_max: default.queue_bytes_max.max(message_len_max), ..default }
     }
 
-    /// One worker's share of `--limit`, rounded up so that none is left without; 0 = no limit.
+    /// One worker's share of `--limit`, rounded up so that every worker has one; 0 = no limit.
     pub(crate) fn limit_per_worker(&self) -> u32 {
         self.limit.div_ceil(u32::from(self.workers))
     }
@@ -140,7 +147,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// As a hello may have it: peers refuse another one whole.
+/// Checks the length: peers refuse a hello with a longer value.
 fn instance(text: &str) -> Result<String, String> {
     match text.len() {
         1..=HELLO_VALUE_LEN_MAX => Ok(text.to_owned()),
@@ -169,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_peer_would_take_is_refused_at_the_start() {
+    fn values_that_peers_would_refuse_are_usage_errors() {
         let long = "x".repeat(HELLO_VALUE_LEN_MAX + 1);
         for (flag, value, named) in [
             ("--instance", &long[..], "1025 bytes"),

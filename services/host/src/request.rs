@@ -1,7 +1,8 @@
 //! A request as a handler sees it: borrowed from the message that the bus read.
 //!
-//! Owns: reading parameters, query, headers and JSON, with errors that name the field. Does not own: routing.
-//! Invariant: `target`, `path` and every parameter are ranges of the message that were UTF-8 when it was routed.
+//! Owns reading parameters, query, headers and JSON, with errors that name the field and the
+//! request. `router` owns routing. Invariant: `target`, `path` and every parameter are ranges of
+//! the message that were UTF-8 when it was routed.
 
 use std::borrow::Cow;
 use std::ops::{Range, RangeInclusive};
@@ -11,10 +12,11 @@ use std::time::{Duration, Instant};
 use bus::{Bus, Finish, Flags, Incoming};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
+use role::problem::{Problem, ProblemType};
 use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 
-use crate::problem::Problem;
+use crate::problems::{NOT_JSON, NOT_UTF8, OUT_OF_RANGE, PERCENT_ENCODING, WRONG_SHAPE};
 
 /// A byte range of the message: messages are shorter than 4 GiB.
 pub(crate) type Span = Range<u32>;
@@ -41,8 +43,8 @@ impl Request {
         Self { incoming, target, path_len, names, values }
     }
 
-    /// Checks that every `%` in a parameter and in the query begins an octet (RFC 3986 section 2.1): decoding takes
-    /// one that does not for itself, so that `%zz` and `%25zz` would be one name.
+    /// Checks that every `%` in a parameter and in the query begins an octet (RFC 3986 section
+    /// 2.1). Decoding keeps any other `%`, so `%zz` and `%25zz` would become the same text.
     ///
     /// # Errors
     /// A 400 that names the parameter.
@@ -51,9 +53,8 @@ impl Request {
             return Ok(());
         }
         let bad = |name: &str, place: &str| {
-            let detail =
-                format!("`{name}` in the {place} has a % without two hexadecimal digits; write % as %25.");
-            Problem::new(400, detail).field(name.to_owned())
+            let detail = format!("`{name}` in the {place} has a % without two hexadecimal digits.");
+            self.problem(PERCENT_ENCODING, detail).field(name.to_owned())
         };
         for (name, value) in self.names.iter().zip(&self.values) {
             if !is_encoded(self.text(value)) {
@@ -75,6 +76,17 @@ impl Request {
         bus.finish(&self.incoming)
     }
 
+    /// The value of `x-request-id`, by which logs and problems name the request; "" without one.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        id_of(&self.incoming.envelope)
+    }
+
+    /// A problem of this request.
+    pub fn problem(&self, kind: ProblemType, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem::new(kind, detail).request_id(self.id())
+    }
+
     /// The method, upper case.
     #[must_use]
     pub fn method(&self) -> &str {
@@ -93,7 +105,8 @@ impl Request {
         self.text(&(self.target.start + self.path_len..self.target.end)).trim_start_matches('?')
     }
 
-    /// The path parameter `name` as received, percent-encoded: what goes into the path of another request.
+    /// The path parameter `name` as received, percent-encoded: what goes into the path of another
+    /// request.
     ///
     /// # Panics
     /// When the route has no parameter of this name: a typing error that the first request shows.
@@ -113,7 +126,7 @@ impl Request {
     /// When the route has no parameter of this name.
     pub fn param(&self, name: &str) -> Result<Cow<'_, str>, Problem> {
         percent_decode_str(self.raw_param(name)).decode_utf8().map_err(|_| {
-            Problem::new(400, format!("`{name}` in the path is not UTF-8.")).field(name.to_owned())
+            self.problem(NOT_UTF8, format!("`{name}` in the path is not UTF-8.")).field(name.to_owned())
         })
     }
 
@@ -134,8 +147,9 @@ impl Request {
             Ok(number) if range.contains(&number) => Ok(number),
             _ => {
                 let (low, high) = range.into_inner();
-                let detail = format!("`{name}` is {text:?}; give a whole number from {low} to {high}.");
-                Err(Problem::new(400, detail).field(name.to_owned()).limit(high))
+                let detail = format!("`{name}` is {text:?}, not a whole number from {low} to {high}.");
+                let problem = self.problem(OUT_OF_RANGE, detail).field(name.to_owned()).limit(high);
+                Err(problem.remedy(format!("give a whole number from {low} to {high}")))
             }
         }
     }
@@ -167,38 +181,38 @@ impl Request {
     /// The body, read as JSON.
     ///
     /// # Errors
-    /// A 400 that names line and column for a text that is not JSON, a 422 that also names the field for JSON
-    /// of another shape.
+    /// A 400 that names line and column for a text that is not JSON, a 422 that also names the
+    /// field for JSON of another shape.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let body = self.body_bytes();
-        // The path to the field is worked out only when something is wrong.
+        // Finding the path to the field costs a second pass, so it waits for an error.
         serde_json::from_slice(body).map_err(|error| {
             if !error.is_data() {
-                return Problem::new(400, format!("The body is not JSON: {error}.")).field("body");
+                return self.problem(NOT_JSON, format!("The body is not JSON: {error}.")).field("body");
             }
             let mut reader = serde_json::Deserializer::from_slice(body);
             let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut reader) else {
-                return Problem::new(422, format!("The body does not fit: {error}.")).field("body");
+                return self.problem(WRONG_SHAPE, format!("The body does not fit: {error}.")).field("body");
             };
             let field = error.path().to_string();
             let field = if field == "." { "body".to_owned() } else { field };
-            Problem::new(422, format!("`{field}`: {}.", error.inner())).field(field)
+            self.problem(WRONG_SHAPE, format!("`{field}`: {}.", error.inner())).field(field)
         })
     }
 
-    /// When it was read, or its turn came, to within the batch that it came in: a look at the clock that is paid for. After
-    /// a wait it is the past.
+    /// When the batch of messages that it came in was read; after a wait at the limit, when its
+    /// turn came. Reading the clock again costs a system call.
     #[must_use]
     pub fn received(&self) -> Instant {
         self.incoming.received
     }
 
-    /// It has waited: what is asked on its behalf is asked now.
+    /// Its turn has come after a wait: requests that it causes are asked now.
     pub(crate) fn restart(&mut self, now: Instant) {
         self.incoming.received = now;
     }
 
-    /// When the asker gives up; `None` = never said.
+    /// When the client gives up; `None` when it did not say.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.incoming.deadline
@@ -229,7 +243,12 @@ impl Request {
     }
 }
 
-/// Whether two hexadecimal digits follow every `%`.
+/// The id of the request in a message.
+pub(crate) fn id_of(envelope: &bus::Envelope) -> &str {
+    envelope.field("x-request-id").and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default()
+}
+
+/// True when two hexadecimal digits follow every `%`.
 fn is_encoded(text: &str) -> bool {
     let digits =
         |rest: &str| matches!(rest.as_bytes(), [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());

@@ -1,17 +1,19 @@
 //! What a handler answers.
 //!
-//! Owns: the builders. Does not own: sending, or the bodiless answer to HEAD (`serve`).
+//! Owns the builders, and how a problem becomes a response. `visit` leaves out the body that
+//! answers HEAD; the bus sends.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use role::problem::{MEDIA_TYPE, Problem};
 use serde::Serialize;
 
 use crate::conditional::ETag;
-use crate::problem::Problem;
+use crate::problems::BAD_ANSWER;
 use crate::request::Request;
 
-/// Status, header fields and body. Bodies are never copied but for small ones.
+/// Status, header fields and body. Only small bodies are copied when they are sent.
 #[derive(Clone, Debug)]
 pub struct Response {
     inner: bus::Response,
@@ -24,13 +26,14 @@ impl Response {
         Self { inner: bus::Response::new(status) }
     }
 
-    /// 200 with `value` as JSON. A value that is not JSON (a map whose keys are not strings) becomes a 500.
+    /// 200 with `value` as JSON. A value that is not JSON (a map whose keys are not strings)
+    /// becomes a 500.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => Self::raw_json(body),
             Err(error) => {
                 tracing::error!(%error, "an answer cannot be written as JSON");
-                Problem::new(500, "The answer cannot be written as JSON.").into_response()
+                Problem::new(BAD_ANSWER, "The answer cannot be written as JSON.").into_response()
             }
         }
     }
@@ -64,7 +67,7 @@ impl Response {
         self
     }
 
-    /// Sets a header field in place of those of its name.
+    /// Sets a header field and removes the fields of the same name.
     #[must_use]
     pub fn replace_header(mut self, name: &'static str, value: impl Into<Bytes>) -> Self {
         self.inner.fields.retain(|(found, _)| found != name);
@@ -78,8 +81,8 @@ impl Response {
         self
     }
 
-    /// Adds the body's strong ETag, and answers 304 without the body when `request` has it already. For answers
-    /// to GET and HEAD.
+    /// Adds the body's strong ETag, and answers 304 without the body when `request` has it already.
+    /// For answers to GET and HEAD.
     #[must_use]
     pub fn tagged(self, request: &Request) -> Self {
         let tag = ETag::of(&self.inner.body);
@@ -124,6 +127,22 @@ pub trait IntoResponse {
 impl IntoResponse for Response {
     fn into_response(self) -> Response {
         self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(self.status)
+            .header("content-type", Bytes::from_static(MEDIA_TYPE.as_bytes()))
+            .header("cache-control", Bytes::from_static(b"no-store"))
+            .body(self.to_json());
+        if let Some(seconds) = self.retry_after_seconds() {
+            response = response.header("retry-after", seconds.to_string());
+        }
+        if let Some(methods) = &self.allow {
+            response = response.header("allow", methods.clone());
+        }
+        response
     }
 }
 

@@ -1,17 +1,19 @@
 //! Routes: which handler a method and a path belong to.
 //!
-//! Owns: patterns and lookup. Does not own: calling handlers (`endpoint`), limits and counting (`serve`).
+//! Owns patterns and lookup. `endpoint` calls handlers, `serve` owns limits, `visit` counting.
 
 use std::future::Future;
 use std::rc::Rc;
 
 use bus::{Incoming, Pattern};
 use bytes::Bytes;
+use role::problem::{Problem, ProblemType};
 
 use crate::endpoint::{Endpoint, Typed};
-use crate::problem::Problem;
-use crate::request::{Request, Span};
-use crate::response::IntoResponse;
+use crate::failure::Failure;
+use crate::problems::{MALFORMED, METHOD, NO_ROUTE, NOT_UTF8};
+use crate::request::{self, Request, Span};
+use crate::response::{IntoResponse, Response};
 
 /// The routes of a service, collected.
 #[derive(Default)]
@@ -20,7 +22,7 @@ pub struct Router {
     ready: Option<Ready>,
 }
 
-/// Whether a service can answer what it claims.
+/// True when a service can answer what it claims.
 pub(crate) type Ready = Box<dyn Fn() -> bool>;
 
 impl Router {
@@ -30,9 +32,9 @@ impl Router {
         Self::default()
     }
 
-    /// Adds a route: `METHOD /pattern` or `* /pattern`, where a pattern is literal segments, `{name}` for one
-    /// segment and `{*rest}` for the rest; more specific patterns win. HEAD is answered by GET's handler. A wrong or
-    /// repeated pattern is reported when the service starts.
+    /// Adds a route: `METHOD /pattern` or `* /pattern`, where a pattern is literal segments,
+    /// `{name}` for one segment and `{*rest}` for the rest; more specific patterns win. HEAD is
+    /// answered by GET's handler. A wrong or repeated pattern is reported when the service starts.
     #[must_use]
     pub fn route<H, F>(mut self, pattern: &str, handler: H) -> Self
     where
@@ -43,8 +45,31 @@ impl Router {
         self
     }
 
-    /// The worker takes requests when `ready` holds, and after `--join-wait` in any case; until then its weight is 0. One that asks
-    /// others, who have not dialled it yet, would take its share of the requests and fail them.
+    /// Adds a route, as [`Router::route`] does, whose handler shares `state` with other handlers
+    /// and borrows the request. Its problems carry the id of the request.
+    #[must_use]
+    pub fn route_with<S, H, E>(self, pattern: &str, state: &Rc<S>, handler: H) -> Self
+    where
+        S: 'static,
+        H: AsyncFn(&S, &Request) -> Result<Response, E> + 'static,
+        E: Into<Failure> + 'static,
+    {
+        let shared = Rc::new((Rc::clone(state), handler));
+        self.route(pattern, move |request: Request| {
+            let shared = Rc::clone(&shared);
+            async move {
+                let (state, handler) = &*shared;
+                match handler(state, &request).await {
+                    Ok(response) => response,
+                    Err(error) => error.into().into_problem().request_id(request.id()).into_response(),
+                }
+            }
+        })
+    }
+
+    /// The worker takes requests when `ready` returns true, and after `--join-wait` in any case;
+    /// until then its weight is 0. A worker that asks services which have not dialled it yet would
+    /// take its share of the requests and fail them.
     #[must_use]
     pub fn ready_when(mut self, ready: impl Fn() -> bool + 'static) -> Self {
         self.ready = Some(Box::new(ready));
@@ -53,7 +78,7 @@ impl Router {
 
     pub(crate) fn finish(self) -> Result<Routes, RouteError> {
         let mut routes = Routes {
-            entries: Vec::new(),
+            handlers: Vec::new(),
             patterns: Vec::new(),
             paths: matchit::Router::new(),
             ready: self.ready,
@@ -69,9 +94,9 @@ impl Router {
             if methods.handlers.iter().any(|(method, _)| *method == pattern.method) {
                 return Err(RouteError::Twice(text));
             }
-            methods.handlers.push((pattern.method.clone(), routes.entries.len()));
+            methods.handlers.push((pattern.method.clone(), routes.handlers.len()));
             let names = parameters(&pattern.path).collect();
-            routes.entries.push(Entry { pattern: pattern.to_string(), names, endpoint });
+            routes.handlers.push(Handler { pattern: pattern.to_string(), names, endpoint });
             routes.patterns.push(pattern);
         }
         for (path, mut methods) in paths {
@@ -100,15 +125,16 @@ pub(crate) enum RouteError {
 
 /// The routes of a service, ready for lookup.
 pub(crate) struct Routes {
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) handlers: Vec<Handler>,
     /// What the hello claims.
     pub(crate) patterns: Vec<Pattern>,
     paths: matchit::Router<Methods>,
-    /// When they are claimed; `None` = at once.
+    /// When they are claimed; `None` means at once.
     pub(crate) ready: Option<Ready>,
 }
 
-pub(crate) struct Entry {
+/// A route and its handler.
+pub(crate) struct Handler {
     /// As in the hello.
     pub(crate) pattern: String,
     /// Parameters in the order of the path.
@@ -125,20 +151,20 @@ struct Methods {
 }
 
 impl Routes {
-    /// The entry that a request belongs to, and the request as its handler sees it.
+    /// The index of the handler that a request belongs to, and the request as its handler sees it.
     ///
     /// # Errors
-    /// 400 for a path that is not UTF-8, missing or badly percent-encoded, 404 for an unknown path, 405 for an unknown
-    /// method.
+    /// 400 for a path that is not UTF-8, missing or badly percent-encoded, 404 for an unknown path,
+    /// 405 for an unknown method.
     pub(crate) fn find(&self, incoming: Incoming) -> Result<(usize, Request), Problem> {
         let (method, target) = method_and_target(&incoming)?;
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let Ok(found) = self.paths.at(path) else {
-            return Err(Problem::new(404, format!("This service has nothing at {path:?}.")));
+            return Err(problem(&incoming, NO_ROUTE, format!("This service has nothing at {path:?}.")));
         };
         let Some(at) = found.value.find(method) else {
             let detail = format!("{method:?} is not a method of {path:?}.");
-            return Err(Problem::new(405, detail).allow(found.value.allow.clone()));
+            return Err(problem(&incoming, METHOD, detail).allow(found.value.allow.clone()));
         };
         let message = incoming.envelope.message();
         let span = |part: &str| -> Span {
@@ -147,7 +173,7 @@ impl Routes {
         };
         let values = found.params.iter().map(|(_, value)| span(value)).collect();
         let (target, path_len) = (span(target), index(path.len()));
-        let names = Rc::clone(&self.entries[at].names);
+        let names = Rc::clone(&self.handlers[at].names);
         let request = Request::new(incoming, target, path_len, names, values);
         request.check_encoding()?;
         Ok((at, request))
@@ -176,6 +202,11 @@ impl Methods {
 
 /// One pass over the head: the pseudo-fields come first.
 fn method_and_target(incoming: &Incoming) -> Result<(&str, &str), Problem> {
+    let text = |field: &'static str, value| {
+        let error =
+            |_| problem(incoming, NOT_UTF8, format!("The field `{field}` is not UTF-8.")).field(field);
+        std::str::from_utf8(value).map_err(error)
+    };
     let (mut method, mut target) = (None, None);
     for (name, value) in incoming.envelope.fields() {
         match name {
@@ -188,12 +219,12 @@ fn method_and_target(incoming: &Incoming) -> Result<(&str, &str), Problem> {
         }
     }
     let missing = if method.is_none() { ":method" } else { ":path" };
-    Err(Problem::new(400, format!("The request has no field `{missing}`.")).field(missing))
+    Err(problem(incoming, MALFORMED, format!("The request has no field `{missing}`.")).field(missing))
 }
 
-fn text<'a>(field: &'static str, value: &'a [u8]) -> Result<&'a str, Problem> {
-    std::str::from_utf8(value)
-        .map_err(|_| Problem::new(400, format!("The field `{field}` is not UTF-8.")).field(field))
+/// A problem of a request that has no handler yet.
+fn problem(incoming: &Incoming, kind: ProblemType, detail: String) -> Problem {
+    Problem::new(kind, detail).request_id(request::id_of(&incoming.envelope))
 }
 
 fn index(at: usize) -> u32 {

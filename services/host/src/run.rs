@@ -228,17 +228,17 @@ async fn attend(workers: &Workers<Site>, metrics: &mut Metrics, options: &Option
 }
 
 fn report(site: &Site) -> Report {
-    let Worker { routes, gate, stats } = &*site.worker;
-    let mut counters = stats.counters();
+    let Worker { gate, tally, .. } = &*site.worker;
+    let mut counters = tally.stats.counters();
     counters.extend(site.bus.counters());
-    let patterns = routes.entries.iter().map(|entry| entry.pattern.clone());
+    let patterns = tally.patterns.iter().cloned();
     Report {
         counters,
         upstream: site.upstream.as_ref().map(Bus::counters).unwrap_or_default(),
         running: gate.running(),
         queued: gate.queued(),
         outstanding: site.upstream.as_ref().unwrap_or(&site.bus).outstanding(),
-        latencies: patterns.zip(stats.take_latencies()).collect(),
+        latencies: patterns.zip(tally.stats.take_latencies()).collect(),
     }
 }
 

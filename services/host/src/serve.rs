@@ -1,62 +1,54 @@
-//! The road of a request through a worker: lookup, a place, the handler, the answer, counted.
+//! What happens to a request on a worker: lookup, a place, the handler, the answer, counted.
 //!
-//! Owns: the order of these steps, and what is answered when one of them refuses. Does not own: the steps.
-//! Invariant: every request is counted once, and leaves by an answer or by `cancelled`.
+//! Owns the order of these steps, and what is answered when one of them refuses. `router`, `gate`,
+//! `endpoint` and `visit` own the steps. Invariant: every request is counted once, and ends with an
+//! answer or as `cancelled`.
 
-use std::any::Any;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bus::{Incoming, Serving};
+use role::problem::Problem;
 use tokio::sync::oneshot;
 
-use crate::gate::{Entry, Gate, Permit};
-use crate::problem::Problem;
+use crate::gate::{Admission, Gate, Permit};
+use crate::problems::FULL;
 use crate::request::Request;
-use crate::response::{IntoResponse, Response};
+use crate::response::IntoResponse;
 use crate::router::Routes;
-use crate::stats::Stats;
+use crate::visit::{Tally, Visit};
 
-/// Told to those who are refused for want of a place: by then a queue of short requests has drained.
+/// Told to clients that are refused for want of a place: by then a queue of short requests has
+/// drained.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What serves on one worker.
 pub(crate) struct Worker {
     pub(crate) routes: Routes,
     pub(crate) gate: Rc<Gate>,
-    pub(crate) stats: Stats,
+    pub(crate) tally: Rc<Tally>,
 }
 
 impl Worker {
     pub(crate) fn new(routes: Routes, gate: Rc<Gate>) -> Rc<Self> {
-        let stats = Stats::new(routes.entries.len());
-        Rc::new(Self { routes, gate, stats })
+        let patterns = routes.handlers.iter().map(|handler| handler.pattern.clone()).collect();
+        Rc::new(Self { routes, gate, tally: Rc::new(Tally::new(patterns)) })
     }
 
     fn start(&self, route: usize, request: Request, visit: Visit) -> Serving {
-        self.routes.entries[route].endpoint.call(request, visit)
+        self.routes.handlers[route].endpoint.call(request, visit)
     }
 
     fn refuse(&self, problem: Problem, head: bool) -> bus::Response {
-        self.answer(problem.into_response(), head)
+        self.tally.answer(problem.into_response(), head)
     }
 
-    fn answer(&self, response: Response, head: bool) -> bus::Response {
-        self.stats.answered(response.status());
-        let mut response = response.into_inner();
-        if head && !response.body.is_empty() {
-            let len = std::mem::take(&mut response.body).len();
-            response = response.field("content-length", len.to_string());
-        }
-        response
-    }
-
-    fn full(&self) -> Problem {
+    fn full(&self, request: &Request) -> Problem {
         let (limit, queue) = (self.gate.limit(), self.gate.queue_max());
         let detail = format!(
             "This worker has {limit} requests in hand and {queue} waiting, which are its limits (--limit, --queue)."
         );
-        Problem::new(503, detail).reason("full").limit(limit as u64).retry_after(RETRY_AFTER)
+        request.problem(FULL, detail).limit(limit as u64).retry_after(RETRY_AFTER)
     }
 }
 
@@ -67,26 +59,32 @@ impl bus::Serve for Server {
     fn serve(&self, incoming: Incoming) -> Serving {
         let worker = &self.0;
         let started = incoming.received;
-        worker.stats.requests.add_one();
+        worker.tally.stats.requests.add_one();
         let head = incoming.method() == "HEAD";
         let (route, request) = match worker.routes.find(incoming) {
             Ok(found) => found,
             Err(problem) => return Serving::Now(worker.refuse(problem, head)),
         };
-        let visit = |permit| Visit { worker: Some(Rc::clone(worker)), route, started, head, permit };
+        let visit = |permit| Visit::new(Rc::clone(&worker.tally), route, started, head, permit);
         match worker.gate.enter() {
-            Entry::Enter(permit) => worker.start(route, request, visit(Some(permit))),
-            Entry::Wait(turn) => Serving::Later(Box::pin(wait_then_start(visit(None), turn, request))),
-            Entry::Full => {
-                worker.stats.refused.add_one();
-                Serving::Now(worker.refuse(worker.full(), head))
+            Admission::Now(permit) => worker.start(route, request, visit(Some(permit))),
+            Admission::Later(turn) => {
+                let worker = Rc::clone(worker);
+                Serving::Later(Box::pin(wait_then_start(worker, route, visit(None), turn, request)))
+            }
+            Admission::Refused => {
+                worker.tally.stats.refused.add_one();
+                Serving::Now(worker.refuse(worker.full(&request), head))
             }
         }
     }
 }
 
-/// Waits for a place, and drops the request when its deadline comes first: nobody waits for the answer then.
+/// Waits for a place. A request whose deadline comes first is dropped, because its client no longer
+/// waits for the answer.
 async fn wait_then_start(
+    worker: Rc<Worker>,
+    route: usize,
     mut visit: Visit,
     turn: oneshot::Receiver<Permit>,
     mut request: Request,
@@ -98,67 +96,13 @@ async fn wait_then_start(
     let expired =
         request.deadline().is_some_and(|deadline| deadline <= tokio::time::Instant::now().into_std());
     let Some(permit) = permit.filter(|_| !expired) else {
-        return visit.expired();
+        return visit.expired(&request);
     };
     request.restart(tokio::time::Instant::now().into_std());
-    visit.permit =
-        Some(permit.expect("the gate outlives those who wait at it, and never drops their places"));
-    let (worker, route) = (Rc::clone(visit.worker()), visit.route);
+    visit.admit(permit.expect("the gate outlives the requests that wait at it, and keeps their places"));
     match worker.start(route, request, visit) {
         Serving::Now(response) => response,
         Serving::Later(work) => work.await,
-    }
-}
-
-/// A request that waits for the handler, or is in its hands: its place, and how it is counted.
-pub(crate) struct Visit {
-    /// `None` once it has been counted.
-    worker: Option<Rc<Worker>>,
-    route: usize,
-    started: Instant,
-    head: bool,
-    /// `None` while it waits; held until the end.
-    permit: Option<Permit>,
-}
-
-impl Visit {
-    fn worker(&self) -> &Rc<Worker> {
-        self.worker.as_ref().expect("a visit ends once")
-    }
-
-    /// Its deadline came first.
-    fn expired(mut self) -> bus::Response {
-        let worker = self.worker.take().expect("a visit ends once");
-        worker.stats.expired.add_one();
-        let problem =
-            Problem::new(504, "The deadline passed before the request's turn came.").reason("expired");
-        worker.refuse(problem, self.head)
-    }
-
-    pub(crate) fn finish(mut self, response: Response) -> bus::Response {
-        let worker = self.worker.take().expect("a visit ends once");
-        worker.stats.took(self.route, self.started.elapsed());
-        worker.answer(response, self.head)
-    }
-
-    /// The answer of a handler that panicked; the worker goes on.
-    pub(crate) fn panicked(self, panic: &(dyn Any + Send)) -> bus::Response {
-        let worker = self.worker();
-        worker.stats.panics.add_one();
-        let reason = panic.downcast_ref::<&str>().copied();
-        let reason = reason.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?");
-        tracing::error!(route = worker.routes.entries[self.route].pattern, reason, "a handler panicked");
-        let problem =
-            Problem::new(500, "The service has an error of its own; it is in its log.").reason("panic");
-        self.finish(problem.into_response())
-    }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        if let Some(worker) = self.worker.take() {
-            worker.stats.cancelled.add_one();
-        }
     }
 }
 

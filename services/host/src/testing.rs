@@ -1,8 +1,11 @@
 //! Tests of services from outside: start the binary, ask it over the bus.
 //!
-//! Owns: a process that ends with its test, and an asker in the test's own thread. Behind the feature `testing`,
-//! which only tests switch on.
-//! Invariant: nothing here waits longer than [`PATIENCE`], so a test that hangs fails.
+//! Owns a process that ends with its test, and a peer in the test's own thread. Behind the feature
+//! `testing`, which only tests switch on. Invariant: nothing here waits longer than [`PATIENCE`],
+//! so a test that hangs fails.
+
+#[cfg(feature = "store")]
+pub mod data;
 
 use std::future::Future;
 use std::io::{BufRead, BufReader};
@@ -38,7 +41,7 @@ pub struct Process {
     log: Log,
 }
 
-/// The lines that a process has written to stderr so far, and whether it has closed it.
+/// The lines that a process has written to stderr so far, and true once it has closed stderr.
 type Log = Arc<(Mutex<(Vec<String>, bool)>, Condvar)>;
 
 impl Process {
@@ -60,7 +63,7 @@ impl Process {
             let mut lines = stderr.lines();
             loop {
                 let line = lines.next().and_then(Result::ok);
-                let mut log = written.0.lock().expect("nobody panics with the log in hand");
+                let mut log = written.0.lock().expect("no thread panics while it holds the log");
                 match line {
                     Some(line) => log.0.push(line),
                     None => log.1 = true,
@@ -74,28 +77,28 @@ impl Process {
         Self { child, log }
     }
 
-    /// Waits until a line of the log contains `text`, and gives it. Blocks.
+    /// Waits until a line of the log contains `text`, and returns it. Blocks.
     ///
     /// # Panics
     /// After [`PATIENCE`], or when the process closed its log, with the log.
     #[must_use]
     pub fn logged(&self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
-        let mut log = self.log.0.lock().expect("nobody panics with the log in hand");
+        let mut log = self.log.0.lock().expect("no thread panics while it holds the log");
         loop {
             if let Some(line) = log.0.iter().find(|line| line.contains(text)) {
                 return line.clone();
             }
             let left = until.saturating_duration_since(Instant::now());
             assert!(!log.1 && !left.is_zero(), "{text:?} was not logged:\n{}", log.0.join("\n"));
-            log = self.log.1.wait_timeout(log, left).expect("nobody panics with the log in hand").0;
+            log = self.log.1.wait_timeout(log, left).expect("no thread panics while it holds the log").0;
         }
     }
 
     /// Sends SIGTERM.
     ///
     /// # Panics
-    /// When the process is gone already.
+    /// When the process has ended already.
     pub fn terminate(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("the process is there");
     }
@@ -204,7 +207,7 @@ impl Peer {
         Question { peer: self, head: question, body: Bytes::new(), time: Duration::from_secs(10) }
     }
 
-    /// GET without further ado.
+    /// GET `path` without header fields.
     ///
     /// # Panics
     /// When there is no reply.
@@ -236,7 +239,7 @@ impl Question<'_> {
         self
     }
 
-    /// Sets the time until the asker gives up.
+    /// Sets the time after which the peer gives up.
     #[must_use]
     pub fn within(mut self, time: Duration) -> Self {
         self.time = time;
@@ -246,35 +249,31 @@ impl Question<'_> {
     /// Sends it.
     ///
     /// # Errors
-    /// The bus's; `NoInstance` when nobody ever claimed the route.
+    /// The bus's; `NoInstance` when no service ever claimed the route.
     pub async fn send(self) -> Result<Answer, RequestError> {
         let bus = &self.peer.bus;
         let Some(route) = bus.route(self.head.method, &self.head.path) else {
             return Err(RequestError::NoInstance { service: "?".to_owned() });
         };
         let asked = Instant::now();
-        let options = Options {
-            asked,
-            deadline: asked + self.time,
-            hold: std::time::Duration::ZERO,
-            flags: Flags::NONE,
-        };
+        let options =
+            Options { asked, deadline: asked + self.time, hold: Duration::ZERO, flags: Flags::NONE };
         let body: Body = [self.body].into_iter().filter(|body| !body.is_empty()).collect();
         let reply = bus.request(route, self.head, body, options).await?;
         Ok(Answer { status: reply.status, envelope: reply.envelope })
     }
 
-    /// Sends it, and has to get an answer.
+    /// Sends it, and returns the answer.
     ///
     /// # Panics
-    /// When there is none.
+    /// When there is no reply.
     pub async fn answer(self) -> Answer {
         let what = format!("{} {}", self.head.method, self.head.path);
         self.send().await.unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 }
 
-/// An answer that came.
+/// The answer to a [`Question`].
 #[derive(Debug)]
 pub struct Answer {
     /// The HTTP status.

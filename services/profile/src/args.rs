@@ -1,8 +1,8 @@
 //! The command line.
 
 use clap::{Parser, Subcommand};
+use service_host::data::{StoreOptions, StoreSettings};
 use service_host::{Options, Settings};
-use store::StoreAddress;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,10 +25,9 @@ pub struct Args {
     #[command(flatten)]
     pub host: Options,
 
-    /// Where the profiles are stored: embedded:DIR, or fdb:CLUSTER_FILE in a build with
-    /// FoundationDB.
-    #[arg(long, value_name = "ADDRESS", global = true)]
-    pub store: Option<StoreAddress>,
+    /// Where the profiles are stored.
+    #[command(flatten)]
+    pub store: StoreOptions,
 
     /// A subcommand; without one the service serves.
     #[command(subcommand)]
@@ -65,5 +64,11 @@ pub struct Load {
 impl Settings for Args {
     fn options(&self) -> &Options {
         &self.host
+    }
+}
+
+impl StoreSettings for Args {
+    fn store(&self) -> &StoreOptions {
+        &self.store
     }
 }

@@ -1,16 +1,12 @@
 //! Profiles in the store: one key per id, with the JSON text as it was received.
 //!
-//! Owns the keys, the rules for ids and documents, and pages. HTTP is in `routes`. Invariant: every
+//! Owns the keys, the rules for documents, and pages. HTTP is in `routes`. Invariant: every
 //! stored value is a JSON object in UTF-8 of at most `DOCUMENT_BYTES_MAX` bytes, nested no deeper
 //! than serde_json reads, so it can be served and merged without another check.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use store::{Error, Range, RunOptions, Store, Subspace};
-
-/// Longest id, in bytes. Ids are path segments, so anything longer is probably a misplaced
-/// document.
-pub(crate) const ID_BYTES_MAX: usize = 200;
 
 /// Longest document, in bytes: the store's longest value.
 pub(crate) const DOCUMENT_BYTES_MAX: usize = store::limits::VALUE_BYTES_MAX;
@@ -28,14 +24,6 @@ const JSON_ESCAPE_LEN: usize = 6;
 pub struct Documents {
     store: Store,
     profiles: Subspace,
-}
-
-/// An id that no profile can have.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an id has 1 to {ID_BYTES_MAX} bytes, this one has {len}")]
-pub struct BadId {
-    /// The id's length in bytes.
-    pub len: usize,
 }
 
 /// A text that is not a profile. The sender is at fault.
@@ -56,17 +44,6 @@ pub struct Page {
     pub profiles: Vec<(String, Bytes)>,
     /// True when more profiles follow the last one.
     pub more: bool,
-}
-
-/// Checks an id.
-///
-/// # Errors
-/// [`BadId`].
-pub fn check_id(id: &str) -> Result<(), BadId> {
-    match id.len() {
-        1..=ID_BYTES_MAX => Ok(()),
-        len => Err(BadId { len }),
-    }
 }
 
 /// Checks a document and returns it without surrounding white space.
@@ -169,13 +146,6 @@ impl Documents {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_have_one_to_two_hundred_bytes() {
-        assert!(check_id("a").is_ok() && check_id(&"é".repeat(100)).is_ok());
-        assert_eq!(check_id("").unwrap_err().len, 0);
-        assert!(check_id(&"é".repeat(101)).unwrap_err().to_string().contains("202"));
-    }
 
     #[test]
     fn a_document_is_an_object_in_utf8_and_keeps_its_text() {

@@ -10,5 +10,5 @@ mod merge;
 mod routes;
 
 pub use args::{Args, Command, Load};
-pub use documents::{BadDocument, BadId, Documents, Page, check_document, check_id};
+pub use documents::{BadDocument, Documents, Page, check_document};
 pub use routes::routes;

@@ -17,10 +17,11 @@ use std::rc::Rc;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
+use service_host::check_id;
 use store::{Error, RunOptions, Store};
 
 use crate::args::Load;
-use crate::documents::{DOCUMENT_BYTES_MAX, Documents, check_document, check_id};
+use crate::documents::{DOCUMENT_BYTES_MAX, Documents, check_document};
 use checkpoint::Checkpoint;
 use lines::{Line, Lines};
 
@@ -166,7 +167,7 @@ impl<'a> Loading<'a> {
         }
         let (text, members) = check_document(text)?;
         let id = id(&members, &self.what.id_field)?;
-        check_id(&id)?;
+        check_id("id", &id)?;
         let row = (self.documents.key(&id), text.to_vec());
         self.batch.bytes += row.0.len() + row.1.len();
         self.batch.rows.push(row);

@@ -1,20 +1,16 @@
 //! HTTP routes of profiles.
 //!
-//! Owns methods, statuses and headers, and which errors of the store become which status. Keys and
-//! transactions are in `documents`.
+//! Owns methods, statuses and headers. Keys and transactions are in `documents`; `service-host`
+//! turns errors of the store into problems.
 
-use std::borrow::Cow;
-use std::future::Future;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use service_host::{ETag, IntoResponse, Problem, Request, Response, Router};
-use store::{CallerError, Error, RetryError, RunOptions, StoreError};
+use service_host::data::within;
+use service_host::problems::{CONTENT_TYPE, NOT_FOUND};
+use service_host::{ETag, Failure, IntoResponse, Problem, ProblemType, Request, Response, Router, check_id};
 
-use crate::documents::{
-    BadDocument, DOCUMENT_BYTES_MAX, Documents, ID_BYTES_MAX, Page, check_document, check_id,
-};
+use crate::documents::{BadDocument, DOCUMENT_BYTES_MAX, Documents, Page, check_document};
 use crate::merge::merge;
 
 /// Profiles in a list when the request has no `limit`.
@@ -30,47 +26,45 @@ const JSON: Bytes = Bytes::from_static(b"application/json");
 
 const MERGE_PATCH: Bytes = Bytes::from_static(b"application/merge-patch+json");
 
+/// The body is not a JSON object.
+const NOT_OBJECT: ProblemType =
+    ProblemType::new("not_object", 400, "Not a JSON object").remedy("send a JSON object");
+
+/// The profile is too long, or would become too long.
+const DOCUMENT_TOO_LARGE: ProblemType =
+    ProblemType::new("document_too_large", 413, "Document too large").remedy("store less in it");
+
 /// The routes of the service.
 #[must_use]
 pub fn routes(documents: Documents) -> Router {
     let documents = Rc::new(documents);
-    let on = |documents: &Rc<Documents>| Rc::clone(documents);
     Router::new()
-        .route("GET /profiles/{id}", with(on(&documents), get))
-        .route("PUT /profiles/{id}", with(on(&documents), put))
-        .route("PATCH /profiles/{id}", with(on(&documents), patch))
-        .route("DELETE /profiles/{id}", with(on(&documents), delete))
-        .route("GET /profiles", with(documents, list))
-}
-
-/// Passes the documents to a handler.
-fn with<F: Future>(
-    documents: Rc<Documents>,
-    handler: impl Fn(Rc<Documents>, Request) -> F + 'static,
-) -> impl Fn(Request) -> F + 'static {
-    move |request| handler(Rc::clone(&documents), request)
+        .route_with("GET /profiles/{id}", &documents, get)
+        .route_with("PUT /profiles/{id}", &documents, put)
+        .route_with("PATCH /profiles/{id}", &documents, patch)
+        .route_with("DELETE /profiles/{id}", &documents, delete)
+        .route_with("GET /profiles", &documents, list)
 }
 
 type Answer = Result<Response, Failure>;
 
-async fn get(documents: Rc<Documents>, request: Request) -> Answer {
-    let id = id(&request)?;
+async fn get(documents: &Documents, request: &Request) -> Answer {
+    let id = request.param_id("id")?;
     let document = documents.read(&id).await?.ok_or_else(|| missing(&id))?;
-    Ok(Response::raw_json(document).header("cache-control", REVALIDATE).tagged(&request))
+    Ok(Response::raw_json(document).header("cache-control", REVALIDATE).tagged(request))
 }
 
-async fn put(documents: Rc<Documents>, request: Request) -> Answer {
-    let id = id(&request)?;
-    if let Some(kind) = said_kind(&request).filter(|kind| !is_json(kind)) {
-        let takes = "JSON objects: send Content-Type: application/json";
-        return Ok(wrong_kind(kind, takes).header("accept", JSON));
+async fn put(documents: &Documents, request: &Request) -> Answer {
+    let id = request.param_id("id")?;
+    if let Some(kind) = said_kind(request).filter(|kind| !is_json(kind)) {
+        return Ok(wrong_kind(request, kind, "application/json").header("accept", JSON));
     }
     let body = request.body();
     let (text, _) = check_document(&body)?;
     let text = body.slice_ref(text);
     let tag = ETag::of(&text);
     let created = documents
-        .write(&id, &within(&request), |stored| {
+        .write(&id, &within(request), |stored| {
             request.check_write(stored.map(|stored| ETag::of(stored)).as_ref())?;
             Ok::<_, Failure>((Some(text.clone()), stored.is_none()))
         })
@@ -79,15 +73,15 @@ async fn put(documents: Rc<Documents>, request: Request) -> Answer {
     Ok(if created { response.header("location", request.path().to_owned()) } else { response })
 }
 
-async fn patch(documents: Rc<Documents>, request: Request) -> Answer {
-    let id = id(&request)?;
-    if let Some(kind) = said_kind(&request).filter(|kind| !is_merge_patch(kind)) {
-        let takes = "JSON merge patches (RFC 7396): send Content-Type: application/merge-patch+json";
-        return Ok(wrong_kind(kind, takes).header("accept-patch", MERGE_PATCH));
+async fn patch(documents: &Documents, request: &Request) -> Answer {
+    let id = request.param_id("id")?;
+    if let Some(kind) = said_kind(request).filter(|kind| !is_merge_patch(kind)) {
+        let takes = "application/merge-patch+json";
+        return Ok(wrong_kind(request, kind, takes).header("accept-patch", MERGE_PATCH));
     }
     let (change, _) = check_document(request.body_bytes())?;
     let patched = documents
-        .write(&id, &within(&request), |stored| {
+        .write(&id, &within(request), |stored| {
             let stored = stored.ok_or_else(|| missing(&id))?;
             request.check_write(Some(&ETag::of(stored)))?;
             let merged = merge(stored, change).map_err(BadDocument::NotObject)?;
@@ -102,10 +96,10 @@ async fn patch(documents: Rc<Documents>, request: Request) -> Answer {
     Ok(Response::raw_json(patched).header("etag", tag.to_bytes()).header("cache-control", REVALIDATE))
 }
 
-async fn delete(documents: Rc<Documents>, request: Request) -> Answer {
-    let id = id(&request)?;
+async fn delete(documents: &Documents, request: &Request) -> Answer {
+    let id = request.param_id("id")?;
     documents
-        .write(&id, &within(&request), |stored| {
+        .write(&id, &within(request), |stored| {
             request.check_write(stored.map(|stored| ETag::of(stored)).as_ref())?;
             if stored.is_none() { Err(Failure::from(missing(&id))) } else { Ok((None, ())) }
         })
@@ -113,15 +107,15 @@ async fn delete(documents: Rc<Documents>, request: Request) -> Answer {
     Ok(Response::new(204))
 }
 
-async fn list(documents: Rc<Documents>, request: Request) -> Answer {
+async fn list(documents: &Documents, request: &Request) -> Answer {
     let limit = request.query_number("limit", PAGE_DEFAULT, 1..=PAGE_MAX)?;
     let after = request.query("after").filter(|after| !after.is_empty());
     if let Some(after) = &after {
-        checked("after", after)?;
+        check_id("after", after)?;
     }
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let page = documents.page(after.as_deref(), limit, &within(&request)).await?;
-    Ok(Response::raw_json(page_text(&page)).header("cache-control", REVALIDATE).tagged(&request))
+    let page = documents.page(after.as_deref(), limit, &within(request)).await?;
+    Ok(Response::raw_json(page_text(&page)).header("cache-control", REVALIDATE).tagged(request))
 }
 
 /// `{"profiles":[{"id":"1","profile":{..}},..],"next":"1"}`; `next` is the `after` of the next
@@ -169,94 +163,26 @@ fn is_merge_patch(kind: &str) -> bool {
     ["application/merge-patch+json", "application/json"].iter().any(|known| kind.eq_ignore_ascii_case(known))
 }
 
-fn wrong_kind(kind: &str, takes: &str) -> Response {
-    let detail = format!("The body's Content-Type is {kind:?}; profiles take {takes}.");
-    Problem::new(415, detail).field("content-type").into_response()
-}
-
-/// The decoded id of the path.
-fn id(request: &Request) -> Result<Cow<'_, str>, Problem> {
-    let id = request.param("id")?;
-    checked("id", &id)?;
-    Ok(id)
-}
-
-fn checked(field: &'static str, id: &str) -> Result<(), Problem> {
-    check_id(id).map_err(|bad| Problem::new(400, format!("{bad}.")).field(field).limit(ID_BYTES_MAX as u64))
+fn wrong_kind(request: &Request, kind: &str, takes: &str) -> Response {
+    let problem = request.problem(CONTENT_TYPE, format!("The body's Content-Type is {kind:?}."));
+    problem.field("content-type").remedy(format!("send Content-Type: {takes}")).into_response()
 }
 
 fn missing(id: &str) -> Problem {
-    Problem::new(404, format!("There is no profile {id:?}."))
-}
-
-/// The time that the request has left, at most the store's own limit.
-fn within(request: &Request) -> RunOptions {
-    RunOptions::within_left(request.remaining(Instant::now()))
-}
-
-/// Why a request failed.
-enum Failure {
-    Problem(Problem),
-    Document(BadDocument),
-    Store(Error),
-}
-
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        Self::Problem(problem)
-    }
+    Problem::new(NOT_FOUND, format!("There is no profile {id:?}."))
 }
 
 impl From<BadDocument> for Failure {
     fn from(bad: BadDocument) -> Self {
-        Self::Document(bad)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let problem = match self {
-            Self::Problem(problem) => problem,
-            Self::Document(BadDocument::TooLong(len)) => too_long(len),
-            Self::Document(BadDocument::NotObject(source)) => {
-                Problem::new(400, format!("The body is not a JSON object: {source}.")).field("body")
+        let problem = match bad {
+            BadDocument::TooLong(len) => {
+                let detail = format!("A profile has at most {DOCUMENT_BYTES_MAX} bytes; this one has {len}.");
+                Problem::new(DOCUMENT_TOO_LARGE, detail).limit(DOCUMENT_BYTES_MAX as u64)
             }
-            Self::Store(error) => store_problem(error),
+            BadDocument::NotObject(source) => {
+                Problem::new(NOT_OBJECT, format!("The body is not a JSON object: {source}."))
+            }
         };
-        problem.into_response()
-    }
-}
-
-fn too_long(len: usize) -> Problem {
-    let detail = format!("A profile has at most {DOCUMENT_BYTES_MAX} bytes; this one has {len}.");
-    Problem::new(413, detail).field("body").limit(DOCUMENT_BYTES_MAX as u64)
-}
-
-/// The response for an error of the store. Ids and documents were checked before, so an error that
-/// blames the caller is our own fault.
-fn store_problem(error: Error) -> Problem {
-    let again = Duration::from_secs(1);
-    match error {
-        Error::Caller(CallerError::ValueTooLarge { len }) => too_long(len),
-        Error::Store(StoreError::DeadlineExceeded { .. }) => {
-            Problem::new(504, format!("The store took too long: {error}.")).reason("deadline")
-        }
-        Error::Retry(RetryError::CommitUnknownResult) => {
-            Problem::new(503, "The change may have been made; read the profile to know.")
-                .reason("maybe-committed")
-        }
-        Error::Retry(_) | Error::Store(StoreError::RetriesExhausted { .. }) => {
-            Problem::new(503, format!("The store is busy: {error}.")).reason("busy").retry_after(again)
-        }
-        Error::Caller(_) | Error::Store(_) => {
-            tracing::error!(%error, source = ?std::error::Error::source(&error), "the store failed");
-            Problem::new(503, "The store has failed; the log of the service says why.").reason("store")
-        }
+        problem.field("body").into()
     }
 }

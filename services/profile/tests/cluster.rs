@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[cfg(not(feature = "fdb"))]
+use service_host::testing::data::assert_cluster_needs_feature;
+use service_host::testing::data::{assert_rows_are_of, assert_store_is_needed};
 use service_host::testing::{Peer, Process, run, socket};
-use store::{Range, RunOptions, Snapshot, Store, Subspace};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_profile");
 
@@ -25,27 +27,19 @@ fn every_key_begins_with_the_name_of_the_service() {
         let load = ["--store", &store, "load", file.to_str().unwrap()];
         assert!(std::process::Command::new(BINARY).args(load).status().unwrap().success());
 
-        let store = Store::open(&store.parse().unwrap()).unwrap();
-        let all = async |snapshot: Snapshot<'_>| snapshot.range(Range::all()).await;
-        let rows = store.read(&RunOptions::default(), all).await.unwrap();
-        let own = ["profile", "profile-load"].map(Subspace::from);
-        let is_foreign = |key: &[u8]| !own.iter().any(|own| own.is_start_of(key));
-        let foreign: Vec<_> = rows.iter().filter(|row| is_foreign(&row.key)).collect();
-        assert!(rows.len() >= 2 && foreign.is_empty(), "{} rows, foreign: {foreign:?}", rows.len());
+        assert_rows_are_of(&["profile", "profile-load"], &store).await;
     });
 }
+
+const WORK: [&[&str]; 2] = [&["--bus-dial", "tcp://127.0.0.1:1"], &["load", "profiles.jsonl"]];
 
 #[cfg(not(feature = "fdb"))]
 #[test]
 fn cluster_that_this_build_cannot_use_is_a_usage_error_with_the_remedy() {
-    for what in [&["--bus-dial", "tcp://127.0.0.1:1"][..], &["load", "profiles.jsonl"]] {
-        let args = [&["--store", "fdb:/etc/foundationdb/fdb.cluster"], what].concat();
-        let output = std::process::Command::new(BINARY).args(args).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(
-            said.contains("`fdb:/etc/foundationdb/fdb.cluster`") && said.contains("--features fdb"),
-            "{said}"
-        );
-    }
+    WORK.iter().for_each(|what| assert_cluster_needs_feature(BINARY, what));
+}
+
+#[test]
+fn missing_store_is_a_usage_error() {
+    WORK.iter().for_each(|what| assert_store_is_needed(BINARY, what));
 }

@@ -220,7 +220,7 @@ fn bodies_that_say_they_are_no_json_are_415() {
                 let problem = refused.json();
                 assert_eq!((refused.status, refused.header(header)), (415, Some(wanted)), "{kind}");
                 assert_eq!(problem["field"], "content-type");
-                assert!(problem["detail"].as_str().unwrap().contains(wanted), "{problem}");
+                assert!(problem["remedy"].as_str().unwrap().contains(wanted), "{problem}");
             }
         }
     });

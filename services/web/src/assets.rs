@@ -4,6 +4,7 @@
 //! nothing else.
 
 use bytes::Bytes;
+use service_host::problems::NOT_FOUND;
 use service_host::{ETag, Problem, Request, Response};
 
 /// Pages run, load and send only what belongs to their own origin (Content Security Policy, level
@@ -46,7 +47,7 @@ pub(crate) async fn serve(request: Request) -> Result<Response, Problem> {
     let name = request.raw_param("name");
     let asset = [&STYLE, &SCRIPT].into_iter().find(|asset| asset.name == name);
     let Some(asset) = asset else {
-        return Err(Problem::new(404, format!("There is no file {name:?} here.")).field("name"));
+        return Err(request.problem(NOT_FOUND, format!("There is no file {name:?} here.")).field("name"));
     };
     let content = Bytes::from_static(asset.content);
     let response = Response::new(200).header("content-type", Bytes::from_static(asset.kind.as_bytes()));

@@ -3,12 +3,13 @@
 //! Owns the routes below `/conversations`; `/chats` belongs to the chat service. Messages are
 //! stored by the service `chat`, markup is in `page::items`.
 
+use role::accept::Media;
 use serde::Deserialize;
 use service_host::bus::Bus;
+use service_host::problems::FIELD_MISSING;
 use service_host::{Problem, Request, Response};
 
-use crate::accept::Media;
-use crate::failure::Failure;
+use crate::ask_error::AskError;
 use crate::form::{Form, new_id, see};
 use crate::gather::{ask, send};
 use crate::page::items::{self, ConversationView, Item};
@@ -25,8 +26,11 @@ struct Messages {
 /// `GET /conversations?id=&as=`: the target of the form that asks for a conversation.
 pub(crate) async fn open(_: &Bus, request: &Request, _: Media) -> Result<Response, Problem> {
     let id = request.query("id").filter(|id| !id.is_empty());
-    let id =
-        id.ok_or_else(|| Problem::new(422, "`id` is missing; give the id of a conversation.").field("id"))?;
+    let missing = || {
+        let problem = Problem::new(FIELD_MISSING, "`id` is missing.").field("id");
+        problem.remedy("give the id of a conversation")
+    };
+    let id = id.ok_or_else(missing)?;
     Ok(see(href(&segment(&id).to_string(), &request.query("as").unwrap_or_default())))
 }
 
@@ -36,12 +40,12 @@ pub(crate) async fn show(bus: &Bus, request: &Request, media: Media) -> Result<R
     let before = request.query("before");
     let page = before.as_ref().map(|before| format!("?before={}", segment(before))).unwrap_or_default();
     let path = format!("/chats/{id}/messages{page}");
-    let text = ask(bus, request, path).await.map_err(|failure| failure.problem("chat"))?;
+    let text = ask(bus, request, path).await.map_err(|error| error.problem("chat"))?;
     let response = match media {
         Media::Json => Response::raw_json(text),
         Media::Html => {
             let found: Messages =
-                serde_json::from_slice(&text).map_err(|_| Failure::NotJson.problem("chat"))?;
+                serde_json::from_slice(&text).map_err(|_| AskError::NotJson.problem("chat"))?;
             let (name, member) = (request.param("id")?, request.query("as").unwrap_or_default());
             html(items::conversation(&ConversationView {
                 id: &name,
@@ -66,7 +70,7 @@ pub(crate) async fn say(bus: &Bus, request: &Request, _: Media) -> Result<Respon
     let body = serde_json::json!({ "id": form.field("id"), "author": author, "text": form.field("text") });
     let sent =
         send(bus, request, "POST", format!("/chats/{id}/messages"), body.to_string().into_bytes()).await;
-    sent.map_err(|failure| failure.problem("chat"))?;
+    sent.map_err(|error| error.problem("chat"))?;
     Ok(see(href(id, &author)))
 }
 

@@ -3,12 +3,13 @@
 //! Owns the routes below `/members/{id}`. Feeds are stored by the service `feed`, markup is in
 //! `page::items`.
 
+use role::accept::Media;
 use serde::Deserialize;
 use service_host::bus::Bus;
+use service_host::problems::{FIELD_INVALID, FIELD_MISSING};
 use service_host::{Problem, Request, Response};
 
-use crate::accept::Media;
-use crate::failure::Failure;
+use crate::ask_error::AskError;
 use crate::form::{Form, new_id, see};
 use crate::gather::{ask, send};
 use crate::page::items::{self, Feed, FeedView};
@@ -31,14 +32,13 @@ pub(crate) async fn show(bus: &Bus, request: &Request, media: Media) -> Result<R
     let before = request.query("before");
     let is_newest = before.is_none();
     let page = before.map(|before| format!("&before={}", segment(&before))).unwrap_or_default();
-    let text = |path: String| async move {
-        ask(bus, request, path).await.map_err(|failure| failure.problem("feed"))
-    };
+    let text =
+        |path: String| async move { ask(bus, request, path).await.map_err(|error| error.problem("feed")) };
     let feed = format!("/feeds/{id}?limit={ENTRIES}{page}");
     let response = match media {
         Media::Json => Response::raw_json(text(feed).await?),
         Media::Html => {
-            let not_json = |_| Failure::NotJson.problem("feed");
+            let not_json = |_| AskError::NotJson.problem("feed");
             let (feed, unread) = if is_newest {
                 let head = text(format!("/feeds/{id}/head?limit={ENTRIES}")).await?;
                 let head: Head = serde_json::from_slice(&head).map_err(not_json)?;
@@ -85,13 +85,14 @@ pub(crate) async fn follow(bus: &Bus, request: &Request, _: Media) -> Result<Res
         "follow" => "PUT",
         "unfollow" => "DELETE",
         other => {
-            let detail = format!("`action` is {other:?}; give follow or unfollow.");
-            return Err(Problem::new(422, detail).field("action"));
+            let problem = Problem::new(FIELD_INVALID, format!("`action` is {other:?}.")).field("action");
+            return Err(problem.remedy("give follow or unfollow"));
         }
     };
     let other = form.field("other");
     if other.is_empty() {
-        return Err(Problem::new(422, "`other` is missing; give the id of a member.").field("other"));
+        let problem = Problem::new(FIELD_MISSING, "`other` is missing.").field("other");
+        return Err(problem.remedy("give the id of a member"));
     }
     change(bus, request, method, format!("/feeds/{id}/follows/{}", segment(&other)), String::new()).await?;
     Ok(see(format!("/members/{id}/feed")))
@@ -104,5 +105,5 @@ async fn change(
     path: String,
     body: String,
 ) -> Result<(), Problem> {
-    send(bus, request, method, path, body.into_bytes()).await.map_err(|failure| failure.problem("feed"))
+    send(bus, request, method, path, body.into_bytes()).await.map_err(|error| error.problem("feed"))
 }

@@ -3,6 +3,7 @@
 //! Owns reading fields, the ids that make a form safe to submit twice, and the redirect back to the
 //! page.
 
+use service_host::problems::CONTENT_TYPE;
 use service_host::{Problem, Request, Response};
 
 const KIND: &str = "application/x-www-form-urlencoded";
@@ -19,8 +20,9 @@ impl Form {
     pub(crate) fn read(request: &Request) -> Result<Self, Problem> {
         let kind = request.header("content-type").unwrap_or_default();
         if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(KIND)) {
-            let detail = format!("This takes forms ({KIND}); programs use the services' own routes.");
-            return Err(Problem::new(415, detail).field("content-type"));
+            let problem = Problem::new(CONTENT_TYPE, format!("This takes forms: {KIND}."));
+            let remedy = "send a form; programs use the services' own routes";
+            return Err(problem.field("content-type").remedy(remedy));
         }
         let body = request.body();
         let pairs = form_urlencoded::parse(&body);

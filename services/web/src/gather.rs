@@ -15,8 +15,8 @@ use service_host::bus::{self, Body, Bus, Call, Flags, Reply};
 use service_host::{Ask, Request};
 use smallvec::SmallVec;
 
+use crate::ask_error::AskError;
 use crate::checked::Checked;
-use crate::failure::Failure;
 use crate::parts::{Claimed, PARTS, Part, SOURCES, Source};
 
 /// Time for a request without a deadline: the terminator's default.
@@ -36,7 +36,7 @@ pub(crate) enum Answer {
     Given(Bytes),
     /// The service has nothing for this member; holds the body of its 404.
     Absent(Bytes),
-    Failed(Failure),
+    Failed(AskError),
 }
 
 /// The answers for a member's page in the order of the table. It ends at the essential part when
@@ -88,23 +88,23 @@ pub(crate) async fn gather(bus: &Bus, known: &Known, request: &Request, id: &str
 }
 
 fn given(content: Option<Bytes>) -> Answer {
-    content.map_or(Answer::Failed(Failure::NotJson), Answer::Given)
+    content.map_or(Answer::Failed(AskError::NotJson), Answer::Given)
 }
 
 /// Sends one GET to a service and returns its JSON.
 ///
 /// # Errors
 /// Any status but 200, and no reply.
-pub(crate) async fn ask(bus: &Bus, request: &Request, path: String) -> Result<Bytes, Failure> {
+pub(crate) async fn ask(bus: &Bus, request: &Request, path: String) -> Result<Bytes, AskError> {
     let now = Instant::now();
     let deadline = answers_deadline(request, now);
     let mut asked = Asked::new(bus, request, path, now, deadline);
     poll_fn(|cx| asked.poll(cx)).await;
     match asked.answer().expect("it was polled until it had one") {
         Answer::Given(text) if serde_json::from_slice::<&RawValue>(&text).is_ok() => Ok(text),
-        Answer::Given(_) => Err(Failure::NotJson),
-        Answer::Absent(body) => Err(Failure::Status(404, body)),
-        Answer::Failed(failure) => Err(failure),
+        Answer::Given(_) => Err(AskError::NotJson),
+        Answer::Absent(body) => Err(AskError::Status(404, body)),
+        Answer::Failed(error) => Err(error),
     }
 }
 
@@ -119,18 +119,18 @@ pub(crate) async fn send(
     method: &'static str,
     path: String,
     body: Vec<u8>,
-) -> Result<(), Failure> {
+) -> Result<(), AskError> {
     let now = Instant::now();
     let deadline = answers_deadline(request, now);
-    let route = bus.route(method, &path).ok_or(Failure::Unclaimed)?;
+    let route = bus.route(method, &path).ok_or(AskError::Unclaimed)?;
     let ask = request.ask(method, path);
     let mut options = ask.options(now, deadline);
     options.flags = options.flags.union(Flags::IDEMPOTENT);
     let reply = bus.request(route, ask, Body::from_iter([Bytes::from(body)]), options).await;
-    let reply = reply.map_err(Failure::Request)?;
+    let reply = reply.map_err(AskError::Request)?;
     match reply.status {
         200..=299 => Ok(()),
-        status => Err(Failure::Status(status, reply.envelope.body())),
+        status => Err(AskError::Status(status, reply.envelope.body())),
     }
 }
 
@@ -151,7 +151,7 @@ enum Asked<'a> {
 impl<'a> Asked<'a> {
     fn new(bus: &Bus, request: &'a Request, path: String, now: Instant, deadline: Instant) -> Self {
         let Some(route) = bus.route("GET", &path) else {
-            return Self::Answered(Answer::Failed(Failure::Unclaimed));
+            return Self::Answered(Answer::Failed(AskError::Unclaimed));
         };
         let ask = request.ask("GET", path);
         let options = ask.options(now, deadline);
@@ -168,17 +168,17 @@ impl<'a> Asked<'a> {
                     Ok(Reply { status, envelope, parts: Some(parts) }) => {
                         Self::Reading(status, parts, BytesMut::from(envelope.body_bytes()))
                     }
-                    Err(error) => Self::Answered(Answer::Failed(Failure::Request(error))),
+                    Err(error) => Self::Answered(Answer::Failed(AskError::Request(error))),
                 },
                 Self::Reading(status, parts, body) => match ready!(parts.poll_next(cx)) {
                     Some(Ok(part)) if body.len() + part.len() > ANSWER_BYTES_MAX => {
-                        Self::Answered(Answer::Failed(Failure::TooLarge(ANSWER_BYTES_MAX)))
+                        Self::Answered(Answer::Failed(AskError::TooLarge(ANSWER_BYTES_MAX)))
                     }
                     Some(Ok(part)) => {
                         body.extend_from_slice(&part);
                         continue;
                     }
-                    Some(Err(error)) => Self::Answered(Answer::Failed(Failure::Request(error))),
+                    Some(Err(error)) => Self::Answered(Answer::Failed(AskError::Request(error))),
                     None => Self::Answered(answer(*status, std::mem::take(body).freeze())),
                 },
                 Self::Answered(_) => return Poll::Ready(()),
@@ -204,6 +204,6 @@ fn answer(status: u16, body: Bytes) -> Answer {
     match status {
         200 => Answer::Given(body),
         404 => Answer::Absent(body),
-        _ => Answer::Failed(Failure::Status(status, body)),
+        _ => Answer::Failed(AskError::Status(status, body)),
     }
 }

@@ -4,7 +4,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::failure::Failure;
+use crate::ask_error::AskError;
 use crate::gather::{Answer, Answers};
 use crate::parts::Part;
 
@@ -28,28 +28,28 @@ pub(crate) fn member(id: &str, answers: &Answers) -> Bytes {
     }
     out.put_slice(b",\"missing\":[");
     let failed = answers.iter().filter_map(|(part, answer)| match answer {
-        Answer::Failed(failure) => Some((part, failure)),
+        Answer::Failed(error) => Some((part, error)),
         _ => None,
     });
-    for (at, (part, failure)) in failed.enumerate() {
+    for (at, (part, error)) in failed.enumerate() {
         if at > 0 {
             out.put_u8(b',');
         }
-        missing(part, failure, &mut out);
+        missing(part, error, &mut out);
     }
     out.put_slice(b"]}");
     out.freeze()
 }
 
-fn missing(part: &Part, failure: &Failure, out: &mut BytesMut) {
+fn missing(part: &Part, error: &AskError, out: &mut BytesMut) {
     out.put_slice(b"{\"service\":\"");
     out.put_slice(part.service.as_bytes());
     out.put_slice(b"\",\"part\":\"");
     out.put_slice(part.name.as_bytes());
     out.put_slice(b"\",\"reason\":\"");
-    out.put_slice(failure.reason().as_bytes());
+    out.put_slice(error.reason().as_bytes());
     out.put_u8(b'"');
-    if let Failure::Status(status, _) = failure {
+    if let AskError::Status(status, _) = error {
         out.put_slice(b",\"status\":");
         out.put_slice(itoa::Buffer::new().format(*status).as_bytes());
     }
@@ -87,13 +87,13 @@ mod tests {
 
     #[test]
     fn what_failed_is_left_out_and_named() {
-        let late = Failure::Request(RequestError::Deadline { service: "feed".to_owned() });
-        let broken = Failure::Status(500, Bytes::new());
+        let late = AskError::Request(RequestError::Deadline { service: "feed".to_owned() });
+        let broken = AskError::Status(500, Bytes::new());
         let answers = Answers::from_iter([
             (&SOURCES[1].parts[0], Answer::Failed(late)),
             (&SOURCES[1].parts[1], Answer::Failed(broken)),
         ]);
-        let expected = r#"{"id":"a\"b","missing":[{"service":"feed","part":"feed","reason":"deadline"},{"service":"feed","part":"unread","reason":"status","status":500}]}"#;
+        let expected = r#"{"id":"a\"b","missing":[{"service":"feed","part":"feed","reason":"deadline"},{"service":"feed","part":"unread","reason":"reply_status","status":500}]}"#;
         assert_eq!(text(&answers), expected);
     }
 }

@@ -5,10 +5,10 @@
 
 mod accept;
 mod args;
+mod ask_error;
 mod assets;
 mod checked;
 mod conversation;
-mod failure;
 mod feed_page;
 mod form;
 mod frame;

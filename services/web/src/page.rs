@@ -7,6 +7,7 @@ pub(crate) mod items;
 
 use maud::{Markup, html};
 use serde_json::Value;
+use service_host::Problem;
 
 use crate::frame::frame;
 use crate::gather::{Answer, Answers};
@@ -86,21 +87,23 @@ pub(crate) fn member(id: &str, href: &str, answers: &Answers) -> Markup {
                 }
             }
             @for (part, answer) in answers {
-                @if let Answer::Failed(failure) = answer {
-                    p.note { "Left out: " (part.name) " (" (failure.reason()) ")." }
+                @if let Answer::Failed(error) = answer {
+                    p.note { "Left out: " (part.name) " (" (error.reason()) ")." }
                 }
             }
         },
     )
 }
 
-pub(crate) fn problem(title: &str, detail: &str) -> Markup {
+pub(crate) fn problem(problem: &Problem) -> Markup {
     frame(
-        title,
+        &problem.title,
         &html! {
             nav { a href="/" { "Start" } }
-            h1 { (title) }
-            p { (detail) }
+            h1 { (problem.title) }
+            p { (problem.detail) }
+            @if let Some(remedy) = &problem.remedy { p { "What helps: " (remedy) "." } }
+            @if let Some(id) = &problem.request_id { p.note { "Request " (id) } }
         },
     )
 }
@@ -144,7 +147,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::failure::Failure;
+    use crate::ask_error::AskError;
     use crate::parts::SOURCES;
 
     #[test]
@@ -152,14 +155,14 @@ mod tests {
         let evil = r#"{"name":"<script>alert(1)</script>","<b>":["\"><img src=x onerror=y>"]}"#;
         let answers = Answers::from_iter([
             (&SOURCES[0].parts[0], Answer::Given(Bytes::from_static(evil.as_bytes()))),
-            (&SOURCES[1].parts[0], Answer::Failed(Failure::NotJson)),
+            (&SOURCES[1].parts[0], Answer::Failed(AskError::NotJson)),
         ]);
         let page = member("<i>", "/members/<i>", &answers).into_string();
         for markup in ["<script>", "<img", "<b>", "<i>"] {
             assert!(!page.contains(markup), "{markup} in {page}");
         }
         assert!(page.contains("&lt;script&gt;alert(1)"));
-        assert!(page.contains("Left out: feed (not-json)"));
+        assert!(page.contains("Left out: feed (reply_not_json)"));
         let entry = ListedMember {
             id: "\"<x>".to_owned(),
             href: "/members/%22".to_owned(),

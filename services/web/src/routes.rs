@@ -10,16 +10,18 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use role::accept::Media;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use service_host::bus::Bus;
+use service_host::problems::NOT_FOUND;
 use service_host::{IntoResponse, Problem, Request, Response, Router};
 
-use crate::accept::{Media, preferred};
+use crate::accept::preferred;
+use crate::ask_error::AskError;
 use crate::assets::{self, POLICY};
 use crate::conversation;
-use crate::failure::Failure;
 use crate::feed_page;
 use crate::gather::{Answer, Known, ask, gather};
 use crate::json;
@@ -81,10 +83,9 @@ fn negotiated(
         let answer = match preferred(&request) {
             Ok(media) => match work(&bus, &request, media).await {
                 Ok(response) => response,
-                Err(problem) if media == Media::Html => problem_page(problem),
-                Err(problem) => problem.into_response(),
+                Err(problem) => problem_in(problem.request_id(request.id()), media),
             },
-            Err(problem) => problem.into_response(),
+            Err(problem) => problem_in(problem.request_id(request.id()), Media::Json),
         };
         answer.header("vary", ACCEPT)
     }
@@ -97,9 +98,9 @@ async fn member(bus: &Bus, known: &Known, request: &Request, media: Media) -> Re
     match answers.first() {
         Some((_, Answer::Given(_))) => (),
         Some((_, Answer::Absent(_))) | None => {
-            return Err(Problem::new(404, format!("There is no member {id:?}.")));
+            return Err(Problem::new(NOT_FOUND, format!("There is no member {id:?}.")));
         }
-        Some((part, Answer::Failed(failure))) => return Err(failure.problem(part.name)),
+        Some((part, Answer::Failed(error))) => return Err(error.problem(part.name)),
     }
     let complete = !answers.iter().any(|(_, answer)| matches!(answer, Answer::Failed(_)));
     let response = match media {
@@ -166,9 +167,9 @@ struct Member<'a> {
 async fn list(bus: &Bus, request: &Request, media: Media) -> Result<Response, Problem> {
     let query = request.query_string();
     let path = if query.is_empty() { "/profiles".to_owned() } else { format!("/profiles?{query}") };
-    let text = ask(bus, request, path).await.map_err(|failure| failure.problem("profile"))?;
+    let text = ask(bus, request, path).await.map_err(|error| error.problem("profile"))?;
     let found: Profiles<'_> =
-        serde_json::from_slice(&text).map_err(|_| Failure::NotJson.problem("profile"))?;
+        serde_json::from_slice(&text).map_err(|_| AskError::NotJson.problem("profile"))?;
     let next = found.next.as_deref().map(|after| {
         let limit = request.query("limit").map(|limit| format!("&limit={}", segment(&limit)));
         format!("/members?after={}{}", segment(after), limit.unwrap_or_default())
@@ -204,8 +205,12 @@ async fn start(_: &Bus, request: &Request, media: Media) -> Result<Response, Pro
     Ok(response.header("cache-control", Bytes::from_static(b"public, max-age=60")).tagged(request))
 }
 
-fn problem_page(problem: Problem) -> Response {
-    let page = pages::problem(problem.title(), problem.detail()).into_string();
+#[cold]
+fn problem_in(problem: Problem, media: Media) -> Response {
+    if media == Media::Json {
+        return problem.into_response();
+    }
+    let page = pages::problem(&problem).into_string();
     let kind = Bytes::from_static(b"text/html; charset=utf-8");
     let response = problem.into_response().body(page).replace_header("content-type", kind);
     response.header("content-security-policy", POLICY)

@@ -5,6 +5,7 @@
 //! dashboards and clients compare them.
 
 use http::StatusCode;
+use role::problem::ProblemType;
 
 /// The reason of a refusal: the name of its counter and the last part of its problem's `type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +130,7 @@ impl Reason {
         self as usize
     }
 
-    /// The stable name, as used in `/stats`, in statsd and in the problem's `type`.
+    /// The stable name, as used in `/stats`, in statsd and in the problem's `reason`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -180,10 +181,17 @@ impl Reason {
             Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
         }
     }
+
+    /// The kind of problem that clients see.
+    #[must_use]
+    pub fn problem_type(self) -> ProblemType {
+        let (title, remedy) = words(self);
+        ProblemType::new(self.name(), self.status().as_u16(), title).remedy(remedy)
+    }
 }
 
 /// The title and the remedy of a problem.
-pub(super) const fn words(reason: Reason) -> (&'static str, &'static str) {
+const fn words(reason: Reason) -> (&'static str, &'static str) {
     match reason {
         Reason::Framing => (
             "Ambiguous length",
@@ -243,6 +251,16 @@ mod tests {
             assert_eq!(reason.index(), index);
             assert!(reason.status().is_client_error() || reason.status().is_server_error());
             assert_eq!(Reason::ALL.iter().filter(|other| other.name() == reason.name()).count(), 1);
+        }
+    }
+
+    #[test]
+    fn every_reason_is_in_the_documentation() {
+        let table = include_str!("../../../docs/problems.md");
+        for reason in Reason::ALL {
+            let kind = reason.problem_type();
+            let row = format!("| `{}` | {} | {} | terminator", kind.reason, kind.status, kind.title);
+            assert!(table.contains(&row), "docs/problems.md has no row {row}");
         }
     }
 }

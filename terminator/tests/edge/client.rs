@@ -191,8 +191,8 @@ impl Answer {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
         let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
-        assert_eq!(problem["type"], format!("urn:terminator:problem:{reason}"), "{problem:#}");
-        assert_eq!(problem["status"], status);
+        assert_eq!(problem["type"], format!("urn:stack:problem:{reason}"), "{problem:#}");
+        assert_eq!((&problem["status"], &problem["reason"]), (&status.into(), &reason.into()));
         for member in ["title", "detail", "remedy"] {
             assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {problem:#}");
         }

@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn reason_is_the_detail_of_a_problem_or_what_was_said() {
-        let problem = br#"{"type":"about:blank","detail":"`text` is missing."}"#;
+        let problem = br#"{"type":"urn:stack:problem:field_missing","detail":"`text` is missing."}"#;
         assert_eq!(reason(StatusCode::UNPROCESSABLE_ENTITY, problem), "422: `text` is missing");
         assert_eq!(reason(StatusCode::NOT_FOUND, b"<html>"), "404: <html>");
     }

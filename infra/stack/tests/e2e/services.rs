@@ -67,7 +67,7 @@ fn entries_messages_and_events_go_through_the_whole_stack() {
     assert_eq!(post(stack.http, "/events", &first).status, 201);
     let second = json!({"events": [event("2")], "condition": query});
     let refused = post(stack.http, "/events", &second);
-    assert_eq!((refused.status, &refused.json()["reason"]), (409, &json!("condition-failed")));
+    assert_eq!((refused.status, &refused.json()["reason"]), (409, &json!("condition_failed")));
     let events = get(stack.http, "/events?tags=account:7").json();
     assert_eq!(events["events"].as_array().map(Vec::len), Some(1), "{events}");
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use events::{Append, AppendError, Condition, EventStore, NewEvent, Position, Query};
+use events::{Append, AppendError, Condition, EventPosition, EventStore, NewEvent, Query};
 use store::{RunOptions, Store};
 
 use crate::load::{BEFOREHAND, FILL, Figures, LIMIT, Made, Maker, rate, threads};
@@ -41,7 +41,8 @@ pub(crate) async fn measure(dir: &str, time: Duration) -> Result<Figures, Box<dy
             }
         })
     })?;
-    let seen = events.read(&Query::default(), Position::START, 1, &RunOptions::default()).await?.position;
+    let seen =
+        events.read(&Query::default(), EventPosition::START, 1, &RunOptions::default()).await?.position;
     let newest = newest(events, seen).await?;
     let conditional = rate("conditional appends", time, threads(), async |_| {
         let events = events.clone();
@@ -54,7 +55,7 @@ pub(crate) async fn measure(dir: &str, time: Duration) -> Result<Figures, Box<dy
     Ok(Figures { appends, conditional, reads })
 }
 
-async fn conditional(events: EventStore, event: Made, last: Rc<Cell<Position>>) -> Result<bool, String> {
+async fn conditional(events: EventStore, event: Made, last: Rc<Cell<EventPosition>>) -> Result<bool, String> {
     let query = Query::new(Vec::new(), vec![event.tags[0].clone()]).map_err(said)?;
     let condition = Condition { query, after: last.get() };
     let position = append(&events, event, Some(condition)).await?;
@@ -64,12 +65,13 @@ async fn conditional(events: EventStore, event: Made, last: Rc<Cell<Position>>) 
 
 async fn read(events: EventStore, tag: String) -> Result<bool, String> {
     let query = Query::new(Vec::new(), vec![tag]).map_err(said)?;
-    let page = events.read(&query, Position::START, LIMIT, &RunOptions::default()).await.map_err(said)?;
+    let page =
+        events.read(&query, EventPosition::START, LIMIT, &RunOptions::default()).await.map_err(said)?;
     Ok(!page.events.is_empty())
 }
 
 /// The end of the log, which each writer has seen when it begins.
-async fn newest(events: &EventStore, after: Position) -> Result<Position, store::Error> {
+async fn newest(events: &EventStore, after: EventPosition) -> Result<EventPosition, store::Error> {
     // No event has this tag, so one read reaches the end.
     let query = Query::new(Vec::new(), vec!["none".to_owned()]).expect("a short tag is allowed");
     Ok(events.read(&query, after, 1, &RunOptions::default()).await?.position)
@@ -80,7 +82,7 @@ async fn append(
     events: &EventStore,
     event: Made,
     condition: Option<Condition>,
-) -> Result<Option<Position>, String> {
+) -> Result<Option<EventPosition>, String> {
     let append = Append::new(vec![new(event).map_err(said)?], condition).map_err(said)?;
     match events.append(&append, &RunOptions::default()).await {
         Ok(positions) => Ok(positions.first().copied()),

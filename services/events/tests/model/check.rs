@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use events::{Position, Record};
+use events::{EventPosition, Record};
 
 use crate::model::writer::{Asked, Attempt, Outcome};
 
 /// An event as a reader saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
-    pub(crate) position: Position,
+    pub(crate) position: EventPosition,
     pub(crate) id: String,
     event_type: String,
     tags: Vec<String>,
 }
 
 impl Seen {
-    pub(crate) fn new((position, record): &(Position, Record)) -> Self {
+    pub(crate) fn new((position, record): &(EventPosition, Record)) -> Self {
         let text = [&b"{"[..], record.text()].concat();
         let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
         let tags = json["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned());
@@ -127,7 +127,7 @@ fn by_tag(all: &[Seen]) -> BTreeMap<String, Vec<&Seen>> {
 }
 
 /// Events after `after` and before `end`.
-fn between<'a, 'b>(sorted: &'b [&'a Seen], after: Position, end: Position) -> &'b [&'a Seen] {
+fn between<'a, 'b>(sorted: &'b [&'a Seen], after: EventPosition, end: EventPosition) -> &'b [&'a Seen] {
     let begin = sorted.partition_point(|seen| seen.position <= after);
     let end = sorted.partition_point(|seen| seen.position < end);
     &sorted[begin..end.max(begin)]

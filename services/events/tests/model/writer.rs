@@ -1,6 +1,6 @@
 //! A writer that follows a random number generator, and records what it did.
 
-use events::{Append, AppendError, Condition, EventStore, NewEvent, Position, Query};
+use events::{Append, AppendError, Condition, EventPosition, EventStore, NewEvent, Query};
 use store::RunOptions;
 
 /// A tag that a reader follows while others write.
@@ -29,14 +29,14 @@ pub(crate) struct Named {
 pub(crate) struct Asked {
     pub(crate) types: Vec<String>,
     pub(crate) tags: Vec<String>,
-    pub(crate) after: Position,
+    pub(crate) after: EventPosition,
     /// True when no other writer writes matching events.
     pub(crate) own: bool,
 }
 
 pub(crate) enum Outcome {
-    Accepted(Vec<Position>),
-    Rejected(Position),
+    Accepted(Vec<EventPosition>),
+    Rejected(EventPosition),
 }
 
 pub(crate) struct Writer {
@@ -44,7 +44,7 @@ pub(crate) struct Writer {
     rng: fastrand::Rng,
     own_tag: String,
     /// The writer has seen its own events up to this position.
-    last: Position,
+    last: EventPosition,
     ids: u64,
     pub(crate) attempts: Vec<Attempt>,
 }
@@ -55,7 +55,7 @@ impl Writer {
             events,
             rng: fastrand::Rng::with_seed(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             own_tag: format!("writer:{number}"),
-            last: Position::START,
+            last: EventPosition::START,
             ids: 0,
             attempts: Vec::new(),
         }

@@ -1,4 +1,4 @@
-//! A worker's road without a bus: requests in as messages, answers out.
+//! A worker without a bus: requests in as messages, answers out.
 
 use std::cell::Cell;
 use std::future::{Future, pending};
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::{Server, Worker};
 use crate::gate::Gate;
+use crate::problems::NOT_FOUND;
 use crate::{Problem, Request, Response, Router};
 
 fn message(method: &str, path: &str, fields: &[(&str, &str)], body: &[u8]) -> Incoming {
@@ -108,7 +109,7 @@ fn unknown_paths_and_methods_are_answered_by_the_host() {
     assert_eq!(response.status, 405);
     let allow = response.fields.iter().find(|(name, _)| name == "allow").unwrap();
     assert_eq!(allow.1, "GET, PUT, HEAD");
-    assert_eq!(server.0.stats.requests.value(), 2);
+    assert_eq!(server.0.tally.stats.requests.value(), 2);
 }
 
 #[test]
@@ -119,6 +120,28 @@ fn head_is_get_without_its_body() {
     assert!(response.fields.iter().any(|(name, value)| name == "content-length" && value == "5"));
     let claimed: Vec<String> = server.0.routes.patterns.iter().map(ToString::to_string).collect();
     assert_eq!(claimed, ["GET /echo/{name}", "HEAD /echo/{name}"]);
+}
+
+#[test]
+fn problems_name_their_request() {
+    async fn refuse(_: &(), _: &Request) -> Result<Response, Problem> {
+        Err(Problem::new(NOT_FOUND, "There is none."))
+    }
+    let state = Rc::new(());
+    let router = Router::new().route_with("GET /none", &state, refuse).route("GET /echo/{name}", echo);
+    let server = server(router, 0, 0);
+    for (path, reason) in [
+        ("/none", "not_found"),
+        ("/echo/%ff", "not_utf8"),
+        ("/echo/%", "percent_encoding"),
+        ("/", "no_route"),
+    ] {
+        let members =
+            |fields: &[(&str, &str)]| members(&now(server.serve(message("GET", path, fields, b""))));
+        let named = members(&[("x-request-id", "r1")]);
+        assert_eq!((&named["reason"], &named["request_id"]), (&reason.into(), &"r1".into()));
+        assert_eq!(members(&[]).get("request_id"), None);
+    }
 }
 
 #[test]
@@ -172,7 +195,7 @@ fn a_panic_is_a_500_and_the_worker_goes_on() {
     for (path, status) in [("/fall/bad", 500), ("/fall/good", 204), ("/trip", 500), ("/fall/good", 204)] {
         assert_eq!(now(server.serve(get(path))).status, status, "{path}");
     }
-    assert_eq!((server.0.stats.panics.value(), server.0.gate.running()), (2, 0));
+    assert_eq!((server.0.tally.stats.panics.value(), server.0.gate.running()), (2, 0));
 }
 
 /// A handler that waits until it is let go, and counts its calls.
@@ -207,7 +230,7 @@ async fn above_the_limit_requests_wait_and_above_the_queue_they_are_refused() {
         go.notify_one();
         assert_eq!(work.await.status, 204);
     }
-    assert_eq!((calls.get(), server.0.gate.running(), server.0.stats.refused.value()), (3, 0, 1));
+    assert_eq!((calls.get(), server.0.gate.running(), server.0.tally.stats.refused.value()), (3, 0, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,7 +248,7 @@ async fn a_request_that_expires_in_the_queue_never_reaches_the_handler() {
     assert_eq!(first.await.status, 204);
     go.notify_one();
     assert_eq!(patient.await.status, 204);
-    assert_eq!((calls.get(), server.0.stats.expired.value(), server.0.gate.running()), (2, 1, 0));
+    assert_eq!((calls.get(), server.0.tally.stats.expired.value(), server.0.gate.running()), (2, 1, 0));
 }
 
 #[tokio::test]
@@ -237,7 +260,8 @@ async fn a_cancelled_request_frees_its_place_and_is_counted() {
     let mut waits = later(server.serve(get("/never")));
     let not_begun = later(server.serve(get("/never")));
     assert!(is_pending(&mut first) && is_pending(&mut second) && is_pending(&mut waits));
-    let counted = || (server.0.stats.cancelled.value(), server.0.gate.running(), server.0.gate.queued());
+    let counted =
+        || (server.0.tally.stats.cancelled.value(), server.0.gate.running(), server.0.gate.queued());
     assert_eq!(counted(), (0, 1, 3));
     drop(waits);
     drop(not_begun);

@@ -54,9 +54,9 @@ fn the_essential_part_decides_the_status() {
         let refused = web.peer.get("/members/refused").await;
         assert_eq!((refused.status, refused.json()["field"].as_str()), (400, Some("id")));
         let broken = web.peer.get("/members/broken").await;
-        assert_eq!((broken.status, broken.json()["reason"].as_str()), (502, Some("status")));
+        assert_eq!((broken.status, broken.json()["reason"].as_str()), (502, Some("reply_status")));
         let text = web.peer.get("/members/text").await;
-        assert_eq!((text.status, text.json()["reason"].as_str()), (502, Some("not-json")));
+        assert_eq!((text.status, text.json()["reason"].as_str()), (502, Some("reply_not_json")));
     });
 }
 
@@ -115,7 +115,7 @@ fn a_part_that_its_service_does_not_offer_is_named() {
             page = web.peer.get("/members/1").await;
         }
         let missing =
-            |part: &str| serde_json::json!({"service": "feed", "part": part, "reason": "no-instance"});
+            |part: &str| serde_json::json!({"service": "feed", "part": part, "reason": "no_instance"});
         let named = serde_json::json!([missing("feed"), missing("unread")]);
         assert_eq!((page.status, &page.json()["missing"]), (200, &named));
         assert_eq!(page.header("cache-control"), Some("no-store"));
@@ -146,11 +146,11 @@ fn optional_parts_that_are_answered_are_on_the_page() {
         assert_eq!(web.peer.get("/members/2").await.text(), text(2, nothing));
         let missing =
             |part: &str, why: &str| format!(r#"{{"service":"feed","part":"{part}","reason":{why}}}"#);
-        for (id, why) in [(3, r#""status","status":500"#), (5, r#""not-json""#)] {
+        for (id, why) in [(3, r#""reply_status","status":500"#), (5, r#""reply_not_json""#)] {
             let named = format!(r#""missing":[{},{}]"#, missing("feed", why), missing("unread", why));
             assert_eq!(web.peer.get(&format!("/members/{id}")).await.text(), text(id, &named));
         }
-        let named = missing("unread", r#""not-json""#);
+        let named = missing("unread", r#""reply_not_json""#);
         let half = format!("\"feed\":{{}},\"missing\":[{named}]");
         assert_eq!(web.peer.get("/members/4").await.text(), text(4, &half));
     });
@@ -161,7 +161,7 @@ fn without_profiles_the_answer_is_503_at_once_with_a_reason() {
     run(async {
         let web = start().await;
         let never = web.peer.get("/members/1").await;
-        assert_eq!((never.status, never.json()["reason"].as_str()), (503, Some("no-instance")));
+        assert_eq!((never.status, never.json()["reason"].as_str()), (503, Some("no_instance")));
         let upstream = web.upstream.clone();
         // Dropping the runtime closes the connection as the kernel does for a killed process.
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -185,7 +185,7 @@ fn without_profiles_the_answer_is_503_at_once_with_a_reason() {
         assert_eq!((held.status, held.header("retry-after")), (503, Some("1")), "{}", held.text());
         service.join().unwrap();
         let gone = web.peer.get("/members/1").await;
-        assert_eq!((gone.status, gone.json()["reason"].as_str()), (503, Some("no-instance")));
+        assert_eq!((gone.status, gone.json()["reason"].as_str()), (503, Some("no_instance")));
         assert_eq!(gone.header("retry-after"), Some("1"));
         // When the service is back, web uses it without a restart.
         let _profile = web.join_profile(|request| ada(&request)).await;

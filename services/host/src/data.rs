@@ -1,0 +1,154 @@
+//! What a service that keeps data has beyond [`crate::main`]: the flag `--store`, and a store that
+//! is open while the service runs.
+//!
+//! Owns the flag, opening and closing the store, and what is said when it cannot be opened. `store`
+//! owns what an address means; a service owns what it keeps. Invariant: exit codes are those of
+//! [`crate::run`]; a store that is missing or that this build cannot open is a usage error (2), one
+//! that fails to open is a failure (1).
+//!
+//! ```no_run
+//! use service_host::data::{StoreOptions, StoreSettings};
+//! use service_host::{Failure, Options, Request, Response, Router, Settings};
+//!
+//! /// Answers with what is stored under a key.
+//! #[derive(Clone, clap::Parser)]
+//! #[command(name = "keys", version)]
+//! struct Args {
+//!     #[command(flatten)]
+//!     host: Options,
+//!     #[command(flatten)]
+//!     store: StoreOptions,
+//! }
+//!
+//! impl Settings for Args {
+//!     fn options(&self) -> &Options {
+//!         &self.host
+//!     }
+//! }
+//!
+//! impl StoreSettings for Args {
+//!     fn store(&self) -> &StoreOptions {
+//!         &self.store
+//!     }
+//! }
+//!
+//! async fn read(store: &store::Store, request: &Request) -> Result<Response, Failure> {
+//!     let key = request.param_id("key")?;
+//!     Ok(Response::text(store.get(key.as_bytes()).await?.unwrap_or_default()))
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     service_host::data::main(|_: &Args, store| {
+//!         move |_| {
+//!             let store = std::rc::Rc::new(store.clone());
+//!             Ok(Router::new().route_with("GET /keys/{key}", &store, read))
+//!         }
+//!     })
+//! }
+//! ```
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use clap::error::ErrorKind;
+use store::{OpenError, RunOptions, Store, StoreAddress};
+
+use crate::context::Context;
+use crate::options::Settings;
+use crate::request::Request;
+use crate::router::Router;
+
+/// The flag of a service that keeps data; flatten it into the service's own struct.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Store")]
+pub struct StoreOptions {
+    /// Where the data is stored: embedded:DIR, or fdb:CLUSTER_FILE in a build with FoundationDB.
+    #[arg(long, value_name = "ADDRESS", global = true)]
+    pub store: Option<StoreAddress>,
+}
+
+/// What [`run`] needs to know of the clap struct of a service that keeps data.
+pub trait StoreSettings: Settings {
+    /// The flag `--store`.
+    fn store(&self) -> &StoreOptions;
+}
+
+/// The `main` of a service that keeps data: reads the settings and [`run`]s.
+pub fn main<A: StoreSettings, B>(build: impl FnOnce(&A, Store) -> B) -> ExitCode
+where
+    B: Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
+{
+    run(role::settings::load::<A>(), build)
+}
+
+/// Opens the store and serves until SIGTERM or SIGINT. `build` runs once and returns what makes the
+/// routes of each worker, as for [`crate::run`].
+pub fn run<A: StoreSettings, B>(args: A, build: impl FnOnce(&A, Store) -> B) -> ExitCode
+where
+    B: Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
+{
+    let address = address(&args);
+    crate::require_bus(&args);
+    with_store::<A>(&address, |store| {
+        let routes = build(&args, store);
+        crate::run(args, routes)
+    })
+}
+
+/// Opens the store for a subcommand, which works on it instead of serving, and logs as `--log`
+/// says.
+pub fn run_command<A: StoreSettings>(
+    args: &A,
+    command: impl FnOnce(&Store) -> anyhow::Result<()>,
+) -> ExitCode {
+    let address = address(args);
+    if let Err(usage) = role::telemetry::trace(&args.options().log) {
+        A::command().error(ErrorKind::InvalidValue, usage).exit();
+    }
+    with_store::<A>(&address, |store| match command(&store) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed::<A>(&error),
+    })
+}
+
+/// The time that the request has left, at most the store's own limit.
+#[must_use]
+pub fn within(request: &Request) -> RunOptions {
+    RunOptions::within_left(request.remaining(Instant::now()))
+}
+
+/// The wall clock in milliseconds since 1970, for rows that people read. Positions order rows.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The address, or a usage error.
+fn address<A: StoreSettings>(args: &A) -> StoreAddress {
+    let missing = || {
+        let usage = "the service needs a store: give --store embedded:DIR or --store fdb:CLUSTER_FILE";
+        A::command().error(ErrorKind::MissingRequiredArgument, usage).exit()
+    };
+    args.store().store.clone().unwrap_or_else(missing)
+}
+
+/// Opens the store for as long as `work` runs. Every process opens its store here alone, so what
+/// has to exist until the last clone of the store is gone belongs at the top of this function.
+fn with_store<A: StoreSettings>(address: &StoreAddress, work: impl FnOnce(Store) -> ExitCode) -> ExitCode {
+    match Store::open(address) {
+        Ok(store) => work(store),
+        Err(error @ OpenError::FeatureMissing { .. }) => {
+            A::command().error(ErrorKind::InvalidValue, error).exit()
+        }
+        Err(error) => failed::<A>(&error.into()),
+    }
+}
+
+/// Writes the error with its causes to stderr, whatever the log level.
+fn failed<A: StoreSettings>(error: &anyhow::Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "{}: {error:#}", A::command().get_name());
+    ExitCode::FAILURE
+}
