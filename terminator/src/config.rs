@@ -6,8 +6,11 @@
 
 mod settings;
 
-use std::net::SocketAddr;
 use std::time::Duration;
+
+use role::admin::AdminAddress;
+use role::identity::Identity;
+use role::telemetry::Destination;
 
 pub use settings::{AccessLog, Congestion, Forwarded, HttpAddress, LimitSettings, Settings};
 
@@ -22,7 +25,9 @@ pub struct Config {
     /// The congestion control of client connections.
     pub congestion: Congestion,
     /// Where operators ask.
-    pub admin: SocketAddr,
+    pub admin: AdminAddress,
+    /// Who this process is.
+    pub identity: Identity,
     /// The bus.
     pub bus: bus::Config,
     /// Worker threads.
@@ -40,7 +45,7 @@ pub struct Config {
     /// Deadlines by route pattern.
     pub route_deadlines: Vec<(String, Duration)>,
     /// Where and how figures are sent.
-    pub statsd: Option<Statsd>,
+    pub statsd: Option<Destination>,
     /// Log filter.
     pub log: String,
     /// Where the access log goes.
@@ -55,19 +60,6 @@ pub struct Config {
     pub drain_deadline: Duration,
     /// The bounds of every worker.
     pub limits: Limits,
-}
-
-/// Where and how figures are sent.
-#[derive(Clone, Debug)]
-pub struct Statsd {
-    /// HOST:PORT of the daemon.
-    pub target: String,
-    /// What every name starts with.
-    pub prefix: String,
-    /// Tags in DogStatsD's form.
-    pub dogstatsd: bool,
-    /// Between two flushes.
-    pub interval: Duration,
 }
 
 /// The bounds in force on every worker.
@@ -169,7 +161,7 @@ impl Config {
             busy_poll: settings.busy_poll,
             ..bus::Config::default()
         };
-        let statsd = settings.statsd.map(|target| Statsd {
+        let statsd = settings.statsd.map(|target| Destination {
             target,
             prefix: settings.statsd_prefix,
             dogstatsd: settings.dogstatsd,
@@ -179,6 +171,7 @@ impl Config {
             http: settings.http,
             congestion: settings.congestion_control,
             admin: settings.admin,
+            identity: Identity::new("terminator", env!("CARGO_PKG_VERSION"), settings.instance),
             bus,
             workers: settings.workers,
             scheduling: settings.scheduling,
@@ -326,6 +319,7 @@ mod tests {
             (&["--header-limit", "100"], "8192 to 65535"),
             (&["--pending-limit", "9999999"], "1 to 1048576"),
             (&["--statsd", "localhost"], "give HOST:PORT"),
+            (&["--statsd-prefix", "{pid}"], "the placeholders are {service}, {host} and {instance}"),
             (&["--deadline", "500000000000y"], "more than 1day"),
             (&["--body-limit", "1048576"], "--message-limit 1048576"),
             (&["--message-limit", "10"], "--message-limit 10"),

@@ -145,9 +145,9 @@ impl Exchange<'_> {
         if let Answer::Refusal(refusal) = answer {
             worker.stats.reject(refusal.reason());
         }
-        worker.stats.responded(answer.status(), elapsed);
+        worker.stats.count_status(answer.status());
         if let Some(line) = self.line {
-            line.record(elapsed);
+            line.record(answer.status(), elapsed);
         }
         let pattern = self.line.map(|line| &line.pattern);
         worker.log(|| Entry::new(self.head, answer.status(), body_len, pattern, elapsed, worker.id));

@@ -7,11 +7,10 @@
 //! status. Data moves one way; no stage calls back up.
 //!
 //! Around it: [`config`] (what was typed and what it means), [`limits`] (every bound), [`control`]
-//! (the main thread: signals, statsd, drain), [`admin`] (what an operator asks), [`stats`] and
-//! [`access_log`] (what happened).
+//! (the main thread: signals, statsd, drain), [`stats`] and [`access_log`] (what happened), [`views`]
+//! (what operators see of a worker).
 
 pub mod access_log;
-pub mod admin;
 pub mod config;
 pub mod connection;
 pub mod control;
@@ -24,4 +23,5 @@ pub mod rescue;
 pub mod response;
 pub mod route;
 pub mod stats;
+pub mod views;
 pub mod worker;

@@ -124,17 +124,3 @@ pub const BUSY_POLL_MAX: Duration = Duration::from_millis(10);
 
 /// What a client is told to wait after a 503.
 pub const RETRY_AFTER_SECONDS: u32 = 1;
-
-/// The response time that is counted (`under_25ms`).
-pub const TARGET: Duration = Duration::from_millis(25);
-
-/// Connections of the admin listener: an operator, a probe, a dashboard.
-pub const ADMIN_CONNECTIONS: usize = 64;
-
-/// What one admin connection may take in all, head to last byte: nobody holds one of the few for
-/// ever.
-pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long `/ready` waits for the workers: one that cannot say yes in this time cannot serve in
-/// time either.
-pub const READY_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,16 +1,15 @@
 //! One worker: the bus handle, permits, routes, counters and connections that its thread owns.
 //!
 //! Owns: putting them together, and drain as seen by one worker. Does not: threads (crate `bus`),
-//! nor the road of a request (`forward`). Invariant: nothing in it leaves the thread but
-//! [`Picture`]s.
+//! nor the path of a request (`forward`), nor how operators see it (`views`). Invariant: nothing in
+//! it leaves the thread.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bus::{Bus, PeerInfo, RouteInfo};
-use role::telemetry::Latency;
+use bus::Bus;
 use tokio::sync::Notify;
 
 use crate::access_log::{AccessLog, Entry};
@@ -21,7 +20,7 @@ use crate::listen::Listener;
 use crate::request::Heads;
 use crate::rescue::Refusal;
 use crate::route::Routes;
-use crate::stats::{Stats, Totals};
+use crate::stats::Stats;
 
 /// What a worker's thread owns.
 #[derive(Debug)]
@@ -175,29 +174,6 @@ impl Worker {
     pub async fn drain_bus(&self, deadline: Instant) -> bool {
         self.bus.drain(deadline).await
     }
-
-    /// The numbers now.
-    #[must_use]
-    pub fn totals(&self) -> Totals {
-        Totals {
-            in_flight: self.permits.in_flight() as u64,
-            outstanding: self.bus.outstanding() as u64,
-            bus: self.bus.counters(),
-            ..self.stats.totals()
-        }
-    }
-
-    /// Everything that an operator may ask, as values that may leave the thread.
-    #[must_use]
-    pub fn picture(&self) -> Picture {
-        Picture {
-            worker: self.id,
-            totals: self.totals(),
-            latencies: self.routes.latencies(),
-            peers: self.bus.peers(),
-            routes: self.bus.routes(),
-        }
-    }
 }
 
 /// Strikes each service that joins off the list of those that are missing.
@@ -220,19 +196,4 @@ async fn await_expected(worker: Weak<Worker>) {
         };
         joined.await;
     }
-}
-
-/// One worker as an operator sees it.
-#[derive(Clone, Debug)]
-pub struct Picture {
-    /// Its number.
-    pub worker: usize,
-    /// Counters and what is open now.
-    pub totals: Totals,
-    /// Latency by route pattern, since start.
-    pub latencies: Vec<(String, Latency)>,
-    /// Connected services.
-    pub peers: Vec<PeerInfo>,
-    /// Claimed routes.
-    pub routes: Vec<RouteInfo>,
 }

@@ -67,7 +67,7 @@ impl bus::Serve for Server {
     fn serve(&self, incoming: Incoming) -> Serving {
         let worker = &self.0;
         let started = incoming.received;
-        worker.stats.requests.add_one();
+        worker.stats.requests.increment();
         let head = incoming.method() == "HEAD";
         let (route, request) = match worker.routes.find(incoming) {
             Ok(found) => found,
@@ -78,7 +78,7 @@ impl bus::Serve for Server {
             Entry::Enter(permit) => worker.start(route, request, visit(Some(permit))),
             Entry::Wait(turn) => Serving::Later(Box::pin(wait_then_start(visit(None), turn, request))),
             Entry::Full => {
-                worker.stats.refused.add_one();
+                worker.stats.refused.increment();
                 Serving::Now(worker.refuse(worker.full(), head))
             }
         }
@@ -129,7 +129,7 @@ impl Visit {
     /// Its deadline came first.
     fn expired(mut self) -> bus::Response {
         let worker = self.worker.take().expect("a visit ends once");
-        worker.stats.expired.add_one();
+        worker.stats.expired.increment();
         let problem =
             Problem::new(504, "The deadline passed before the request's turn came.").reason("expired");
         worker.refuse(problem, self.head)
@@ -137,14 +137,14 @@ impl Visit {
 
     pub(crate) fn finish(mut self, response: Response) -> bus::Response {
         let worker = self.worker.take().expect("a visit ends once");
-        worker.stats.took(self.route, self.started.elapsed());
+        worker.stats.took(self.route, response.status(), self.started.elapsed());
         worker.answer(response, self.head)
     }
 
     /// The answer of a handler that panicked; the worker goes on.
     pub(crate) fn panicked(self, panic: &(dyn Any + Send)) -> bus::Response {
         let worker = self.worker();
-        worker.stats.panics.add_one();
+        worker.stats.panics.increment();
         let reason = panic.downcast_ref::<&str>().copied();
         let reason = reason.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?");
         tracing::error!(route = worker.routes.entries[self.route].pattern, reason, "a handler panicked");
@@ -157,7 +157,7 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         if let Some(worker) = self.worker.take() {
-            worker.stats.cancelled.add_one();
+            worker.stats.cancelled.increment();
         }
     }
 }
