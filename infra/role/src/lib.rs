@@ -1,10 +1,10 @@
 //! What every process of the stack has, whatever it does: settings, log, metrics, admin listener,
 //! allocator and worker threads.
 //!
-//! A role is the terminator or a service. It reads its [`settings`], has an [`identity`], runs on the
-//! threads of [`worker`] with the allocator of [`memory`], counts [`metrics`], reports them and its
-//! log lines by [`telemetry`], and answers operators on [`admin`]. [`observer`] asks its workers for
-//! both, and [`readiness`] says whether it takes requests.
+//! A role is the terminator or a service. It reads its [`settings`], has an [`identity`], runs on
+//! the threads of [`worker`] with the allocator of [`memory`], counts [`metrics`], reports them and
+//! its log lines by [`telemetry`], and answers operators on [`admin`]. [`observer`] asks its
+//! workers for both, and [`readiness`] says whether it takes requests.
 
 pub mod admin;
 pub mod identity;

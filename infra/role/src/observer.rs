@@ -1,8 +1,8 @@
 //! Asking the workers of a role: for their pictures, and for their health.
 //!
-//! Owns: the questions, and the numbers that belong to the process. Leaves to the role what a worker
-//! answers ([`Views`]), to `admin` and `telemetry` when it is asked. Invariant: a question costs a
-//! worker microseconds and never waits for anything there.
+//! Owns: the questions, and the numbers that belong to the process. Leaves to the role what a
+//! worker answers ([`Views`]), to `admin` and `telemetry` when it is asked. Invariant: a question
+//! costs a worker microseconds and never waits for anything there.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -106,8 +106,8 @@ impl<S: 'static> Observer<S> {
         self.process.samples(pictures, self.statsd_packets_dropped.get())
     }
 
-    /// Whether the role takes requests. The workers are asked rather than trusted: one that hangs
-    /// or has ended is a reason.
+    /// The reasons for which the role takes no requests, if any. The workers are asked rather than
+    /// trusted: one that hangs or has ended is a reason.
     ///
     /// # Cancel safety
     /// Safe.

@@ -5,8 +5,8 @@
 //! nothing here blocks.
 //!
 //! Percentiles are sent as gauges to look at; they must not be averaged over hosts or time. The
-//! counters beside them, `.under_25ms` and `.count`, may be added up: their quotient is the share of
-//! requests within the target.
+//! counters beside them, `.under_25ms` and `.count`, may be added up: their quotient is the share
+//! of requests within the target.
 
 mod flush;
 mod names;

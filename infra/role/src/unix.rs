@@ -1,7 +1,7 @@
 //! Unix socket files: a stale one is replaced, a live one is not.
 //!
-//! Owns: the life of such a file. Invariant: a socket's file outlives its process; whether a process
-//! listens behind it shows by connecting, and a refused connection means that none does.
+//! Owns: the life of such a file. Invariant: a socket's file outlives its process; whether a
+//! process listens behind it shows by connecting, and a refused connection means that none does.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};

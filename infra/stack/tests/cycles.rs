@@ -12,6 +12,7 @@ const CRATES: &[(&str, &str)] = &[
     ("bus", "bus/src"),
     ("bus-proto", "bus/proto/src"),
     ("http1", "terminator/http1/src"),
+    ("role", "infra/role/src"),
     ("feed", "services/feed/src"),
     ("chat", "services/chat/src"),
     ("events", "services/events/src"),

@@ -1,7 +1,7 @@
 //! Requests per second of each route, over the last minute.
 //!
-//! Owns: the numbers of some earlier looks, and the quotient. Invariant: at most [`LOOKS`] looks are
-//! kept, none older than a minute.
+//! Owns: the numbers of some earlier looks, and the quotient. Invariant: at most [`LOOKS`] looks
+//! are kept, none older than a minute.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};

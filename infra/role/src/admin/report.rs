@@ -76,9 +76,14 @@ pub(super) struct Peer {
     workers: usize,
     endpoint: String,
     dialled: bool,
-    /// The hello's fields; absent before the hello.
-    #[serde(flatten)]
-    hello: Option<Hello>,
+    /// This and the next six are from its hello: null and empty for a peer that said none.
+    service: Option<String>,
+    version: Option<String>,
+    instance: Option<String>,
+    weight: Option<u32>,
+    limit: Option<u32>,
+    routes: Vec<String>,
+    topics: Vec<String>,
     draining: bool,
     silent: bool,
     in_flight: u32,
@@ -90,18 +95,8 @@ pub(super) struct Peer {
     queued_bytes: usize,
 }
 
-#[derive(Debug, Serialize)]
-struct Hello {
-    service: String,
-    version: String,
-    instance: String,
-    weight: u32,
-    limit: u32,
-    routes: Vec<String>,
-    topics: Vec<String>,
-}
-
-/// Every connection once: the numbers of other workers that send by it are added to its owner's row.
+/// Every connection once: the numbers of other workers that send by it are added to its owner's
+/// row.
 pub(super) fn peers(pictures: &[Picture]) -> Vec<Peer> {
     let all = || {
         let of = |picture: &Picture| {
@@ -135,15 +130,8 @@ impl Peer {
 }
 
 fn peer(worker: usize, bus: &'static str, info: &PeerInfo) -> Peer {
-    let hello = info.hello.as_ref().map(|hello| Hello {
-        service: hello.service.clone(),
-        version: hello.version.clone(),
-        instance: hello.instance.clone(),
-        weight: hello.weight,
-        limit: hello.limit,
-        routes: hello.routes.iter().map(ToString::to_string).collect(),
-        topics: hello.topics.clone(),
-    });
+    let hello = info.hello.as_ref();
+    let routes = |hello: &bus::Hello| hello.routes.iter().map(ToString::to_string).collect();
     Peer {
         bus,
         worker,
@@ -151,7 +139,13 @@ fn peer(worker: usize, bus: &'static str, info: &PeerInfo) -> Peer {
         workers: 1,
         endpoint: info.endpoint.clone(),
         dialled: info.dialled,
-        hello,
+        service: hello.map(|hello| hello.service.clone()),
+        version: hello.map(|hello| hello.version.clone()),
+        instance: hello.map(|hello| hello.instance.clone()),
+        weight: hello.map(|hello| hello.weight),
+        limit: hello.map(|hello| hello.limit),
+        routes: hello.map(routes).unwrap_or_default(),
+        topics: hello.map(|hello| hello.topics.clone()).unwrap_or_default(),
         draining: info.draining,
         silent: info.silent,
         in_flight: info.in_flight,

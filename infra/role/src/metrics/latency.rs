@@ -105,8 +105,8 @@ impl Latency {
         all.quantile(quantile)
     }
 
-    /// For each of `bounds`, ascending, the samples up to it, within 1 % of the bound; and the sum of
-    /// all samples, within 1 %. For readers, not for the hot path.
+    /// For each of `bounds`, ascending, the samples up to it, within 1 % of the bound; and the sum
+    /// of all samples, within 1 %. For readers, not for the hot path.
     #[must_use]
     pub fn cumulative(&self, bounds: &[Duration]) -> (Vec<u64>, Duration) {
         let (mut counts, mut sum_us) = (vec![0; bounds.len()], 0);

@@ -1,7 +1,7 @@
 //! The arguments that one key of the file or one variable adds to the command line.
 //!
-//! Owns: the rules for switches, counts and repeated flags, which file and environment share. Leaves
-//! the order of the sources to `layers`. Invariant: an addition is for one argument.
+//! Owns: the rules for switches, counts and repeated flags, which file and environment share.
+//! Leaves the order of the sources to `layers`. Invariant: an addition is for one argument.
 
 use std::ffi::OsString;
 

@@ -1,8 +1,8 @@
 //! The environment's layer: the variables that a role reads, and those that it refuses.
 //!
 //! Owns: the names of the variables and the rules for commas and switches. Leaves precedence to
-//! `layers`. Invariant: a variable with the role's prefix is read, or is an error, or is one that an
-//! orchestrator invents.
+//! `layers`. Invariant: a variable with the role's prefix is read, or is an error, or is one that
+//! an orchestrator invents.
 
 use std::ffi::OsString;
 

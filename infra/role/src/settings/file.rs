@@ -1,7 +1,8 @@
 //! The file's layer: TOML keys become arguments.
 //!
 //! Owns: reading the file and matching its keys and types with the role's arguments. Leaves
-//! precedence to `layers`. Invariant: every key of the file is an argument of the role, or an error.
+//! precedence to `layers`. Invariant: every key of the file is an argument of the role, or an
+//! error.
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -3,8 +3,8 @@
 //! Owns: parsing twice. The first parse only tells which arguments the command line gives (clap's
 //! `value_source`); the last parses the command line with everything that the lower sources add in
 //! front of it, so that clap applies the same checks to all of it. A value that a higher source
-//! hides is parsed alone, so that it is checked too. Invariant: an argument is added from one source
-//! at most, and never when a flag gives it.
+//! hides is parsed alone, so that it is checked too. Invariant: an argument is added from one
+//! source at most, and never when a flag gives it.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -79,7 +79,8 @@ fn check_hidden(
     for addition in hidden {
         let alone = args.iter().take(1).chain(&addition.args);
         if let Err(error) = command.clone().try_get_matches_from(alone)
-            // Other errors say that an argument is missing, which is right when one is parsed alone.
+            // Other errors say that an argument is missing, which is right when one is parsed
+            // alone.
             && matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue)
         {
             return Err(blame(error, &[addition], file));

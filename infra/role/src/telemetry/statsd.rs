@@ -1,9 +1,9 @@
 //! Sending samples to a statsd daemon.
 //!
 //! Owns: the prefix, the differences of the counters, the form of labels. Leaves the socket and the
-//! daemon's address to `target`, and the timer to `flush`. Invariant: a flush never blocks and never
-//! waits for a name; no packet is larger than [`PACKET_BYTES_MAX`]; an increment of a counter is sent
-//! once, later rather than never when the socket refuses it.
+//! daemon's address to `target`, and the timer to `flush`. Invariant: a flush never blocks and
+//! never waits for a name; no packet is larger than [`PACKET_BYTES_MAX`]; an increment of a counter
+//! is sent once, later rather than never when the socket refuses it.
 
 use std::collections::HashMap;
 use std::io;
@@ -34,8 +34,8 @@ pub struct Statsd {
     client: StatsdClient,
     sink: Arc<BufferedUdpMetricSink>,
     dogstatsd: bool,
-    /// The total of each counter up to which it was sent, by name and by the label's value, which is
-    /// empty without a label. A name that is missing was never sent, not even as 0.
+    /// The total of each counter up to which it was sent, by name and by the label's value, which
+    /// is empty without a label. A name that is missing was never sent, not even as 0.
     sent: HashMap<&'static str, HashMap<String, u64>>,
 }
 
@@ -68,10 +68,10 @@ impl Statsd {
         Ok(Self { client: client.build(), sink, dogstatsd, sent: HashMap::new() })
     }
 
-    /// Sends one flush: never blocks, packets under 1432 bytes; packets that the socket does not take
-    /// are dropped and counted ([`Statsd::packets_dropped`]). Every metric is sent the first time,
-    /// then a counter or a histogram only when it has something new. When the socket refuses, the
-    /// rest is not formatted; the counters' differences then go with the next flush.
+    /// Sends one flush: never blocks, packets under 1432 bytes; packets that the socket does not
+    /// take are dropped and counted ([`Statsd::packets_dropped`]). Every metric is sent the first
+    /// time, then a counter or a histogram only when it has something new. When the socket refuses,
+    /// the rest is not formatted; the counters' differences then go with the next flush.
     pub fn flush(&mut self, samples: &[Sample]) {
         let sent = samples.iter().try_for_each(|sample| self.send(sample));
         if let Err(error) = sent.and_then(|()| self.client.flush()) {
