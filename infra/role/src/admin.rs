@@ -227,7 +227,8 @@ async fn accept<L: Accept, S: 'static>(listener: &L, desk: &Rc<Desk<S>>, connect
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
             _ = looks.tick() => {
-                desk.look().await;
+                let desk = Rc::clone(desk);
+                connections.spawn_local(async move { desk.look().await });
                 continue;
             }
         };

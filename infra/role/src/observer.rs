@@ -15,7 +15,7 @@ use crate::worker::Workers;
 
 /// How long [`Observer::readiness`] waits for the workers: one that does not answer in this time
 /// cannot serve in time either.
-const READY_TIMEOUT: Duration = Duration::from_secs(1);
+pub const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How a role describes one of its workers, whose state is `S`; run on the worker's thread.
 pub struct Views<S> {

@@ -114,7 +114,7 @@ fn latencies_become_gauges_and_counts_that_may_be_added() {
 fn a_latency_without_samples_is_sent_the_first_time_only() {
     let daemon = Daemon::new();
     let mut statsd = daemon.client("role", false);
-    let empty = || Sample { metric: metric("latency"), value: Value::Latency(Latency::new()) };
+    let empty = || Sample { metric: metric("latency"), value: Value::Latency(Box::default()) };
     statsd.flush(&[empty()]);
     let lines = daemon.lines_until("role.latency.count");
     assert_eq!((lines.len(), lines[0].as_str()), (5, "role.latency.p50:0|g"), "{lines:?}");
@@ -149,7 +149,7 @@ fn no_packet_is_over_the_limit() {
     let mut statsd = Statsd::new(&target, &"p".repeat(200), true, &long).expect("resolves");
     // As many as a socket's buffer holds.
     let routes = (0..12).map(|n| (format!("GET /{}/{n:03}", "ü".repeat(n * 25)), latency())).collect();
-    let last = Sample { metric: metric("latency"), value: Value::Latency(latency()) };
+    let last = Sample { metric: metric("latency"), value: Value::Latency(Box::new(latency())) };
     statsd.flush(&[Sample { metric: metric("route_latency"), value: Value::Latencies(routes) }, last]);
     let (mut packets, mut lines) = (0, Vec::new());
     while !lines.iter().any(|line: &String| line.contains("p.latency.count")) {

@@ -49,6 +49,7 @@ mod stats;
 mod stop;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod views;
 
 pub use ask::Ask;
 pub use bus;

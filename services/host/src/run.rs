@@ -27,8 +27,8 @@ use crate::gate::Gate;
 use crate::options::{Options, Settings, Upstream};
 use crate::router::{Ready, Router};
 use crate::serve::{Server, Worker};
-use crate::stats;
 use crate::stop::Stop;
+use crate::views;
 
 /// Between two looks whether those that a service asks are there.
 const READY_LOOK: Duration = Duration::from_millis(10);
@@ -135,11 +135,11 @@ fn show(
 }
 
 fn picture(site: &Site, latencies: Latencies) -> Picture {
-    stats::picture(site.number, &site.worker, &site.bus, site.upstream.as_ref(), latencies)
+    views::picture(site.number, &site.worker, &site.bus, site.upstream.as_ref(), latencies)
 }
 
 fn health(site: &Site) -> role::readiness::Health {
-    stats::health(&site.bus, site.upstream.as_ref(), site.weight)
+    views::health(&site.bus, site.upstream.as_ref(), site.weight)
 }
 
 fn bind_admin(options: &Options) -> anyhow::Result<Option<Admin>> {

@@ -16,7 +16,7 @@ use super::answer::{self, Answer, Refusal};
 use super::rates::Rates;
 use super::report;
 use crate::metrics::{Latencies, by_worker, to_json, to_prometheus};
-use crate::observer::Observer;
+use crate::observer::{Observer, READY_TIMEOUT};
 use crate::{settings, telemetry};
 
 const PATHS: [(&str, &str); 8] = [
@@ -45,10 +45,13 @@ impl<S: 'static> Desk<S> {
         Self { observer, rates }
     }
 
-    /// Remembers the numbers of requests, for the rates.
+    /// Remembers the numbers of requests, for the rates. A worker that does not answer in time costs
+    /// one look.
     pub(super) async fn look(&self) {
-        let pictures = self.observer.pictures(Latencies::Omitted).await;
-        self.rates.borrow_mut().look(Instant::now(), &pictures);
+        let asked = self.observer.pictures(Latencies::Omitted);
+        if let Ok(pictures) = tokio::time::timeout(READY_TIMEOUT, asked).await {
+            self.rates.borrow_mut().look(Instant::now(), &pictures);
+        }
     }
 
     pub(super) async fn answer(&self, request: &Request<Incoming>) -> Answer {

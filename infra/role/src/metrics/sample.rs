@@ -29,7 +29,7 @@ pub enum Value {
     /// A counter by the values of its label.
     Numbers(Vec<(String, u64)>),
     /// A histogram.
-    Latency(Latency),
+    Latency(Box<Latency>),
     /// A histogram by the values of its label.
     Latencies(Vec<(String, Latency)>),
 }
@@ -115,7 +115,7 @@ impl Sum {
             "latency" => {
                 let mut all = Latency::new();
                 self.routes.iter().for_each(|route| all.merge(&route.latency));
-                Value::Latency(all)
+                Value::Latency(Box::new(all))
             }
             name => {
                 let found = self.numbers.iter().find(|(known, _)| *known == name);
