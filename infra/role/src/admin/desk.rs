@@ -45,8 +45,8 @@ impl<S: 'static> Desk<S> {
         Self { observer, rates }
     }
 
-    /// Remembers the numbers of requests, for the rates. A worker that does not answer in time costs
-    /// one look.
+    /// Remembers the numbers of requests, for the rates. A worker that does not answer in time
+    /// costs one look.
     pub(super) async fn look(&self) {
         let asked = self.observer.pictures(Latencies::Omitted);
         if let Ok(pictures) = tokio::time::timeout(READY_TIMEOUT, asked).await {
