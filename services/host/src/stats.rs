@@ -1,7 +1,7 @@
 //! What a worker counts.
 //!
-//! Owns: the counters, and their names in the table of `role::metrics`. Leaves the rest of a worker's
-//! picture to `views`, sums and sending to crate `role`.
+//! Owns: the counters, and their names in the table of `role::metrics`. Leaves the rest of a
+//! worker's picture to `views`, sums and sending to crate `role`.
 
 use std::cell::RefCell;
 use std::time::Duration;

@@ -40,7 +40,7 @@ pub(crate) fn picture(
     picture
 }
 
-/// Whether a worker takes requests; `weight` is the one that it has when it does.
+/// The reasons for which a worker takes no requests; `weight` is the one that it has once it does.
 pub(crate) fn health(bus: &Bus, upstream: Option<&Bus>, weight: u32) -> Health {
     let mut health = Health::of(bus, upstream);
     if weight > 0 && bus.hello().is_some_and(|hello| hello.weight == 0) {
