@@ -7,8 +7,11 @@
 mod settings;
 mod trusted_proxy;
 
-use std::net::SocketAddr;
 use std::time::Duration;
+
+use role::admin::AdminAddress;
+use role::identity::Identity;
+use role::telemetry::Destination;
 
 pub use settings::{AccessLogTarget, Congestion, Forwarded, HttpAddress, LimitSettings, Settings};
 pub use trusted_proxy::TrustedProxy;
@@ -23,7 +26,9 @@ pub struct Config {
     /// The congestion control of client connections.
     pub congestion: Congestion,
     /// Address of the admin listener.
-    pub admin: SocketAddr,
+    pub admin: AdminAddress,
+    /// Who this process is.
+    pub identity: Identity,
     /// Endpoints and limits of the bus.
     pub bus: bus::Config,
     /// Worker threads.
@@ -41,7 +46,7 @@ pub struct Config {
     /// Deadlines by route pattern.
     pub route_deadlines: Vec<(String, Duration)>,
     /// The statsd daemon; `None` when metrics are not sent.
-    pub statsd: Option<Statsd>,
+    pub statsd: Option<Destination>,
     /// Log filter.
     pub log: String,
     /// Where the access log goes.
@@ -56,19 +61,6 @@ pub struct Config {
     pub drain_deadline: Duration,
     /// The bounds of every worker.
     pub limits: Limits,
-}
-
-/// Where metrics are sent, and in which form.
-#[derive(Clone, Debug)]
-pub struct Statsd {
-    /// HOST:PORT of the daemon.
-    pub target: String,
-    /// Prefix of every name.
-    pub prefix: String,
-    /// True when tags are written in the form of DogStatsD.
-    pub dogstatsd: bool,
-    /// Time between two flushes.
-    pub interval: Duration,
 }
 
 /// The bounds of every worker.
@@ -170,7 +162,7 @@ impl Config {
             busy_poll: settings.busy_poll,
             ..bus::Config::default()
         };
-        let statsd = settings.statsd.map(|target| Statsd {
+        let statsd = settings.statsd.map(|target| Destination {
             target,
             prefix: settings.statsd_prefix,
             dogstatsd: settings.dogstatsd,
@@ -180,6 +172,7 @@ impl Config {
             http: settings.http,
             congestion: settings.congestion_control,
             admin: settings.admin,
+            identity: Identity::new("terminator", env!("CARGO_PKG_VERSION"), settings.instance),
             bus,
             workers: settings.workers,
             scheduling: settings.scheduling,
@@ -327,6 +320,7 @@ mod tests {
             (&["--header-limit", "100"], "8192 to 65535"),
             (&["--pending-limit", "9999999"], "1 to 1048576"),
             (&["--statsd", "localhost"], "give HOST:PORT"),
+            (&["--statsd-prefix", "{pid}"], "the placeholders are {service}, {host} and {instance}"),
             (&["--deadline", "500000000000y"], "more than 1day"),
             (&["--body-limit", "1048576"], "--message-limit 1048576"),
             (&["--message-limit", "10"], "--message-limit 10"),

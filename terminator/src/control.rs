@@ -7,26 +7,26 @@
 
 mod drain;
 mod files;
-mod flush;
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use role::admin::{Admin, AdminAddress};
+use role::observer::Observer;
+use role::telemetry::{Destination, Flush, Statsd};
 use role::worker::{self, Workers};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::access_log::{self, AccessLog, Writer};
-use crate::admin::Admin;
 use crate::config::Config;
 use crate::limits::SIGNAL_REPEAT;
 use crate::listen::{self, Bound, SocketFile, Unstarted};
+use crate::views::VIEWS;
 use crate::worker::Worker;
-pub(crate) use flush::merge as merge_latencies;
 
 /// Serves until a signal ends it.
 ///
@@ -35,7 +35,7 @@ pub(crate) use flush::merge as merge_latencies;
 pub fn run(mut config: Config) -> Result<()> {
     files::make_room(&mut config);
     let config = Arc::new(config);
-    let statsd = flush::connect(config.statsd.as_ref())?;
+    let statsd = statsd(&config)?;
     let bound = bind_http(&config)?;
     let seeds = bus::bind(&config.bus, config.workers).context("--bus-listen")?;
     let bus = seeds.first().map(bus::Seed::listening).unwrap_or_default();
@@ -49,7 +49,7 @@ pub fn run(mut config: Config) -> Result<()> {
     runtime.block_on(async {
         let signals = Signals::new().context("cannot listen for signals")?;
         let (addresses, files, sockets) = split(bound, config.workers);
-        let admin = Admin::bind(config.admin)
+        let admin = Admin::bind(&config.admin)
             .with_context(|| format!("--admin {}: cannot be bound", config.admin))?;
         let workers = start_workers(&config, seeds, sockets, log).context("cannot start the workers")?;
         announce(&config, &addresses, admin.address(), &bus);
@@ -67,14 +67,20 @@ struct Control {
 }
 
 impl Control {
+    fn observer(&self) -> Rc<Observer<Rc<Worker>>> {
+        let identity = self.config.identity.clone();
+        Observer::new(identity, Rc::clone(&self.workers), self.config.workers, VIEWS)
+    }
+
     async fn serve(
         mut self,
         admin: Admin,
-        statsd: Option<role::telemetry::Statsd>,
+        statsd: Option<(Statsd, Duration)>,
         mut signals: Signals,
     ) -> Result<()> {
-        let mut admin = admin.serve(Rc::clone(&self.workers), self.config.workers);
-        let flush = flush::start(self.config.statsd.as_ref(), statsd, Rc::clone(&self.workers));
+        let observer = self.observer();
+        let admin = admin.serve(Rc::clone(&observer)).context("--admin: cannot be served")?;
+        let flush = Flush::start(observer, statsd);
         while let Asked::Reopen = signals.next().await {
             if let Some(writer) = &self.writer {
                 writer.reopen();
@@ -106,6 +112,12 @@ impl Control {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// The client of the statsd daemon, and the interval.
+fn statsd(config: &Config) -> Result<Option<(Statsd, Duration)>> {
+    let connect = |to: &Destination| to.connect(&config.identity).map(|statsd| (statsd, to.interval));
+    config.statsd.as_ref().map(connect).transpose().map_err(anyhow::Error::msg)
 }
 
 fn bind_http(config: &Config) -> Result<Vec<Bound>> {
@@ -148,7 +160,7 @@ fn start_workers(
 }
 
 /// One line that says where everything is: `listening http=ADDR,ADDR admin=ADDR ...`.
-fn announce(config: &Config, http: &[String], admin: SocketAddr, bus: &[bus::Endpoint]) {
+fn announce(config: &Config, http: &[String], admin: &AdminAddress, bus: &[bus::Endpoint]) {
     let join =
         |endpoints: &[bus::Endpoint]| endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     tracing::info!(

@@ -15,10 +15,9 @@
 //!    its requests). They spawn nothing.
 //! 3. The path of a request: [`request`], [`response`], [`forward`].
 //! 4. What runs: [`serve`] (a connection's task), [`listen`], `tasks` (starts a worker).
-//! 5. The process: [`admin`] (answers operators) and [`control`] (the main thread).
+//! 5. The process: [`views`] (what operators see of a worker) and [`control`] (the main thread).
 
 pub mod access_log;
-pub mod admin;
 pub mod config;
 pub mod connection;
 pub mod control;
@@ -33,4 +32,5 @@ pub mod serve;
 pub mod stats;
 mod tasks;
 pub mod trace;
+pub mod views;
 pub mod worker;

@@ -129,16 +129,3 @@ pub const BUSY_POLL_MAX: Duration = Duration::from_millis(10);
 
 /// Value of `Retry-After` in a 503: most causes pass within a second.
 pub const RETRY_AFTER_SECONDS: u32 = 1;
-
-/// Target of the response time, counted as `under_25ms`.
-pub const TARGET: Duration = Duration::from_millis(25);
-
-/// Connections of the admin listener: some operators, probes and dashboards.
-pub const ADMIN_CONNECTIONS: usize = 64;
-
-/// Time that one admin connection may take in all, so that the few there are become free again.
-pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Time that `/ready` waits for the workers: a worker that needs longer to answer cannot serve
-/// requests in time either.
-pub const READY_TIMEOUT: Duration = Duration::from_secs(1);

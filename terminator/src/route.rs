@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Bus;
-use http::Method;
-use role::telemetry::Latency;
+use http::{Method, StatusCode};
+use role::metrics::{Counter, Latencies, Latency, RoutePicture};
 
 use crate::config::Config;
 use crate::limits::ROUTES;
@@ -32,17 +32,32 @@ pub struct Line {
     /// How long a request may take.
     pub deadline: Duration,
     latency: RefCell<Latency>,
+    errors: Counter,
 }
 
 impl Line {
     fn new(pattern: String, deadline: Duration) -> Rc<Self> {
-        Rc::new(Self { pattern: pattern.into(), deadline, latency: RefCell::new(Latency::new()) })
+        let latency = RefCell::new(Latency::new());
+        Rc::new(Self { pattern: pattern.into(), deadline, latency, errors: Counter::default() })
     }
 
-    /// Records the latency of a response with any status.
+    /// Records a response with its latency; one of status 500 and above is an error too.
     #[inline]
-    pub fn record(&self, elapsed: Duration) {
+    pub fn record(&self, status: StatusCode, elapsed: Duration) {
         self.latency.borrow_mut().record(elapsed);
+        if status.is_server_error() {
+            self.errors.increment();
+        }
+    }
+
+    fn picture(&self, latencies: Latencies) -> RoutePicture {
+        let mut latency = self.latency.borrow_mut();
+        RoutePicture {
+            pattern: self.pattern.to_string(),
+            requests: latency.count(),
+            errors: self.errors.value(),
+            latency: latency.of(latencies),
+        }
     }
 }
 
@@ -79,16 +94,10 @@ impl Routes {
         Ok((route, line))
     }
 
-    /// The latency of every route since the start, by pattern.
+    /// Every line that a request took.
     #[must_use]
-    pub fn latencies(&self) -> Vec<(String, Latency)> {
-        self.lines.borrow().each(|latency| latency.clone())
-    }
-
-    /// The latency of every route since the last call, by pattern; for statsd.
-    #[must_use]
-    pub fn take_latencies(&self) -> Vec<(String, Latency)> {
-        self.lines.borrow().each(Latency::take)
+    pub fn pictures(&self, latencies: Latencies) -> Vec<RoutePicture> {
+        self.lines.borrow().each(latencies)
     }
 }
 
@@ -143,12 +152,12 @@ impl<K: Copy + PartialEq> Lines<K> {
         line
     }
 
-    fn each(&self, mut take: impl FnMut(&mut Latency) -> Latency) -> Vec<(String, Latency)> {
+    fn each(&self, latencies: Latencies) -> Vec<RoutePicture> {
         self.all
             .iter()
             .chain(std::iter::once(&self.other))
-            .map(|line| (line.pattern.to_string(), take(&mut line.latency.borrow_mut())))
-            .filter(|(_, latency)| latency.count() > 0)
+            .map(|line| line.picture(latencies))
+            .filter(|route| route.requests > 0)
             .collect()
     }
 }
@@ -179,11 +188,10 @@ mod tests {
     #[test]
     fn a_pattern_that_comes_again_keeps_its_numbers() {
         let mut lines = Lines::new(DEADLINE);
-        lines.add(0, 'a', "GET /a".to_owned(), DEADLINE).record(DEADLINE);
-        lines.add(1, 'b', "GET /a".to_owned(), DEADLINE).record(DEADLINE);
-        let latencies = lines.each(|latency| latency.clone());
-        assert_eq!(latencies.len(), 1);
-        assert_eq!(latencies[0].1.count(), 2);
+        lines.add(0, 'a', "GET /a".to_owned(), DEADLINE).record(StatusCode::OK, DEADLINE);
+        lines.add(1, 'b', "GET /a".to_owned(), DEADLINE).record(StatusCode::BAD_GATEWAY, DEADLINE);
+        let [route] = &lines.each(Latencies::SinceStart)[..] else { panic!("one route") };
+        assert_eq!((route.requests, route.errors, route.latency.count()), (2, 1, 2));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! One worker's state: the bus handle, settings, permits, routes, counters and connections that its
 //! thread owns.
 //!
-//! Owns plain data and what follows from it: whether the worker is settling, leaving or draining,
-//! and its totals. Leaves spawning tasks to `tasks`, the thread to crate `role`, and the path of a
-//! request to `forward`. Invariant: nothing in it leaves the thread except [`Picture`]s.
+//! Owns plain data and what follows from it: whether the worker is settling, leaving or draining.
+//! Leaves spawning tasks to `tasks`, the thread to crate `role`, the path of a request to
+//! `forward`, and what operators see of it to `views`. Invariant: nothing in it leaves the thread.
 
 mod connections;
 mod heads;
@@ -14,15 +14,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bus::{Bus, PeerInfo, RouteInfo};
-use role::telemetry::Latency;
+use bus::Bus;
 use tokio::sync::Notify;
 
 use crate::access_log::{AccessLog, Record};
 use crate::config::Config;
 use crate::rescue::Refusal;
 use crate::route::Routes;
-use crate::stats::{Stats, Totals};
+use crate::stats::Stats;
 pub use connections::Connections;
 pub(crate) use connections::{Order, Watched};
 pub(crate) use heads::EncodedHead;
@@ -175,42 +174,4 @@ impl Worker {
     pub async fn drain_bus(&self, deadline: Instant) -> bool {
         self.bus.drain(deadline).await
     }
-
-    /// The numbers now.
-    #[must_use]
-    pub fn totals(&self) -> Totals {
-        Totals {
-            in_flight: self.permits.in_flight() as u64,
-            outstanding: self.bus.outstanding() as u64,
-            bus: self.bus.counters(),
-            ..self.stats.totals()
-        }
-    }
-
-    /// Everything that an operator may ask, as values that may leave the thread.
-    #[must_use]
-    pub fn picture(&self) -> Picture {
-        Picture {
-            worker: self.id,
-            totals: self.totals(),
-            latencies: self.routes.latencies(),
-            peers: self.bus.peers(),
-            routes: self.bus.routes(),
-        }
-    }
-}
-
-/// One worker as an operator sees it.
-#[derive(Clone, Debug)]
-pub struct Picture {
-    /// Its number.
-    pub worker: usize,
-    /// Counters and what is open now.
-    pub totals: Totals,
-    /// Latency by route pattern, since start.
-    pub latencies: Vec<(String, Latency)>,
-    /// Connected services.
-    pub peers: Vec<PeerInfo>,
-    /// Claimed routes.
-    pub routes: Vec<RouteInfo>,
 }

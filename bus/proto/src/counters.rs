@@ -7,6 +7,9 @@ macro_rules! counters {
         pub struct Counters { $(#[doc = $doc] pub $field: u64,)* }
 
         impl Counters {
+            /// Name and meaning of every counter, in the order of [`Counters::list`].
+            pub const DESCRIBED: &'static [(&'static str, &'static str)] = &[$(($name, $doc),)*];
+
             /// Every counter with its name, always in the same order.
             #[must_use]
             pub fn list(&self) -> Vec<(&'static str, u64)> { vec![$(($name, self.$field),)*] }

@@ -1,7 +1,7 @@
 //! The roles' allocator, and when it gives memory back (docs/adr/0008, 0018).
 //!
-//! Owns: which allocator, how it is built, and its one call. Invariant: a role whose workers idle after a burst is as small as
-//! before it.
+//! Owns: the choice of the allocator, how it is built, and its one call. Invariant: a role whose
+//! workers idle after a burst is as small as before it.
 
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use tokio::time::MissedTickBehavior;
 /// For `#[global_allocator]`.
 pub use mimalloc::MiMalloc as Allocator;
 
-/// How often memory is looked for that may be given back.
+/// Time between two searches for memory that can be given back.
 const LOOK_FOR_MEMORY: Duration = Duration::from_secs(1);
 
-/// Gives back what this thread has freed, once a second, for as long as it is polled: every thread that allocates much needs its
-/// own. mimalloc does so itself only where more is allocated: one that idles would keep what a burst took.
+/// Gives memory that this thread has freed back to the system, once a second, as long as it is
+/// polled: every thread that allocates much needs its own. mimalloc itself does so only when the
+/// thread allocates again: an idle thread would keep the memory of a burst.
 pub async fn give_back() {
     let mut ticks = tokio::time::interval(LOOK_FOR_MEMORY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -26,6 +27,6 @@ pub async fn give_back() {
 
 #[allow(unsafe_code, reason = "the crate mimalloc has no safe form of this call")]
 fn collect() {
-    // SAFETY: takes no pointers, asks nothing of its caller, and may be called at any time (mimalloc.h).
+    // SAFETY: takes no pointers, has no preconditions, and may be called at any time (mimalloc.h).
     unsafe { libmimalloc_sys::mi_collect(true) };
 }

@@ -1,56 +1,68 @@
-//! One set of settings from a TOML file, the environment and flags, in that order: what comes later wins, key by key.
+//! One set of settings from a TOML file, the environment and flags: for each setting the last of
+//! these that gives it wins.
 //!
-//! Owns: finding the file, turning its keys and the role's environment variables into arguments, and the errors that
-//! name where a wrong value came from. Does not own: what an argument means, its default and its checks; those stay in
-//! the role's clap struct. Invariant: whatever the source, a value goes through the same clap argument, so that a file
-//! accepts exactly what the flag accepts.
+//! Owns: finding the file, turning its keys and the role's environment variables into arguments,
+//! the errors that name where a wrong value came from, and the list of where each value came from
+//! ([`Setting`]). Leaves to the role's clap struct what an argument means, its default and its
+//! checks. Invariant: whatever the source, a value goes through the same clap argument, so that a
+//! file accepts exactly what the flag accepts.
 //!
-//! - **File**: given by `--config FILE` (or its variable). Keys are the long flags' names, `deadline` or
-//!   `bus-listen` (`bus_listen` is the same); arrays repeat a flag; `true` sets a switch; tables fill flags of the form
-//!   `--flag KEY=VALUE`, an entry each.
+//! - **File**: given by `--config FILE` (or its variable). Keys are the long flags' names,
+//!   `deadline` or `bus-listen` (`bus_listen` is the same); arrays repeat a flag; `true` sets a
+//!   switch; a table fills a flag of the form `--flag KEY=VALUE`, one value for each entry.
 //! - **Environment**: every flag of the role has a variable, `--bus-listen` of `terminator` is
-//!   `TERMINATOR_BUS_LISTEN`, unless its clap argument names another. Commas part the values of a repeatable flag. A
-//!   variable that is set to nothing counts as not set.
-//! - **Unknown** keys and variables with the role's prefix are errors: a typing mistake never becomes a default. Only the
-//!   variables that Kubernetes and Docker invent for a service's name (`WEB_SERVICE_HOST`, `WEB_PORT_8080_TCP`) pass.
+//!   `TERMINATOR_BUS_LISTEN`, unless its clap argument names another. Commas separate the values of
+//!   a repeatable flag. A variable that is set to nothing counts as not set.
+//! - **Unknown** keys and variables with the role's prefix are errors: a typing mistake never
+//!   becomes a default. Only the variables that Kubernetes and Docker invent for a service's name
+//!   (`WEB_SERVICE_HOST`, `WEB_PORT_8080_TCP`) pass.
 //!
 //! Flags of subcommands are not read from the file or the environment.
 
+mod addition;
 mod environment;
 mod file;
 mod layers;
+mod sources;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 
+pub use sources::{Setting, Source, effective};
+
 /// The id of the argument that gives the file.
 const CONFIG: &str = "config";
 
-/// Reads the settings of a role whose clap struct `T` may have an argument `--config FILE` with the id `config`.
-/// Prints and exits as clap does: 0 after `--help` and `--version`, 2 on anything wrong.
+/// Reads the settings of a role whose clap struct `T` may have an argument `--config FILE` with the
+/// id `config`. Prints and exits as clap does: 0 after `--help` and `--version`, 2 on anything
+/// wrong. [`effective`] then lists them.
 #[must_use]
 pub fn load<T: clap::Parser>() -> T {
-    try_load_from(std::env::args_os(), std::env::vars_os()).unwrap_or_else(|error| match error {
+    let loaded = load_from(std::env::args_os(), std::env::vars_os());
+    let (settings, listed) = loaded.unwrap_or_else(|error| match error {
         Error::Arguments(error) => error.exit(),
         error => T::command().error(ErrorKind::ValueValidation, error).exit(),
-    })
+    });
+    sources::keep(listed);
+    settings
 }
 
-/// [`load`] from given arguments, the program's name first, and a given environment.
+/// [`load`] from given arguments, the program's name first, and a given environment; with the list
+/// of all settings.
 ///
 /// # Errors
-/// The first thing that is wrong, grouped in [`Error`] by where it was written; `--help` and `--version` are
-/// [`Error::Arguments`] too, as in clap.
-pub fn try_load_from<T: clap::Parser>(
+/// The first thing that is wrong, grouped in [`Error`] by where it was written; `--help` and
+/// `--version` are [`Error::Arguments`] too, as in clap.
+pub fn load_from<T: clap::Parser>(
     args: impl IntoIterator<Item = impl Into<OsString>>,
     env: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<T, Error> {
+) -> Result<(T, Vec<Setting>), Error> {
     let args = args.into_iter().map(Into::into).collect();
     let env = env.into_iter().collect();
-    let matches = layers::matches(T::command(), args, env)?;
-    Ok(T::from_arg_matches(&matches)?)
+    let (matches, listed) = layers::matches(T::command(), args, env)?;
+    Ok((T::from_arg_matches(&matches)?, listed))
 }
 
 /// What is wrong with the settings, by where it was written.

@@ -1,17 +1,19 @@
-//! What a role says about itself: statsd by cadence, latency histograms, tracing on stderr.
+//! How a role reports on itself: statsd by cadence, log lines on stderr.
 //!
-//! Owns: how figures are kept ([`Latency`]), summed up at a flush ([`Snapshot`]) and sent ([`Statsd`]), and where log lines
-//! go ([`trace`]). Does not own: which figures there are, nor the flush timer; a role calls [`Statsd::flush`] on its
-//! own. Invariant: nothing here blocks, and a sample costs no formatting and no allocation until a flush sends it.
+//! Owns: sending samples to a daemon ([`Statsd`]), when they are sent ([`Flush`]), and the log with
+//! its level ([`trace`], [`set_level`]). Leaves to `metrics` which metrics there are. Invariant:
+//! nothing here blocks.
 //!
-//! Percentiles are sent as gauges for the eye; they must not be averaged over hosts or time. What a dashboard may add up
-//! are the counters beside them, `.under_25ms` and `.count`: their quotient is the share within the target.
+//! Percentiles are sent as gauges to look at; they must not be averaged over hosts or time. The
+//! counters beside them, `.under_25ms` and `.count`, may be added up: their quotient is the share
+//! of requests within the target.
 
-mod latency;
+mod flush;
 mod names;
 mod statsd;
+mod target;
 mod trace;
 
-pub use latency::{Latency, TARGET};
-pub use statsd::{PACKET_BYTES_MAX, Snapshot, Statsd, TaggedLatency, check_target};
-pub use trace::trace;
+pub use flush::{Destination, Flush, Last};
+pub use statsd::{PACKET_BYTES_MAX, Statsd, check_prefix, check_target};
+pub use trace::{level, set_level, trace};

@@ -155,7 +155,7 @@ impl<S: 'static> Workers<S> {
         answers
     }
 
-    /// Whether every thread still runs; a worker ends early only by a panic.
+    /// True when every thread still runs; a worker ends early only by a panic.
     #[must_use]
     pub fn all_run(&self) -> bool {
         self.threads.iter().all(|thread| !thread.is_finished())

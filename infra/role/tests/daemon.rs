@@ -7,36 +7,63 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use role::telemetry::{Latency, Snapshot, Statsd};
+use role::identity::Identity;
+use role::metrics::{Latency, METRICS, Metric, Sample, Value};
+use role::telemetry::Statsd;
 
 /// Only a failing test waits for it.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+fn metric(name: &str) -> Metric {
+    *METRICS.iter().find(|metric| metric.name == name).expect("is in the table")
+}
+
+fn number(name: &str, value: u64) -> Sample {
+    Sample { metric: metric(name), value: Value::Number(value) }
+}
+
+fn identity(instance: &str) -> Identity {
+    Identity::new("terminator", "1", Some(instance.to_owned()))
+}
+
 #[test]
 fn real_daemon_reads_counters_gauges_and_latencies() {
     let Some(daemon) = Daemon::start() else { return };
-    let mut statsd =
-        Statsd::new(&format!("127.0.0.1:{}", daemon.udp), "terminator", false).expect("resolves");
+    let mut statsd = Statsd::new(&daemon.target(), "{service}", false, &identity("a")).expect("resolves");
     let mut latency = Latency::new();
     (1..=100).for_each(|ms| latency.record(Duration::from_millis(ms)));
-    let snapshot = |requests| Snapshot {
-        counters: vec![("requests", requests)],
-        gauges: vec![("connections", 256.0)],
-        latencies: vec![("latency", Some(("route", "GET /members/{id}".to_owned())), latency.clone())],
+    let samples = |requests| {
+        let routes = Value::Latencies(vec![("GET /members/{id}".to_owned(), latency.clone())]);
+        let routes = Sample { metric: metric("route_latency"), value: routes };
+        [number("requests", requests), number("cancelled", 0), number("in_flight", 256), routes]
     };
-    statsd.flush(&snapshot(100));
-    statsd.flush(&snapshot(250));
+    statsd.flush(&samples(100));
+    statsd.flush(&samples(250));
 
     daemon.wait_for("counters", "'terminator.requests': 250");
-    daemon.wait_for("counters", "'terminator.latency.GET_members_id.under_25ms': 48");
-    daemon.wait_for("counters", "'terminator.latency.GET_members_id.count': 200");
+    daemon.wait_for("counters", "'terminator.cancelled': 0");
+    daemon.wait_for("counters", "'terminator.route_latency.GET_members_id.under_25ms': 48");
+    daemon.wait_for("counters", "'terminator.route_latency.GET_members_id.count': 200");
     daemon.wait_for("counters", "'statsd.bad_lines_seen': 0");
-    daemon.wait_for("gauges", "'terminator.connections': 256");
-    daemon.wait_for("gauges", "'terminator.latency.GET_members_id.max': 100");
-    daemon.wait_for("gauges", "'terminator.latency.GET_members_id.p99': 99");
+    daemon.wait_for("gauges", "'terminator.in_flight': 256");
+    daemon.wait_for("gauges", "'terminator.route_latency.GET_members_id.max': 100");
+    daemon.wait_for("gauges", "'terminator.route_latency.GET_members_id.p99': 99");
 }
 
-/// The daemon in node, with its management port, which tells what it holds.
+#[test]
+fn two_instances_on_one_daemon_do_not_overwrite_each_other() {
+    let Some(daemon) = Daemon::start() else { return };
+    for (instance, in_flight) in [("a", 7), ("b", 9)] {
+        let who = identity(instance);
+        let mut statsd =
+            Statsd::new(&daemon.target(), "{service}.{instance}", false, &who).expect("resolves");
+        statsd.flush(&[number("in_flight", in_flight)]);
+    }
+    daemon.wait_for("gauges", "'terminator.a.in_flight': 7");
+    daemon.wait_for("gauges", "'terminator.b.in_flight': 9");
+}
+
+/// The daemon in node, with its management port, which lists what the daemon has.
 struct Daemon {
     child: Child,
     udp: u16,
@@ -47,7 +74,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// None, said loudly, where there is no statsd.
+    /// `None`, after a line that says so, where there is no statsd.
     fn start() -> Option<Self> {
         let script = tools().join("node_modules/statsd/stats.js");
         if !script.exists() || Command::new("node").arg("--version").output().is_err() {
@@ -75,6 +102,10 @@ impl Daemon {
         assert!(up, "statsd ended before it was up");
         daemon.wait_until_it_listens();
         Some(daemon)
+    }
+
+    fn target(&self) -> String {
+        format!("127.0.0.1:{}", self.udp)
     }
 
     /// It says that it is up before its sockets are bound: sends until something arrives.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Parser;
-use role::settings::{Error, try_load_from};
+use role::settings::{Error, Setting, Source, load_from};
 
 #[derive(Debug, Parser)]
 #[command(name = "terminator")]
@@ -39,7 +39,8 @@ fn load(toml: &str, env: &[(&str, &str)], args: &[&str]) -> Result<Role, Error> 
     std::fs::write(&path, toml).expect("writes");
     let mut all = vec![OsString::from("/bin/terminator"), "--config".into(), path.into()];
     all.extend(args.iter().map(OsString::from));
-    try_load_from(all, env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
+    let env = env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    load_from(all, env).map(|(role, _)| role)
 }
 
 fn error(toml: &str, env: &[(&str, &str)], args: &[&str]) -> String {
@@ -186,15 +187,15 @@ fn file_may_be_named_by_the_environment() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("a.toml");
     std::fs::write(&path, LISTEN).expect("writes");
-    let role: Role =
-        try_load_from(["terminator"], [("TERMINATOR_CONFIG".into(), path.into_os_string())]).expect("loads");
+    let (role, _): (Role, _) =
+        load_from(["terminator"], [("TERMINATOR_CONFIG".into(), path.into_os_string())]).expect("loads");
     assert_eq!(role.bus_listen, ["tcp://127.0.0.1:5555"]);
 }
 
 #[test]
 fn missing_file_and_bad_syntax_name_the_file() {
-    let error =
-        try_load_from::<Role>(["terminator", "--config", "/nowhere/a.toml"], []).expect_err("is missing");
+    let loaded = load_from::<Role>(["terminator", "--config", "/nowhere/a.toml"], []);
+    let error = loaded.expect_err("is missing");
     assert!(error.to_string().contains("/nowhere/a.toml"), "{error}");
     let message = self::error("workers = ", &[], &[]);
     assert!(message.contains("role.toml") && message.contains("line 1"), "{message}");
@@ -208,8 +209,32 @@ fn file_sets_the_role_s_flags_before_a_subcommand() {
 }
 
 #[test]
+fn every_setting_is_listed_with_its_source() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("a.toml");
+    std::fs::write(&path, "bus-listen = ['a', 'b']\ndogstatsd = true\n[route-deadline]\n'GET /a' = '5s'\n")
+        .expect("writes");
+    let file = path.display().to_string();
+    let args = ["terminator", "--config", &file, "-vv"];
+    let (_, listed) = load_from::<Role>(args, [("TERMINATOR_WORKERS".into(), "3".into())]).expect("loads");
+    let expect = |name: &str, value: &[&str], source: Source| {
+        let value = value.iter().map(|&value| value.to_owned()).collect();
+        let found = listed.iter().find(|setting| setting.name == name).expect("is listed");
+        assert_eq!(*found, Setting { name: name.to_owned(), value, source });
+    };
+    expect("bus-listen", &["a", "b"], Source::File(file.clone()));
+    expect("dogstatsd", &["true"], Source::File(file.clone()));
+    expect("route-deadline", &["GET /a=5s"], Source::File(file.clone()));
+    expect("workers", &["3"], Source::Environment("TERMINATOR_WORKERS".to_owned()));
+    expect("verbose", &["2"], Source::Flag);
+    expect("config", &[&file], Source::Flag);
+    expect("deadline", &["1s"], Source::Default);
+    assert_eq!(listed.len(), 7, "help is not a setting: {listed:?}");
+}
+
+#[test]
 fn help_names_every_variable() {
-    let Err(Error::Arguments(help)) = try_load_from::<Role>(["terminator", "--help"], []) else {
+    let Err(Error::Arguments(help)) = load_from::<Role>(["terminator", "--help"], []) else {
         panic!("no help")
     };
     assert_eq!(help.kind(), clap::error::ErrorKind::DisplayHelp);

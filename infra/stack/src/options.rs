@@ -33,7 +33,8 @@ pub struct Options {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub http: SocketAddr,
 
-    /// The address of /live, /ready, /routes, /peers and /stats.
+    /// The address of the terminator's admin listener: /live, /ready, /stats, /metrics, /peers,
+    /// /routes, /config and /log. The services' are Unix sockets, which the stack prints.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
     pub admin: SocketAddr,
 

@@ -1,8 +1,9 @@
 //! The roles' command lines.
 //!
 //! Owns which role listens where, which roles dial it, and the store of each service. Invariant:
-//! every connection between the stack's own roles is a Unix socket in the runtime directory; only
-//! HTTP, the admin listener and the guests' listener use a TCP port.
+//! every connection between the stack's own roles is a Unix socket in the runtime directory, and so
+//! are the services' admin listeners; only HTTP, the terminator's admin listener and the guests'
+//! listener use a TCP port.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,11 @@ pub fn roles(options: &Options, machine: Machine, binaries: &Path, runtime: &Pat
         if DATA_ROLES.contains(&name) {
             args.extend(["--store".into(), store(options, name)]);
         }
+        if name != "terminator" && !(machine.has_variable)(&format!("{}_ADMIN", name.to_uppercase())) {
+            let mut admin = OsString::from("unix:");
+            admin.push(admin_socket(runtime, name));
+            args.extend(["--admin".into(), admin]);
+        }
         args.extend(shared(options));
         Role { name, program: binaries.join(name), args }
     })
@@ -82,6 +88,12 @@ pub fn roles(options: &Options, machine: Machine, binaries: &Path, runtime: &Pat
 #[must_use]
 pub fn socket(runtime: &Path, role: &str) -> Option<PathBuf> {
     matches!(role, "terminator" | "web").then(|| runtime.join(format!("{role}.ipc")))
+}
+
+/// The Unix socket of a service's admin listener, `/tmp/stack-x/web.admin.sock`.
+#[must_use]
+pub fn admin_socket(runtime: &Path, service: &str) -> PathBuf {
+    runtime.join(format!("{service}.admin.sock"))
 }
 
 /// The arguments that load `file` into the store of the profile service, before the service takes
@@ -198,11 +210,13 @@ mod tests {
             lines(&[], MACHINE),
             [
                 "/bin/terminator --http 127.0.0.1:8080 --admin 127.0.0.1:8081 --bus-listen tcp://127.0.0.1:5555 --bus-listen ipc:///run/s/terminator.ipc --bus-allow tcp://127.0.0.1:5555 *=*,!* /,!* /chats,!* /chats/{*rest},!* /conversations,!* /conversations/{*rest},!* /events,!* /events/{*rest},!* /feeds,!* /feeds/{*rest},!* /members,!* /members/{*rest},!* /profiles,!* /profiles/{*rest},!* /projections,!* /projections/{*rest},!* /static,!* /static/{*rest} --expect web,profile --drain-delay 1s --route-deadline GET /chats/{id}/updates=31s --route-deadline GET /events/stream=31s --connection-limit 32768 --in-flight-limit 32768",
-                "/bin/web --bus-dial ipc:///run/s/terminator.ipc --upstream-listen ipc:///run/s/web.ipc",
-                &format!("/bin/profile {both} --store embedded:./data/profile"),
-                &format!("/bin/feed {both} --store embedded:./data/feed"),
-                &format!("/bin/chat {both} --store embedded:./data/chat"),
-                "/bin/events --bus-dial ipc:///run/s/terminator.ipc --store embedded:./data/events",
+                "/bin/web --bus-dial ipc:///run/s/terminator.ipc --upstream-listen ipc:///run/s/web.ipc --admin unix:/run/s/web.admin.sock",
+                &format!(
+                    "/bin/profile {both} --store embedded:./data/profile --admin unix:/run/s/profile.admin.sock"
+                ),
+                &format!("/bin/feed {both} --store embedded:./data/feed --admin unix:/run/s/feed.admin.sock"),
+                &format!("/bin/chat {both} --store embedded:./data/chat --admin unix:/run/s/chat.admin.sock"),
+                "/bin/events --bus-dial ipc:///run/s/terminator.ipc --store embedded:./data/events --admin unix:/run/s/events.admin.sock",
             ]
         );
     }
@@ -218,7 +232,7 @@ mod tests {
     fn cluster_is_given_to_every_service_that_keeps_data() {
         let lines = lines(&["--store", "fdb:/etc/fdb.cluster?grv_cache=true"], MACHINE);
         for line in &lines[2..] {
-            assert!(line.ends_with(" --store fdb:/etc/fdb.cluster?grv_cache=true"), "{line}");
+            assert!(line.contains(" --store fdb:/etc/fdb.cluster?grv_cache=true"), "{line}");
         }
         assert!(!lines[..2].iter().any(|line| line.contains("--store")), "{lines:?}");
     }
@@ -238,6 +252,9 @@ mod tests {
         assert!(!line.contains("--bus-allow"), "{line}");
         let line = of(|name| name == "TERMINATOR_CONNECTION_LIMIT");
         assert!(!line.contains("--connection-limit") && line.contains("--in-flight-limit 32768"), "{line}");
+        let has_variable = |name: &str| name == "WEB_ADMIN";
+        let lines = lines(&[], Machine { has_variable, ..MACHINE });
+        assert!(!lines[1].contains("--admin") && lines[2].contains("--admin"), "{lines:?}");
     }
 
     #[test]

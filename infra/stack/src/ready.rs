@@ -77,7 +77,11 @@ pub fn greet(options: &Options, runtime: &Path, log: &Log) {
         format!(
             "  curl -i {json} http://{http}/events -d '{{\"events\":[{{\"id\":\"1\",\"type\":\"Opened\",\"tags\":[\"account:7\"]}}]}}'"
         ),
-        format!("  curl -s http://{admin}/stats   (also /live /ready /routes /peers)"),
+        format!("  curl -s http://{admin}/stats   (http://{admin}/ lists the admin paths)"),
+        format!(
+            "  curl -s --unix-socket {} http://web/stats   (each service has the same paths at NAME.admin.sock there)",
+            plan::admin_socket(runtime, "web").display()
+        ),
         format!("guests' services dial tcp://{} or {}", options.guests, ipc.display()),
         "Ctrl-C stops everything".to_owned(),
     ] {

@@ -14,6 +14,7 @@ const CRATES: &[(&str, &str, usize)] = &[
     ("bus-proto", "bus/proto/src", 10),
     ("http1", "terminator/http1/src", 10),
     ("terminator", "terminator/src", 10),
+    ("role", "infra/role/src", 10),
     ("service-host", "services/host/src", 10),
     ("profile", "services/profile/src", 6),
     ("feed", "services/feed/src", 10),

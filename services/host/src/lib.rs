@@ -55,6 +55,7 @@ mod stats;
 mod stop;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod views;
 mod visit;
 
 pub use ask::Ask;

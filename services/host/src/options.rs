@@ -10,6 +10,8 @@ use bus::proto::limits::{HELLO_VALUE_LEN_MAX, MESSAGE_LEN_MAX};
 use bus::{Endpoint, Limits, Listen};
 use clap::Args;
 use role::Scheduling;
+use role::admin::AdminAddress;
+use role::telemetry::Destination;
 
 /// What [`crate::run`] needs to know of a service's clap struct.
 pub trait Settings: clap::Parser + Clone + Send + Sync + 'static {
@@ -77,6 +79,11 @@ pub struct Options {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub drain_deadline: Duration,
 
+    /// Answer operators here: /live, /ready, /stats, /metrics, /peers, /routes, /config and /log at
+    /// IP:PORT or unix:PATH; without it they are not answered.
+    #[arg(long, value_name = "ADDR|unix:PATH")]
+    pub admin: Option<AdminAddress>,
+
     /// Send metrics to this statsd daemon.
     #[arg(long, value_name = "HOST:PORT", value_parser = role::telemetry::check_target)]
     pub statsd: Option<String>,
@@ -86,7 +93,13 @@ pub struct Options {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     pub statsd_interval: Duration,
 
-    /// Write tags as DogStatsD does rather than into the metrics' names.
+    /// What every metric's name starts with; {service}, {host} and {instance} are replaced: with
+    /// several instances on one daemon write '{service}.{instance}', and give each an --instance.
+    #[arg(long, value_name = "PREFIX", default_value = "{service}", value_parser = role::telemetry::check_prefix)]
+    pub statsd_prefix: String,
+
+    /// Write labels, and service, instance and host, as DogStatsD's tags rather than labels into the
+    /// metrics' names.
     #[arg(long)]
     pub dogstatsd: bool,
 
@@ -118,6 +131,17 @@ pub struct Upstream {
 }
 
 impl Options {
+    /// Where metrics are sent.
+    pub(crate) fn destination(&self) -> Option<Destination> {
+        let to = |target: &String| Destination {
+            target: target.clone(),
+            prefix: self.statsd_prefix.clone(),
+            dogstatsd: self.dogstatsd,
+            interval: self.statsd_interval,
+        };
+        self.statsd.as_ref().map(to)
+    }
+
     /// The bounds of a bus.
     pub(crate) fn limits(&self) -> Limits {
         let default = Limits::default();
@@ -133,6 +157,13 @@ impl Options {
     /// One worker's share of `--queue`.
     pub(crate) fn queue_per_worker(&self) -> u32 {
         self.queue.div_ceil(u32::from(self.workers))
+    }
+}
+
+impl Upstream {
+    /// True when the service has a bus of its own for the services that it asks.
+    pub(crate) fn is_given(&self) -> bool {
+        !self.upstream_listen.is_empty() || !self.upstream_dial.is_empty()
     }
 }
 

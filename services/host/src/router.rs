@@ -20,10 +20,14 @@ use crate::response::{IntoResponse, Response};
 pub struct Router {
     routes: Vec<(String, Box<dyn Endpoint>)>,
     ready: Option<Ready>,
+    counters: Option<Counters>,
 }
 
 /// True when a service can answer what it claims.
 pub(crate) type Ready = Box<dyn Fn() -> bool>;
+
+/// Lists a worker's counters of the service's own.
+pub(crate) type Counters = Box<dyn Fn() -> Vec<(&'static str, u64)>>;
 
 impl Router {
     /// No routes yet.
@@ -76,12 +80,23 @@ impl Router {
         self
     }
 
+    /// Adds counters of the service's own to its metrics, named such as `store.commits`: counts since
+    /// the start, always the same names. `list` is called on the worker's thread whenever metrics are
+    /// asked for, and the workers are summed: a count of the whole process is listed by worker 0
+    /// alone.
+    #[must_use]
+    pub fn counters(mut self, list: impl Fn() -> Vec<(&'static str, u64)> + 'static) -> Self {
+        self.counters = Some(Box::new(list));
+        self
+    }
+
     pub(crate) fn finish(self) -> Result<Routes, RouteError> {
         let mut routes = Routes {
             handlers: Vec::new(),
             patterns: Vec::new(),
             paths: matchit::Router::new(),
             ready: self.ready,
+            counters: self.counters,
         };
         let mut paths: Vec<(String, Methods)> = Vec::new();
         for (text, endpoint) in self.routes {
@@ -131,6 +146,7 @@ pub(crate) struct Routes {
     paths: matchit::Router<Methods>,
     /// When they are claimed; `None` means at once.
     pub(crate) ready: Option<Ready>,
+    pub(crate) counters: Option<Counters>,
 }
 
 /// A route and its handler.

@@ -13,18 +13,22 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bus::{Bus, Endpoint, Hello, Seed};
 use clap::error::ErrorKind;
-use role::telemetry::Statsd;
-use tokio::sync::watch;
-
+use role::admin::{self, Admin};
+use role::identity::Identity;
+use role::metrics::{Group, Latencies, Picture};
+use role::observer::{Observer, Views};
+use role::telemetry::{Destination, Flush, Statsd};
 use role::worker::{self, Workers};
+use tokio::runtime::LocalOptions;
+use tokio::sync::watch;
 
 use crate::context::Context;
 use crate::gate::Gate;
 use crate::options::{Options, Settings, Upstream};
 use crate::router::{Ready, Router};
 use crate::serve::{Server, Worker};
-use crate::stats::{Report, Summary};
 use crate::stop::Stop;
+use crate::views;
 
 /// Between two looks whether those that a service asks are there.
 const READY_LOOK: Duration = Duration::from_millis(10);
@@ -72,25 +76,82 @@ fn start_and_wait<A: Settings>(
     args: A,
     build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
 ) -> anyhow::Result<ExitCode> {
-    let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let control =
+        tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     control.block_on(async {
         // From here on a signal is answered, not obeyed by dying.
         let mut stop = Stop::new()?;
-        let statsd = statsd::<A>(args.options())?;
         let options = args.options().clone();
-        let hello = hello::<A>(&options);
+        let identity = identity::<A>(&options);
+        let (statsd, admin) = (statsd(&options, &identity)?, bind_admin(&options)?);
+        let groups = groups(args.upstream());
+        let hello = hello(&identity, &options);
         let (drains, draining) = watch::channel(false);
         let (workers, places) = start(args, hello.clone(), draining, build)?;
-        tracing::info!("{}", announcement(&hello, &options, &places));
-        let mut metrics = Metrics { statsd, summary: Summary::default() };
-        attend(&workers, &mut metrics, &options, &mut stop).await;
+        tracing::info!("{}", announcement(&hello, &options, &places, admin.as_ref()));
+        let workers = Rc::new(workers);
+        let shown = show(&workers, &options, identity, groups, admin, statsd)?;
+        stop.asked().await;
+        shown.set_draining();
         drains.send_replace(true);
-        Ok(drain(workers, &mut metrics, &options, &mut stop).await)
+        drain(workers, shown, &options, &mut stop).await
     })
+}
+
+/// The services' metrics; those of a bus of its own for upstreams when it has one.
+fn groups(upstream: Option<&Upstream>) -> &'static [Group] {
+    match upstream.is_some_and(Upstream::is_given) {
+        true => &[Group::All, Group::Service, Group::Upstream],
+        false => &[Group::All, Group::Service],
+    }
+}
+
+/// How operators and statsd see the service.
+struct Shown {
+    admin: Option<admin::Serving>,
+    flush: Flush<Site>,
+}
+
+impl Shown {
+    fn set_draining(&self) {
+        if let Some(admin) = &self.admin {
+            admin.set_draining();
+        }
+    }
+}
+
+fn show(
+    workers: &Rc<Workers<Site>>,
+    options: &Options,
+    identity: Identity,
+    groups: &'static [Group],
+    admin: Option<Admin>,
+    statsd: Option<(Statsd, Duration)>,
+) -> anyhow::Result<Shown> {
+    let views = Views { groups, picture, health, needs_peer: true };
+    let observer = Observer::new(identity, Rc::clone(workers), usize::from(options.workers), views);
+    let admin = admin.map(|admin| admin.serve(Rc::clone(&observer))).transpose().context("--admin")?;
+    Ok(Shown { admin, flush: Flush::start(observer, statsd) })
+}
+
+fn picture(site: &Site, latencies: Latencies) -> Picture {
+    views::picture(site.number, &site.worker, &site.bus, site.upstream.as_ref(), latencies)
+}
+
+fn health(site: &Site) -> role::readiness::Health {
+    views::health(&site.bus, site.upstream.as_ref(), site.weight)
+}
+
+fn bind_admin(options: &Options) -> anyhow::Result<Option<Admin>> {
+    let bind = |address| Admin::bind(address).with_context(|| format!("--admin {address}: cannot be bound"));
+    options.admin.as_ref().map(bind).transpose()
 }
 
 /// What lives on a worker's thread.
 struct Site {
+    number: usize,
+    /// Its share of the requests once it has joined.
+    weight: u32,
     bus: Bus,
     upstream: Option<Bus>,
     worker: Rc<Worker>,
@@ -143,7 +204,7 @@ fn serve<A: Settings>(
     let join_wait = context.args.upstream().map_or(Duration::ZERO, |upstream| upstream.join_wait);
     let ready = routes.ready.take();
     let gate = Gate::new(options.limit_per_worker(), options.queue_per_worker());
-    let Context { bus, upstream, .. } = context;
+    let Context { bus, upstream, worker: number, .. } = context;
     let worker = Worker::new(routes, gate);
     bus.serve(Rc::new(Server(Rc::clone(&worker))));
     let weight = options.weight;
@@ -163,7 +224,7 @@ fn serve<A: Settings>(
         }
         _ => join(&bus, &worker, weight),
     }
-    Ok(Site { bus, upstream, worker })
+    Ok(Site { number, weight, bus, upstream, worker })
 }
 
 /// Claims the routes, for a share of the requests. The bus's own hello has the topics that were subscribed to.
@@ -189,7 +250,7 @@ fn upstream_seeds(
     workers: usize,
 ) -> anyhow::Result<Vec<Seed>> {
     let Some(upstream) = upstream else { return Ok(Vec::new()) };
-    if upstream.upstream_listen.is_empty() && upstream.upstream_dial.is_empty() {
+    if !upstream.is_given() {
         return Ok(Vec::new());
     }
     let config = bus::Config {
@@ -201,56 +262,20 @@ fn upstream_seeds(
     bus::bind(&config, workers).context("the upstream bus")
 }
 
-/// Where the figures of all workers go, if somebody wants them.
-struct Metrics {
-    statsd: Option<Statsd>,
-    summary: Summary,
-}
-
-impl Metrics {
-    fn flush(&mut self, reports: Vec<Report>) {
-        if let Some(statsd) = &mut self.statsd {
-            statsd.flush(&self.summary.sum(reports));
-        }
-    }
-}
-
-/// Flushes metrics until it is time to stop.
-async fn attend(workers: &Workers<Site>, metrics: &mut Metrics, options: &Options, stop: &mut Stop) {
-    let mut ticks = tokio::time::interval(options.statsd_interval);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.asked() => break,
-            _ = ticks.tick(), if metrics.statsd.is_some() => metrics.flush(workers.ask(report).await),
-        }
-    }
-}
-
-fn report(site: &Site) -> Report {
-    let Worker { gate, tally, .. } = &*site.worker;
-    let mut counters = tally.stats.counters();
-    counters.extend(site.bus.counters());
-    let patterns = tally.patterns.iter().cloned();
-    Report {
-        counters,
-        upstream: site.upstream.as_ref().map(Bus::counters).unwrap_or_default(),
-        running: gate.running(),
-        queued: gate.queued(),
-        outstanding: site.upstream.as_ref().unwrap_or(&site.bus).outstanding(),
-        latencies: patterns.zip(tally.stats.take_latencies()).collect(),
-    }
-}
-
 /// Finishes the requests in hand, and flushes what they added. A second signal ends the wait.
 async fn drain(
-    workers: Workers<Site>,
-    metrics: &mut Metrics,
+    workers: Rc<Workers<Site>>,
+    shown: Shown,
     options: &Options,
     stop: &mut Stop,
-) -> ExitCode {
+) -> anyhow::Result<ExitCode> {
     tracing::info!(deadline = ?options.drain_deadline, "draining; a second signal stops at once");
     let deadline = Instant::now() + options.drain_deadline;
+    let last = shown.flush.stop().await;
+    if let Some(admin) = shown.admin {
+        admin.stop().await;
+    }
+    let workers = Rc::try_unwrap(workers).ok().context("the workers are still in use")?;
     let drained = workers.stop(move |site| async move {
         // First the requests in hand, which may still ask; then what was asked.
         let served = site.bus.drain(deadline).await;
@@ -258,49 +283,43 @@ async fn drain(
             Some(upstream) => upstream.drain(deadline).await && served,
             None => served,
         };
-        (finished, report(&site))
+        (finished, picture(&site, Latencies::SinceFlush))
     });
     tokio::select! {
         drained = drained => {
-            let (finished, reports): (Vec<bool>, _) = drained.into_iter().unzip();
-            metrics.flush(reports);
+            let (finished, pictures): (Vec<bool>, Vec<Picture>) = drained.into_iter().unzip();
+            last.flush(&pictures);
             if finished.iter().all(|&finished| finished) {
                 tracing::info!("stopped; every request in hand was answered");
             } else {
                 tracing::warn!("stopped at the drain deadline with requests in hand; --drain-deadline is longer");
             }
-            ExitCode::SUCCESS
+            Ok(ExitCode::SUCCESS)
         }
         () = stop.asked_again() => {
             tracing::warn!("stopped by a second signal with requests in hand");
-            ExitCode::FAILURE
+            Ok(ExitCode::FAILURE)
         }
     }
 }
 
-fn statsd<A: Settings>(options: &Options) -> anyhow::Result<Option<Statsd>> {
-    let Some(target) = &options.statsd else { return Ok(None) };
-    let statsd = Statsd::new(target, A::command().get_name(), options.dogstatsd);
-    statsd.map(Some).map_err(|error| anyhow::anyhow!("--statsd {target}: {error}"))
+/// The client of the statsd daemon, and the interval.
+fn statsd(options: &Options, identity: &Identity) -> anyhow::Result<Option<(Statsd, Duration)>> {
+    let connect = |to: Destination| to.connect(identity).map(|statsd| (statsd, to.interval));
+    options.destination().map(connect).transpose().map_err(anyhow::Error::msg)
+}
+
+fn identity<A: Settings>(options: &Options) -> Identity {
+    let command = A::command();
+    Identity::new(command.get_name(), command.get_version().unwrap_or("0"), options.instance.clone())
 }
 
 /// The hello before the routes are known.
-fn hello<A: Settings>(options: &Options) -> Hello {
-    let command = A::command();
-    let instance = options.instance.clone().unwrap_or_else(instance);
-    let mut hello = Hello::new(command.get_name(), command.get_version().unwrap_or("0"), instance);
+fn hello(identity: &Identity, options: &Options) -> Hello {
+    let mut hello = Hello::new(&identity.service, &identity.version, &identity.instance);
     hello.weight = options.weight;
     hello.limit = options.limit_per_worker();
     hello
-}
-
-/// HOST-PID-RANDOM: what an operator looks for, and different after a restart in a container with the same pid.
-fn instance() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .ok()
-        .or_else(|| std::env::var("HOSTNAME").ok())
-        .map_or_else(|| "host".to_owned(), |name| name.trim().to_owned());
-    format!("{host}-{}-{:06x}", std::process::id(), fastrand::u32(..1 << 24))
 }
 
 /// Where the service is to be found, and whom it looks for.
@@ -312,7 +331,7 @@ struct Places {
     upstream_dialling: Vec<Endpoint>,
 }
 
-fn announcement(hello: &Hello, options: &Options, places: &Places) -> String {
+fn announcement(hello: &Hello, options: &Options, places: &Places, admin: Option<&Admin>) -> String {
     let mut text = format!("{} {} {}", hello.service, hello.version, hello.instance);
     let mut say = |verb: &str, endpoints: &[Endpoint]| {
         if !endpoints.is_empty() {
@@ -324,6 +343,9 @@ fn announcement(hello: &Hello, options: &Options, places: &Places) -> String {
     say("dials", &places.dialling);
     say("listens for upstreams on", &places.upstream_listening);
     say("dials upstreams at", &places.upstream_dialling);
+    if let Some(admin) = admin {
+        text.push_str(&format!(", admin={}", admin.address()));
+    }
     text.push_str(&format!(
         "; workers {}, limit {}, weight {}",
         options.workers, options.limit, options.weight

@@ -59,7 +59,7 @@ impl bus::Serve for Server {
     fn serve(&self, incoming: Incoming) -> Serving {
         let worker = &self.0;
         let started = incoming.received;
-        worker.tally.stats.requests.add_one();
+        worker.tally.stats.requests.increment();
         let head = incoming.method() == "HEAD";
         let (route, request) = match worker.routes.find(incoming) {
             Ok(found) => found,
@@ -73,7 +73,7 @@ impl bus::Serve for Server {
                 Serving::Later(Box::pin(wait_then_start(worker, route, visit(None), turn, request)))
             }
             Admission::Refused => {
-                worker.tally.stats.refused.add_one();
+                worker.tally.stats.refused.increment();
                 Serving::Now(worker.refuse(worker.full(&request), head))
             }
         }

@@ -68,21 +68,21 @@ impl Visit {
     /// Its deadline came before its turn.
     pub(crate) fn expired(mut self, request: &Request) -> bus::Response {
         let tally = self.end();
-        tally.stats.expired.add_one();
+        tally.stats.expired.increment();
         let problem = request.problem(EXPIRED, "The deadline passed before the request's turn came.");
         tally.answer(problem.into_response(), self.head)
     }
 
     pub(crate) fn finish(mut self, response: Response) -> bus::Response {
         let tally = self.end();
-        tally.stats.took(self.route, self.started.elapsed());
+        tally.stats.took(self.route, response.status(), self.started.elapsed());
         tally.answer(response, self.head)
     }
 
     /// The answer of a handler that panicked; the worker continues.
     pub(crate) fn panicked(self, panic: &(dyn Any + Send)) -> bus::Response {
         if let Some(tally) = &self.tally {
-            tally.stats.panics.add_one();
+            tally.stats.panics.increment();
             let reason = panic.downcast_ref::<&str>().copied();
             let reason = reason.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?");
             tracing::error!(route = tally.patterns[self.route], reason, "a handler panicked");
@@ -99,7 +99,7 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         if let Some(tally) = self.tally.take() {
-            tally.stats.cancelled.add_one();
+            tally.stats.cancelled.increment();
         }
     }
 }

@@ -294,13 +294,18 @@ fn figures_reach_a_statsd_daemon_by_the_interval_and_at_the_end() {
             let process = Process::start(env!("CARGO_BIN_EXE_profile"), &[&bus[..], &statsd[..]].concat());
             let peer = Peer::dial(&url, None);
             peer.ready("GET", "/profiles/x").await;
-            hears(&daemon, &["profile.in_service:0|g"]).await;
+            hears(&daemon, &["profile.in_flight:0|g"]).await;
             assert_eq!(peer.get("/profiles/x").await.status, 404);
             if stops {
                 process.terminate();
             }
-            let wanted =
-                ["profile.requests:1|c", "profile.status.4xx:1|c", "profile.latency.count:1|c|#route:"];
+            let wanted = [
+                "profile.requests:1|c",
+                "profile.responses:1|c|#service:profile",
+                "class:4xx",
+                "profile.route_latency.count:1|c|#service:profile",
+                "route:GET_/profiles/{id}",
+            ];
             hears(&daemon, &wanted).await;
         });
     }

@@ -158,7 +158,7 @@ mod tests {
         let text = String::from_utf8(response.body_bytes().to_vec()).unwrap();
         assert_eq!((response.status(), response.header_value("retry-after")), (503, Some(&b"1"[..])));
         assert!(
-            text.contains("No instance of `profile` is connected") && text.contains("no_instance"),
+            text.contains("No connected instance of `profile`") && text.contains("no_instance"),
             "{text}"
         );
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bus::{Allow, Endpoint, Listen};
 use clap::{Parser, ValueEnum};
 use role::Scheduling;
+use role::admin::AdminAddress;
 
 use super::trusted_proxy::TrustedProxy;
 use crate::limits;
@@ -35,9 +36,10 @@ pub struct Settings {
     /// choose
     #[arg(long, value_name = "ADDR|unix:PATH", default_value = "127.0.0.1:8080")]
     pub http: Vec<HttpAddress>,
-    /// Where to serve /live, /ready, /routes, /peers and /stats: IP:PORT; keep it away from clients
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
-    pub admin: SocketAddr,
+    /// Where operators ask for /live, /ready, /stats, /metrics, /peers, /routes, /config and /log:
+    /// IP:PORT or unix:PATH; keep it away from clients
+    #[arg(long, value_name = "ADDR|unix:PATH", default_value = "127.0.0.1:8081")]
+    pub admin: AdminAddress,
     /// Where services dial in: tcp://HOST:PORT, ipc:///PATH,
     /// ipc:///PATH?mode=0660&user=UID&group=GID; may be repeated
     #[arg(long, value_name = "URL")]
@@ -91,12 +93,18 @@ pub struct Settings {
     /// Time between two flushes to statsd
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub statsd_interval: Duration,
-    /// Prefix of every metric's name
-    #[arg(long, value_name = "PREFIX", default_value = "terminator")]
+    /// What every metric's name starts with; {service}, {host} and {instance} are replaced: with
+    /// several instances on one daemon write '{service}.{instance}', and give each an --instance
+    #[arg(long, value_name = "PREFIX", default_value = "{service}", value_parser = role::telemetry::check_prefix)]
     pub statsd_prefix: String,
-    /// Write tags in the form of DogStatsD (|#route:...) instead of as a part of the name
+    /// Write labels, and service, instance and host, as DogStatsD's tags (|#route:...), else labels
+    /// are part of the name
     #[arg(long)]
     pub dogstatsd: bool,
+    /// Distinguishes this instance from others, in metrics and admin answers [default:
+    /// HOST-PID-RANDOM]
+    #[arg(long, value_name = "ID")]
+    pub instance: Option<String>,
     /// A TOML file with any of these settings
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

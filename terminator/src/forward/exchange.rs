@@ -57,9 +57,9 @@ impl Exchange<'_> {
         if let Answer::Refusal(refusal) = answer {
             worker.stats.reject(refusal.reason());
         }
-        worker.stats.responded(answer.status(), elapsed);
+        worker.stats.count_status(answer.status());
         if let Some(line) = self.line {
-            line.record(elapsed);
+            line.record(answer.status(), elapsed);
         }
         worker.log(|| self.record(answer, body_len, elapsed));
         elapsed

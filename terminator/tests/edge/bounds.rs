@@ -1,6 +1,6 @@
 //! The limits of size, time and number: what a client sees that exceeds one.
 
-use crate::terminator::Terminator;
+use crate::terminator::{Terminator, responses};
 
 #[test]
 fn files_are_left_for_operators_when_clients_take_all_that_there_are() {
@@ -150,7 +150,7 @@ fn a_client_that_takes_nothing_is_closed() {
         service.reply(&request, 200, &[], &body);
         let progressed = |stats: &serde_json::Value| {
             let next = stats["outstanding"] == 1 || responses == 20;
-            stats["connections_open"] == 0 || (stats["responses"] == responses && next)
+            stats["connections_open"] == 0 || (self::responses(stats) == responses && next)
         };
         terminator.until("/stats", progressed);
     }

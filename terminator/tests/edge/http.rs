@@ -4,7 +4,7 @@ use bus::proto::Header;
 use bus::{Flags, HeadWriter, Kind};
 
 use crate::service::field;
-use crate::terminator::Terminator;
+use crate::terminator::{Terminator, responses};
 
 #[test]
 fn a_request_becomes_an_envelope_and_a_reply_a_response() {
@@ -211,7 +211,7 @@ fn a_client_that_expects_100_gets_it_before_it_sends() {
     assert_eq!(request.body_bytes(), b"body");
     service.reply(&request, 201, &[], b"made");
     assert_eq!(client.answer().status, 201);
-    assert_eq!(terminator.ask("/stats")["responses"], 1);
+    assert_eq!(responses(&terminator.ask("/stats")), 1);
 }
 
 #[test]

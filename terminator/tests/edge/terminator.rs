@@ -24,6 +24,12 @@ pub(crate) struct Terminator {
     pub(crate) admin: SocketAddr,
 }
 
+/// Responses of all statuses in `/stats`, or in one worker's share of it.
+pub(crate) fn responses(stats: &serde_json::Value) -> u64 {
+    let classes = stats["responses"].as_object().expect("an object by class");
+    classes.values().filter_map(serde_json::Value::as_u64).sum()
+}
+
 /// The command `terminator` with these flags and an empty environment.
 pub(crate) fn command(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_terminator"));

@@ -1,13 +1,14 @@
-//! The environment's layer: which variables a role reads, and the ones nobody reads.
+//! The environment's layer: the variables that a role reads, and those that it refuses.
 //!
-//! Owns: the names of the variables and the rules for commas and switches. Does not own: precedence (`layers`).
-//! Invariant: a variable with the role's prefix is read, or is an error, or is one that an orchestrator invents.
+//! Owns: the names of the variables and the rules for commas and switches. Leaves precedence to
+//! `layers`. Invariant: a variable with the role's prefix is read, or is an error, or is one that
+//! an orchestrator invents.
 
 use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command};
 
-use super::layers::{Addition, Origin, is_clap_own, switch_or_values};
+use super::addition::{Addition, Origin, is_clap_own, switch_or_values};
 use super::{Error, nearest};
 
 /// Gives every flag without a variable of its own the one made of the role's name and the flag's.
@@ -64,7 +65,7 @@ fn refuse_unknown(command: &Command, env: &[(OsString, OsString)]) -> Result<(),
     Ok(())
 }
 
-/// Commas part the values of a repeatable flag, unless the argument parts its values itself.
+/// Commas separate the values of a repeatable flag, unless the argument has a delimiter of its own.
 fn split(arg: &Arg, value: &str) -> Vec<String> {
     if matches!(arg.get_action(), ArgAction::Append) && arg.get_value_delimiter().is_none() {
         value.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
@@ -81,8 +82,9 @@ fn as_switch(value: &str) -> Option<bool> {
     }
 }
 
-/// What Kubernetes and Docker set in every container for a service that has the role's name: `SERVICE_HOST`, `SERVICE_PORT`,
-/// `SERVICE_PORT_HTTP`, `PORT`, `PORT_8080_TCP`, `PORT_8080_TCP_ADDR`. A role must start beside its own service.
+/// True for the variables that Kubernetes and Docker set in every container for a service with the
+/// role's name: `SERVICE_HOST`, `SERVICE_PORT`, `SERVICE_PORT_HTTP`, `PORT`, `PORT_8080_TCP`,
+/// `PORT_8080_TCP_ADDR`. A role must start beside its own service.
 fn is_service_link(rest: &str) -> bool {
     let ported =
         rest.strip_prefix("PORT_").is_some_and(|port| port.starts_with(|c: char| c.is_ascii_digit()));

@@ -1,7 +1,8 @@
 //! The file's layer: TOML keys become arguments.
 //!
-//! Owns: reading the file and matching its keys and types with the role's arguments. Does not own: precedence (`layers`).
-//! Invariant: every key of the file is an argument of the role, or an error.
+//! Owns: reading the file and matching its keys and types with the role's arguments. Leaves
+//! precedence to `layers`. Invariant: every key of the file is an argument of the role, or an
+//! error.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::path::Path;
 use clap::{Arg, Command};
 use toml::{Table, Value};
 
-use super::layers::{Addition, Origin, is_clap_own, switch_or_values};
+use super::addition::{Addition, Origin, is_clap_own, switch_or_values};
 use super::{CONFIG, Error, nearest};
 
 /// What the file's keys add, in the order of the keys.
@@ -51,8 +52,8 @@ fn argument<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
     })
 }
 
-/// The arguments that a file may give: all with a long name but the one that gives the file.
-fn settable(command: &Command) -> impl Iterator<Item = &Arg> {
+/// The arguments that a file may give: all with a long name but the one that names the file.
+pub(crate) fn settable(command: &Command) -> impl Iterator<Item = &Arg> {
     command
         .get_arguments()
         .filter(|arg| arg.get_long().is_some() && arg.get_id() != CONFIG && !is_clap_own(arg))
@@ -90,7 +91,7 @@ fn scalar(value: &Value) -> Result<String, String> {
     }
 }
 
-/// Whether the flag is written `--flag KEY=VALUE`.
+/// True when the flag is written `--flag KEY=VALUE`.
 fn takes_pairs(arg: &Arg) -> bool {
     arg.get_value_names().is_some_and(|names| names.iter().any(|name| name.contains('=')))
 }

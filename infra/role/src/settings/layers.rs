@@ -1,9 +1,10 @@
 //! The order of the sources: file, then environment, then flags, decided key by key.
 //!
-//! Owns: parsing twice. The first parse only tells which arguments the command line gives (clap's `value_source`); the
-//! last parses the command line with everything the lower sources add in front of it, so that clap applies the same
-//! checks to all of it. What a higher source hides is parsed alone, so that it is checked too. Invariant: an argument is
-//! added from one source at most, and never when a flag gives it.
+//! Owns: parsing twice. The first parse only tells which arguments the command line gives (clap's
+//! `value_source`); the last parses the command line with everything that the lower sources add in
+//! front of it, so that clap applies the same checks to all of it. A value that a higher source
+//! hides is parsed alone, so that it is checked too. Invariant: an argument is added from one
+//! source at most, and never when a flag gives it.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -12,42 +13,28 @@ use std::path::{Path, PathBuf};
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 
+use super::addition::{Addition, Origin};
+use super::sources::{Setting, Source, list};
 use super::{CONFIG, Error, environment, file};
 
-/// What one key of the file or one variable adds to the command line.
-pub(crate) struct Addition {
-    /// The argument it is for.
-    pub(crate) id: String,
-    /// How the argument is shown in clap's errors: `--workers <N>`.
-    pub(crate) shown: String,
-    /// `--workers=4`, none for a switch that stays off.
-    pub(crate) args: Vec<OsString>,
-    /// For errors.
-    pub(crate) origin: Origin,
-}
-
-/// Where an addition was written.
-pub(crate) enum Origin {
-    File { key: String, value: String },
-    Variable { name: String, value: String },
-}
-
-/// Parses `args` with what the environment and the file add.
+/// Parses `args` with what the environment and the file add; and lists every setting with its
+/// source.
 pub(crate) fn matches(
     command: Command,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
-) -> Result<ArgMatches, Error> {
+) -> Result<(ArgMatches, Vec<Setting>), Error> {
     let command = environment::name_variables(command);
     let given = command.clone().ignore_errors(true).try_get_matches_from(&args)?;
     let from_flags = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
 
     let mut built = command.clone();
-    built.build(); // an argument can be shown, `--workers <N>`, only after this
+    built.build(); // An argument can be shown, `--workers <N>`, only after this.
     let additions = environment::additions(&built, &env)?;
-    // clap would read the variables a second time, without the rules for switches, commas and empty values.
+    // clap would read the variables a second time, without the rules for switches, commas and empty
+    // values.
     let command = command.mut_args(|arg| arg.env(Resettable::Reset));
     let (hidden, mut additions): (Vec<_>, Vec<_>) =
         additions.into_iter().partition(|addition| from_flags(&addition.id));
@@ -62,14 +49,27 @@ pub(crate) fn matches(
         additions.extend(keys);
     }
 
-    // After the program's name and before everything else: there they belong to the role, not to a subcommand.
+    // After the program's name and before everything else: there they belong to the role, not to a
+    // subcommand.
     let mut all = args;
     let at = all.len().min(1);
     all.splice(at..at, additions.iter().flat_map(|addition| addition.args.iter().cloned()));
-    command.try_get_matches_from(all).map_err(|error| blame(error, &additions, file.as_deref()))
+    let matches =
+        command.try_get_matches_from(all).map_err(|error| blame(error, &additions, file.as_deref()))?;
+    let source = |id: &str| match additions.iter().find(|addition| addition.id == id) {
+        _ if from_flags(id) => Source::Flag,
+        Some(Addition { origin: Origin::Variable { name, .. }, .. }) => Source::Environment(name.clone()),
+        Some(Addition { origin: Origin::File { .. }, .. }) => {
+            Source::File(file.as_ref().map(|path| path.display().to_string()).unwrap_or_default())
+        }
+        None => Source::Default,
+    };
+    let listed = list(&built, &matches, source);
+    Ok((matches, listed))
 }
 
-/// Checks the values that a higher source hides: a file that is wrong would else be so on the day the flag goes.
+/// Checks the values that a higher source hides: else an error in the file would show only on the
+/// day on which the flag is removed.
 fn check_hidden(
     command: &Command,
     args: &[OsString],
@@ -79,48 +79,14 @@ fn check_hidden(
     for addition in hidden {
         let alone = args.iter().take(1).chain(&addition.args);
         if let Err(error) = command.clone().try_get_matches_from(alone)
-            // Others say that something is missing, as it is here.
+            // Other errors say that an argument is missing, which is right when one is parsed
+            // alone.
             && matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue)
         {
             return Err(blame(error, &[addition], file));
         }
     }
     Ok(())
-}
-
-/// Whether clap itself answers the flag: `--help`, `--version`.
-pub(crate) fn is_clap_own(arg: &clap::Arg) -> bool {
-    use ArgAction::{Help, HelpLong, HelpShort, Version};
-    matches!(arg.get_action(), Help | HelpLong | HelpShort | Version)
-}
-
-/// The arguments that give `arg` the `values`, written as one would write them in a shell.
-///
-/// # Errors
-/// What a switch takes.
-pub(crate) fn switch_or_values(
-    arg: &clap::Arg,
-    values: &[String],
-    as_switch: impl Fn(&str) -> Option<bool>,
-) -> Result<Vec<OsString>, String> {
-    let long = arg.get_long().expect("only arguments with a long name are looked up");
-    match arg.get_action() {
-        ArgAction::SetTrue | ArgAction::SetFalse => {
-            let on = values.first().filter(|_| values.len() == 1).and_then(|value| as_switch(value));
-            let on = on.ok_or("this is a switch: give true or false")?;
-            Ok(if on { vec![format!("--{long}").into()] } else { Vec::new() })
-        }
-        ArgAction::Count => {
-            let times =
-                values.first().filter(|_| values.len() == 1).and_then(|value| value.parse::<u8>().ok());
-            let times = times.ok_or("this is a count: give a number from 0 to 255")?;
-            Ok(vec![format!("--{long}").into(); usize::from(times)])
-        }
-        action if values.len() > 1 && !matches!(action, ArgAction::Append) => {
-            Err(format!("--{long} takes one value, not {}", values.len()))
-        }
-        _ => Ok(values.iter().map(|value| format!("--{long}={value}").into()).collect()),
-    }
 }
 
 /// The file that `--config` gives, or else its variable.
@@ -151,7 +117,7 @@ fn blame(error: clap::Error, additions: &[Addition], file: Option<&Path>) -> Err
     }
 }
 
-/// The first line of what clap would print, less its `error: `; the validators' own reason is in it.
+/// The first line that clap would print, without its `error: `; it contains the validator's reason.
 fn reason(error: &clap::Error) -> String {
     let text = error.to_string();
     let first = text.split("\n\n").next().unwrap_or(&text);

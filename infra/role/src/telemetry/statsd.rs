@@ -1,91 +1,80 @@
-//! Sending a snapshot to a statsd daemon.
+//! Sending samples to a statsd daemon.
 //!
-//! Owns: the socket, the differences of the counters, the tags' form. Does not own: the timer, nor the histograms.
-//! Invariant: a flush never blocks and never waits for a name; no packet is larger than [`PACKET_BYTES_MAX`]; a
-//! counter's increments are sent once, later rather than never when the socket refuses them.
+//! Owns: the prefix, the differences of the counters, the form of labels. Leaves the socket and the
+//! daemon's address to `target`, and the timer to `flush`. Invariant: a flush never blocks and
+//! never waits for a name; no packet is larger than [`PACKET_BYTES_MAX`]; an increment of a counter
+//! is sent once, later rather than never when the socket refuses it.
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cadence::{
     BufferedUdpMetricSink, Counted, Gauged, Metric, MetricBuilder, MetricResult, MetricSink, StatsdClient,
 };
 
-use super::Latency;
-use super::names::{as_level, as_name, as_tag};
+use super::names::{as_level, as_name, as_short_tag, as_tag};
+use super::target::Target;
+use crate::identity::Identity;
+use crate::metrics::{Kind, Latency, Sample, Value};
 
-/// A packet stays under 1432 bytes: what an Ethernet frame carries with room for IPv6, VLAN and tunnel headers.
+/// A packet stays under 1432 bytes: an Ethernet frame less the headers of IPv6, VLAN and tunnels.
 pub const PACKET_BYTES_MAX: usize = 1431;
 
-/// With the longest tag and a name it leaves room in a packet.
+/// With the longest tags and a name it leaves room in a packet.
 const PREFIX_BYTES_MAX: usize = 200;
 
 /// How often the daemon's name is looked up again, on cadence's own thread: daemons move.
 const RESOLVE_PERIOD: Duration = Duration::from_secs(60);
 
-/// What a role reports at one flush, summed over its workers.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// Totals since start; the sender sends the differences.
-    pub counters: Vec<(&'static str, u64)>,
-    /// Values now.
-    pub gauges: Vec<(&'static str, f64)>,
-    /// Histograms since the last flush, with an optional (tag, value), e.g. ("route", "GET /members/{id}"). Sent as the
-    /// gauges `.p50`, `.p99` and `.max` in milliseconds and the counters `.count` and `.under_25ms`.
-    pub latencies: Vec<TaggedLatency>,
-}
-
-/// A name, an optional (tag, value), and the samples.
-pub type TaggedLatency = (&'static str, Option<(&'static str, String)>, Latency);
-
-/// A statsd daemon's address, the prefix, and how tags are written.
+/// A client of one statsd daemon.
 pub struct Statsd {
     client: StatsdClient,
     sink: Arc<BufferedUdpMetricSink>,
     dogstatsd: bool,
-    /// The total of each counter up to which it was sent.
-    sent: HashMap<&'static str, u64>,
-    /// Packets dropped up to the last flush.
-    dropped_sent: u64,
+    /// The total of each counter up to which it was sent, by name and by the label's value, which
+    /// is empty without a label. A name that is missing was never sent, not even as 0.
+    sent: HashMap<&'static str, HashMap<String, u64>>,
 }
 
 impl Statsd {
-    /// `target` is HOST:PORT; `prefix` e.g. `terminator`; `dogstatsd` writes tags as `|#k:v`, else they become part of the name.
-    /// Resolves the name, so it may block: call it before anything is served. A name that has no address now is asked for again every
-    /// 60 s; nothing is sent until then.
+    /// `target` is HOST:PORT. In `prefix`, `{service}`, `{host}` and `{instance}` stand for the
+    /// parts of `identity`. `dogstatsd` writes labels and the identity as tags, `|#route:...`;
+    /// else a label's value is the last part of the name. Resolves the name, so it may block: call
+    /// it before anything is served. A name without an address is looked up again every 60 s, and
+    /// nothing is sent until it has one.
     ///
     /// # Errors
-    /// Names the target that is not HOST:PORT, or the prefix that is longer than 200 bytes.
-    pub fn new(target: &str, prefix: &str, dogstatsd: bool) -> Result<Self, String> {
-        if prefix.len() > PREFIX_BYTES_MAX {
-            return Err(format!(
-                "statsd prefix `{prefix}`: {} bytes, the limit is {PREFIX_BYTES_MAX}",
-                prefix.len()
-            ));
-        }
+    /// Names the target that is not HOST:PORT, or what is wrong with the prefix.
+    pub fn new(target: &str, prefix: &str, dogstatsd: bool, identity: &Identity) -> Result<Self, String> {
+        let prefix = expand(prefix, identity)?;
         let unusable = |reason: &dyn std::fmt::Display| format!("statsd `{target}`: {reason}");
         check_target(target).map_err(|error| unusable(&error))?;
-        let target_now = Target::resolve(target);
-        let socket = target_now.socket().map_err(|error| unusable(&error))?;
+        let (target_now, socket) = Target::resolve(target).map_err(|error| unusable(&error))?;
         let mut builder = BufferedUdpMetricSink::builder().with_capacity(PACKET_BYTES_MAX);
         if target.parse::<SocketAddr>().is_err() {
             builder = builder.with_resolver_period(RESOLVE_PERIOD);
         }
-        let sink = builder.build(target_now, socket).map_err(|error| unusable(&error))?;
-        let sink = Arc::new(sink);
-        let client = StatsdClient::from_sink(&as_name(prefix), Shared(Arc::clone(&sink)));
-        Ok(Self { client, sink, dogstatsd, sent: HashMap::new(), dropped_sent: 0 })
+        let sink = Arc::new(builder.build(target_now, socket).map_err(|error| unusable(&error))?);
+        let mut client = StatsdClient::builder(&prefix, Shared(Arc::clone(&sink)));
+        if dogstatsd {
+            client = client
+                .with_tag("service", as_short_tag(&identity.service))
+                .with_tag("instance", as_short_tag(&identity.instance))
+                .with_tag("host", as_short_tag(&identity.host));
+        }
+        Ok(Self { client: client.build(), sink, dogstatsd, sent: HashMap::new() })
     }
 
-    /// Sends one flush: never blocks, packets under 1432 bytes; what the socket does not take is dropped and counted
-    /// (`statsd.packets_dropped`). Counters and histograms without anything new are not formatted, and nothing more
-    /// is once the socket refuses; the counters' differences then go with the next flush.
-    pub fn flush(&mut self, snapshot: &Snapshot) {
-        if let Err(error) = self.send(snapshot).and_then(|()| self.client.flush()) {
+    /// Sends one flush: never blocks, packets under 1432 bytes; packets that the socket does not
+    /// take are dropped and counted ([`Statsd::packets_dropped`]). Every metric is sent the first
+    /// time, then a counter or a histogram only when it has something new. When the socket refuses,
+    /// the rest is not formatted; the counters' differences then go with the next flush.
+    pub fn flush(&mut self, samples: &[Sample]) {
+        let sent = samples.iter().try_for_each(|sample| self.send(sample));
+        if let Err(error) = sent.and_then(|()| self.client.flush()) {
             tracing::debug!(%error, "statsd: a flush was cut short");
         }
     }
@@ -96,72 +85,89 @@ impl Statsd {
         self.sink.stats().packets_dropped
     }
 
-    fn send(&mut self, snapshot: &Snapshot) -> MetricResult<()> {
-        let dropped = self.packets_dropped();
-        if dropped > self.dropped_sent {
-            self.client.count("statsd.packets_dropped", dropped - self.dropped_sent)?;
-            self.dropped_sent = dropped;
-        }
-        for (name, total) in &snapshot.counters {
-            let sent = self.sent.entry(name).or_insert(0);
-            // A total that fell is that of a worker that started anew.
-            let new = total.checked_sub(*sent).unwrap_or(*total);
-            if new > 0 {
-                self.client.count(&as_name(name), new)?;
+    fn send(&mut self, sample: &Sample) -> MetricResult<()> {
+        let (name, label) = (sample.metric.name, sample.metric.label.unwrap_or("value"));
+        match &sample.value {
+            Value::Number(value) if sample.metric.kind == Kind::Gauge => {
+                self.client.gauge(&as_name(name), *value).map(drop)
             }
-            *sent = *total;
+            Value::Number(total) => self.count(name, None, *total),
+            Value::Numbers(totals) => {
+                totals.iter().try_for_each(|(value, total)| self.count(name, Some((label, value)), *total))
+            }
+            Value::Latency(latency) => self.latency(name, None, latency),
+            Value::Latencies(latencies) => latencies
+                .iter()
+                .try_for_each(|(value, latency)| self.latency(name, Some((label, value)), latency)),
         }
-        for (name, value) in &snapshot.gauges {
-            self.gauge(name, *value)?;
-        }
-        for (name, tag, latency) in snapshot.latencies.iter().filter(|(_, _, latency)| latency.count() > 0) {
-            self.latency(name, tag.as_ref(), latency)?;
-        }
-        Ok(())
     }
 
-    fn gauge(&self, name: &str, value: f64) -> MetricResult<()> {
-        if !value.is_finite() {
-            return Ok(());
+    fn count(&mut self, name: &'static str, label: Option<(&str, &str)>, total: u64) -> MetricResult<()> {
+        let sent = self.sent(name, label);
+        // A total that fell is that of a worker that started anew.
+        let new = sent.map_or(total, |sent| total.checked_sub(sent).unwrap_or(total));
+        if new > 0 || sent.is_none() {
+            let (key, tag) = self.key(name, label, "");
+            tagged(self.client.count_with_tags(&key, new), tag.as_ref())?;
         }
-        let name = as_name(name);
-        if value < 0.0 && !self.dogstatsd {
-            // Plain statsd reads a sign as a change of the gauge.
-            self.client.gauge(&name, 0_u64)?;
+        if sent != Some(total) {
+            self.set_sent(name, label, total);
         }
-        self.client.gauge(&name, value)?;
         Ok(())
     }
 
     fn latency(
-        &self,
-        name: &str,
-        tag: Option<&(&'static str, String)>,
+        &mut self,
+        name: &'static str,
+        label: Option<(&str, &str)>,
         latency: &Latency,
     ) -> MetricResult<()> {
-        let mut name = as_name(name).into_owned();
-        let mut tags = None;
-        if let Some((key, value)) = tag {
-            if self.dogstatsd {
-                tags = Some((*key, as_tag(value)));
-            } else {
-                name.push('.');
-                name.push_str(&as_level(value));
-            }
+        if latency.count() == 0 && self.sent(name, label).is_some() {
+            return Ok(());
         }
-        let tags = tags.as_ref().map(|(key, value)| (*key, value.as_str()));
         for (end, value) in
-            [("p50", latency.quantile(0.5)), ("p99", latency.quantile(0.99)), ("max", latency.max())]
+            [(".p50", latency.quantile(0.5)), (".p99", latency.quantile(0.99)), (".max", latency.max())]
         {
-            let key = format!("{name}.{end}");
+            let (key, tag) = self.key(name, label, end);
             let ms = value.as_secs_f64() * 1e3;
-            tagged(self.client.gauge_with_tags(&key, ms), tags)?;
+            tagged(self.client.gauge_with_tags(&key, ms), tag.as_ref())?;
         }
-        for (end, count) in [("under_25ms", latency.under_target()), ("count", latency.count())] {
-            let key = format!("{name}.{end}");
-            tagged(self.client.count_with_tags(&key, count), tags)?;
+        for (end, count) in [(".under_25ms", latency.under_target()), (".count", latency.count())] {
+            let (key, tag) = self.key(name, label, end);
+            tagged(self.client.count_with_tags(&key, count), tag.as_ref())?;
+        }
+        if self.sent(name, label).is_none() {
+            self.set_sent(name, label, 0);
         }
         Ok(())
+    }
+
+    fn sent(&self, name: &str, label: Option<(&str, &str)>) -> Option<u64> {
+        self.sent.get(name)?.get(label.map_or("", |(_, value)| value)).copied()
+    }
+
+    fn set_sent(&mut self, name: &'static str, label: Option<(&str, &str)>, total: u64) {
+        let value = label.map_or("", |(_, value)| value);
+        let of_name = self.sent.entry(name).or_default();
+        match of_name.get_mut(value) {
+            Some(sent) => *sent = total,
+            None => drop(of_name.insert(value.to_owned(), total)),
+        }
+    }
+
+    /// The name with the label's value and `end` in it, or with the label as a tag.
+    fn key<'a>(
+        &self,
+        name: &str,
+        label: Option<(&'a str, &str)>,
+        end: &str,
+    ) -> (String, Option<(&'a str, String)>) {
+        let name = as_name(name);
+        match label {
+            None => (format!("{name}{end}"), None),
+            Some((key, value)) if self.dogstatsd => (format!("{name}{end}"), Some((key, as_tag(value)))),
+            Some((_, value)) => (format!("{name}.{}{end}", as_level(value)), None),
+        }
     }
 }
 
@@ -174,11 +180,11 @@ impl std::fmt::Debug for Statsd {
     }
 }
 
-fn tagged<'a, T: Metric + From<String>>(
-    builder: MetricBuilder<'a, '_, T>,
-    tags: Option<(&'a str, &'a str)>,
+fn tagged<T: Metric + From<String>>(
+    builder: MetricBuilder<'_, '_, T>,
+    tag: Option<&(&str, String)>,
 ) -> MetricResult<()> {
-    match tags {
+    match tag {
         Some((key, value)) => builder.with_tag(key, value).try_send()?,
         None => builder.try_send()?,
     };
@@ -191,8 +197,8 @@ struct Shared(Arc<BufferedUdpMetricSink>);
 impl MetricSink for Shared {
     fn emit(&self, metric: &str) -> io::Result<usize> {
         if metric.len() >= PACKET_BYTES_MAX {
-            // cadence would send it as one packet of its own, whatever its size. The bounds on prefixes and tags
-            // leave only a name of some 400 characters in our own source.
+            // cadence would send it as one packet of its own, whatever its size. The bounds on
+            // prefixes and tags leave only a name of some 200 characters in our own source.
             tracing::warn!(metric, "statsd: longer than a packet, not sent");
             return Ok(0);
         }
@@ -204,7 +210,7 @@ impl MetricSink for Shared {
     }
 }
 
-/// `target` if it is HOST:PORT, as far as can be said without asking for the name: for a flag.
+/// `target` if it is HOST:PORT, as far as can be said without a look-up: for a flag.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -220,57 +226,29 @@ pub fn check_target(target: &str) -> Result<String, String> {
     }
 }
 
-/// Where packets go as long as the name has no address: nobody listens there, and nothing leaves the machine (RFC 863).
-const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
-
-/// HOST:PORT, always resolved to addresses of the family that the socket has.
-#[derive(Debug)]
-struct Target {
-    text: String,
-    ipv4: bool,
-    /// It has had an address.
-    found: AtomicBool,
+/// `prefix` if its placeholders exist: for a flag.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_prefix(prefix: &str) -> Result<String, String> {
+    let plain = prefix.replace("{service}", "").replace("{host}", "").replace("{instance}", "");
+    if plain.contains(['{', '}']) {
+        return Err(format!(
+            "statsd prefix `{prefix}`: the placeholders are {{service}}, {{host}} and {{instance}}"
+        ));
+    }
+    Ok(prefix.to_owned())
 }
 
-impl Target {
-    /// IPv4 goes first: statsd listens there by default, while `localhost` is `::1` first on many systems.
-    fn resolve(text: &str) -> Self {
-        let addresses: Vec<SocketAddr> = match text.to_socket_addrs() {
-            Ok(addresses) => addresses.collect(),
-            Err(error) => {
-                tracing::warn!(target = text, %error, "statsd: nothing is sent until the name has an address");
-                Vec::new()
-            }
-        };
-        let ipv4 = addresses.is_empty() || addresses.iter().any(SocketAddr::is_ipv4);
-        Self { text: text.to_owned(), ipv4, found: AtomicBool::new(!addresses.is_empty()) }
+/// The prefix with the names of the process in it.
+fn expand(prefix: &str, identity: &Identity) -> Result<String, String> {
+    check_prefix(prefix)?;
+    let full = prefix
+        .replace("{service}", &as_level(&identity.service))
+        .replace("{host}", &as_level(&identity.host))
+        .replace("{instance}", &as_level(&identity.instance));
+    if full.len() > PREFIX_BYTES_MAX {
+        return Err(format!("statsd prefix `{full}`: {} bytes, the limit is {PREFIX_BYTES_MAX}", full.len()));
     }
-
-    fn socket(&self) -> io::Result<UdpSocket> {
-        let socket = match self.ipv4 {
-            true => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?,
-            false => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?,
-        };
-        socket.set_nonblocking(true)?;
-        Ok(socket)
-    }
-}
-
-impl ToSocketAddrs for Target {
-    type Iter = std::vec::IntoIter<SocketAddr>;
-
-    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
-        let addresses = self
-            .text
-            .to_socket_addrs()
-            .map(|addresses| addresses.filter(|address| address.is_ipv4() == self.ipv4).collect::<Vec<_>>());
-        match addresses {
-            Ok(addresses) if !addresses.is_empty() => {
-                self.found.store(true, Ordering::Relaxed);
-                Ok(addresses.into_iter())
-            }
-            _ if !self.found.load(Ordering::Relaxed) => Ok(vec![NOWHERE].into_iter()),
-            none => none.map(Vec::into_iter),
-        }
-    }
+    Ok(as_name(&full).into_owned())
 }

@@ -2,12 +2,14 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use crate::until::DEADLINE;
 
 /// A connection.
-pub(crate) struct Client {
-    stream: BufReader<TcpStream>,
+pub(crate) struct Client<S = TcpStream> {
+    stream: BufReader<S>,
 }
 
 /// A complete response.
@@ -43,7 +45,17 @@ impl Client {
         stream.set_read_timeout(Some(DEADLINE))?;
         Ok(Self { stream: BufReader::new(stream) })
     }
+}
 
+impl Client<UnixStream> {
+    pub(crate) fn connect_unix(to: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(to)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+}
+
+impl<S: Read + Write> Client<S> {
     pub(crate) fn send(
         &mut self,
         method: &str,

@@ -20,6 +20,7 @@ mod tools;
 mod until;
 mod wire;
 
+mod admin;
 mod cats;
 #[cfg(not(feature = "fdb"))]
 mod cluster;

@@ -2,7 +2,7 @@
 //! npm daemon that parses them.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
@@ -45,27 +45,41 @@ fn a_udp_socket_gets_the_request_counts_in_small_packets() {
     assert_eq!(counted, REQUESTS, "each once");
 }
 
-#[test]
-fn the_npm_daemon_shows_the_request_counts() {
-    let (Some(node), Some(script)) = (program("node"), statsd()) else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (data, ask) = (free(), free());
-    let config = dir.path().join("config.js");
-    let text = format!(
-        "{{ address: '127.0.0.1', port: {}, mgmt_address: '127.0.0.1', mgmt_port: {}, flushInterval: 3600000, \
-         backends: [], debug: false }}",
-        data.port(),
-        ask.port()
-    );
-    std::fs::write(&config, text).unwrap();
-    let _daemon = Process::start("statsd", Command::new(node).arg(script).arg(&config));
-    // The answer to `counters` ends with END and has the counts since the last flush; the daemon is
-    // configured never to flush.
-    let counters = || -> Result<String, String> {
-        let mut stream = TcpStream::connect(ask).map_err(|error| error.to_string())?;
+/// The npm daemon, and its management port, which lists what it has.
+struct Daemon {
+    _process: Process,
+    data: SocketAddr,
+    management: SocketAddr,
+    _dir: tempfile::TempDir,
+}
+
+impl Daemon {
+    /// `None`, after a line that says so, where there is no daemon.
+    fn start() -> Option<Self> {
+        let (node, script) = (program("node")?, statsd()?);
+        let dir = tempfile::tempdir().unwrap();
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (data, management) = (free(), free());
+        let config = dir.path().join("config.js");
+        // It is configured never to flush, so that it keeps all counts.
+        let text = format!(
+            "{{ address: '127.0.0.1', port: {}, mgmt_address: '127.0.0.1', mgmt_port: {}, flushInterval: 3600000, \
+             backends: [], debug: false }}",
+            data.port(),
+            management.port()
+        );
+        std::fs::write(&config, text).unwrap();
+        let process = Process::start("statsd", Command::new(node).arg(script).arg(&config));
+        let daemon = Self { _process: process, data, management, _dir: dir };
+        until("the daemon answers", || daemon.list("counters"));
+        Some(daemon)
+    }
+
+    /// The daemon's `counters` or `gauges`; the answer ends with END.
+    fn list(&self, what: &str) -> Result<String, String> {
+        let mut stream = TcpStream::connect(self.management).map_err(|error| error.to_string())?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        stream.write_all(b"counters\n").map_err(|error| error.to_string())?;
+        stream.write_all(format!("{what}\n").as_bytes()).map_err(|error| error.to_string())?;
         let (mut answer, mut piece) = (String::new(), [0; 4096]);
         while !answer.contains("END") {
             match stream.read(&mut piece) {
@@ -76,21 +90,44 @@ fn the_npm_daemon_shows_the_request_counts() {
             }
         }
         Ok(answer)
-    };
-    until("the daemon answers", counters);
+    }
 
-    let target = data.to_string();
+    fn wait_for(&self, what: &str, wanted: &str) {
+        until(&format!("the daemon has {wanted}"), || {
+            let list = self.list(what)?;
+            if list.contains(wanted) { Ok(()) } else { Err(list) }
+        });
+    }
+}
+
+#[test]
+fn the_npm_daemon_shows_the_request_counts() {
+    let Some(daemon) = Daemon::start() else { return };
+    let target = daemon.data.to_string();
     let terminator = Terminator::start(&["--statsd", &target, "--statsd-interval", "100ms"]);
     for _ in 0..REQUESTS {
         assert_eq!(terminator.get("/nobody").status, 404);
     }
-    until("the daemon shows the requests", || {
-        let shown = counters()?;
-        match shown.contains(&format!("'terminator.requests': {REQUESTS}")) {
-            true => Ok(()),
-            false => Err(shown),
-        }
-    });
-    let shown = counters().unwrap();
+    daemon.wait_for("counters", &format!("'terminator.requests': {REQUESTS}"));
+    daemon.wait_for("counters", &format!("'terminator.rejected.no_route': {REQUESTS}"));
+    daemon.wait_for("counters", "'terminator.rejected.deadline': 0");
+    let shown = daemon.list("counters").unwrap();
     assert!(shown.contains("'statsd.bad_lines_seen': 0"), "{shown}");
+}
+
+#[test]
+fn two_instances_on_one_daemon_keep_their_gauges_apart() {
+    let Some(daemon) = Daemon::start() else { return };
+    let target = daemon.data.to_string();
+    let start = |instance: &str, prefix: &str| {
+        let who = ["--instance", instance, "--statsd-prefix", prefix];
+        Terminator::start(&[&["--statsd", &target, "--statsd-interval", "100ms"], &who[..]].concat())
+    };
+    let (one, _two) = (start("one", "{service}.{instance}"), start("two", "{service}.{instance}"));
+    let _open = TcpStream::connect(one.http).unwrap();
+    daemon.wait_for("gauges", "'terminator.one.connections_open': 1");
+    daemon.wait_for("gauges", "'terminator.two.connections_open': 0");
+    assert_eq!(one.get("/nobody").status, 404);
+    daemon.wait_for("counters", "'terminator.one.requests': 1");
+    daemon.wait_for("counters", "'terminator.two.requests': 0");
 }

@@ -15,7 +15,7 @@ use crate::until::until;
 pub(crate) struct Terminator {
     pub(crate) process: Process,
     pub(crate) http: SocketAddr,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
     tcp: String,
     ipc: String,
     _dir: TempDir,
@@ -56,14 +56,15 @@ impl Terminator {
     /// One counter of the bus in `/stats`.
     pub(crate) fn counter(&self, name: &str) -> u64 {
         let stats = self.admin("/stats");
-        stats["bus"][name].as_u64().unwrap_or_else(|| panic!("/stats has no counter {name}: {stats:#}"))
+        stats[name].as_u64().unwrap_or_else(|| panic!("/stats has no counter {name}: {stats:#}"))
     }
 
-    /// All counters of the bus whose name starts with `prefix`.
+    /// All counters without a label whose name starts with `prefix`.
     pub(crate) fn counters(&self, prefix: &str) -> Vec<(String, u64)> {
-        let mut counters = self.named("bus");
-        counters.retain(|(name, _)| name.starts_with(prefix));
-        counters
+        let stats = self.admin("/stats");
+        let counters = stats.as_object().expect("an object").iter();
+        let counters = counters.filter(|(name, _)| name.starts_with(prefix));
+        counters.filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect()
     }
 
     /// Responses by status.

@@ -21,6 +21,10 @@ pub(crate) struct Stack {
 
 impl Stack {
     pub(crate) fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    pub(crate) fn start_with(data: &Path, flags: &[&str]) -> Self {
         // Bound together, so that all differ; free again when the stack binds them.
         let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [http, admin, guests] = listeners.map(|listener| listener.local_addr().unwrap());
@@ -28,7 +32,8 @@ impl Stack {
         let mut command = std::process::Command::new(role("stack"));
         command
             .args(["--no-build", "--http", &text[0], "--admin", &text[1], "--guests", &text[2], "--data"])
-            .arg(data);
+            .arg(data)
+            .args(flags);
         let mut process = Process::start("stack", &mut command);
         process.wait_line("that it is ready", |line| line.contains("curl -i http://").then_some(()));
         Self { process, http, admin, guests }

@@ -1,14 +1,27 @@
 //! Latency histograms of one worker.
 //!
-//! Owns: recording, merging and reading them. Invariant: what was taken and what was not add up to the totals; a sample
-//! is counted once, and exactly in `count`, `under_target` and `max`.
+//! Owns: recording, merging and reading them. Invariant: the samples that were taken and those that
+//! were not add up to the totals; a sample is counted once, and exactly in `count`, `under_target`
+//! and `max`.
 //!
-//! Two significant digits, not three: a quantile is at most 1 % above the sample it stands for, and the cells from 0.1
-//! to 25 ms, which every request touches, are 8 kB instead of 64 and stay in the first-level cache.
+//! Two significant digits, not three: a quantile is at most 1 % above the sample it stands for, and
+//! the cells from 0.1 to 25 ms, which every request touches, are 8 kB instead of 64 and stay in the
+//! first-level cache.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+
+/// Which samples the histograms of a picture have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Latencies {
+    /// All since the start, as a copy.
+    SinceStart,
+    /// Those since the last picture of this kind, which takes them: for statsd alone.
+    SinceFlush,
+    /// None: only the numbers of requests, which cost no copy of a histogram.
+    Omitted,
+}
 
 /// The time that a request should take at most; `Latency` counts what stays under it.
 pub const TARGET: Duration = Duration::from_millis(25);
@@ -18,11 +31,11 @@ const LOWEST_US: u64 = 1;
 /// An hour; whatever takes longer counts as an hour.
 const HIGHEST_US: u64 = 3_600_000_000;
 
-/// One worker's latency histogram of one thing: not shared, recorded in some nanoseconds. Microseconds, from 1 µs to
-/// 1 h; memory grows with the largest sample, to 26 kB at most.
+/// One worker's latency histogram of one thing: not shared, recorded in some nanoseconds.
+/// Microseconds, from 1 µs to 1 h; memory grows with the largest sample, to 26 kB at most.
 #[derive(Clone, Debug)]
 pub struct Latency {
-    /// Taken, some time before.
+    /// Samples already returned by `take`.
     taken: Samples,
     /// Recorded since the last `take`.
     recent: Samples,
@@ -46,7 +59,7 @@ impl Latency {
         self.recent.add(&other.recent);
     }
 
-    /// What was recorded since the last `take`, leaving the totals.
+    /// The samples since the last `take`; they stay in the totals.
     #[must_use]
     pub fn take(&mut self) -> Self {
         if self.recent.cells.is_empty() {
@@ -56,6 +69,16 @@ impl Latency {
         self.taken.add(&recent);
         self.recent.clear();
         Self { taken: Samples::new(), recent }
+    }
+
+    /// The samples that a picture wants.
+    #[must_use]
+    pub fn of(&mut self, latencies: Latencies) -> Self {
+        match latencies {
+            Latencies::SinceStart => self.clone(),
+            Latencies::SinceFlush => self.take(),
+            Latencies::Omitted => Self::new(),
+        }
     }
 
     /// Samples.
@@ -70,8 +93,8 @@ impl Latency {
         self.taken.under_target + self.recent.under_target
     }
 
-    /// The value at `quantile` in 0..=1; zero when there are no samples. Sums the two parts up: for readers, not for the
-    /// hot path.
+    /// The value at `quantile` in 0..=1; zero when there are no samples. Sums the two parts up: for
+    /// readers, not for the hot path.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Duration {
         if self.taken.cells.is_empty() {
@@ -80,6 +103,21 @@ impl Latency {
         let mut all = self.taken.clone();
         all.add(&self.recent);
         all.quantile(quantile)
+    }
+
+    /// For each of `bounds`, ascending, the samples up to it, within 1 % of the bound; and the sum
+    /// of all samples, within 1 %. For readers, not for the hot path.
+    #[must_use]
+    pub fn cumulative(&self, bounds: &[Duration]) -> (Vec<u64>, Duration) {
+        let (mut counts, mut sum_us) = (vec![0; bounds.len()], 0);
+        let cells = self.taken.cells.iter_recorded().chain(self.recent.cells.iter_recorded());
+        for cell in cells {
+            let (us, count) = (cell.value_iterated_to(), cell.count_since_last_iteration());
+            sum_us += us * count;
+            let first = bounds.partition_point(|bound| bound.as_micros() < u128::from(us));
+            counts[first..].iter_mut().for_each(|total| *total += count);
+        }
+        (counts, Duration::from_micros(sum_us))
     }
 
     /// The largest value, exactly (but for the hour).
@@ -130,7 +168,8 @@ impl Samples {
         self.max = Duration::ZERO;
     }
 
-    /// The highest value of its cell, which may be above every sample; the largest sample bounds it.
+    /// The highest value of its cell, which may be above every sample; the largest sample bounds
+    /// it.
     fn quantile(&self, quantile: f64) -> Duration {
         Duration::from_micros(self.cells.value_at_quantile(quantile)).min(self.max)
     }

@@ -1,0 +1,176 @@
+//! The paths of the admin listener.
+//!
+//! Owns: which question has which answer. Leaves the shapes to `report` and `metrics`. Invariant:
+//! the same paths with the same schema in every role.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+use super::answer::{self, Answer, Refusal};
+use super::rates::Rates;
+use super::report;
+use crate::metrics::{Latencies, by_worker, to_json, to_prometheus};
+use crate::observer::{Observer, READY_TIMEOUT};
+use crate::{settings, telemetry};
+
+const PATHS: [(&str, &str); 8] = [
+    ("/live", "200 while the process runs"),
+    ("/ready", "200 when requests are taken, else 503 with every reason"),
+    ("/stats", "every metric since the start, all workers together and one by one (docs/metrics.md)"),
+    ("/metrics", "the same in Prometheus's text format"),
+    ("/peers", "connections of the bus, and who is behind them"),
+    ("/routes", "routes that are claimed, with rate, errors and latency"),
+    ("/config", "every setting with its value and its source"),
+    ("/log", "the log level; POST /log?level=LEVEL changes it"),
+];
+
+/// The media type of Prometheus's text format.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the answers need.
+pub(super) struct Desk<S> {
+    observer: Rc<Observer<S>>,
+    rates: RefCell<Rates>,
+}
+
+impl<S: 'static> Desk<S> {
+    pub(super) fn new(observer: Rc<Observer<S>>) -> Self {
+        let rates = RefCell::new(Rates::new(observer.process.started));
+        Self { observer, rates }
+    }
+
+    /// Remembers the numbers of requests, for the rates. A worker that does not answer in time
+    /// costs one look.
+    pub(super) async fn look(&self) {
+        let asked = self.observer.pictures(Latencies::Omitted);
+        if let Ok(pictures) = tokio::time::timeout(READY_TIMEOUT, asked).await {
+            self.rates.borrow_mut().look(Instant::now(), &pictures);
+        }
+    }
+
+    pub(super) async fn answer(&self, request: &Request<Incoming>) -> Answer {
+        let (method, path) = (request.method(), request.uri().path());
+        let changes = method == Method::POST && path == "/log";
+        if !changes && !matches!(*method, Method::GET | Method::HEAD) {
+            return self.wrong_method(path);
+        }
+        match path {
+            "/" => answer::json(&PATHS.into_iter().collect::<BTreeMap<_, _>>()),
+            "/live" => answer::json(&self.live()),
+            "/ready" => self.ready().await,
+            "/stats" => self.stats().await,
+            "/metrics" => self.metrics().await,
+            "/peers" => answer::json(&report::peers(&self.pictures(Latencies::Omitted).await)),
+            "/routes" => {
+                let pictures = self.pictures(Latencies::SinceStart).await;
+                answer::json(&report::routes(&pictures, &self.rates.borrow(), Instant::now()))
+            }
+            "/config" => answer::json(&self.config()),
+            "/log" if changes => self.set_level(request.uri().query().unwrap_or_default()),
+            "/log" => answer::json(&json!({ "level": telemetry::level() })),
+            path => self
+                .refusal(StatusCode::NOT_FOUND, "no_route", "No such path", "GET / lists the paths")
+                .answer_with(format!("the admin listener has no {path}")),
+        }
+    }
+
+    fn live(&self) -> Value {
+        let identity = &self.observer.process.identity;
+        json!({ "live": true, "service": identity.service, "version": identity.version, "instance": identity.instance })
+    }
+
+    async fn ready(&self) -> Answer {
+        let readiness = self.observer.readiness().await;
+        if !readiness.unready.is_empty() {
+            let details: Vec<&str> = readiness.unready.iter().map(|one| one.detail.as_str()).collect();
+            let remedy = readiness.unready[0].remedy;
+            let mut refusal = self.refusal(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", remedy);
+            refusal.detail = details.join("; ");
+            return refusal
+                .answer(json!({ "reasons": readiness.unready, "failing_dials": readiness.failing }));
+        }
+        answer::json(&json!({
+            "ready": true,
+            "workers": self.observer.workers(),
+            "services_connected": readiness.services,
+            "failing_dials": readiness.failing,
+        }))
+    }
+
+    async fn stats(&self) -> Answer {
+        let pictures = self.pictures(Latencies::SinceStart).await;
+        let process = &self.observer.process;
+        let samples = self.observer.samples(&pictures);
+        answer::json(&to_json(&process.identity, &samples, &by_worker(process.groups, &pictures)))
+    }
+
+    async fn metrics(&self) -> Answer {
+        let pictures = self.pictures(Latencies::SinceStart).await;
+        let samples = self.observer.samples(&pictures);
+        answer::text(PROMETHEUS, to_prometheus(&self.observer.process.identity, &samples))
+    }
+
+    fn config(&self) -> Value {
+        let identity = &self.observer.process.identity;
+        json!({ "service": identity.service, "version": identity.version, "settings": settings::effective() })
+    }
+
+    fn set_level(&self, query: &str) -> Answer {
+        let level = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "level");
+        let level = level.map(|(_, value)| value).unwrap_or_default();
+        match telemetry::set_level(&level) {
+            Ok(()) => {
+                tracing::info!(%level, "admin: the log level is changed");
+                answer::json(&json!({ "level": level }))
+            }
+            Err(error) => self
+                .refusal(StatusCode::BAD_REQUEST, "level", "Bad log level", "POST /log?level=info")
+                .answer_with(error),
+        }
+    }
+
+    fn wrong_method(&self, path: &str) -> Answer {
+        let (allow, detail) = match path {
+            "/log" => ("GET, HEAD, POST", "the log level is asked for or changed"),
+            _ => ("GET, HEAD", "this path only answers questions"),
+        };
+        let mut answer = self
+            .refusal(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method",
+                "Method not allowed",
+                "use a method that Allow lists",
+            )
+            .answer_with(detail.to_owned());
+        answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+        answer
+    }
+
+    fn refusal(
+        &self,
+        status: StatusCode,
+        reason: &'static str,
+        title: &'static str,
+        remedy: &'static str,
+    ) -> Refusal<'_> {
+        let service = &self.observer.process.identity.service;
+        Refusal { status, reason, title, detail: String::new(), remedy, service }
+    }
+
+    async fn pictures(&self, latencies: Latencies) -> Vec<crate::metrics::Picture> {
+        self.observer.pictures(latencies).await
+    }
+}
+
+impl Refusal<'_> {
+    fn answer_with(mut self, detail: String) -> Answer {
+        self.detail = detail;
+        self.answer(Value::Null)
+    }
+}

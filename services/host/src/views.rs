@@ -1,0 +1,96 @@
+//! How a service describes one of its workers to `role`: its metrics, and its part of `/ready`.
+//!
+//! Owns: nothing; reads a worker. Invariant: every counter of `stats` is in the picture.
+
+use bus::{Bus, RouteInfo};
+use role::metrics::{Latencies, Picture, add_bus};
+use role::readiness::{Health, Unready};
+
+use crate::serve::Worker;
+
+/// Worker number `number` as operators see it.
+pub(crate) fn picture(
+    number: usize,
+    worker: &Worker,
+    bus: &Bus,
+    upstream: Option<&Bus>,
+    latencies: Latencies,
+) -> Picture {
+    let patterns = || worker.tally.patterns.iter().map(String::as_str);
+    let hello = bus.hello();
+    let service = hello.as_ref().map(|hello| hello.service.clone()).unwrap_or_default();
+    let takes_requests = hello.is_some_and(|hello| hello.weight > 0);
+    let claim = |pattern: &str| RouteInfo {
+        pattern: pattern.to_owned(),
+        service: service.clone(),
+        instances: usize::from(takes_requests),
+    };
+    let mut picture = Picture {
+        worker: number,
+        routes: worker.tally.stats.routes(patterns(), latencies),
+        claims: patterns().map(claim).collect(),
+        ..Picture::default()
+    };
+    worker.tally.stats.add_to(&mut picture);
+    picture.counters.extend(worker.routes.counters.iter().flat_map(|list| list()));
+    picture
+        .gauges
+        .extend([("in_flight", worker.gate.running() as u64), ("queued", worker.gate.queued() as u64)]);
+    add_bus(&mut picture, bus, upstream);
+    picture
+}
+
+/// The reasons for which a worker takes no requests; `weight` is the one that it has once it does.
+pub(crate) fn health(bus: &Bus, upstream: Option<&Bus>, weight: u32) -> Health {
+    let mut health = Health::of(bus, upstream);
+    if weight > 0 && bus.hello().is_some_and(|hello| hello.weight == 0) {
+        health.unready.push(Unready {
+            reason: "joining",
+            detail: "the services that it asks are not connected yet".to_owned(),
+            remedy: "start them, or wait for --join-wait",
+        });
+    }
+    health
+}
+
+#[cfg(test)]
+mod tests {
+    use bus::Hello;
+
+    use super::*;
+    use crate::gate::Gate;
+    use crate::testing::{Peer, run, socket};
+    use crate::{Response, Router};
+
+    #[test]
+    fn a_picture_has_the_routes_and_the_counters_of_the_service_s_own() {
+        run(async {
+            let dir = tempfile::tempdir().unwrap();
+            let hello = Hello::new("s", "1", "a");
+            let peer = Peer::dial(&socket(dir.path(), "bus.sock"), Some(hello));
+            let router = Router::new()
+                .route("GET /a", |_| async { Response::text("a") })
+                .counters(|| vec![("store.commits", 3)]);
+            let worker = Worker::new(router.finish().unwrap(), Gate::new(1, 1));
+            let picture = picture(1, &worker, &peer.bus, None, Latencies::SinceStart);
+            assert!(picture.counters.contains(&("store.commits", 3)), "{picture:?}");
+            let [claim] = &picture.claims[..] else { panic!("HEAD is no route of its own: {picture:?}") };
+            assert_eq!((claim.pattern.as_str(), claim.service.as_str(), claim.instances), ("GET /a", "s", 1));
+            assert_eq!((picture.worker, picture.routes[0].pattern.as_str()), (1, "GET /a"));
+        });
+    }
+
+    #[test]
+    fn a_worker_without_its_weight_is_still_joining() {
+        run(async {
+            let dir = tempfile::tempdir().unwrap();
+            let hello = Hello { weight: 0, ..Hello::new("s", "1", "a") };
+            let peer = Peer::dial(&socket(dir.path(), "bus.sock"), Some(hello));
+            let reasons = |weight| {
+                let unready = health(&peer.bus, None, weight).unready;
+                unready.iter().map(|one| one.reason).collect::<Vec<_>>()
+            };
+            assert_eq!((reasons(100), reasons(0)), (vec!["joining"], vec![]));
+        });
+    }
+}
