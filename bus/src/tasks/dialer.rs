@@ -1,10 +1,13 @@
 //! Dialling: connect, run the pipe to its end, wait, again, for as long as the bus lives.
 //!
+//! A peer that says it drains is dialled again at once, beside the pipe that still works: its
+//! successor may accept there already, and gets a pipe before the old one ends.
+//!
 //! A host name is looked up before every dial, and each of its addresses gets a pipe of its own:
 //! behind one name there may be several instances. Addresses that appear or disappear are noticed
 //! when one of the name's pipes is dialled again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
@@ -13,6 +16,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bus_proto::Backoff;
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tracing::{debug, info, warn};
 
@@ -50,7 +54,7 @@ where
             let addresses = RefCell::default();
             spawn_local(Rc::new(Name { dial, host, port, lookup, addresses }).begin());
         }
-        _ => drop(spawn_local(dial.keep_one())),
+        _ => drop(spawn_local(Rc::new(dial).keep_one(None))),
     }
 }
 
@@ -63,36 +67,54 @@ struct Dial {
 
 impl Dial {
     /// Keeps one pipe to the endpoint. Runs it directly, not by a further `async fn`: a pipe is
-    /// polled for every batch.
-    async fn keep_one(self) {
+    /// polled for every batch. `before` is the pipe that this one is to replace.
+    async fn keep_one(self: Rc<Self>, before: Option<Rc<Replaced>>) {
         let mut backoff = Backoff::new(fastrand::u64(..));
         let to = self.endpoint.to_string();
         loop {
+            let said = drains(before.as_deref());
             let wait = match Transport::dial(&self.endpoint, self.inner.config.keepalive).await {
                 Ok(transport) => {
-                    let ended = pipe::run(&self.inner, transport, self.peer(&to)).await;
-                    self.ended(&to, &ended, &mut backoff)
+                    let dial = Rc::clone(&self);
+                    let replaced = Replaced::by(move |before| {
+                        drop(spawn_local(Rc::clone(&dial).keep_one(Some(before))))
+                    });
+                    let ended = pipe::run(&self.inner, transport, self.peer(&to, &replaced)).await;
+                    let wait = self.ended(&to, &ended, &mut backoff, before.as_deref());
+                    if replaced.end() {
+                        return;
+                    }
+                    next_dial(before.as_deref(), said).await;
+                    wait
                 }
-                Err(error) => self.not_dialled(&to, &error, &mut backoff),
+                Err(error) => self.not_dialled(&to, &error, &mut backoff, before.as_deref()),
             };
             tokio::time::sleep(wait).await;
         }
     }
 
-    fn peer(&self, to: &str) -> Peer {
+    fn peer(&self, to: &str, replaced: &Rc<Replaced>) -> Peer {
         debug!(%to, "connected");
         let place = self.inner.places.take();
-        Peer { from: to.to_owned(), dialled: Some(self.at), claims: None, place }
+        let replaced = Rc::clone(replaced);
+        let drains: Rc<dyn Fn()> = Rc::new(move || replaced.drain());
+        Peer { from: to.to_owned(), dialled: Some(self.at), claims: None, place, drains: Some(drains) }
     }
 
     /// There was no connection; how long to wait before the next try.
-    fn not_dialled(&self, to: &str, error: &io::Error, backoff: &mut Backoff) -> Duration {
+    fn not_dialled(
+        &self,
+        to: &str,
+        error: &io::Error,
+        backoff: &mut Backoff,
+        before: Option<&Replaced>,
+    ) -> Duration {
         self.failed(to, error.to_string());
-        self.wait(backoff)
+        self.wait(backoff, before)
     }
 
     /// The pipe has ended; how long to wait before the next try.
-    fn ended(&self, to: &str, ended: &Ended, backoff: &mut Backoff) -> Duration {
+    fn ended(&self, to: &str, ended: &Ended, backoff: &mut Backoff, before: Option<&Replaced>) -> Duration {
         match ended.end {
             End::Closed => {
                 self.inner.dials.borrow_mut().closed(self.at, Instant::now());
@@ -101,7 +123,7 @@ impl Dial {
             }
             End::Unopened => {
                 self.failed(to, ended.failure.to_string());
-                self.wait(backoff)
+                self.wait(backoff, before)
             }
             End::Foreign => {
                 self.failed(to, ended.failure.to_string());
@@ -111,10 +133,11 @@ impl Dial {
     }
 
     /// Another address of the name may never be there, such as `[::1]` beside a listener on
-    /// `127.0.0.1`.
-    fn wait(&self, backoff: &mut Backoff) -> Duration {
+    /// `127.0.0.1`. While the pipe `before` still works, its successor is about to be there.
+    fn wait(&self, backoff: &mut Backoff, before: Option<&Replaced>) -> Duration {
+        let replaces = before.is_some_and(|before| !before.has_ended.get());
         let is_connected = self.inner.dials.borrow().is_connected(self.at);
-        if is_connected { Backoff::longest() } else { backoff.next_wait() }
+        if is_connected && !replaces { Backoff::longest() } else { backoff.next_wait() }
     }
 
     fn failed(&self, to: &str, error: String) {
@@ -124,6 +147,63 @@ impl Dial {
             Worth::Debug => debug!(%to, %error, "cannot dial"),
         }
     }
+}
+
+/// A pipe whose peer may say that it drains. The endpoint is dialled anew then, by a task that keeps
+/// it from there on; this pipe's task ends with it.
+struct Replaced {
+    replace: Box<dyn Fn(Rc<Self>)>,
+    /// How often the peer has said that it drains: after the first time, another task has begun.
+    drains: Cell<u32>,
+    /// This pipe is closed.
+    has_ended: Cell<bool>,
+    /// Told when this pipe has ended, and when its peer drains once more.
+    changed: Notify,
+}
+
+impl Replaced {
+    fn by(replace: impl Fn(Rc<Self>) + 'static) -> Rc<Self> {
+        Rc::new(Self {
+            replace: Box::new(replace),
+            drains: Cell::new(0),
+            has_ended: Cell::new(false),
+            changed: Notify::new(),
+        })
+    }
+
+    fn drain(self: &Rc<Self>) {
+        self.drains.set(self.drains.get() + 1);
+        match self.drains.get() {
+            1 => (self.replace)(Rc::clone(self)),
+            _ => self.changed.notify_waiters(),
+        }
+    }
+
+    /// The pipe is closed. True when another task keeps the endpoint now.
+    fn end(&self) -> bool {
+        self.has_ended.set(true);
+        self.changed.notify_waiters();
+        self.drains.get() > 0
+    }
+}
+
+/// Waits until a dial makes sense again. A connection that has ended while the pipe before it still
+/// works was to a successor that failed, or was refused by a peer that continues: that peer says
+/// once more when it drains, by the old pipe.
+///
+/// `drains` is what [`drains`] said before the last dial.
+async fn next_dial(before: Option<&Replaced>, drains: u32) {
+    while let Some(before) = before
+        && !before.has_ended.get()
+        && before.drains.get() == drains
+    {
+        before.changed.notified().await;
+    }
+}
+
+/// How often the peer of the pipe before has said that it drains.
+fn drains(before: Option<&Replaced>) -> u32 {
+    before.map_or(0, |before| before.drains.get())
 }
 
 /// A host name, and the addresses of it that are dialled.
@@ -157,23 +237,33 @@ where
         }
         for address in &found {
             if self.addresses.borrow_mut().insert(*address) {
-                spawn_local(Rc::clone(self).keep(*address));
+                spawn_local(Rc::clone(self).keep(*address, None));
             }
         }
         Ok(found)
     }
 
     /// Keeps one pipe to `address`, for as long as the name has it.
-    async fn keep(self: Rc<Self>, address: SocketAddr) {
+    async fn keep(self: Rc<Self>, address: SocketAddr, before: Option<Rc<Replaced>>) {
         let mut backoff = Backoff::new(fastrand::u64(..));
         let to = format!("{} at {}", self.dial.endpoint, address.ip());
         loop {
+            let said = drains(before.as_deref());
             let wait = match Transport::dial_address(address, self.dial.inner.config.keepalive).await {
                 Ok(transport) => {
-                    let ended = pipe::run(&self.dial.inner, transport, self.dial.peer(&to)).await;
-                    self.dial.ended(&to, &ended, &mut backoff)
+                    let name = Rc::clone(&self);
+                    let replaced = Replaced::by(move |before| {
+                        drop(spawn_local(Rc::clone(&name).keep(address, Some(before))));
+                    });
+                    let ended = pipe::run(&self.dial.inner, transport, self.dial.peer(&to, &replaced)).await;
+                    let wait = self.dial.ended(&to, &ended, &mut backoff, before.as_deref());
+                    if replaced.end() {
+                        return;
+                    }
+                    next_dial(before.as_deref(), said).await;
+                    wait
                 }
-                Err(error) => self.dial.not_dialled(&to, &error, &mut backoff),
+                Err(error) => self.dial.not_dialled(&to, &error, &mut backoff, before.as_deref()),
             };
             tokio::time::sleep(wait).await;
             // A resolver that fails says nothing about the address.

@@ -86,6 +86,14 @@ impl Node {
         Input::Done
     }
 
+    /// Sends every peer a drain, and goes on as before: a peer that dialled in dials again, beside
+    /// this pipe.
+    pub fn leave(&mut self) {
+        for id in self.own_pipes() {
+            self.send_plain(id, &Header::new(Kind::Drain));
+        }
+    }
+
     /// Asks every peer to send no new requests, and pings it: pipes keep order, so the pong shows that no request
     /// sent before it saw the drain is still on its way.
     pub fn drain(&mut self) {
