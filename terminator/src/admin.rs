@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use role::worker::Workers;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::limits::{
@@ -42,10 +44,26 @@ impl Admin {
     /// # Errors
     /// When the address cannot be bound; the caller names it.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind(address)?;
+        Self::adopt(std::net::TcpListener::bind(address)?.into())
+    }
+
+    /// Listens on a TCP socket that is bound already; inside a runtime.
+    ///
+    /// # Errors
+    /// When the runtime refuses it.
+    pub fn adopt(socket: OwnedFd) -> io::Result<Self> {
+        let listener = std::net::TcpListener::from(socket);
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok(Self { listener: TcpListener::from_std(listener)?, address })
+    }
+
+    /// A duplicate of the socket, for a process that is to listen there next.
+    ///
+    /// # Errors
+    /// When the process may not have more open files.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
     }
 
     /// The address, its port chosen.
@@ -58,8 +76,13 @@ impl Admin {
     #[must_use]
     pub fn serve(self, workers: Rc<Workers<Rc<Worker>>>, count: usize) -> Serving {
         let draining = Rc::new(Cell::new(false));
+        let (release, released) = oneshot::channel();
         let desk = Rc::new(Desk { workers, count, draining: Rc::clone(&draining) });
-        Serving { task: tokio::task::spawn_local(accept(self.listener, desk)), draining }
+        Serving {
+            task: tokio::task::spawn_local(accept(self.listener, desk, released)),
+            draining,
+            release: Some(release),
+        }
     }
 }
 
@@ -68,12 +91,18 @@ impl Admin {
 pub struct Serving {
     task: JoinHandle<()>,
     draining: Rc<Cell<bool>>,
+    release: Option<oneshot::Sender<()>>,
 }
 
 impl Serving {
     /// From now on `/ready` says no.
     pub fn set_draining(&mut self) {
         self.draining.set(true);
+    }
+
+    /// Closes the listener; connections that are open are served on.
+    pub fn release(&mut self) {
+        self.release.take();
     }
 
     /// Ends it, with every connection.
@@ -91,8 +120,17 @@ struct Desk {
     draining: Rc<Cell<bool>>,
 }
 
-async fn accept(listener: TcpListener, desk: Rc<Desk>) {
+async fn accept(listener: TcpListener, desk: Rc<Desk>, released: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
+    tokio::select! {
+        () = accept_into(&mut connections, &listener, &desk) => {}
+        _ = released => {}
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn accept_into(connections: &mut JoinSet<()>, listener: &TcpListener, desk: &Rc<Desk>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -101,7 +139,7 @@ async fn accept(listener: TcpListener, desk: Rc<Desk>) {
         match accepted {
             // Above the limit a connection is closed: an operator who tries again finds a place.
             Ok((stream, _)) if connections.len() < ADMIN_CONNECTIONS => {
-                connections.spawn_local(serve(stream, Rc::clone(&desk)));
+                connections.spawn_local(serve(stream, Rc::clone(desk)));
             }
             Ok(_) => {}
             Err(error) => {

@@ -49,6 +49,8 @@ pub struct Config {
     pub forwarded: Forwarded,
     /// Proxies whose word on where a request came from is believed.
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// Taking over from a predecessor, and being taken over.
+    pub handover: role::handover::Options,
     /// How long everything is served after the signal to stop.
     pub drain_delay: Duration,
     /// How long a drain may take.
@@ -192,6 +194,7 @@ impl Config {
             access_log: settings.access_log,
             forwarded: settings.forwarded,
             trusted_proxies: settings.trusted_proxy,
+            handover: settings.handover,
             drain_delay: settings.drain_delay,
             drain_deadline: settings.drain_deadline,
             limits,

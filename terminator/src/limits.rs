@@ -77,10 +77,6 @@ pub const DEADLINE: Duration = Duration::from_secs(1);
 /// kill.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// For so long after the first signal to stop further ones are its repetitions, not a second
-/// thought.
-pub const SIGNAL_REPEAT: Duration = Duration::from_secs(1);
-
 /// How often one task per worker looks at every connection's time-outs; they are as coarse as this.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 

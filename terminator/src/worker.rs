@@ -169,13 +169,6 @@ impl Worker {
         }
     }
 
-    /// Waits for the bus to finish, at most until `deadline`; true when nothing was left.
-    ///
-    /// **Cancel safety**: safe; the drain goes on.
-    pub async fn drain_bus(&self, deadline: Instant) -> bool {
-        self.bus.drain(deadline).await
-    }
-
     /// The numbers now.
     #[must_use]
     pub fn totals(&self) -> Totals {

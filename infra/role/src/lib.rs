@@ -4,11 +4,17 @@
 //! A role is the terminator or a service. It reads its [`settings`], says what it does on
 //! [`telemetry`], uses the allocator of [`memory`], and runs on the threads of [`worker`].
 
+pub mod handover;
+pub mod life;
 pub mod memory;
 pub mod settings;
+pub mod signals;
+pub mod sockets;
 pub mod telemetry;
 pub mod worker;
 
+mod notify;
 mod scheduling;
+mod steps;
 
 pub use scheduling::Scheduling;

@@ -1,22 +1,25 @@
-//! From settings to a running service, and from SIGTERM to exit code 0.
+//! From settings to a running service.
 //!
-//! Owns: the order of starting and stopping, the control thread, the flush to statsd. Does not own: requests.
-//! Invariant: settings are checked and endpoints bound before a worker starts; exit codes are 0 stopped as asked,
-//! 1 failure, 2 usage.
+//! Owns: the order of starting, the control thread, the flush to statsd. Leaves the end to
+//! `role::life`, and requests to `serve`. Invariant: settings are checked and endpoints bound
+//! before a worker starts; exit codes are 0 stopped as asked, 1 failure, 2 usage.
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bus::{Bus, Endpoint, Hello, Seed};
 use clap::error::ErrorKind;
+use role::life::{self, Role, Times};
+use role::signals::Signals;
+use role::sockets::{self, Inherited, Wanted};
 use role::telemetry::Statsd;
-use tokio::sync::watch;
-
 use role::worker::{self, Workers};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::context::Context;
 use crate::gate::Gate;
@@ -24,7 +27,6 @@ use crate::options::{Options, Settings, Upstream};
 use crate::router::{Ready, Router};
 use crate::serve::{Server, Worker};
 use crate::stats::{Report, Summary};
-use crate::stop::Stop;
 
 /// Between two looks whether those that a service asks are there.
 const READY_LOOK: Duration = Duration::from_millis(10);
@@ -36,8 +38,8 @@ pub fn main<A: Settings>(
     run(role::settings::load::<A>(), build)
 }
 
-/// Runs a service until SIGTERM or SIGINT. `build` makes the routes of one worker, on its thread; the name and
-/// version of `A`'s clap command are the service's.
+/// Runs a service until SIGTERM or SIGINT. `build` makes the routes of one worker, on its thread;
+/// the name and version of `A`'s clap command are the service's.
 pub fn run<A: Settings>(
     args: A,
     build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
@@ -48,7 +50,7 @@ pub fn run<A: Settings>(
     }
     require_bus(&args);
     match start_and_wait(args, build) {
-        Ok(code) => code,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The last words are said whatever the log level.
             let _ = writeln!(std::io::stderr(), "{}: {error:#}", A::command().get_name());
@@ -57,8 +59,8 @@ pub fn run<A: Settings>(
     }
 }
 
-/// Exits with a usage error when the settings name no bus. [`run`] checks this itself; a service that opens something
-/// before it runs calls it first.
+/// Exits with a usage error when the settings name no bus. [`run`] checks this itself; a service
+/// that opens something before it runs calls it first.
 pub fn require_bus<A: Settings>(args: &A) {
     let options = args.options();
     if options.bus_listen.is_empty() && options.bus_dial.is_empty() {
@@ -71,22 +73,50 @@ pub fn require_bus<A: Settings>(args: &A) {
 fn start_and_wait<A: Settings>(
     args: A,
     build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
-) -> anyhow::Result<ExitCode> {
-    let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+) -> anyhow::Result<()> {
+    let control = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
     control.block_on(async {
         // From here on a signal is answered, not obeyed by dying.
-        let mut stop = Stop::new()?;
+        let signals = Signals::new()?;
         let statsd = statsd::<A>(args.options())?;
         let options = args.options().clone();
         let hello = hello::<A>(&options);
         let (drains, draining) = watch::channel(false);
         let (workers, places) = start(args, hello.clone(), draining, build)?;
         tracing::info!("{}", announcement(&hello, &options, &places));
-        let mut metrics = Metrics { statsd, summary: Summary::default() };
-        attend(&workers, &mut metrics, &options, &mut stop).await;
-        drains.send_replace(true);
-        Ok(drain(workers, &mut metrics, &options, &mut stop).await)
+        let workers = Rc::new(workers);
+        let flush = Flush::start(statsd, options.statsd_interval, Rc::clone(&workers));
+        let times = Times { delay: options.drain_delay, deadline: options.drain_deadline };
+        Ok(life::live(Control { drains, flush: Some(flush) }, workers, signals, times, None).await?)
     })
+}
+
+/// What the control thread holds while serving, and what a service does at each step of its life.
+struct Control {
+    /// Told when the drain begins; see [`Context::draining`].
+    drains: watch::Sender<bool>,
+    flush: Option<Flush>,
+}
+
+impl Role for Control {
+    type Worker = Site;
+
+    /// First the requests in hand, which may still ask; then what was asked.
+    fn buses(site: &Site) -> Vec<Bus> {
+        std::iter::once(&site.bus).chain(&site.upstream).cloned().collect()
+    }
+
+    fn drain(&mut self) {
+        self.drains.send_replace(true);
+    }
+
+    async fn finish(&mut self) {
+        if let Some(flush) = self.flush.take() {
+            flush.last().await;
+        }
+    }
 }
 
 /// What lives on a worker's thread.
@@ -112,8 +142,9 @@ fn start<A: Settings>(
         limits: options.limits(),
         ..bus::Config::default()
     };
-    let seeds = bus::bind(&config, workers).context("the service's bus")?;
-    let upstreams = upstream_seeds(args.upstream(), options, workers)?;
+    let (own, of_upstream) = inherited(&args)?;
+    let seeds = bus::bind_with(&config, workers, own).context("the service's bus")?;
+    let upstreams = upstream_seeds(args.upstream(), options, workers, of_upstream)?;
     let places = Places {
         listening: seeds.first().map(Seed::listening).unwrap_or_default(),
         dialling: options.bus_dial.clone(),
@@ -149,7 +180,7 @@ fn serve<A: Settings>(
     let weight = options.weight;
     match ready {
         Some(ready) if !ready() && !join_wait.is_zero() => {
-            // It holds its routes meanwhile: they are 503, not 404, when there is no other instance.
+            // It claims its routes meanwhile: without another instance they are 503, not 404.
             join(&bus, &worker, 0);
             let (bus, worker) = (bus.clone(), Rc::clone(&worker));
             tokio::task::spawn_local(async move {
@@ -166,7 +197,8 @@ fn serve<A: Settings>(
     Ok(Site { bus, upstream, worker })
 }
 
-/// Claims the routes, for a share of the requests. The bus's own hello has the topics that were subscribed to.
+/// Claims the routes, for a share of the requests. The bus's own hello has the topics that were
+/// subscribed to.
 fn join(bus: &Bus, worker: &Worker, weight: u32) {
     if let Some(mut hello) = bus.hello() {
         hello.routes.clone_from(&worker.routes.patterns);
@@ -182,11 +214,26 @@ async fn until(ready: Ready) {
     }
 }
 
+/// For each listener of a bus the socket that the service manager passed.
+type FromServiceManager = Vec<Option<bus::Inherited>>;
+
+/// The sockets that the service manager passed: for the service's bus, and for the upstream one.
+fn inherited<A: Settings>(args: &A) -> anyhow::Result<(FromServiceManager, FromServiceManager)> {
+    let own = &args.options().bus_listen;
+    let upstream = args.upstream().map(|upstream| &upstream.upstream_listen[..]).unwrap_or_default();
+    let wanted: Vec<Wanted> = own.iter().chain(upstream).map(Wanted::bus).collect();
+    let mut all: Vec<_> = wanted.iter().map(|_| Vec::new()).collect();
+    sockets::add_from_service_manager(&wanted, &mut all)?;
+    let mut all = all.into_iter().map(|mut sockets| sockets.pop().map(Inherited::into_bus));
+    Ok((all.by_ref().take(own.len()).collect(), all.collect()))
+}
+
 /// One seed per worker, or none when the service asks on its own bus.
 fn upstream_seeds(
     upstream: Option<&Upstream>,
     options: &Options,
     workers: usize,
+    inherited: FromServiceManager,
 ) -> anyhow::Result<Vec<Seed>> {
     let Some(upstream) = upstream else { return Ok(Vec::new()) };
     if upstream.upstream_listen.is_empty() && upstream.upstream_dial.is_empty() {
@@ -198,31 +245,39 @@ fn upstream_seeds(
         limits: options.limits(),
         ..bus::Config::default()
     };
-    bus::bind(&config, workers).context("the upstream bus")
+    bus::bind_with(&config, workers, inherited).context("the upstream bus")
 }
 
-/// Where the figures of all workers go, if somebody wants them.
-struct Metrics {
-    statsd: Option<Statsd>,
-    summary: Summary,
-}
+/// The task that sends the figures of all workers to statsd, if somebody wants them.
+struct Flush(Option<(JoinHandle<()>, oneshot::Sender<()>)>);
 
-impl Metrics {
-    fn flush(&mut self, reports: Vec<Report>) {
-        if let Some(statsd) = &mut self.statsd {
-            statsd.flush(&self.summary.sum(reports));
-        }
+impl Flush {
+    fn start(statsd: Option<Statsd>, interval: Duration, workers: Rc<Workers<Site>>) -> Self {
+        let Some(mut statsd) = statsd else { return Self(None) };
+        let (stop, mut stopped) = oneshot::channel();
+        let task = tokio::task::spawn_local(async move {
+            let mut summary = Summary::default();
+            let mut ticks = tokio::time::interval(interval);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let mut last = false;
+            while !last {
+                last = tokio::select! {
+                    _ = ticks.tick() => false,
+                    _ = &mut stopped => true,
+                };
+                statsd.flush(&summary.sum(workers.ask(report).await));
+            }
+        });
+        Self(Some((task, stop)))
     }
-}
 
-/// Flushes metrics until it is time to stop.
-async fn attend(workers: &Workers<Site>, metrics: &mut Metrics, options: &Options, stop: &mut Stop) {
-    let mut ticks = tokio::time::interval(options.statsd_interval);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.asked() => break,
-            _ = ticks.tick(), if metrics.statsd.is_some() => metrics.flush(workers.ask(report).await),
+    /// Sends what the drain has added and ends the task.
+    async fn last(self) {
+        if let Some((task, stop)) = self.0 {
+            drop(stop);
+            if task.await.is_err() {
+                tracing::error!("the statsd task panicked");
+            }
         }
     }
 }
@@ -242,42 +297,6 @@ fn report(site: &Site) -> Report {
     }
 }
 
-/// Finishes the requests in hand, and flushes what they added. A second signal ends the wait.
-async fn drain(
-    workers: Workers<Site>,
-    metrics: &mut Metrics,
-    options: &Options,
-    stop: &mut Stop,
-) -> ExitCode {
-    tracing::info!(deadline = ?options.drain_deadline, "draining; a second signal stops at once");
-    let deadline = Instant::now() + options.drain_deadline;
-    let drained = workers.stop(move |site| async move {
-        // First the requests in hand, which may still ask; then what was asked.
-        let served = site.bus.drain(deadline).await;
-        let finished = match &site.upstream {
-            Some(upstream) => upstream.drain(deadline).await && served,
-            None => served,
-        };
-        (finished, report(&site))
-    });
-    tokio::select! {
-        drained = drained => {
-            let (finished, reports): (Vec<bool>, _) = drained.into_iter().unzip();
-            metrics.flush(reports);
-            if finished.iter().all(|&finished| finished) {
-                tracing::info!("stopped; every request in hand was answered");
-            } else {
-                tracing::warn!("stopped at the drain deadline with requests in hand; --drain-deadline is longer");
-            }
-            ExitCode::SUCCESS
-        }
-        () = stop.asked_again() => {
-            tracing::warn!("stopped by a second signal with requests in hand");
-            ExitCode::FAILURE
-        }
-    }
-}
-
 fn statsd<A: Settings>(options: &Options) -> anyhow::Result<Option<Statsd>> {
     let Some(target) = &options.statsd else { return Ok(None) };
     let statsd = Statsd::new(target, A::command().get_name(), options.dogstatsd);
@@ -294,7 +313,8 @@ fn hello<A: Settings>(options: &Options) -> Hello {
     hello
 }
 
-/// HOST-PID-RANDOM: what an operator looks for, and different after a restart in a container with the same pid.
+/// HOST-PID-RANDOM: what an operator looks for, and different after a restart in a container with
+/// the same pid.
 fn instance() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()

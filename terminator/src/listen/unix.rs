@@ -1,12 +1,14 @@
 //! Unix socket files: a stale one is taken over, a live one is not.
 //!
 //! A socket's file outlives its process. Whether anybody listens behind it shows by connecting:
-//! refused means nobody.
+//! refused means that no process does.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+
+use bus::OwnsFile;
 
 /// Binds `path`, non-blocking. A stale file of a dead process is removed first.
 ///
@@ -32,7 +34,7 @@ pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         },
     }
     let listener = UnixListener::bind(path)?;
-    let file = SocketFile(path.to_owned());
+    let file = SocketFile::adopt(path, OwnsFile::new(true));
     // As nginx's: a proxy runs as another user. Who may come near is a matter of the directory.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
     listener.set_nonblocking(true)?;
@@ -41,12 +43,34 @@ pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
 
 /// The file of a bound socket; removed when dropped.
 #[derive(Debug)]
-pub struct SocketFile(PathBuf);
+pub struct SocketFile {
+    path: PathBuf,
+    owns_file: OwnsFile,
+}
+
+impl SocketFile {
+    /// Of a socket that was inherited, to be removed in the end if `owns_file` says so then.
+    pub(super) fn adopt(path: &Path, owns_file: OwnsFile) -> Self {
+        Self { path: path.to_owned(), owns_file }
+    }
+
+    /// Who removes it.
+    pub(super) fn owner(&self) -> OwnsFile {
+        self.owns_file.clone()
+    }
+
+    /// Leaves the file to another process, which has got the socket.
+    pub fn leave(self) {
+        self.owns_file.set(false);
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody may have removed it already; a file that stays is taken over by the next start.
-        let _ = std::fs::remove_file(&self.0);
+        if self.owns_file.get() {
+            // Somebody may have removed it already; one that stays is replaced by the next start.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

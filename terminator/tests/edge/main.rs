@@ -11,6 +11,7 @@ mod bounds;
 mod client;
 mod connection;
 mod drain;
+mod handover;
 mod http;
 mod life;
 #[allow(dead_code, reason = "of a case, its bytes alone are used here")]
@@ -18,6 +19,7 @@ mod life;
 mod outcome;
 mod proxies;
 mod service;
+mod service_manager;
 mod smuggling;
 mod statuses;
 #[allow(dead_code, reason = "of a case, its bytes alone are used here")]

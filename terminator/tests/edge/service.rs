@@ -58,6 +58,12 @@ impl Service {
         }
     }
 
+    /// Waits until the terminator has closed the connection.
+    pub(crate) fn until_closed(&mut self) {
+        let mut bytes = [0; 4096];
+        while self.socket.read(&mut bytes).unwrap() > 0 {}
+    }
+
     /// The next message; for what is waited for since `begun`, pings alone are not enough.
     fn next(&mut self, begun: Instant) -> Envelope {
         assert!(begun.elapsed() < PATIENCE, "nothing but pings");
