@@ -14,7 +14,7 @@ use crate::site::{Front, Running};
 use crate::until::until;
 
 /// A client that is not the proxy, and not in the example's trusted-proxy.
-const CLIENT: [u8; 4] = [127, 0, 0, 9];
+pub(crate) const CLIENT: [u8; 4] = [127, 0, 0, 9];
 
 /// One request in this many is a POST.
 const POST_EVERY: u64 = 10;
@@ -30,7 +30,7 @@ const DELIVERIES_MAX: usize = 64;
 const SECOND: u64 = 2_000;
 
 fn plan(method: &'static str, path: &str) -> Planned {
-    Planned { method, path: path.to_owned(), body: String::new() }
+    Planned::new(method, path, String::new())
 }
 
 fn ask(site: &Site, planned: &Planned, headers: &str) -> Answer {
@@ -39,7 +39,7 @@ fn ask(site: &Site, planned: &Planned, headers: &str) -> Answer {
 
 /// Mostly reads of one profile, and messages with ids that none other has, spread over
 /// conversations by `seed`.
-fn mixed(seed: u64) -> impl Fn(u64) -> Planned + Send + 'static {
+pub(crate) fn mixed(seed: u64) -> impl Fn(u64) -> Planned + Send + 'static {
     move |number| {
         if number % POST_EVERY != 0 {
             return plan("GET", "/profiles/1");
@@ -50,7 +50,7 @@ fn mixed(seed: u64) -> impl Fn(u64) -> Planned + Send + 'static {
     }
 }
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let given = std::env::var("DEPLOY_SEED").ok().map(|seed| seed.parse().expect("DEPLOY_SEED is a number"));
     let seed = given.unwrap_or_else(|| fastrand::u64(..));
     eprintln!("DEPLOY_SEED={seed}");
@@ -59,7 +59,7 @@ fn seed() -> u64 {
 
 /// How many ended other than a GET in 200 and a POST in 201. A POST that was sent twice ends in
 /// 200.
-fn failures(tally: &Tally, method: &str) -> u64 {
+pub(crate) fn failures(tally: &Tally, method: &str) -> u64 {
     let good = |(of, outcome): &(&str, String)| {
         *of != method || *outcome == if method == "GET" { "200" } else { "201" }
     };
