@@ -72,7 +72,7 @@ async fn start(mut config: Config) -> Result<Started> {
         config.settle = Duration::ZERO;
     }
     let config = Arc::new(config);
-    sockets::add_from_service_manager(&wanted, &mut inherited)?;
+    sockets::add_activated(&wanted, &mut inherited)?;
     let Sockets { http, bus, admin, passed } = Sockets::bind(&config, &wanted, inherited)?;
     let listening = bus.first().map(bus::Seed::listening).unwrap_or_default();
     let (log, writer) = access_log::start(&config.access_log)

@@ -180,7 +180,7 @@ pub enum SocketsError {
 ///
 /// # Errors
 /// [`SocketsError`] when the environment is wrong, and for the first socket without a flag.
-pub fn add_from_service_manager(wanted: &[Wanted], all: &mut [Vec<Inherited>]) -> Result<(), SocketsError> {
+pub fn add_activated(wanted: &[Wanted], all: &mut [Vec<Inherited>]) -> Result<(), SocketsError> {
     let is_there: Vec<bool> = all.iter().map(|sockets| !sockets.is_empty()).collect();
     let passed = sd_notify::listen_fds_with_names().map_err(SocketsError::Environment)?;
     for (descriptor, name) in passed {

@@ -215,15 +215,15 @@ async fn until(ready: Ready) {
 }
 
 /// For each listener of a bus the socket that the service manager passed.
-type FromServiceManager = Vec<Option<bus::Inherited>>;
+type Activated = Vec<Option<bus::Inherited>>;
 
 /// The sockets that the service manager passed: for the service's bus, and for the upstream one.
-fn inherited<A: Settings>(args: &A) -> anyhow::Result<(FromServiceManager, FromServiceManager)> {
+fn inherited<A: Settings>(args: &A) -> anyhow::Result<(Activated, Activated)> {
     let own = &args.options().bus_listen;
     let upstream = args.upstream().map(|upstream| &upstream.upstream_listen[..]).unwrap_or_default();
     let wanted: Vec<Wanted> = own.iter().chain(upstream).map(Wanted::bus).collect();
     let mut all: Vec<_> = wanted.iter().map(|_| Vec::new()).collect();
-    sockets::add_from_service_manager(&wanted, &mut all)?;
+    sockets::add_activated(&wanted, &mut all)?;
     let mut all = all.into_iter().map(|mut sockets| sockets.pop().map(Inherited::into_bus));
     Ok((all.by_ref().take(own.len()).collect(), all.collect()))
 }
@@ -233,7 +233,7 @@ fn upstream_seeds(
     upstream: Option<&Upstream>,
     options: &Options,
     workers: usize,
-    inherited: FromServiceManager,
+    inherited: Activated,
 ) -> anyhow::Result<Vec<Seed>> {
     let Some(upstream) = upstream else { return Ok(Vec::new()) };
     if upstream.upstream_listen.is_empty() && upstream.upstream_dial.is_empty() {

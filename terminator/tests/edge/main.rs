@@ -19,9 +19,9 @@ mod life;
 mod outcome;
 mod proxies;
 mod service;
-mod service_manager;
 mod smuggling;
 mod statuses;
+mod systemd;
 #[allow(dead_code, reason = "of a case, its bytes alone are used here")]
 #[path = "../../http1/tests/proof/table.rs"]
 mod table;
