@@ -135,9 +135,12 @@ impl Dial {
     /// Another address of the name may never be there, such as `[::1]` beside a listener on
     /// `127.0.0.1`. While the pipe `before` still works, its successor is about to be there.
     fn wait(&self, backoff: &mut Backoff, before: Option<&Replaced>) -> Duration {
-        let replaces = before.is_some_and(|before| !before.has_ended.get());
+        if before.is_some_and(|before| !before.has_ended.get()) {
+            backoff.reset();
+            return backoff.next_wait();
+        }
         let is_connected = self.inner.dials.borrow().is_connected(self.at);
-        if is_connected && !replaces { Backoff::longest() } else { backoff.next_wait() }
+        if is_connected { Backoff::longest() } else { backoff.next_wait() }
     }
 
     fn failed(&self, to: &str, error: String) {

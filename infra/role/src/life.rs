@@ -59,7 +59,6 @@ pub async fn live<R: Role>(
 ) -> Result<(), LifeError> {
     notify::ready();
     let end = serve(&mut role, &workers, &mut signals, stand.as_ref()).await;
-    role.leave();
     drop(stand);
     let finished = tokio::select! {
         finished = finish(&mut role, &workers, times, end) => finished,
@@ -126,12 +125,14 @@ async fn finish<R: Role>(role: &mut R, workers: &Workers<R::Worker>, times: Time
     match end {
         End::Signal => {
             notify::stopping();
+            role.leave();
             leave::<R>(workers, times.delay).await;
         }
         End::Successor(Succeeded { pid, missing }) => {
             notify::main_process(pid);
             tracing::info!(pid, "a successor serves; this process drains");
             role.hand_over();
+            role.leave();
             workers
                 .ask(|worker| {
                     R::buses(worker).iter().for_each(Bus::hand_over_listening);

@@ -33,7 +33,7 @@ pub trait Role: 'static {
     fn drain_worker(_: &Self::Worker) {}
 
     /// A successor serves: the files of Unix sockets are its own now, and the control thread's
-    /// listeners are closed. What follows is [`Role::leave`], and [`Role::drain`] a moment later.
+    /// listeners are closed. [`Role::leave`] follows, and [`Role::drain`] a moment later.
     fn hand_over(&mut self) {}
 
     /// The same on a worker: accepts no more clients, and tells those that are there to go.
