@@ -142,8 +142,8 @@ pub fn bind_with(
 }
 
 impl Seed {
-    /// Duplicates of the listening sockets, for a process that is to listen there next: the `n`-th is
-    /// that of `Config::listen[n]`, `None` for one within the process.
+    /// Duplicates of the listening sockets, for a process that is to listen there next: the `n`-th
+    /// is that of `Config::listen[n]`, `None` for one within the process.
     ///
     /// # Errors
     /// When the process may not have more open files.

@@ -186,10 +186,10 @@ impl Bus {
         subscription
     }
 
-    /// Accepts no more peers and closes the listeners, so that another process can listen there. The
-    /// pipes stay. Peers of a bus without a hello, which sends requests and gets none, are told to
-    /// dial again: another process may listen there soon. A bus with a hello tells its peers when
-    /// it drains.
+    /// Accepts no more peers and closes the listeners, so that another process can listen there.
+    /// The pipes stay. Peers of a bus without a hello, which sends requests and gets none, are told
+    /// to dial again: another process may listen there soon. A bus with a hello tells its peers
+    /// when it drains.
     pub fn stop_listening(&self) {
         let end = |listening: &mut Listening| {
             let was_on = matches!(listening, Listening::On | Listening::Paused);
@@ -218,8 +218,8 @@ impl Bus {
         self.inner.node.borrow_mut().remember(hello);
     }
 
-    /// Closes the pipes to these instances, `SERVICE/INSTANCE`, that have no request outstanding, so
-    /// that they dial again: guests that do not when they are told to.
+    /// Closes the pipes to these instances, `SERVICE/INSTANCE`, that have no request outstanding,
+    /// so that they dial again: guests that do not when they are told to.
     pub fn dismiss(&self, instances: &[String]) {
         self.inner.dismiss(instances);
     }

@@ -114,8 +114,8 @@ impl Bound {
 }
 
 /// The sockets of each of `workers` workers. When there are fewer sockets than workers, some have
-/// duplicates of the same one and the kernel wakes which it likes. When there are more, some workers
-/// have several: connections that wait in any of them are accepted.
+/// duplicates of the same one and the kernel wakes which it likes. When there are more, some
+/// workers have several: connections that wait in any of them are accepted.
 ///
 /// # Errors
 /// When the process may not have more open files.
@@ -295,6 +295,15 @@ mod tests {
             .collect();
         assert_eq!(ports.len(), 3);
         assert!(ports.iter().all(|port| HttpAddress::Tcp(*port) == bound.address));
+    }
+
+    #[test]
+    fn every_socket_is_accepted_from_and_every_worker_has_one() {
+        for (sockets, workers, wanted) in [(3, 2, vec![2, 1]), (1, 3, vec![1, 1, 1]), (2, 2, vec![1, 1])] {
+            let bound = bind(&"127.0.0.1:0".parse().unwrap(), sockets, &Congestion::Auto).unwrap();
+            let shared = share(bound.sockets, workers).unwrap();
+            assert_eq!(shared.iter().map(Vec::len).collect::<Vec<_>>(), wanted);
+        }
     }
 
     #[test]

@@ -178,8 +178,8 @@ impl Node {
         }
     }
 
-    /// Knows the routes of a service that has no instance here yet, as if its last one had just gone:
-    /// they answer 503 and not 404.
+    /// Knows the routes of a service that has no instance here yet, as if its last one had just
+    /// gone: they answer 503 and not 404.
     pub fn remember(&mut self, hello: &Hello) {
         // No pipe has this id: the driver bounds the number of pipes far below.
         let gone = PipeId { index: u32::MAX, generation: u32::MAX };

@@ -58,8 +58,8 @@ impl Listener {
         Ok(Self { endpoint, socket, claims, owns_file: OwnsFile::new(true) })
     }
 
-    /// Listens on a socket that another process has bound. Its address counts, not that of `listen`;
-    /// the file of a Unix socket is removed in the end if `owns_file` says so then.
+    /// Listens on a socket that another process has bound. Its address counts, not that of
+    /// `listen`; the file of a Unix socket is removed in the end if `owns_file` says so then.
     pub(crate) fn adopt(listen: &Listen, socket: OwnedFd, owns_file: OwnsFile) -> io::Result<Self> {
         let address = SockRef::from(&socket).local_addr()?;
         let (endpoint, socket) = if let Some(path) = address.as_pathname() {

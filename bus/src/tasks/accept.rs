@@ -22,8 +22,8 @@ pub(crate) async fn accept(inner: Rc<Inner>, listener: Arc<Listener>) {
     loop {
         let now = *listening.borrow_and_update();
         match now {
-            // Also ends the pause after a failed accept: a worker that woke from it during the drain
-            // would accept a peer that is never served.
+            // Also ends the pause after a failed accept: a worker that woke from it during the
+            // drain would accept a peer that is never served.
             Listening::On => tokio::select! {
                 biased;
                 _ = listening.changed() => {}

@@ -152,8 +152,8 @@ impl Dial {
     }
 }
 
-/// A pipe whose peer may say that it drains. The endpoint is dialled anew then, by a task that keeps
-/// it from there on; this pipe's task ends with it.
+/// A pipe whose peer may say that it drains. The endpoint is dialled anew then, by a task that
+/// keeps it from there on; this pipe's task ends with it.
 struct Replaced {
     replace: Box<dyn Fn(Rc<Self>)>,
     /// How often the peer has said that it drains: after the first time, another task has begun.

@@ -1,7 +1,8 @@
 //! What a role does at each step of its life.
 //!
 //! Owns: the names of the steps. Leaves their order and their times to `life`, and what happens in
-//! a step to each role. Invariant: what belongs to a worker is touched on that worker's thread only.
+//! a step to each role. Invariant: what belongs to a worker is touched on that worker's thread
+//! only.
 
 use std::future::Future;
 

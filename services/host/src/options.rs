@@ -68,8 +68,8 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value_t = MESSAGE_LEN_MAX as u32, value_parser = clap::value_parser!(u32).range(65_536..))]
     pub message_limit: u32,
 
-    /// How long everything is still served after SIGTERM before the peers are told; give it the time
-    /// that the next instance takes to start, when there is no other one.
+    /// How long everything is still served after SIGTERM before the peers are told; give it the
+    /// time that the next instance takes to start, when there is no other one.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     pub drain_delay: Duration,
 

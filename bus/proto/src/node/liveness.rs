@@ -86,8 +86,8 @@ impl Node {
         Input::Done
     }
 
-    /// Sends every peer a drain, and goes on as before: a peer that dialled in dials again, beside
-    /// this pipe.
+    /// Sends every peer a drain, and continues as before: a peer that dialled in dials again,
+    /// beside this pipe.
     pub fn leave(&mut self) {
         for id in self.own_pipes() {
             self.send_plain(id, &Header::new(Kind::Drain));
