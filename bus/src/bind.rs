@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bus_proto::{Hello, Limits, Origin};
 
 use crate::io::endpoint::Endpoint;
+use crate::io::file::OwnsFile;
 use crate::io::listen::Listen;
 use crate::io::listener::Listener;
 use crate::io::transport::Keepalive;
@@ -85,18 +87,45 @@ impl fmt::Debug for Seed {
     }
 }
 
+/// A listening socket that another process has bound: a service manager, or a predecessor.
+#[derive(Debug)]
+pub struct Inherited {
+    /// The socket, TCP or Unix.
+    pub socket: OwnedFd,
+    /// True when the file of a Unix socket is to be removed once the bus stops listening.
+    pub owns_file: OwnsFile,
+}
+
 /// Binds every listener of `config` and makes a seed for each of `workers` workers.
 ///
 /// # Errors
 /// [`BindError`] names the endpoint that cannot be bound. All listeners are then closed again.
 pub fn bind(config: &Config, workers: usize) -> Result<Vec<Seed>, BindError> {
+    bind_with(config, workers, Vec::new())
+}
+
+/// As [`bind`], but for the listeners that are there already: the `n`-th of `inherited` is what
+/// `config.listen[n]` would bind. `None`, and a missing end, are bound.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_with(
+    config: &Config,
+    workers: usize,
+    inherited: Vec<Option<Inherited>>,
+) -> Result<Vec<Seed>, BindError> {
     let last =
         workers.checked_sub(1).and_then(|last| u8::try_from(last).ok()).ok_or(BindError::Workers(workers))?;
-    let listen = |listen: &Listen| {
+    let listen = |(listen, inherited): (&Listen, Option<Inherited>)| {
         let failed = |source| BindError::Listen { endpoint: listen.endpoint.clone(), source };
-        Listener::bind(listen).map(Arc::new).map_err(failed)
+        let listener = match inherited {
+            Some(Inherited { socket, owns_file }) => Listener::adopt(listen, socket, owns_file),
+            None => Listener::bind(listen),
+        };
+        listener.map(Arc::new).map_err(failed)
     };
-    let listeners = config.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
+    let inherited = inherited.into_iter().chain(std::iter::repeat_with(|| None));
+    let listeners = config.listen.iter().zip(inherited).map(listen).collect::<Result<Vec<_>, _>>()?;
     let inboxes = Arc::new(Inboxes::new(workers));
     let places = Arc::new(Places::new(config.pipes_max));
     let origin = Origin(fastrand::u64(..));
@@ -113,6 +142,19 @@ pub fn bind(config: &Config, workers: usize) -> Result<Vec<Seed>, BindError> {
 }
 
 impl Seed {
+    /// Duplicates of the listening sockets, for a process that is to listen there next: the `n`-th
+    /// is that of `Config::listen[n]`, `None` for one within the process.
+    ///
+    /// # Errors
+    /// When the process may not have more open files.
+    pub fn sockets(&self) -> io::Result<Vec<Option<Inherited>>> {
+        let duplicate = |listener: &Arc<Listener>| {
+            let socket = listener.duplicate()?;
+            Ok(socket.map(|(socket, owns_file)| Inherited { socket, owns_file }))
+        };
+        self.listeners.iter().map(duplicate).collect()
+    }
+
     /// The endpoints that this bus listens on. Ports that the system chose are filled in.
     #[must_use]
     pub fn listening(&self) -> Vec<Endpoint> {

@@ -22,6 +22,7 @@ use crate::state::dials::{Dials, Unconnected};
 use crate::state::finishing::Finish;
 use crate::state::hold::{Held, Holding};
 use crate::state::inner::Inner;
+use crate::state::listening::Listening;
 use crate::state::serving::Serving;
 use crate::state::subscription::Subscription;
 use crate::state::timer::Timer;
@@ -78,7 +79,7 @@ impl Bus {
             inboxes: seed.inboxes,
             worker: seed.worker,
             remotes: RefCell::default(),
-            drains: watch::Sender::new(false),
+            listening: watch::Sender::new(Listening::On),
             joined: Arc::default(),
             holding: Holding::default(),
             subscriptions: RefCell::default(),
@@ -193,13 +194,73 @@ impl Bus {
         subscription
     }
 
+    /// Accepts no more peers and closes the listeners, so that another process can listen there.
+    /// The pipes stay. Peers of a bus without a hello, which sends requests and gets none, are told
+    /// to dial again: another process may listen there soon. A bus with a hello tells its peers
+    /// when it drains.
+    pub fn stop_listening(&self) {
+        let end = |listening: &mut Listening| {
+            let was_on = matches!(listening, Listening::On | Listening::Paused);
+            if was_on {
+                *listening = Listening::Closed;
+            }
+            was_on
+        };
+        if self.inner.listening.send_if_modified(end) && self.hello().is_none() {
+            self.inner.node.borrow_mut().leave();
+        }
+    }
+
+    /// Lets new peers wait, for another process that accepts on the same sockets, and tells the
+    /// present ones to dial again. They keep their pipes, and requests still go by them.
+    ///
+    /// Meant for a bus without a hello: the peers of one with a hello send it no more requests.
+    pub fn pause_listening(&self) {
+        self.set_listening(Listening::Paused);
+        self.inner.node.borrow_mut().leave();
+    }
+
+    /// Adds the routes of a service before its first instance joins: they answer 503, not 404, and
+    /// their requests may be held. Call it before any peer joins.
+    pub fn remember(&self, hello: &Hello) {
+        self.inner.node.borrow_mut().remember(hello);
+    }
+
+    /// Closes the pipes to these instances, `SERVICE/INSTANCE`, that have no request outstanding,
+    /// so that they dial again: guests that do not when they are told to.
+    pub fn dismiss(&self, instances: &[String]) {
+        self.inner.dismiss(instances);
+    }
+
+    /// Accepts again after [`Bus::pause_listening`].
+    pub fn resume_listening(&self) {
+        self.set_listening(Listening::On);
+    }
+
+    /// Closes the listeners, and leaves the files of Unix sockets to the process that has got the
+    /// sockets.
+    pub fn hand_over_listening(&self) {
+        self.set_listening(Listening::HandedOver);
+    }
+
+    /// What is closed stays closed.
+    fn set_listening(&self, to: Listening) {
+        self.inner.listening.send_if_modified(|listening| {
+            let may_change = matches!(listening, Listening::On | Listening::Paused) && *listening != to;
+            if may_change {
+                *listening = to;
+            }
+            may_change
+        });
+    }
+
     /// Stops listening, asks every peer to send no new requests, and waits until nothing is being
     /// served or outstanding and every reply is written, but not longer than until `deadline`. True
     /// when everything was finished. Every [`Finish`] completes.
     ///
     /// **Cancel safety**: dropping the future ends only the wait; the drain continues.
     pub async fn drain(&self, deadline: Instant) -> bool {
-        self.inner.drains.send_replace(true);
+        self.stop_listening();
         self.inner.node.borrow_mut().drain();
         self.inner.serving.finishing.tell_all();
         let read_by = deadline.min(Instant::now() + DRAIN_READ);

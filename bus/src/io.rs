@@ -2,6 +2,7 @@
 //! does not interpret the bytes and runs no tasks.
 
 pub mod endpoint;
+pub(crate) mod file;
 pub(crate) mod inproc;
 pub(crate) mod listen;
 pub(crate) mod listener;

@@ -18,9 +18,10 @@ mod tasks;
 
 pub use self::bus::Bus;
 pub use self::io::endpoint::{self, Endpoint, EndpointError};
+pub use self::io::file::OwnsFile;
 pub use self::io::listen::{Allow, AllowError, FileAccess, Listen};
 pub use self::io::transport::Keepalive;
-pub use bind::{BindError, Config, Seed, bind};
+pub use bind::{BindError, Config, Inherited, Seed, bind, bind_with};
 pub use bus_proto::{
     self as proto, Claims, Envelope, Flags, HeadWriter, Hello, Kind, Limits, Pattern, Route,
 };

@@ -6,6 +6,7 @@ pub(crate) mod finishing;
 pub(crate) mod hold;
 pub(crate) mod inboxes;
 pub(crate) mod inner;
+pub(crate) mod listening;
 pub(crate) mod places;
 pub(crate) mod serving;
 pub(crate) mod subscription;

@@ -55,6 +55,8 @@ pub struct Config {
     pub forwarded: Forwarded,
     /// Proxies whose `x-forwarded-*` headers are trusted.
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// How to take over from a predecessor, and to hand over to a successor.
+    pub handover: role::handover::Options,
     /// Time from the signal to stop to the drain, in which requests are still served.
     pub drain_delay: Duration,
     /// Longest time of a drain.
@@ -186,6 +188,7 @@ impl Config {
             access_log: settings.access_log,
             forwarded: settings.forwarded,
             trusted_proxies: settings.trusted_proxy,
+            handover: settings.handover,
             drain_delay: settings.drain_delay,
             drain_deadline: settings.drain_deadline,
             limits,

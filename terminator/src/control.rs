@@ -1,116 +1,245 @@
-//! The main thread: binds, starts the workers, then waits for signals, flushes statsd and answers
-//! operators.
+//! The control thread: binds, starts the workers, then lives until a signal ends the process.
 //!
-//! Owns: the life of the process from the checked settings to its end. Does not: touch a request.
-//! Invariant: nothing is served before everything is bound; after SIGTERM nothing new is taken and
-//! what is in flight finishes or its time runs out.
+//! Owns: the start from the checked settings, and what the terminator does at each step of its
+//! life. Leaves the order of these steps to `role::life`, and requests to the workers. Invariant:
+//! nothing is served before everything is bound.
 
-mod drain;
 mod files;
 
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use role::admin::{Admin, AdminAddress};
+use anyhow::{Context, Result};
+use role::admin::{self, Admin, AdminAddress};
+use role::handover::{Stand, Successor};
+use role::life::{self, Role, Times};
 use role::observer::Observer;
+use role::signals::Signals;
+use role::sockets::{self, Address, Inherited, Kind, Wanted};
 use role::telemetry::{Destination, Flush, Statsd};
+use role::unix::SocketFile;
 use role::worker::{self, Workers};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::access_log::{self, AccessLog, Writer};
-use crate::config::Config;
-use crate::limits::SIGNAL_REPEAT;
-use crate::listen::{self, Bound, SocketFile, Unstarted};
+use crate::config::{Config, HttpAddress};
+use crate::listen::{self, Bound, Unstarted};
 use crate::views::VIEWS;
 use crate::worker::Worker;
 
-/// Serves until a signal ends it.
+/// How often a drain asks services to answer what is outstanding.
+const FINISH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Serves until a signal or a successor ends it.
 ///
 /// # Errors
-/// What cannot be bound or started, by name; and a second signal.
+/// What cannot be bound or started, by name; a predecessor that does not hand over; and a second
+/// signal.
 pub fn run(mut config: Config) -> Result<()> {
     files::make_room(&mut config);
-    let config = Arc::new(config);
-    let statsd = statsd(&config)?;
-    let bound = bind_http(&config)?;
-    let seeds = bus::bind(&config.bus, config.workers).context("--bus-listen")?;
-    let bus = seeds.first().map(bus::Seed::listening).unwrap_or_default();
-    let (log, writer) = access_log::start(&config.access_log)
-        .with_context(|| format!("--access-log {}: cannot be written", config.access_log))?
-        .unzip();
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
         .context("cannot start the main thread's runtime")?;
     runtime.block_on(async {
-        let signals = Signals::new().context("cannot listen for signals")?;
-        let (addresses, files, sockets) = split(bound, config.workers);
-        let admin = Admin::bind(&config.admin)
-            .with_context(|| format!("--admin {}: cannot be bound", config.admin))?;
-        let workers = start_workers(&config, seeds, sockets, log).context("cannot start the workers")?;
-        announce(&config, &addresses, admin.address(), &bus);
-        let control = Control { config, workers: Rc::new(workers), writer, files };
-        control.serve(admin, statsd, signals).await
+        let mut signals = Signals::new().context("cannot listen for signals")?;
+        let started = tokio::select! {
+            started = start(config) => started?,
+            () = signals.stopped() => return Ok(()),
+        };
+        let Started { control, workers, times, stand } = started;
+        Ok(life::live(control, workers, signals, times, stand).await?)
     })
 }
 
-/// What the main thread holds while serving.
-struct Control {
-    config: Arc<Config>,
+/// A terminator that serves.
+struct Started {
+    control: Control,
     workers: Rc<Workers<Rc<Worker>>>,
+    times: Times,
+    stand: Option<Stand>,
+}
+
+async fn start(mut config: Config) -> Result<Started> {
+    let statsd = statsd(&config)?;
+    let wanted = wanted(&config);
+    let (mut successor, mut inherited) = match Successor::ask(&config.handover, &wanted).await? {
+        Some((successor, inherited)) => (Some(successor), inherited),
+        None => (None, wanted.iter().map(|_| Vec::new()).collect()),
+    };
+    let settle = config.settle;
+    if successor.is_some() {
+        // It serves no client before the services have had this time.
+        config.settle = Duration::ZERO;
+    }
+    let config = Arc::new(config);
+    sockets::add_activated(&wanted, &mut inherited)?;
+    let Sockets { http, bus, admin, passed } = Sockets::bind(&config, &wanted, inherited)?;
+    let listening = bus.first().map(bus::Seed::listening).unwrap_or_default();
+    let (log, writer) = access_log::start(&config.access_log)
+        .with_context(|| format!("--access-log {}: cannot be written", config.access_log))?
+        .unzip();
+    let (addresses, files, http) = split(http, config.workers)?;
+    let known = successor.as_ref().map(Successor::hellos).unwrap_or_default();
+    let workers = Rc::new(start_workers(&config, bus, known, log).context("cannot start the workers")?);
+    if let Some(successor) = &mut successor {
+        successor.get_ready::<Control>(&workers, settle).await?;
+    }
+    accept(&workers, http).await.context("cannot accept clients")?;
+    let operators = admin.address().clone();
+    let observer = Observer::new(config.identity.clone(), Rc::clone(&workers), config.workers, VIEWS);
+    let admin = admin.serve(Rc::clone(&observer)).context("--admin: cannot be served")?;
+    let stand = Stand::bind(&config.handover, passed)?;
+    if let Some(successor) = successor {
+        successor.serving().await?;
+    }
+    announce(&config, &addresses, &operators, &listening);
+    let flush = Flush::start(observer, statsd);
+    let control = Control { admin: Some(admin), flush: Some(flush), writer, files };
+    let times = Times { delay: config.drain_delay, deadline: config.drain_deadline };
+    Ok(Started { control, workers, times, stand })
+}
+
+/// The flags that a socket may be for: `--http`, `--bus-listen`, `--admin`, in this order.
+fn wanted(config: &Config) -> Vec<Wanted> {
+    let http = config.http.iter().map(|http| {
+        let address = match http {
+            HttpAddress::Tcp(address) => Address::Tcp(*address),
+            HttpAddress::Unix(path) => Address::Unix(path.clone()),
+        };
+        Wanted { kind: Kind::Http, flag: http.to_string(), address: Some(address) }
+    });
+    let admin = Wanted::admin(&config.admin);
+    http.chain(config.bus.listen.iter().map(Wanted::bus)).chain([admin]).collect()
+}
+
+/// Everything that is bound.
+struct Sockets {
+    http: Vec<Bound>,
+    bus: Vec<bus::Seed>,
+    admin: Admin,
+    /// Duplicates of all of it, for a successor.
+    passed: Vec<Inherited>,
+}
+
+impl Sockets {
+    /// Binds what is not `inherited`: the sockets of each of `wanted`.
+    fn bind(config: &Config, wanted: &[Wanted], inherited: Vec<Vec<Inherited>>) -> Result<Self> {
+        listen::check_congestion(&config.congestion)?;
+        let mut inherited = inherited.into_iter();
+        let mut passed = Vec::new();
+        let mut http = Vec::new();
+        for address in &config.http {
+            let inherited = inherited.next().unwrap_or_default();
+            let bound = match inherited.is_empty() {
+                true => listen::bind(address, config.workers, &config.congestion),
+                false => listen::adopt(inherited, &config.congestion),
+            };
+            let bound = bound.with_context(|| format!("--http {address}: cannot be bound"))?;
+            passed.extend(bound.duplicates(&address.to_string())?);
+            http.push(bound);
+        }
+        let of_bus = inherited.by_ref().take(config.bus.listen.len());
+        let of_bus = of_bus.map(|mut sockets| sockets.pop().map(Inherited::into_bus)).collect();
+        let bus = bus::bind_with(&config.bus, config.workers, of_bus).context("--bus-listen")?;
+        for (wanted, socket) in wanted[config.http.len()..].iter().zip(bus[0].sockets()?) {
+            passed.extend(socket.map(|socket| Inherited::from_bus(wanted, socket)));
+        }
+        let admin = match inherited.next().and_then(|mut sockets| sockets.pop()) {
+            Some(inherited) => Admin::adopt(inherited),
+            None => Admin::bind(&config.admin),
+        };
+        let admin = admin.with_context(|| format!("--admin {}: cannot be bound", config.admin))?;
+        passed.push(admin.duplicate(&config.admin)?);
+        Ok(Self { http, bus, admin, passed })
+    }
+}
+
+/// What the control thread holds while serving, and what the terminator does at each step of its
+/// life.
+struct Control {
+    admin: Option<admin::Serving>,
+    flush: Option<Flush<Rc<Worker>>>,
     writer: Option<Writer>,
     files: Vec<SocketFile>,
 }
 
-impl Control {
-    fn observer(&self) -> Rc<Observer<Rc<Worker>>> {
-        let identity = self.config.identity.clone();
-        Observer::new(identity, Rc::clone(&self.workers), self.config.workers, VIEWS)
+impl Role for Control {
+    type Worker = Rc<Worker>;
+
+    fn buses(worker: &Rc<Worker>) -> Vec<bus::Bus> {
+        vec![worker.bus.0.clone()]
     }
 
-    async fn serve(
-        mut self,
-        admin: Admin,
-        statsd: Option<(Statsd, Duration)>,
-        mut signals: Signals,
-    ) -> Result<()> {
-        let observer = self.observer();
-        let admin = admin.serve(Rc::clone(&observer)).context("--admin: cannot be served")?;
-        let flush = Flush::start(observer, statsd);
-        while let Asked::Reopen = signals.next().await {
-            if let Some(writer) = &self.writer {
-                writer.reopen();
-            }
+    fn reload(&mut self) {
+        if let Some(writer) = &self.writer {
+            writer.reopen();
         }
-        admin.set_draining();
-        tokio::select! {
-            () = drain::lame_duck(&self.workers, self.config.drain_delay) => {}
-            () = signals.stopped_again() => bail!("second signal: ended with requests in flight"),
+    }
+
+    fn leave(&mut self) {
+        if let Some(admin) = &self.admin {
+            admin.set_draining();
         }
+    }
+
+    fn leave_worker(worker: &Rc<Worker>) {
+        worker.begin_to_leave();
+    }
+
+    fn drain(&mut self) {
         self.files.clear();
-        let drained = tokio::select! {
-            drained = drain::connections(&self.workers, self.config.drain_deadline) => drained,
-            () = signals.stopped_again() => bail!("second signal: ended with requests in flight"),
-        };
-        flush.last().await;
-        admin.stop().await;
-        let workers = Rc::try_unwrap(self.workers).ok().context("somebody still asks the workers")?;
-        tokio::select! {
-            () = drain::bus(workers, drained) => {}
-            () = signals.stopped_again() => bail!("second signal: ended with requests in flight"),
+        if let Some(admin) = &mut self.admin {
+            admin.release();
         }
-        if let Some(writer) = self.writer {
+    }
+
+    fn drain_worker(worker: &Rc<Worker>) {
+        worker.begin_drain();
+        tokio::task::spawn_local(finish_outstanding(worker.bus.0.clone()));
+    }
+
+    fn hand_over(&mut self) {
+        self.files.drain(..).for_each(SocketFile::keep);
+        if let Some(admin) = &mut self.admin {
+            admin.keep_file();
+            admin.release();
+        }
+    }
+
+    fn hand_over_worker(worker: &Rc<Worker>) {
+        worker.begin_to_leave();
+        worker.accepting.notify_waiters();
+    }
+
+    fn open(worker: &Rc<Worker>) -> usize {
+        worker.connections.len()
+    }
+
+    async fn finish(&mut self) {
+        if let Some(flush) = self.flush.take() {
+            flush.last().await;
+        }
+        if let Some(admin) = self.admin.take() {
+            admin.stop().await;
+        }
+        if let Some(writer) = self.writer.take() {
             let dropped = writer.stop();
             if dropped > 0 {
                 tracing::warn!(dropped, "access log: lines were dropped");
             }
         }
-        tracing::info!("stopped");
-        Ok(())
+    }
+}
+
+/// Asks services to answer what is outstanding, long polls above all, for as long as the worker
+/// runs: a request may be read during the drain, and a full queue drops what is asked.
+async fn finish_outstanding(bus: bus::Bus) {
+    loop {
+        bus.finish_outstanding();
+        tokio::time::sleep(FINISH_INTERVAL).await;
     }
 }
 
@@ -120,43 +249,45 @@ fn statsd(config: &Config) -> Result<Option<(Statsd, Duration)>> {
     config.statsd.as_ref().map(connect).transpose().map_err(anyhow::Error::msg)
 }
 
-fn bind_http(config: &Config) -> Result<Vec<Bound>> {
-    listen::check_congestion(&config.congestion)?;
-    let bind = |address| {
-        listen::bind(address, config.workers, &config.congestion)
-            .with_context(|| format!("--http {address}: cannot be bound"))
-    };
-    config.http.iter().map(bind).collect()
-}
-
 /// Addresses, files, and the sockets by worker.
-fn split(bound: Vec<Bound>, workers: usize) -> (Vec<String>, Vec<SocketFile>, Vec<Vec<Unstarted>>) {
-    let mut sockets: Vec<Vec<Unstarted>> = (0..workers).map(|_| Vec::new()).collect();
+type Split = (Vec<String>, Vec<SocketFile>, Vec<Vec<Unstarted>>);
+
+fn split(bound: Vec<Bound>, workers: usize) -> io::Result<Split> {
+    let mut of_workers: Vec<Vec<Unstarted>> = (0..workers).map(|_| Vec::new()).collect();
     let (mut addresses, mut files) = (Vec::new(), Vec::new());
     for one in bound {
         addresses.push(one.address.to_string());
         files.extend(one.file);
-        for (worker, socket) in sockets.iter_mut().zip(one.sockets) {
-            worker.push(socket);
+        for (worker, sockets) in of_workers.iter_mut().zip(listen::share(one.sockets, workers)?) {
+            worker.extend(sockets);
         }
     }
-    (addresses, files, sockets)
+    Ok((addresses, files, of_workers))
 }
 
 fn start_workers(
     config: &Arc<Config>,
     seeds: Vec<bus::Seed>,
-    sockets: Vec<Vec<Unstarted>>,
+    known: Vec<bus::Hello>,
     log: Option<AccessLog>,
 ) -> io::Result<Workers<Rc<Worker>>> {
-    let sockets = Arc::new(Mutex::new(sockets));
     let config = Arc::clone(config);
     worker::start("terminator", config.scheduling, seeds, move |id, bus| {
-        let own =
-            std::mem::take(&mut sockets.lock().expect("no worker panics while it takes its sockets")[id]);
-        let listeners = own.into_iter().map(Unstarted::start).collect::<io::Result<_>>()?;
-        Ok(Worker::start(id, bus, Arc::clone(&config), listeners, log.clone()))
+        known.iter().for_each(|hello| bus.remember(hello));
+        Ok(Worker::start(id, bus, Arc::clone(&config), log.clone()))
     })
+}
+
+/// Has every worker accept clients on its own of `sockets`.
+async fn accept(workers: &Workers<Rc<Worker>>, sockets: Vec<Vec<Unstarted>>) -> io::Result<()> {
+    let sockets = Arc::new(Mutex::new(sockets));
+    let accept = move |worker: &Rc<Worker>| {
+        let mut all = sockets.lock().expect("no worker panics while it takes its sockets");
+        let own = std::mem::take(&mut all[worker.id]).into_iter();
+        worker.accept(own.map(Unstarted::start).collect::<io::Result<_>>()?);
+        Ok(())
+    };
+    workers.ask(accept).await.into_iter().collect()
 }
 
 /// One line that says where everything is: `listening http=ADDR,ADDR admin=ADDR ...`.
@@ -170,53 +301,4 @@ fn announce(config: &Config, http: &[String], admin: &AdminAddress, bus: &[bus::
         join(&config.bus.dial),
         config.workers,
     );
-}
-
-/// What a signal asks for.
-enum Asked {
-    Stop,
-    Reopen,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    /// When the first signal to stop came.
-    stopped: Option<Instant>,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            stopped: None,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        let asked = tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.hangup.recv() => Asked::Reopen,
-        };
-        if matches!(asked, Asked::Stop) {
-            self.stopped.get_or_insert_with(Instant::now);
-        }
-        asked
-    }
-
-    /// A second signal that somebody meant: `timeout` and shells send one to a process and to its
-    /// group at once.
-    async fn stopped_again(&mut self) {
-        loop {
-            let asked = self.next().await;
-            let again = self.stopped.is_some_and(|first| first.elapsed() >= SIGNAL_REPEAT);
-            if again && matches!(asked, Asked::Stop) {
-                return;
-            }
-        }
-    }
 }

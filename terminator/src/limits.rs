@@ -79,10 +79,6 @@ pub const DEADLINE: Duration = Duration::from_secs(1);
 /// orchestrators kill the process.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Time after the first signal to stop in which further ones count as its repetition, because
-/// `timeout` and shells signal a process and its group at once.
-pub const SIGNAL_REPEAT: Duration = Duration::from_secs(1);
-
 /// How often a worker checks the time-outs of its connections, which are only as exact as this.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -129,3 +125,7 @@ pub const BUSY_POLL_MAX: Duration = Duration::from_millis(10);
 
 /// Value of `Retry-After` in a 503: most causes pass within a second.
 pub const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// Mode of the file of an `--http unix:PATH`, as nginx has it: a proxy runs as another user. The
+/// directory decides who can connect.
+pub const SOCKET_MODE: u32 = 0o666;

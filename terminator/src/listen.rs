@@ -1,36 +1,38 @@
-//! Listeners: bound before any thread starts, one per worker and address, accepting on the worker.
+//! Listeners: bound or inherited before any thread starts, accepting on the workers.
 //!
-//! Owns: sockets from bind to accept, the files of Unix sockets. Does not: what happens on a
-//! connection (`connection`). Invariant: an address that another process serves is refused, never
+//! Owns: sockets from bind to accept, the files of Unix sockets. Leaves what happens on a
+//! connection to `connection`. Invariant: an address that another process serves is refused, never
 //! shared by accident.
 
 mod congestion;
-mod unix;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::pin::pin;
 
+use bus::OwnsFile;
+use role::sockets::{Address, Inherited, Kind};
+use role::unix::{self, SocketFile};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 pub use congestion::check as check_congestion;
-pub use unix::SocketFile;
 
 use crate::config::{Config, Congestion, HttpAddress};
 use crate::connection::Peer;
 use crate::limits;
 use crate::serve::{Server, Stream};
 
-/// One address, bound for every worker.
+/// One address, bound.
 #[derive(Debug)]
 pub struct Bound {
     /// The address as bound, its port chosen.
     pub address: HttpAddress,
     /// The socket's file, removed when dropped.
     pub file: Option<SocketFile>,
-    /// One per worker.
+    /// With TCP one per worker when it was bound here; any number otherwise, see [`share`].
     pub sockets: Vec<Unstarted>,
 }
 
@@ -39,7 +41,7 @@ pub struct Bound {
 pub enum Unstarted {
     /// TCP.
     Tcp(StdTcpListener),
-    /// Unix; every worker has a duplicate of one socket, the kernel wakes whom it likes.
+    /// Unix.
     Unix(StdUnixListener),
 }
 
@@ -51,15 +53,79 @@ pub fn bind(address: &HttpAddress, workers: usize, congestion: &Congestion) -> i
     match address {
         HttpAddress::Tcp(address) => bind_tcp(*address, workers, congestion),
         HttpAddress::Unix(path) => {
-            let (listener, file) = unix::bind(path)?;
-            let sockets = (0..workers).map(|_| listener.try_clone().map(Unstarted::Unix));
-            Ok(Bound {
-                address: address.clone(),
-                file: Some(file),
-                sockets: sockets.collect::<Result<_, _>>()?,
-            })
+            let (listener, file) = unix::bind(path, limits::SOCKET_MODE)?;
+            let (address, sockets) = (address.clone(), vec![Unstarted::Unix(listener)]);
+            Ok(Bound { address, file: Some(file), sockets })
         }
     }
+}
+
+/// Listens on sockets that another process has bound, at least one; they have one address.
+///
+/// # Errors
+/// When one of them is neither TCP nor Unix.
+///
+/// # Panics
+/// Without a socket.
+pub fn adopt(inherited: Vec<Inherited>, congestion: &Congestion) -> io::Result<Bound> {
+    let owns_file = inherited[0].owns_file.clone();
+    let address = match Address::of(&inherited[0].socket)? {
+        Address::Tcp(address) => HttpAddress::Tcp(address),
+        Address::Unix(path) => HttpAddress::Unix(path),
+    };
+    let file = match &address {
+        HttpAddress::Unix(path) => Some(SocketFile::adopt(path, owns_file)),
+        HttpAddress::Tcp(_) => None,
+    };
+    let adopt = |Inherited { socket, .. }| {
+        let socket = Socket::from(socket);
+        socket.set_nonblocking(true)?;
+        Ok(match &address {
+            HttpAddress::Tcp(address) => {
+                congestion::choose(&socket, address.ip(), congestion)?;
+                Unstarted::Tcp(socket.into())
+            }
+            HttpAddress::Unix(_) => Unstarted::Unix(socket.into()),
+        })
+    };
+    let sockets = inherited.into_iter().map(adopt).collect::<io::Result<_>>()?;
+    Ok(Bound { address, file, sockets })
+}
+
+impl Bound {
+    /// Duplicates of the sockets, for a process that is to listen there next; `flag` is what it was
+    /// asked for by.
+    ///
+    /// # Errors
+    /// When the process may not have more open files.
+    pub fn duplicates(&self, flag: &str) -> io::Result<Vec<Inherited>> {
+        let duplicate = |socket: &Unstarted| {
+            let socket = match socket {
+                Unstarted::Tcp(socket) => OwnedFd::from(socket.try_clone()?),
+                Unstarted::Unix(socket) => socket.try_clone()?.into(),
+            };
+            let owns_file = self.file.as_ref().map_or_else(|| OwnsFile::new(true), SocketFile::owner);
+            Ok(Inherited { kind: Some(Kind::Http), flag: Some(flag.to_owned()), owns_file, socket })
+        };
+        self.sockets.iter().map(duplicate).collect()
+    }
+}
+
+/// The sockets of each of `workers` workers. When there are fewer sockets than workers, some have
+/// duplicates of the same one and the kernel wakes which it likes. When there are more, some
+/// workers have several: connections that wait in any of them are accepted.
+///
+/// # Errors
+/// When the process may not have more open files.
+pub fn share(sockets: Vec<Unstarted>, workers: usize) -> io::Result<Vec<Vec<Unstarted>>> {
+    let mut of_workers: Vec<Vec<Unstarted>> = (0..workers).map(|_| Vec::new()).collect();
+    for at in sockets.len()..workers {
+        of_workers[at].push(sockets[at % sockets.len()].try_clone()?);
+    }
+    for (at, socket) in sockets.into_iter().enumerate() {
+        of_workers[at % workers].push(socket);
+    }
+    Ok(of_workers)
 }
 
 fn bind_tcp(address: SocketAddr, workers: usize, congestion: &Congestion) -> io::Result<Bound> {
@@ -105,6 +171,13 @@ pub enum Listener {
 }
 
 impl Unstarted {
+    fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
+            Self::Unix(socket) => socket.try_clone().map(Self::Unix),
+        }
+    }
+
     /// Registers the socket with the current runtime.
     ///
     /// # Errors
@@ -221,6 +294,15 @@ mod tests {
             .collect();
         assert_eq!(ports.len(), 3);
         assert!(ports.iter().all(|port| HttpAddress::Tcp(*port) == bound.address));
+    }
+
+    #[test]
+    fn every_socket_is_accepted_from_and_every_worker_has_one() {
+        for (sockets, workers, wanted) in [(3, 2, vec![2, 1]), (1, 3, vec![1, 1, 1]), (2, 2, vec![1, 1])] {
+            let bound = bind(&"127.0.0.1:0".parse().unwrap(), sockets, &Congestion::Auto).unwrap();
+            let shared = share(bound.sockets, workers).unwrap();
+            assert_eq!(shared.iter().map(Vec::len).collect::<Vec<_>>(), wanted);
+        }
     }
 
     #[test]

@@ -19,25 +19,23 @@ use crate::serve::Server;
 use crate::worker::Worker;
 
 impl Worker {
-    /// Starts a worker that serves on `listeners`. Must be called inside the worker's runtime.
+    /// Starts a worker that accepts no clients yet. Must be called inside the worker's runtime.
     #[must_use]
-    pub fn start(
-        id: usize,
-        bus: Bus,
-        config: Arc<Config>,
-        listeners: Vec<Listener>,
-        access_log: Option<AccessLog>,
-    ) -> Rc<Self> {
+    pub fn start(id: usize, bus: Bus, config: Arc<Config>, access_log: Option<AccessLog>) -> Rc<Self> {
         bus.expect(&config.expect);
         let worker = Self::new(id, bus, config, access_log);
-        let server = Server::new(Rc::clone(&worker));
-        for listener in listeners {
-            tokio::task::spawn_local(listener.accept(server.clone()));
-        }
         tokio::task::spawn_local(role::memory::give_back());
         tokio::task::spawn_local(await_expected(Rc::downgrade(&worker)));
         tokio::task::spawn_local(sweep(Rc::downgrade(&worker)));
         worker
+    }
+
+    /// Accepts clients on all of the worker's listeners. Must be called inside its runtime.
+    pub fn accept(self: &Rc<Self>, listeners: Vec<Listener>) {
+        let server = Server::new(Rc::clone(self));
+        for listener in listeners {
+            tokio::task::spawn_local(listener.accept(server.clone()));
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! How the terminator describes one of its workers to `role`: its metrics, and its part of `/ready`.
+//! How the terminator describes one of its workers to `role`: its metrics, and its part of
+//! `/ready`.
 //!
 //! Owns: nothing; reads a worker. Invariant: every counter of [`crate::stats`] is in the picture.
 

@@ -167,11 +167,4 @@ impl Worker {
             self.stats.access_log_dropped.increment();
         }
     }
-
-    /// Drains the bus, at most until `deadline`; true when no request was left outstanding.
-    ///
-    /// **Cancel safety**: safe; the drain continues.
-    pub async fn drain_bus(&self, deadline: Instant) -> bool {
-        self.bus.drain(deadline).await
-    }
 }

@@ -85,7 +85,8 @@ async fn connect() -> (TcpStream, Rc<Worker>, Bus) {
     let HttpAddress::Tcp(address) = bound.address else { unreachable!("TCP was asked for") };
     let sockets = bound.sockets.into_iter().map(|socket| socket.start().expect("the runtime takes it"));
     let seed = bus::bind(&config.bus, 1).expect("the socket is free").remove(0);
-    let worker = Worker::start(0, seed.start(), Arc::clone(&config), sockets.collect(), None);
+    let worker = Worker::start(0, seed.start(), Arc::clone(&config), None);
+    worker.accept(sockets.collect());
 
     let mut hello = Hello::new("profile", "1", "1");
     hello.routes = vec!["GET /profiles/{id}".parse().expect("is a pattern")];

@@ -183,6 +183,16 @@ impl Node {
         }
     }
 
+    /// Adds the routes of a service that has no instance here yet, as if its last instance had just
+    /// left: they answer 503 and not 404.
+    pub fn remember(&mut self, hello: &Hello) {
+        // No pipe has this id: the driver's limit of pipes is far below.
+        let gone = PipeId { index: u32::MAX, generation: u32::MAX };
+        if self.directory.claim(gone, hello).is_ok() {
+            self.directory.release(gone);
+        }
+    }
+
     /// Counts the error that ended a stream.
     pub fn count_stream_error(&mut self, error: SpError) {
         let counter = match error {

@@ -2,15 +2,17 @@
 
 use std::fs::Permissions;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bus_proto::Claims;
-use socket2::{Domain, SockAddr, Type};
+use socket2::{Domain, SockAddr, SockRef, Type};
 
 use crate::io::endpoint::Endpoint;
+use crate::io::file::OwnsFile;
 use crate::io::inproc;
 use crate::io::listen::{FileAccess, Listen};
 use crate::io::transport::{Keepalive, Transport};
@@ -24,6 +26,7 @@ pub(crate) struct Listener {
     socket: Socket,
     /// `None` accepts every claim.
     claims: Option<Arc<Claims>>,
+    owns_file: OwnsFile,
 }
 
 enum Socket {
@@ -52,11 +55,55 @@ impl Listener {
             Endpoint::Inproc(name) => Socket::Inproc(inproc::Listener::bind(name)?),
         };
         let claims = (!listen.claims.is_empty()).then(|| Arc::new(listen.claims.clone()));
-        Ok(Self { endpoint, socket, claims })
+        Ok(Self { endpoint, socket, claims, owns_file: OwnsFile::new(true) })
+    }
+
+    /// Listens on a socket that another process has bound. Its address counts, not that of
+    /// `listen`; the file of a Unix socket is removed in the end if `owns_file` says so then.
+    pub(crate) fn adopt(listen: &Listen, socket: OwnedFd, owns_file: OwnsFile) -> io::Result<Self> {
+        let address = SockRef::from(&socket).local_addr()?;
+        let (endpoint, socket) = if let Some(path) = address.as_pathname() {
+            let listener = UnixListener::from(socket);
+            listener.set_nonblocking(true)?;
+            (Endpoint::Ipc(path.to_owned()), Socket::Ipc(listener, path.to_owned()))
+        } else if let Some(address) = address.as_socket() {
+            let listener = std::net::TcpListener::from(socket);
+            listener.set_nonblocking(true)?;
+            let (host, port) = (address.ip().to_string(), address.port());
+            (Endpoint::Tcp { host, port }, Socket::Tcp(listener))
+        } else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither TCP nor a Unix socket's path"));
+        };
+        let claims = (!listen.claims.is_empty()).then(|| Arc::new(listen.claims.clone()));
+        Ok(Self { endpoint, socket, claims, owns_file })
+    }
+
+    /// A duplicate of the socket, and who removes its file in the end; `None` within the process.
+    pub(crate) fn duplicate(&self) -> io::Result<Option<(OwnedFd, OwnsFile)>> {
+        let owns_file = self.owns_file.clone();
+        Ok(match &self.socket {
+            Socket::Tcp(socket) => Some((socket.try_clone()?.into(), owns_file)),
+            Socket::Ipc(socket, _) => Some((socket.try_clone()?.into(), owns_file)),
+            Socket::Inproc(_) => None,
+        })
     }
 
     pub(crate) const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// Closes the connections that wait to be accepted.
+    pub(crate) fn refuse_waiting(&self) {
+        match &self.socket {
+            Socket::Tcp(socket) => while socket.accept().is_ok() {},
+            Socket::Ipc(socket, _) => while socket.accept().is_ok() {},
+            Socket::Inproc(_) => {}
+        }
+    }
+
+    /// Leaves the socket's file to another process, which has got the socket.
+    pub(crate) fn leave_file(&self) {
+        self.owns_file.set(false);
     }
 
     /// The accepted claims of peers that dial in here; `None` accepts every claim.
@@ -67,7 +114,9 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Socket::Ipc(_, path) = &self.socket {
+        if let Socket::Ipc(_, path) = &self.socket
+            && self.owns_file.get()
+        {
             let _ = std::fs::remove_file(path);
         }
     }

@@ -19,6 +19,7 @@ use crate::state::busy_poll::{BusyPoll, Traffic};
 use crate::state::dials::Dials;
 use crate::state::hold::Holding;
 use crate::state::inboxes::{Inboxes, Remotes};
+use crate::state::listening::Listening;
 use crate::state::places::Places;
 use crate::state::serving::Serving;
 use crate::state::subscription::Subscriptions;
@@ -36,8 +37,8 @@ pub(crate) struct Inner {
     pub(crate) inboxes: Arc<Inboxes>,
     pub(crate) worker: u8,
     pub(crate) remotes: RefCell<Remotes>,
-    /// True once a drain has begun: no connection is accepted any more.
-    pub(crate) drains: watch::Sender<bool>,
+    /// Watched by the tasks that accept.
+    pub(crate) listening: watch::Sender<Listening>,
     /// Notified of every accepted hello.
     pub(crate) joined: Arc<Notify>,
     pub(crate) holding: Holding,
@@ -56,11 +57,18 @@ pub(crate) struct Other {
     writer: Rc<Writer>,
     /// True when its connection was closed to make room.
     evicted: Cell<bool>,
+    /// Called whenever the peer says that it drains.
+    pub(crate) drains: Option<Rc<dyn Fn()>>,
 }
 
 impl Other {
-    pub(crate) const fn new(from: String, dialled: Option<usize>, writer: Rc<Writer>) -> Self {
-        Self { from, dialled, writer, evicted: Cell::new(false) }
+    pub(crate) const fn new(
+        from: String,
+        dialled: Option<usize>,
+        writer: Rc<Writer>,
+        drains: Option<Rc<dyn Fn()>>,
+    ) -> Self {
+        Self { from, dialled, writer, evicted: Cell::new(false), drains }
     }
 }
 
@@ -102,6 +110,23 @@ impl Inner {
         node.counters.pipes_evicted += 1;
         debug!(peer = %other.from, "closed to make room: the peer had sent no message");
         true
+    }
+
+    /// Closes the connections of this worker to these instances that have no request outstanding.
+    /// Their tasks end a moment later.
+    pub(crate) fn dismiss(&self, instances: &[String]) {
+        let node = self.node.borrow();
+        let others = self.others.borrow();
+        for (id, pipe) in node.socket.pipes() {
+            let name = pipe.hello.as_ref().map(|hello| format!("{}/{}", hello.service, hello.instance));
+            let is_meant = name.is_some_and(|name| instances.contains(&name));
+            if let Some(other) = others.get(&id).filter(|_| is_meant)
+                && pipe.load.is_below(1)
+                && node.pending.waiting_on(id).is_empty()
+            {
+                other.writer.shut_down();
+            }
+        }
     }
 
     pub(crate) fn pipe_opened(&self, pipe: PipeId, other: Other) {

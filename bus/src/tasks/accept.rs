@@ -1,4 +1,4 @@
-//! Accepting: one task for each listener of a worker, until the bus drains.
+//! Accepting: one task for each listener of a worker, until the bus stops listening.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,21 +9,38 @@ use tracing::warn;
 use crate::io::listener::{Accepting, Listener};
 use crate::io::transport::Transport;
 use crate::state::inner::Inner;
+use crate::state::listening::Listening;
 use crate::tasks::pipe::{self, Peer};
 
 /// Pause after a failed accept, for example when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts connections for one worker until its bus drains. The socket is closed when no worker
-/// uses it any more.
+/// Accepts connections for one worker until its bus stops listening. The socket is closed when no
+/// worker accepts any more.
 pub(crate) async fn accept(inner: Rc<Inner>, listener: Arc<Listener>) {
-    let mut drains = inner.drains.subscribe();
-    // This also ends a pause after a failed accept. Otherwise the worker would accept a connection
-    // during the drain that is never served.
-    tokio::select! {
-        biased;
-        _ = drains.wait_for(|drains| *drains) => {}
-        () = accept_all(&inner, &listener) => {}
+    let mut listening = inner.listening.subscribe();
+    loop {
+        let now = *listening.borrow_and_update();
+        match now {
+            // This also ends a pause after a failed accept. Otherwise the worker would accept a
+            // connection during the drain that is never served.
+            Listening::On => tokio::select! {
+                biased;
+                _ = listening.changed() => {}
+                () = accept_all(&inner, &listener) => return,
+            },
+            // The sender lives in `inner`.
+            Listening::Paused => {
+                drop(listening.changed().await);
+                // Peers that dialled again because of the pause have a pipe here: with those that
+                // wait accepted they would have two.
+                if *listening.borrow() == Listening::On {
+                    listener.refuse_waiting();
+                }
+            }
+            Listening::Closed => return,
+            Listening::HandedOver => return listener.leave_file(),
+        }
     }
 }
 
@@ -40,6 +57,7 @@ async fn accept_all(inner: &Rc<Inner>, listener: &Listener) {
                     dialled: None,
                     claims: listener.claims().cloned(),
                     place: inner.places.take(),
+                    drains: None,
                 };
                 tokio::task::spawn_local(serve(Rc::clone(inner), transport, peer));
             }

@@ -56,6 +56,10 @@ impl Inner {
             Input::Drain => {
                 info!(peer = %self.describe(pipe), "peer is draining");
                 self.share_message(pipe, shared);
+                let drains = self.others.borrow().get(&pipe).and_then(|other| other.drains.clone());
+                if let Some(drains) = drains {
+                    drains();
+                }
             }
         }
         Handled::Done

@@ -72,14 +72,16 @@ pub(crate) struct Peer {
     /// The accepted claims; `None` accepts every claim.
     pub(crate) claims: Option<Arc<Claims>>,
     pub(crate) place: Place,
+    /// Called whenever the peer says that it drains.
+    pub(crate) drains: Option<Rc<dyn Fn()>>,
 }
 
 /// Runs a connection to its end.
 pub(crate) async fn run(inner: &Rc<Inner>, transport: Transport, peer: Peer) -> Ended {
-    let Peer { from, dialled, claims, place: _place } = peer;
+    let Peer { from, dialled, claims, place: _place, drains } = peer;
     let id = inner.node.borrow_mut().open_pipe(Instant::now(), transport.framing());
     inner.node.borrow_mut().restrict(id, claims);
-    inner.pipe_opened(id, Other::new(from, dialled, Rc::clone(transport.writer())));
+    inner.pipe_opened(id, Other::new(from, dialled, Rc::clone(transport.writer()), drains));
     let guard = Guard { inner, id };
     let decoder = Decoder::new(transport.framing(), inner.config.limits.message_len_max);
     let mut pipe = Pipe {

@@ -4,7 +4,6 @@
 //! `metrics`. Invariant: a question costs a worker a few microseconds; only `POST /log` changes
 //! anything.
 
-mod address;
 mod answer;
 mod desk;
 mod rates;
@@ -15,6 +14,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bus::OwnsFile;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -23,9 +23,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
-pub use address::AdminAddress;
-
+pub use crate::admin_address::AdminAddress;
 use crate::observer::Observer;
+use crate::sockets::{Address, Inherited, Kind};
 use crate::unix::{self, SocketFile};
 use desk::Desk;
 
@@ -55,10 +55,8 @@ pub struct Admin {
 
 /// A listening socket, non-blocking.
 #[derive(Debug)]
-pub enum Socket {
-    /// On an IP address.
+enum Socket {
     Tcp(std::net::TcpListener),
-    /// On a path.
     Unix(std::os::unix::net::UnixListener),
 }
 
@@ -69,22 +67,42 @@ impl Admin {
     /// When the address cannot be bound; the caller names it.
     pub fn bind(address: &AdminAddress) -> io::Result<Self> {
         match address {
-            AdminAddress::Tcp(address) => {
-                Self::adopt(Socket::Tcp(std::net::TcpListener::bind(address)?), None)
-            }
+            AdminAddress::Tcp(address) => Self::new(Socket::Tcp(std::net::TcpListener::bind(address)?), None),
             AdminAddress::Unix(path) => {
                 let (socket, file) = unix::bind(path, SOCKET_MODE)?;
-                Self::adopt(Socket::Unix(socket), Some(file))
+                Self::new(Socket::Unix(socket), Some(file))
             }
         }
     }
 
-    /// Takes a socket that listens already: from systemd, or from the process before. `file` is
-    /// removed at the end.
+    /// Takes a socket that listens already: from systemd, or from the process before.
     ///
     /// # Errors
-    /// When the system does not tell the socket's address.
-    pub fn adopt(socket: Socket, file: Option<SocketFile>) -> io::Result<Self> {
+    /// When it is neither TCP nor a Unix socket with a path.
+    pub fn adopt(inherited: Inherited) -> io::Result<Self> {
+        match Address::of(&inherited.socket)? {
+            Address::Tcp(_) => Self::new(Socket::Tcp(inherited.socket.into()), None),
+            Address::Unix(path) => {
+                let file = SocketFile::adopt(&path, inherited.owns_file);
+                Self::new(Socket::Unix(inherited.socket.into()), Some(file))
+            }
+        }
+    }
+
+    /// A duplicate of the socket for the process that comes next; `flag` is the value of `--admin`.
+    ///
+    /// # Errors
+    /// When the process may not have more open files.
+    pub fn duplicate(&self, flag: &AdminAddress) -> io::Result<Inherited> {
+        let socket = match &self.socket {
+            Socket::Tcp(listener) => listener.try_clone()?.into(),
+            Socket::Unix(listener) => listener.try_clone()?.into(),
+        };
+        let owns_file = self.file.as_ref().map_or_else(|| OwnsFile::new(true), SocketFile::owner);
+        Ok(Inherited { kind: Some(Kind::Admin), flag: Some(flag.to_string()), owns_file, socket })
+    }
+
+    fn new(socket: Socket, file: Option<SocketFile>) -> io::Result<Self> {
         let address = match &socket {
             Socket::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
@@ -103,12 +121,6 @@ impl Admin {
     #[must_use]
     pub fn address(&self) -> &AdminAddress {
         &self.address
-    }
-
-    /// The socket, to be passed to the next process.
-    #[must_use]
-    pub fn socket(&self) -> &Socket {
-        &self.socket
     }
 
     /// Starts answering; inside a `LocalRuntime`.

@@ -8,6 +8,8 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use bus::OwnsFile;
+
 /// Binds `path`, non-blocking, with the permissions `mode`. The file of a process that has ended is
 /// removed first.
 ///
@@ -33,7 +35,7 @@ pub fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
         },
     }
     let listener = UnixListener::bind(path)?;
-    let file = SocketFile(path.to_owned());
+    let file = SocketFile::adopt(path, OwnsFile::new(true));
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     listener.set_nonblocking(true)?;
     Ok((listener, file))
@@ -41,26 +43,35 @@ pub fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
 
 /// The file of a bound socket; removed when dropped.
 #[derive(Debug)]
-pub struct SocketFile(PathBuf);
+pub struct SocketFile {
+    path: PathBuf,
+    owns_file: OwnsFile,
+}
 
 impl SocketFile {
-    /// Where it is.
+    /// The file of an inherited socket; it is removed in the end if `owns_file` is true then.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.0
+    pub fn adopt(path: &Path, owns_file: OwnsFile) -> Self {
+        Self { path: path.to_owned(), owns_file }
+    }
+
+    /// True in it when this process removes the file; shared with whatever passes the socket on.
+    #[must_use]
+    pub fn owner(&self) -> OwnsFile {
+        self.owns_file.clone()
     }
 
     /// Leaves the file in place: another process has its socket now.
-    pub fn keep(mut self) {
-        self.0 = PathBuf::new();
+    pub fn keep(self) {
+        self.owns_file.set(false);
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if !self.0.as_os_str().is_empty() {
+        if self.owns_file.get() {
             // It may have been removed already; a file that stays is replaced by the next start.
-            let _ = std::fs::remove_file(&self.0);
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }

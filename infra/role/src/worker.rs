@@ -5,7 +5,6 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
@@ -23,13 +22,8 @@ const JOBS: usize = 64;
 /// sooner.
 const EVENT_INTERVAL: u32 = 61;
 
-type Last = Pin<Box<dyn Future<Output = ()>>>;
-
-/// What a worker is told to do.
-enum Job<S> {
-    Ask(Box<dyn FnOnce(&S) + Send>),
-    Stop(Box<dyn FnOnce(Rc<S>) -> Last + Send>),
-}
+/// A question to a worker, run on its thread.
+type Job<S> = Box<dyn FnOnce(&Rc<S>) + Send>;
 
 /// The threads of a role, each with a state `S` that never leaves it.
 pub struct Workers<S> {
@@ -91,17 +85,10 @@ async fn work<S>(
         Err(error) => return drop(report.send(Err(error))),
     };
     drop(report.send(Ok(())));
+    // Until [`Workers`] is dropped: other workers' requests may use this one's connections.
     while let Some(job) = inbox.recv().await {
-        match job {
-            Job::Ask(question) => question(&state),
-            Job::Stop(last) => {
-                last(state).await;
-                break;
-            }
-        }
+        job(&state);
     }
-    // The others' requests may go by this one's connections: they stay until all are done.
-    while inbox.recv().await.is_some() {}
 }
 
 impl<S: 'static> Workers<S> {
@@ -114,16 +101,47 @@ impl<S: 'static> Workers<S> {
         T: Send + 'static,
         F: Fn(&S) -> T + Clone + Send + 'static,
     {
+        self.give(|answer| {
+            let question = question.clone();
+            Box::new(move |state| drop(answer.send(question(state))))
+        })
+        .await
+    }
+
+    /// Runs a future made by `start` on every worker's thread, beside everything else there, and
+    /// gathers what they return in the workers' order. A worker that has ended is left out, and so
+    /// is one whose future panics.
+    ///
+    /// **Cancel safety**: the futures that were started run to their ends.
+    pub async fn run<T, F, Fut>(&self, start: F) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: Fn(Rc<S>) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = T> + 'static,
+    {
+        self.give(|answer| {
+            let start = start.clone();
+            Box::new(move |state| {
+                let running = start(Rc::clone(state));
+                tokio::task::spawn_local(async move { drop(answer.send(running.await)) });
+            })
+        })
+        .await
+    }
+
+    async fn give<T>(&self, job: impl Fn(oneshot::Sender<T>) -> Job<S>) -> Vec<T> {
         let mut answers = Vec::with_capacity(self.jobs.len());
         for jobs in &self.jobs {
             let (answer, answered) = oneshot::channel();
-            let question = question.clone();
-            let job = Job::Ask(Box::new(move |state: &S| drop(answer.send(question(state)))));
-            if jobs.send(job).await.is_ok() {
+            if jobs.send(job(answer)).await.is_ok() {
                 answers.push(answered);
             }
         }
-        gather(answers).await
+        let mut gathered = Vec::with_capacity(answers.len());
+        for answer in answers {
+            gathered.extend(answer.await);
+        }
+        gathered
     }
 
     /// Runs `last` on every worker (drain, with its deadline inside), then ends the threads. The
@@ -134,25 +152,24 @@ impl<S: 'static> Workers<S> {
         F: Fn(Rc<S>) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = T> + 'static,
     {
-        let mut answers = Vec::with_capacity(self.jobs.len());
-        for jobs in &self.jobs {
-            let (answer, answered) = oneshot::channel();
-            let last = last.clone();
-            let run = move |state| {
-                let last = last(state);
-                Box::pin(async move { drop(answer.send(last.await)) }) as Last
-            };
-            if jobs.send(Job::Stop(Box::new(run))).await.is_ok() {
-                answers.push(answered);
-            }
-        }
-        let answers = gather(answers).await;
+        let answers = self.run(last).await;
+        self.end();
+        answers
+    }
+
+    /// Ends the threads and waits for them; what still runs there is dropped.
+    pub fn end(self) {
         drop(self.jobs);
         for thread in self.threads {
             // A worker that panicked has said so; there is nothing to add here.
             drop(thread.join());
         }
-        answers
+    }
+
+    /// How many there are, ended ones included.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.threads.len()
     }
 
     /// True when every thread still runs; a worker ends early only by a panic.
@@ -160,12 +177,4 @@ impl<S: 'static> Workers<S> {
     pub fn all_run(&self) -> bool {
         self.threads.iter().all(|thread| !thread.is_finished())
     }
-}
-
-async fn gather<T>(answers: Vec<oneshot::Receiver<T>>) -> Vec<T> {
-    let mut gathered = Vec::with_capacity(answers.len());
-    for answer in answers {
-        gathered.extend(answer.await);
-    }
-    gathered
 }

@@ -16,6 +16,8 @@ mod echo;
 mod examples;
 #[path = "deploy/files.rs"]
 mod files;
+#[path = "deploy/handover.rs"]
+mod handover;
 #[path = "e2e/http.rs"]
 #[allow(dead_code, reason = "shared with e2e")]
 mod http;

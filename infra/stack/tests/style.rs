@@ -30,10 +30,6 @@ const RIDDLES: &[&str] = &[
     "the road",
 ];
 
-/// Paths whose comments are not rewritten yet. Remove a path when its comments pass.
-const NOT_YET: &[&str] =
-    &["services/host/src/run.rs", "services/host/src/stop.rs", "services/host/src/stats.rs"];
-
 /// Directories without our source.
 const SKIPPED: &[&str] = &["target", "node_modules", "data"];
 
@@ -84,16 +80,7 @@ fn tests_do_not_sleep() {
 
 #[test]
 fn comments_are_narrow_and_plain() {
-    let is_done = |source: &Source| NOT_YET.iter().all(|path| !source.path.starts_with(path));
-    fail_on(|source| is_done(source).then(|| wrong_comment(&source.text)).flatten());
-    let done: Vec<&&str> = NOT_YET
-        .iter()
-        .filter(|path| {
-            let mut of = sources().into_iter().filter(|source| source.path.starts_with(path));
-            of.all(|source| wrong_comment(&source.text).is_none())
-        })
-        .collect();
-    assert!(done.is_empty(), "remove from NOT_YET, because their comments pass: {done:?}");
+    fail_on(|source| wrong_comment(&source.text));
 }
 
 /// The first line comment that is too wide or has a riddle.

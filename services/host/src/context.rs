@@ -6,7 +6,6 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bus::{Bus, Event};
-use tokio::sync::watch;
 
 /// One worker being set up, on its own thread and inside its runtime: `tokio::task::spawn_local`
 /// works.
@@ -16,8 +15,6 @@ pub struct Context<A> {
     pub(crate) bus: Bus,
     /// `None` when the service asks on its own bus.
     pub(crate) upstream: Option<Bus>,
-    /// True once the drain has begun; the control thread sets it.
-    pub(crate) draining: watch::Receiver<bool>,
 }
 
 impl<A> Context<A> {
@@ -45,19 +42,6 @@ impl<A> Context<A> {
         self.upstream.as_ref().unwrap_or(&self.bus)
     }
 
-    /// Completes when the service is told to stop, before it waits for the requests in hand. A
-    /// handler that holds a request for long, such as a poll that waits for news, answers then.
-    ///
-    /// # Cancel safety
-    /// Dropping it loses nothing; each call gives a future of its own.
-    pub fn draining(&self) -> impl Future<Output = ()> + use<A> {
-        let mut draining = self.draining.clone();
-        async move {
-            // An error means that the control thread has ended, and with it the service.
-            let _ = draining.wait_for(|&draining| draining).await;
-        }
-    }
-
     /// Calls `handler` with every event of `topic`, one after the other, until the worker ends.
     /// Every worker gets every event except its own: subscribe on worker 0 alone for what must
     /// happen once.
@@ -79,9 +63,7 @@ impl<A> Context<A> {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
-    use std::pin::pin;
     use std::rc::Rc;
-    use std::task::Waker;
 
     use bus::Hello;
     use bytes::Bytes;
@@ -90,28 +72,7 @@ mod tests {
     use crate::testing::{Peer, run, socket};
 
     fn context(peer: &Peer) -> Context<()> {
-        Context {
-            args: Arc::new(()),
-            worker: 0,
-            bus: peer.bus.clone(),
-            upstream: None,
-            draining: watch::channel(false).1,
-        }
-    }
-
-    #[test]
-    fn the_drain_is_told_to_waiting_and_to_later_callers() {
-        run(async {
-            let (drains, draining) = watch::channel(false);
-            let dir = tempfile::tempdir().unwrap();
-            let context = Context { draining, ..context(&Peer::dial(&socket(dir.path(), "bus.sock"), None)) };
-            let mut waiting = pin!(context.draining());
-            let mut now = std::task::Context::from_waker(Waker::noop());
-            assert!(waiting.as_mut().poll(&mut now).is_pending());
-            drains.send_replace(true);
-            waiting.await;
-            context.draining().await;
-        });
+        Context { args: Arc::new(()), worker: 0, bus: peer.bus.clone(), upstream: None }
     }
 
     #[test]

@@ -52,7 +52,6 @@ mod router;
 mod run;
 mod serve;
 mod stats;
-mod stop;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod views;

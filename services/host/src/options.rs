@@ -75,7 +75,12 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value_t = MESSAGE_LEN_MAX as u32, value_parser = clap::value_parser!(u32).range(65_536..))]
     pub message_limit: u32,
 
-    /// How long requests in hand may take after SIGTERM.
+    /// How long everything is still served after SIGTERM before the peers are told; give it the
+    /// time that the next instance takes to start, when there is no other one.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+    pub drain_delay: Duration,
+
+    /// How long requests in hand may take after that.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub drain_deadline: Duration,
 
@@ -98,8 +103,8 @@ pub struct Options {
     #[arg(long, value_name = "PREFIX", default_value = "{service}", value_parser = role::telemetry::check_prefix)]
     pub statsd_prefix: String,
 
-    /// Write labels, and service, instance and host, as DogStatsD's tags rather than labels into the
-    /// metrics' names.
+    /// Write labels, and service, instance and host, as DogStatsD's tags rather than labels into
+    /// the metrics' names.
     #[arg(long)]
     pub dogstatsd: bool,
 

@@ -80,8 +80,8 @@ impl Router {
         self
     }
 
-    /// Adds counters of the service's own to its metrics, named such as `store.commits`: counts since
-    /// the start, always the same names. `list` is called on the worker's thread whenever metrics are
+    /// Adds counters of the service's own to its metrics, named such as `store.commits`: counts
+    /// since the start, always the same names. `list` is called on the worker's thread whenever metrics are
     /// asked for, and the workers are summed: a count of the whole process is listed by worker 0
     /// alone.
     #[must_use]

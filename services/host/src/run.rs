@@ -1,33 +1,32 @@
-//! From settings to a running service, and from SIGTERM to exit code 0.
+//! From settings to a running service.
 //!
-//! Owns: the order of starting and stopping, the control thread, the flush to statsd. Does not own: requests.
-//! Invariant: settings are checked and endpoints bound before a worker starts; exit codes are 0 stopped as asked,
-//! 1 failure, 2 usage.
+//! Owns: the order of starting, and the control thread. Leaves the end to `role::life`, and requests to `serve`. Invariant: settings are checked and endpoints bound
+//! before a worker starts; exit codes are 0 stopped as asked, 1 failure, 2 usage.
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bus::{Bus, Endpoint, Hello, Seed};
 use clap::error::ErrorKind;
 use role::admin::{self, Admin};
 use role::identity::Identity;
+use role::life::{self, Role, Times};
 use role::metrics::{Group, Latencies, Picture};
 use role::observer::{Observer, Views};
+use role::signals::Signals;
+use role::sockets::{self, Wanted};
 use role::telemetry::{Destination, Flush, Statsd};
 use role::worker::{self, Workers};
-use tokio::runtime::LocalOptions;
-use tokio::sync::watch;
 
 use crate::context::Context;
 use crate::gate::Gate;
 use crate::options::{Options, Settings, Upstream};
 use crate::router::{Ready, Router};
 use crate::serve::{Server, Worker};
-use crate::stop::Stop;
 use crate::views;
 
 /// Between two looks whether those that a service asks are there.
@@ -40,8 +39,8 @@ pub fn main<A: Settings>(
     run(role::settings::load::<A>(), build)
 }
 
-/// Runs a service until SIGTERM or SIGINT. `build` makes the routes of one worker, on its thread; the name and
-/// version of `A`'s clap command are the service's.
+/// Runs a service until SIGTERM or SIGINT. `build` makes the routes of one worker, on its thread;
+/// the name and version of `A`'s clap command are the service's.
 pub fn run<A: Settings>(
     args: A,
     build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
@@ -52,7 +51,7 @@ pub fn run<A: Settings>(
     }
     require_bus(&args);
     match start_and_wait(args, build) {
-        Ok(code) => code,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The last words are said whatever the log level.
             let _ = writeln!(std::io::stderr(), "{}: {error:#}", A::command().get_name());
@@ -61,8 +60,8 @@ pub fn run<A: Settings>(
     }
 }
 
-/// Exits with a usage error when the settings name no bus. [`run`] checks this itself; a service that opens something
-/// before it runs calls it first.
+/// Exits with a usage error when the settings name no bus. [`run`] checks this itself; a service
+/// that opens something before it runs calls it first.
 pub fn require_bus<A: Settings>(args: &A) {
     let options = args.options();
     if options.bus_listen.is_empty() && options.bus_dial.is_empty() {
@@ -75,27 +74,79 @@ pub fn require_bus<A: Settings>(args: &A) {
 fn start_and_wait<A: Settings>(
     args: A,
     build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
-) -> anyhow::Result<ExitCode> {
-    let control =
-        tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+) -> anyhow::Result<()> {
+    let control = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
     control.block_on(async {
         // From here on a signal is answered, not obeyed by dying.
-        let mut stop = Stop::new()?;
+        let signals = Signals::new()?;
         let options = args.options().clone();
         let identity = identity::<A>(&options);
-        let (statsd, admin) = (statsd(&options, &identity)?, bind_admin(&options)?);
+        let statsd = statsd(&options, &identity)?;
         let groups = groups(args.upstream());
+        let Inherited { own, upstream, admin } = Inherited::take(&args)?;
+        let admin = bind_admin(&options, admin)?;
         let hello = hello(&identity, &options);
-        let (drains, draining) = watch::channel(false);
-        let (workers, places) = start(args, hello.clone(), draining, build)?;
+        let (workers, places) = start(args, hello.clone(), own, upstream, build)?;
         tracing::info!("{}", announcement(&hello, &options, &places, admin.as_ref()));
         let workers = Rc::new(workers);
-        let shown = show(&workers, &options, identity, groups, admin, statsd)?;
-        stop.asked().await;
-        shown.set_draining();
-        drains.send_replace(true);
-        drain(workers, shown, &options, &mut stop).await
+        let control = Control::start(&workers, &options, identity, groups, admin, statsd)?;
+        let times = Times { delay: options.drain_delay, deadline: options.drain_deadline };
+        Ok(life::live(control, workers, signals, times, None).await?)
     })
+}
+
+/// What the control thread holds while serving, and what a service does at each step of its life.
+struct Control {
+    admin: Option<admin::Serving>,
+    flush: Option<Flush<Site>>,
+}
+
+impl Control {
+    fn start(
+        workers: &Rc<Workers<Site>>,
+        options: &Options,
+        identity: Identity,
+        groups: &'static [Group],
+        admin: Option<Admin>,
+        statsd: Option<(Statsd, Duration)>,
+    ) -> anyhow::Result<Self> {
+        let views = Views { groups, picture, health, needs_peer: true };
+        let observer = Observer::new(identity, Rc::clone(workers), usize::from(options.workers), views);
+        let admin = admin.map(|admin| admin.serve(Rc::clone(&observer))).transpose().context("--admin")?;
+        Ok(Self { admin, flush: Some(Flush::start(observer, statsd)) })
+    }
+}
+
+impl Role for Control {
+    type Worker = Site;
+
+    /// First the requests in hand, which may still ask; then what was asked.
+    fn buses(site: &Site) -> Vec<Bus> {
+        std::iter::once(&site.bus).chain(&site.upstream).cloned().collect()
+    }
+
+    fn leave(&mut self) {
+        if let Some(admin) = &self.admin {
+            admin.set_draining();
+        }
+    }
+
+    fn drain(&mut self) {
+        if let Some(admin) = &mut self.admin {
+            admin.release();
+        }
+    }
+
+    async fn finish(&mut self) {
+        if let Some(flush) = self.flush.take() {
+            flush.last().await;
+        }
+        if let Some(admin) = self.admin.take() {
+            admin.stop().await;
+        }
+    }
 }
 
 /// The services' metrics; those of a bus of its own for upstreams when it has one.
@@ -106,34 +157,6 @@ fn groups(upstream: Option<&Upstream>) -> &'static [Group] {
     }
 }
 
-/// How operators and statsd see the service.
-struct Shown {
-    admin: Option<admin::Serving>,
-    flush: Flush<Site>,
-}
-
-impl Shown {
-    fn set_draining(&self) {
-        if let Some(admin) = &self.admin {
-            admin.set_draining();
-        }
-    }
-}
-
-fn show(
-    workers: &Rc<Workers<Site>>,
-    options: &Options,
-    identity: Identity,
-    groups: &'static [Group],
-    admin: Option<Admin>,
-    statsd: Option<(Statsd, Duration)>,
-) -> anyhow::Result<Shown> {
-    let views = Views { groups, picture, health, needs_peer: true };
-    let observer = Observer::new(identity, Rc::clone(workers), usize::from(options.workers), views);
-    let admin = admin.map(|admin| admin.serve(Rc::clone(&observer))).transpose().context("--admin")?;
-    Ok(Shown { admin, flush: Flush::start(observer, statsd) })
-}
-
 fn picture(site: &Site, latencies: Latencies) -> Picture {
     views::picture(site.number, &site.worker, &site.bus, site.upstream.as_ref(), latencies)
 }
@@ -142,9 +165,10 @@ fn health(site: &Site) -> role::readiness::Health {
     views::health(&site.bus, site.upstream.as_ref(), site.weight)
 }
 
-fn bind_admin(options: &Options) -> anyhow::Result<Option<Admin>> {
-    let bind = |address| Admin::bind(address).with_context(|| format!("--admin {address}: cannot be bound"));
-    options.admin.as_ref().map(bind).transpose()
+fn bind_admin(options: &Options, inherited: Option<sockets::Inherited>) -> anyhow::Result<Option<Admin>> {
+    let Some(address) = &options.admin else { return Ok(None) };
+    let admin = inherited.map_or_else(|| Admin::bind(address), Admin::adopt);
+    admin.map(Some).with_context(|| format!("--admin {address}: cannot be bound"))
 }
 
 /// What lives on a worker's thread.
@@ -160,7 +184,8 @@ struct Site {
 fn start<A: Settings>(
     args: A,
     hello: Hello,
-    draining: watch::Receiver<bool>,
+    own: Activated,
+    of_upstream: Activated,
     build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
 ) -> anyhow::Result<(Workers<Site>, Places)> {
     let options = args.options();
@@ -173,8 +198,8 @@ fn start<A: Settings>(
         limits: options.limits(),
         ..bus::Config::default()
     };
-    let seeds = bus::bind(&config, workers).context("the service's bus")?;
-    let upstreams = upstream_seeds(args.upstream(), options, workers)?;
+    let seeds = bus::bind_with(&config, workers, own).context("the service's bus")?;
+    let upstreams = upstream_seeds(args.upstream(), options, workers, of_upstream)?;
     let places = Places {
         listening: seeds.first().map(Seed::listening).unwrap_or_default(),
         dialling: options.bus_dial.clone(),
@@ -188,7 +213,7 @@ fn start<A: Settings>(
         let seed = upstreams.lock().ok().and_then(|mut seeds| seeds.pop());
         let upstream = seed.map(Seed::start);
         let args = Arc::clone(&args);
-        let context = Context { args, worker: number, bus, upstream, draining: draining.clone() };
+        let context = Context { args, worker: number, bus, upstream };
         serve(context, &build).map_err(|error| std::io::Error::other(format!("{error:#}")))
     });
     Ok((started?, places))
@@ -210,7 +235,7 @@ fn serve<A: Settings>(
     let weight = options.weight;
     match ready {
         Some(ready) if !ready() && !join_wait.is_zero() => {
-            // It holds its routes meanwhile: they are 503, not 404, when there is no other instance.
+            // It claims its routes meanwhile: without another instance they are 503, not 404.
             join(&bus, &worker, 0);
             let (bus, worker) = (bus.clone(), Rc::clone(&worker));
             tokio::task::spawn_local(async move {
@@ -227,7 +252,8 @@ fn serve<A: Settings>(
     Ok(Site { number, weight, bus, upstream, worker })
 }
 
-/// Claims the routes, for a share of the requests. The bus's own hello has the topics that were subscribed to.
+/// Claims the routes, for a share of the requests. The bus's own hello has the topics that were
+/// subscribed to.
 fn join(bus: &Bus, worker: &Worker, weight: u32) {
     if let Some(mut hello) = bus.hello() {
         hello.routes.clone_from(&worker.routes.patterns);
@@ -243,11 +269,40 @@ async fn until(ready: Ready) {
     }
 }
 
+/// For each listener of a bus the socket that the service manager passed.
+type Activated = Vec<Option<bus::Inherited>>;
+
+/// The sockets that the service manager passed.
+struct Inherited {
+    own: Activated,
+    upstream: Activated,
+    admin: Option<sockets::Inherited>,
+}
+
+impl Inherited {
+    fn take<A: Settings>(args: &A) -> anyhow::Result<Self> {
+        let options = args.options();
+        let upstream = args.upstream().map(|upstream| &upstream.upstream_listen[..]).unwrap_or_default();
+        let buses = options.bus_listen.iter().chain(upstream).map(Wanted::bus);
+        let wanted: Vec<Wanted> = buses.chain(options.admin.as_ref().map(Wanted::admin)).collect();
+        let mut all: Vec<_> = wanted.iter().map(|_| Vec::new()).collect();
+        sockets::add_activated(&wanted, &mut all)?;
+        let mut all = all.into_iter().map(|mut sockets| sockets.pop());
+        let of_bus = |socket: Option<sockets::Inherited>| socket.map(sockets::Inherited::into_bus);
+        Ok(Self {
+            own: all.by_ref().take(options.bus_listen.len()).map(of_bus).collect(),
+            upstream: all.by_ref().take(upstream.len()).map(of_bus).collect(),
+            admin: all.next().flatten(),
+        })
+    }
+}
+
 /// One seed per worker, or none when the service asks on its own bus.
 fn upstream_seeds(
     upstream: Option<&Upstream>,
     options: &Options,
     workers: usize,
+    inherited: Activated,
 ) -> anyhow::Result<Vec<Seed>> {
     let Some(upstream) = upstream else { return Ok(Vec::new()) };
     if !upstream.is_given() {
@@ -259,48 +314,7 @@ fn upstream_seeds(
         limits: options.limits(),
         ..bus::Config::default()
     };
-    bus::bind(&config, workers).context("the upstream bus")
-}
-
-/// Finishes the requests in hand, and flushes what they added. A second signal ends the wait.
-async fn drain(
-    workers: Rc<Workers<Site>>,
-    shown: Shown,
-    options: &Options,
-    stop: &mut Stop,
-) -> anyhow::Result<ExitCode> {
-    tracing::info!(deadline = ?options.drain_deadline, "draining; a second signal stops at once");
-    let deadline = Instant::now() + options.drain_deadline;
-    let last = shown.flush.stop().await;
-    if let Some(admin) = shown.admin {
-        admin.stop().await;
-    }
-    let workers = Rc::try_unwrap(workers).ok().context("the workers are still in use")?;
-    let drained = workers.stop(move |site| async move {
-        // First the requests in hand, which may still ask; then what was asked.
-        let served = site.bus.drain(deadline).await;
-        let finished = match &site.upstream {
-            Some(upstream) => upstream.drain(deadline).await && served,
-            None => served,
-        };
-        (finished, picture(&site, Latencies::SinceFlush))
-    });
-    tokio::select! {
-        drained = drained => {
-            let (finished, pictures): (Vec<bool>, Vec<Picture>) = drained.into_iter().unzip();
-            last.flush(&pictures);
-            if finished.iter().all(|&finished| finished) {
-                tracing::info!("stopped; every request in hand was answered");
-            } else {
-                tracing::warn!("stopped at the drain deadline with requests in hand; --drain-deadline is longer");
-            }
-            Ok(ExitCode::SUCCESS)
-        }
-        () = stop.asked_again() => {
-            tracing::warn!("stopped by a second signal with requests in hand");
-            Ok(ExitCode::FAILURE)
-        }
-    }
+    bus::bind_with(&config, workers, inherited).context("the upstream bus")
 }
 
 /// The client of the statsd daemon, and the interval.

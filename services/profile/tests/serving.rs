@@ -250,6 +250,26 @@ fn sigterm_ends_it_with_code_0_and_what_was_written_is_there_again() {
 }
 
 #[test]
+fn everything_is_served_while_the_drain_is_delayed() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let url = socket(dir.path(), "profile.sock");
+        let store = format!("embedded:{}/store", dir.path().display());
+        let args = ["--bus-listen", &url, "--store", &store, "--drain-delay", "1h"];
+        let process = Process::start(env!("CARGO_BIN_EXE_profile"), &args);
+        let peer = Peer::dial(&url, None);
+        peer.ready("GET", "/profiles/x").await;
+        process.terminate();
+        let _ = process.logged("everything is served for 1h more");
+        assert_eq!(peer.ask("PUT", "/profiles/1").body("{}").answer().await.status, 201);
+        // Peers that come meanwhile are welcome as well: there may be no other instance yet.
+        let late = Peer::dial(&url, None);
+        late.ready("GET", "/profiles/x").await;
+        assert_eq!(late.get("/profiles/1").await.status, 200);
+    });
+}
+
+#[test]
 fn several_workers_serve_one_store() {
     run(async {
         let dir = tempfile::tempdir().unwrap();

@@ -23,6 +23,7 @@ Examples:
   terminator --bus-listen ipc:///run/bus.sock
   terminator --http 0.0.0.0:8080 --http unix:/run/http.sock --bus-listen tcp://0.0.0.0:5555 --workers 2
   terminator --bus-dial tcp://profile:6000 --deadline 1s --route-deadline 'GET /members/{id}=250ms'
+  terminator --handover /run/handover.sock ...  (started once more: takes over from the first, which drains)
   terminator --config terminator.toml        (keys are the flags' names; TERMINATOR_HTTP=... overrides the file)
 
 SIGTERM or Ctrl-C: after --drain-delay no new connections, requests in flight finish, exit 0; a second one exits at once with 1.
@@ -130,6 +131,9 @@ pub struct Settings {
     /// How long requests in flight may take after that
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub drain_deadline: Duration,
+    /// Being replaced
+    #[command(flatten)]
+    pub handover: role::handover::Options,
     /// The limits
     #[command(flatten)]
     pub limits: LimitSettings,

@@ -1,18 +1,10 @@
 //! The life of the process: refused settings, the admin listener, logs, signals and the drain.
 
-use std::io::Read;
 use std::net::TcpListener;
 
 use crate::client::Client;
-use crate::terminator::{Terminator, command};
-
-/// Runs the terminator to its end; returns the exit code and the log.
-fn run(flags: &[&str]) -> (Option<i32>, String) {
-    let mut child = command(flags).spawn().unwrap();
-    let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    (child.wait().unwrap().code(), said)
-}
+use crate::service::Service;
+use crate::terminator::{Terminator, run};
 
 #[test]
 fn a_request_in_flight_finishes_after_sigterm_and_the_exit_is_0() {
@@ -23,12 +15,14 @@ fn a_request_in_flight_finishes_after_sigterm_and_the_exit_is_0() {
     let mut busy = terminator.client();
     busy.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
     let request = service.request();
+    let mut operator = Client::connect(&terminator.admin.to_string());
+    assert_eq!(operator.get("/ready").status, 200);
     terminator.signal("TERM");
     terminator.until_logged("draining");
     assert!(idle.is_closed());
-    let not_ready = Client::connect(&terminator.admin.to_string()).get("/ready").problem(503, "not_ready");
+    let not_ready = operator.get("/ready").problem(503, "not_ready");
     assert_eq!(not_ready["detail"], "draining");
-    assert_eq!(Client::connect(&terminator.admin.to_string()).get("/live").status, 200);
+    assert_eq!(operator.get("/live").status, 200);
     service.reply(&request, 200, &[], b"finished");
     let answer = busy.answer();
     assert_eq!((answer.status, answer.text()), (200, "finished"));
@@ -36,6 +30,30 @@ fn a_request_in_flight_finishes_after_sigterm_and_the_exit_is_0() {
     assert!(busy.is_closed());
     let (status, log) = terminator.end_of();
     assert_eq!(status.code(), Some(0), "{log}");
+}
+
+/// Otherwise a long poll would keep its successor from starting.
+#[test]
+fn every_port_is_free_when_the_drain_begins() {
+    let mut old = Terminator::start(&["--deadline", "1h", "--drain-deadline", "1h"]);
+    let mut service = old.service(&["GET /a"]);
+    let (mut client, mut idle) = (old.client(), old.client());
+    assert_eq!(idle.get("/").status, 404);
+    client.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+    let request = service.request();
+    old.signal("TERM");
+    assert!(idle.is_closed());
+    let bus = format!("ipc://{}", old.bus().display());
+    let (http, admin) = (old.http[0].clone(), old.admin.to_string());
+    // The control thread may be some microseconds behind the worker.
+    while TcpListener::bind(&admin).is_err() {
+        std::thread::yield_now();
+    }
+    let new = Terminator::start_at(&["--http", &http, "--admin", &admin, "--bus-listen", &bus]);
+    let _service = Service::connect(&old.bus(), "s", &["GET /a"], 0);
+    new.until("/routes", |routes| routes[0]["pattern"] == "GET /a");
+    old.ends_with(&mut service, &request, &mut client);
+    assert!(old.bus().exists(), "it is the successor's");
 }
 
 #[test]

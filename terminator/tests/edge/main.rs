@@ -12,6 +12,7 @@ mod bounds;
 mod client;
 mod connection;
 mod drain;
+mod handover;
 mod http;
 mod life;
 #[allow(dead_code, reason = "only the bytes of a case are used here")]
@@ -21,6 +22,7 @@ mod proxies;
 mod service;
 mod smuggling;
 mod statuses;
+mod systemd;
 #[allow(dead_code, reason = "only the bytes of a case are used here")]
 #[path = "../../http1/tests/proof/table.rs"]
 mod table;

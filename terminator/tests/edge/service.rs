@@ -60,6 +60,12 @@ impl Service {
         }
     }
 
+    /// Waits until the terminator has closed the connection.
+    pub(crate) fn until_closed(&mut self) {
+        let mut bytes = [0; 4096];
+        while self.socket.read(&mut bytes).unwrap() > 0 {}
+    }
+
     /// Waits for the next message. Panics when the caller's wait, since `begun`, is too long, as
     /// when only pings arrive.
     fn next(&mut self, begun: Instant) -> Envelope {

@@ -37,6 +37,14 @@ pub(crate) fn command(flags: &[&str]) -> Command {
     command
 }
 
+/// Runs to its end: exit code and what it said.
+pub(crate) fn run(flags: &[&str]) -> (Option<i32>, String) {
+    let mut child = command(flags).spawn().unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (child.wait().unwrap().code(), said)
+}
+
 impl Terminator {
     /// Starts a terminator that listens for services at `DIR/bus.sock`.
     pub(crate) fn start(flags: &[&str]) -> Self {
@@ -68,7 +76,17 @@ impl Terminator {
             all.extend(["--http", "127.0.0.1:0"]);
         }
         all.extend(flags);
-        let mut child = command(&all).spawn().unwrap();
+        Self::spawn(dir, command(&all))
+    }
+
+    /// Starts one with these flags and no others but `--settle 0s`.
+    pub(crate) fn start_at(flags: &[&str]) -> Self {
+        Self::spawn(tempfile::tempdir().unwrap(), command(&[&["--settle", "0s"], flags].concat()))
+    }
+
+    /// Starts `command` and waits until it says where it listens.
+    pub(crate) fn spawn(dir: TempDir, mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut before = String::new();
         let line = loop {
@@ -86,6 +104,11 @@ impl Terminator {
         let http = value("http=").split(',').map(str::to_owned).collect();
         let admin = value("admin=").parse().unwrap();
         Self { child, log, dir, http, admin }
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn bus(&self) -> PathBuf {

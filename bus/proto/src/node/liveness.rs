@@ -90,6 +90,14 @@ impl Node {
         Input::Done
     }
 
+    /// Sends every peer a drain and changes nothing else: a peer that dialled in dials again,
+    /// beside this pipe.
+    pub fn leave(&mut self) {
+        for id in self.own_pipes() {
+            self.send_plain(id, &Header::new(Kind::Drain));
+        }
+    }
+
     /// Asks every peer to send no new requests, and pings it. A pipe keeps its order, so after the
     /// pong no request is under way that the peer sent before it saw the drain.
     pub fn drain(&mut self) {

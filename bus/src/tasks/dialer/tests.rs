@@ -140,3 +140,59 @@ fn a_peer_that_opens_and_sends_nonsense_at_once_is_dialled_again() {
         assert!(opened >= 2, "{opened} pipes were open");
     });
 }
+
+/// What the peer of an open pipe sends when it drains.
+async fn say_drain(stream: &mut TcpStream) {
+    let drain = bus_proto::Header::new(bus_proto::Kind::Drain).to_bytes(0);
+    stream.write_all(&(drain.len() as u64).to_be_bytes()).await.unwrap();
+    stream.write_all(&drain).await.unwrap();
+}
+
+#[test]
+fn a_peer_that_drains_is_dialled_again_beside_the_pipe_that_works() {
+    in_a_runtime(async {
+        let host = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let bus = bus(&format!("tcp://{}", host.local_addr().unwrap()));
+        dial(Rc::clone(&bus.inner), 0);
+        let mut old = accept(&host).await;
+        until(|| bus.unconnected().is_empty()).await;
+        say_drain(&mut old).await;
+        let mut successor = accept(&host).await;
+        until(|| bus.peers().len() == 2).await;
+        // The one that is left is kept as the first was.
+        drop(old);
+        until(|| bus.peers().len() == 1).await;
+        say_drain(&mut successor).await;
+        let next = accept(&host).await;
+        drop(successor);
+        until(|| bus.peers().len() == 1).await;
+        drop(next);
+        let _again = accept(&host).await;
+        until(|| bus.unconnected().is_empty()).await;
+    });
+}
+
+#[test]
+fn a_successor_that_fails_is_dialled_when_the_peer_drains_again_or_has_gone() {
+    in_a_runtime(async {
+        let host = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let bus = bus(&format!("tcp://{}", host.local_addr().unwrap()));
+        dial(Rc::clone(&bus.inner), 0);
+        let mut old = accept(&host).await;
+        until(|| bus.unconnected().is_empty()).await;
+        for opens in [true, false] {
+            say_drain(&mut old).await;
+            if opens {
+                let successor = accept(&host).await;
+                until(|| bus.peers().len() == 2).await;
+                drop(successor);
+            } else {
+                drop(host.accept().await.unwrap());
+            }
+            until(|| bus.peers().len() == 1).await;
+        }
+        drop(old);
+        let _successor = accept(&host).await;
+        until(|| bus.unconnected().is_empty() && bus.peers().len() == 1).await;
+    });
+}

@@ -1,15 +1,14 @@
 //! The form of an answer: JSON, text, or a problem (RFC 9457).
 //!
-//! Owns: headers and media types. Invariant: nothing is cached; a 503 has `retry-after`.
+//! Owns: headers and media types. Invariant: nothing is cached.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-/// What a client is told to wait after a 503.
-const RETRY_AFTER_SECONDS: u32 = 1;
+use crate::problem::{MEDIA_TYPE, Problem};
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -23,40 +22,24 @@ pub(super) fn text(media_type: &'static str, body: Vec<u8>) -> Answer {
     respond(StatusCode::OK, media_type, body.into())
 }
 
-/// An error that the listener answers, before it has a form.
-pub(super) struct Refusal<'a> {
-    pub(super) status: StatusCode,
-    /// Stable, and the last part of `type`.
-    pub(super) reason: &'static str,
-    pub(super) title: &'static str,
-    pub(super) detail: String,
-    pub(super) remedy: &'static str,
-    /// The role that answers, a part of `type`.
-    pub(super) service: &'a str,
-}
-
-impl Refusal<'_> {
-    /// The answer, with `more` members.
-    pub(super) fn answer(self, more: Value) -> Answer {
-        let mut problem = json!({
-            "type": format!("urn:{}:problem:{}", self.service, self.reason),
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "reason": self.reason,
-            "remedy": self.remedy,
-        });
-        if let (Value::Object(problem), Value::Object(more)) = (&mut problem, more) {
-            problem.extend(more);
-        }
-        let mut body = problem.to_string();
-        body.push('\n');
-        let mut response = respond(self.status, "application/problem+json", body.into());
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
-        }
-        response
+/// An error, with `more` members.
+pub(super) fn problem(problem: &Problem, more: Value) -> Answer {
+    let mut members = serde_json::to_value(problem).expect("a problem is a JSON object");
+    if let (Value::Object(members), Value::Object(more)) = (&mut members, more) {
+        members.extend(more);
     }
+    let mut body = members.to_string();
+    body.push('\n');
+    let status = StatusCode::from_u16(problem.status).expect("the statuses of problems are valid");
+    let mut response = respond(status, MEDIA_TYPE, body.into());
+    if let Some(seconds) = problem.retry_after_seconds() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(methods) = &problem.allow {
+        let methods = HeaderValue::from_maybe_shared(methods.clone()).expect("methods are tokens");
+        response.headers_mut().insert(header::ALLOW, methods);
+    }
+    response
 }
 
 fn respond(status: StatusCode, media_type: &'static str, body: Bytes) -> Answer {

@@ -6,17 +6,18 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{Method, Request};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::answer::{self, Answer, Refusal};
+use super::answer::{self, Answer};
 use super::rates::Rates;
 use super::report;
 use crate::metrics::{Latencies, by_worker, to_json, to_prometheus};
 use crate::observer::{Observer, READY_TIMEOUT};
+use crate::problem::{Problem, ProblemType};
 use crate::{settings, telemetry};
 
 const PATHS: [(&str, &str); 8] = [
@@ -32,6 +33,17 @@ const PATHS: [(&str, &str); 8] = [
 
 /// The media type of Prometheus's text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const NO_ROUTE: ProblemType =
+    ProblemType::new("no_route", 404, "No such route").remedy("GET / lists the paths");
+const METHOD: ProblemType =
+    ProblemType::new("method", 405, "Method not allowed").remedy("use a method that Allow lists");
+const LOG_LEVEL: ProblemType =
+    ProblemType::new("log_level", 400, "Bad log level").remedy("POST /log?level=info");
+const NOT_READY: ProblemType = ProblemType::new("not_ready", 503, "Not ready");
+
+/// What a client is told to wait after a 503.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What the answers need.
 pub(super) struct Desk<S> {
@@ -58,7 +70,7 @@ impl<S: 'static> Desk<S> {
         let (method, path) = (request.method(), request.uri().path());
         let changes = method == Method::POST && path == "/log";
         if !changes && !matches!(*method, Method::GET | Method::HEAD) {
-            return self.wrong_method(path);
+            return wrong_method(path);
         }
         match path {
             "/" => answer::json(&PATHS.into_iter().collect::<BTreeMap<_, _>>()),
@@ -74,9 +86,10 @@ impl<S: 'static> Desk<S> {
             "/config" => answer::json(&self.config()),
             "/log" if changes => self.set_level(request.uri().query().unwrap_or_default()),
             "/log" => answer::json(&json!({ "level": telemetry::level() })),
-            path => self
-                .refusal(StatusCode::NOT_FOUND, "no_route", "No such path", "GET / lists the paths")
-                .answer_with(format!("the admin listener has no {path}")),
+            path => {
+                let problem = Problem::new(NO_ROUTE, format!("The admin listener has no {path}."));
+                answer::problem(&problem, Value::Null)
+            }
         }
     }
 
@@ -89,11 +102,11 @@ impl<S: 'static> Desk<S> {
         let readiness = self.observer.readiness().await;
         if !readiness.unready.is_empty() {
             let details: Vec<&str> = readiness.unready.iter().map(|one| one.detail.as_str()).collect();
-            let remedy = readiness.unready[0].remedy;
-            let mut refusal = self.refusal(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", remedy);
-            refusal.detail = details.join("; ");
-            return refusal
-                .answer(json!({ "reasons": readiness.unready, "failing_dials": readiness.failing }));
+            let problem = Problem::because(NOT_READY, details.join("; "))
+                .remedy(readiness.unready[0].remedy)
+                .retry_after(RETRY_AFTER);
+            let more = json!({ "reasons": readiness.unready, "failing_dials": readiness.failing });
+            return answer::problem(&problem, more);
         }
         answer::json(&json!({
             "ready": true,
@@ -129,38 +142,8 @@ impl<S: 'static> Desk<S> {
                 tracing::info!(%level, "admin: the log level is changed");
                 answer::json(&json!({ "level": level }))
             }
-            Err(error) => self
-                .refusal(StatusCode::BAD_REQUEST, "level", "Bad log level", "POST /log?level=info")
-                .answer_with(error),
+            Err(error) => answer::problem(&Problem::because(LOG_LEVEL, error).field("level"), Value::Null),
         }
-    }
-
-    fn wrong_method(&self, path: &str) -> Answer {
-        let (allow, detail) = match path {
-            "/log" => ("GET, HEAD, POST", "the log level is asked for or changed"),
-            _ => ("GET, HEAD", "this path only answers questions"),
-        };
-        let mut answer = self
-            .refusal(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method",
-                "Method not allowed",
-                "use a method that Allow lists",
-            )
-            .answer_with(detail.to_owned());
-        answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
-        answer
-    }
-
-    fn refusal(
-        &self,
-        status: StatusCode,
-        reason: &'static str,
-        title: &'static str,
-        remedy: &'static str,
-    ) -> Refusal<'_> {
-        let service = &self.observer.process.identity.service;
-        Refusal { status, reason, title, detail: String::new(), remedy, service }
     }
 
     async fn pictures(&self, latencies: Latencies) -> Vec<crate::metrics::Picture> {
@@ -168,9 +151,10 @@ impl<S: 'static> Desk<S> {
     }
 }
 
-impl Refusal<'_> {
-    fn answer_with(mut self, detail: String) -> Answer {
-        self.detail = detail;
-        self.answer(Value::Null)
-    }
+fn wrong_method(path: &str) -> Answer {
+    let (allow, detail) = match path {
+        "/log" => ("GET, HEAD, POST", "The log level is asked for or changed."),
+        _ => ("GET, HEAD", "This path only answers questions."),
+    };
+    answer::problem(&Problem::new(METHOD, detail).allow(allow), Value::Null)
 }

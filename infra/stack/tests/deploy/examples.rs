@@ -38,10 +38,11 @@ fn systemd_accepts_the_units_and_finds_them_hardened() {
     copy(&source("systemd"), &units);
     let mut names: Vec<String> = SERVICES.iter().map(|name| format!("stack-{name}.service")).collect();
     names.push("stack-terminator@1.service".to_owned());
+    let socket = "stack-terminator@1.socket".to_owned();
 
     let verify = Command::new(&analyze)
         .args(["verify", "--man=no", "stack.target"])
-        .args(&names)
+        .args(names.iter().chain([&socket]))
         .current_dir(&units)
         .env("SYSTEMD_UNIT_PATH", format!("{}:", units.display()))
         .output()

@@ -33,6 +33,12 @@ pub(crate) struct Planned {
     pub(crate) body: String,
 }
 
+impl Planned {
+    pub(crate) fn new(method: &'static str, path: &str, body: String) -> Self {
+        Self { method, path: path.to_owned(), body }
+    }
+}
+
 /// How the requests of one load ended: by method and status, or by method and error.
 pub(crate) type Tally = BTreeMap<(&'static str, String), u64>;
 

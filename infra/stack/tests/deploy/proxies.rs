@@ -30,7 +30,7 @@ const DELIVERIES_MAX: usize = 64;
 pub(crate) const SECOND: u64 = 2_000;
 
 pub(crate) fn plan(method: &'static str, path: &str) -> Planned {
-    Planned { method, path: path.to_owned(), body: String::new() }
+    Planned::new(method, path, String::new())
 }
 
 fn ask(site: &Site, planned: &Planned, headers: &str) -> Answer {

@@ -66,6 +66,11 @@ impl Running {
 
 /// A terminator from the example, with the flags of its unit.
 pub(crate) fn terminator(site: &Site, number: usize) -> Process {
+    terminator_with(site, number, &[])
+}
+
+/// The same with `more` flags.
+pub(crate) fn terminator_with(site: &Site, number: usize, more: &[&str]) -> Process {
     let [http, admin] = site.terminators[number - 1].map(|address| address.to_string());
     let (config, bus) = (site.file("terminator.toml"), site.bus(number));
     let mut process = Process::role(
@@ -73,6 +78,7 @@ pub(crate) fn terminator(site: &Site, number: usize) -> Process {
         &["--config", config.to_str().unwrap(), "--drain-delay", "1s", "--http", &http, "--admin", &admin]
             .into_iter()
             .chain(["--bus-listen", &bus])
+            .chain(more.iter().copied())
             .collect::<Vec<_>>(),
     );
     process.wait_line("where it listens", |line| line.contains("listening").then_some(()));

@@ -1,0 +1,50 @@
+//! What a role does at each step of its life.
+//!
+//! Owns: the names of the steps. Leaves their order and their times to `life`, and what happens in
+//! a step to each role. Invariant: what belongs to a worker is touched on that worker's thread
+//! only.
+
+use std::future::Future;
+
+use bus::Bus;
+
+/// What one kind of role does at each step of its life. Functions with a worker run on that
+/// worker's thread, the others on the control thread.
+pub trait Role: 'static {
+    /// One worker's state.
+    type Worker: 'static;
+
+    /// The buses of a worker, in the order in which they drain.
+    fn buses(worker: &Self::Worker) -> Vec<Bus>;
+
+    /// SIGHUP: reopens files.
+    fn reload(&mut self) {}
+
+    /// The role is about to stop, and serves everything until it drains: `/ready` says no.
+    fn leave(&mut self) {}
+
+    /// The same on a worker: its clients are told to go elsewhere.
+    fn leave_worker(_: &Self::Worker) {}
+
+    /// The drain begins: the ports of the control thread are released.
+    fn drain(&mut self) {}
+
+    /// The same on a worker: closes its listeners, ends what is idle. Its buses have stopped
+    /// listening.
+    fn drain_worker(_: &Self::Worker) {}
+
+    /// A successor serves: the files of Unix sockets are its own now, and the control thread's
+    /// listeners are closed. [`Role::leave`] follows, and [`Role::drain`] a moment later.
+    fn hand_over(&mut self) {}
+
+    /// The same on a worker: accepts no more clients, and tells those that are there to go.
+    fn hand_over_worker(_: &Self::Worker) {}
+
+    /// What has to end on a worker before its buses drain: open connections.
+    fn open(_: &Self::Worker) -> usize {
+        0
+    }
+
+    /// Everything has ended: sends the last figures, and drops what holds the workers.
+    fn finish(&mut self) -> impl Future<Output = ()>;
+}
