@@ -81,9 +81,9 @@ impl Router {
     }
 
     /// Adds counters of the service's own to its metrics, named such as `store.commits`: counts
-    /// since the start, always the same names. `list` is called on the worker's thread whenever metrics are
-    /// asked for, and the workers are summed: a count of the whole process is listed by worker 0
-    /// alone.
+    /// since the start, always the same names. `list` is called on the worker's thread whenever
+    /// metrics are asked for, and the workers are summed: a count of the whole process is listed by
+    /// worker 0 alone.
     #[must_use]
     pub fn counters(mut self, list: impl Fn() -> Vec<(&'static str, u64)> + 'static) -> Self {
         self.counters = Some(Box::new(list));

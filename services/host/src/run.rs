@@ -1,7 +1,8 @@
 //! From settings to a running service.
 //!
-//! Owns: the order of starting, and the control thread. Leaves the end to `role::life`, and requests to `serve`. Invariant: settings are checked and endpoints bound
-//! before a worker starts; exit codes are 0 stopped as asked, 1 failure, 2 usage.
+//! Owns: the order of starting, and the control thread. Leaves the end to `role::life`, and
+//! requests to `serve`. Invariant: settings are checked and endpoints bound before a worker starts;
+//! exit codes are 0 stopped as asked, 1 failure, 2 usage.
 
 use std::io::Write;
 use std::process::ExitCode;
