@@ -39,7 +39,7 @@ fn health(worker: &Rc<Worker>) -> Health {
     if !missing.is_empty() {
         health.unready.push(Unready {
             reason: "expected",
-            detail: format!("{missing} (--expect): not seen yet"),
+            detail: format!("expected services have not joined: {missing} (--expect)"),
             remedy: "start what is missing, or let it reach this terminator's bus",
         });
     } else if worker.settling() {

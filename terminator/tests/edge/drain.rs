@@ -157,7 +157,7 @@ fn everything_is_served_while_the_drain_is_delayed_and_clients_are_told_to_leave
     waiting.send(GET);
     let request = service.request();
     terminator.signal("TERM");
-    terminator.until("/ready", |ready| ready["detail"] == "draining");
+    terminator.until("/ready", |ready| ready["reasons"][0]["reason"] == "draining");
     service.reply(&request, 200, &[], b"last");
     let old = [waiting, idle];
     let new = terminator.http.iter().map(|address| Client::connect(address));

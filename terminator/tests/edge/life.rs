@@ -21,7 +21,7 @@ fn a_request_in_flight_finishes_after_sigterm_and_the_exit_is_0() {
     terminator.until_logged("draining");
     assert!(idle.is_closed());
     let not_ready = operator.get("/ready").problem(503, "not_ready");
-    assert_eq!(not_ready["detail"], "draining");
+    assert_eq!(not_ready["detail"], "Draining.");
     assert_eq!(operator.get("/live").status, 200);
     service.reply(&request, 200, &[], b"finished");
     let answer = busy.answer();

@@ -101,11 +101,11 @@ fn services_that_are_expected_are_named_until_they_have_joined() {
     let terminator = Terminator::start(&["--expect", "s,other", "--hold", "0s"]);
     let ready = || Client::connect(&terminator.admin.to_string()).get("/ready");
     let problem = ready().problem(503, "not_ready");
-    assert!(problem["detail"].as_str().unwrap().starts_with("s, other (--expect)"), "{problem:#}");
+    assert!(problem["detail"].as_str().unwrap().contains(": s, other (--expect)"), "{problem:#}");
     let problem = terminator.client().get("/nowhere").problem(503, "no_instance");
     assert!(problem["detail"].as_str().unwrap().contains("s, other (--expect)"), "{problem:#}");
     let service = terminator.service(&["GET /a"]);
-    let problem = terminator.until("/ready", |ready| ready["detail"].as_str().unwrap().starts_with("other "));
+    let problem = terminator.until("/ready", |ready| ready["detail"].as_str().unwrap().contains(": other "));
     assert_eq!(problem["status"], 503);
     let _other = Service::connect(&terminator.bus(), "other", &["GET /{any}"], 0);
     terminator.until("/ready", |ready| ready["ready"] == true);
