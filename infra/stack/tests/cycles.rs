@@ -16,6 +16,7 @@ const CRATES: &[(&str, &str)] = &[
     ("chat", "services/chat/src"),
     ("events", "services/events/src"),
     ("web", "services/web/src"),
+    ("store", "services/store/src"),
     ("stack", "infra/stack/src"),
     ("bench", "bench/src"),
 ];

@@ -32,6 +32,7 @@
 mod address;
 mod answer;
 mod backend;
+mod check;
 mod embedded;
 mod error;
 #[cfg(feature = "fdb")]
@@ -53,8 +54,8 @@ pub use crate::{
     error::{CallerError, Error, OpenError, RetryError, StoreError},
     options::RunOptions,
     position::Position,
-    range::{KeySelector, KeyValue, Range, RangeBatch, Rows},
+    range::{KeySelector, KeyValue, Range, RangeBatch},
     store::Store,
-    transaction::{Snapshot, Transaction},
+    transaction::{Rows, Snapshot, Transaction},
     watch::{CommitStamp, Watch},
 };

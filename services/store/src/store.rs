@@ -22,10 +22,11 @@ use bytes::Bytes;
 use crate::{
     address::StoreAddress,
     backend::{Access, Backend},
+    check::check_key,
     embedded::Embedded,
     error::{Error, OpenError, RetryError, StoreError},
     options::RunOptions,
-    transaction::{Snapshot, Transaction, check_key},
+    transaction::{Snapshot, Transaction},
 };
 
 /// An open store. Cheap to clone; any number of threads may use it. Dropping the last clone closes

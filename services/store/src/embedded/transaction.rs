@@ -25,10 +25,10 @@ use super::{
 use crate::{
     answer::Answer,
     backend::{BackendTransaction, Reads},
+    check::stamp_offset,
     error::{CallerError, Error, RetryError, StoreError},
     limits,
     range::{KeySelector, Range, RangeBatch},
-    transaction::stamp_offset,
     watch::{CommitStamp, Watch},
 };
 
