@@ -328,6 +328,17 @@ pub enum OpenError {
         /// The client's message for it.
         message: &'static str,
     },
+    /// A FoundationDB store was opened without a [`crate::Network`]: a fault of the program.
+    #[error(
+        "this program can't stop FoundationDB's client before it exits: its `main` must hold a `store::Network` \
+         until it returns"
+    )]
+    NetworkUnguarded,
+    /// The last [`crate::Network`] of the process is gone.
+    #[error(
+        "FoundationDB's client was stopped in this process and can't be started again: start the program anew"
+    )]
+    NetworkStopped,
     /// The address names a backend that this build does not have.
     #[error(
         "store `{address}` needs the feature `{feature}`, which this build lacks: \

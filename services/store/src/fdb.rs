@@ -14,7 +14,7 @@
 //! Invariant: every transaction has a timeout and a retry limit, because the database's defaults
 //! set them.
 
-mod boot;
+pub(crate) mod boot;
 mod cluster;
 mod cluster_file;
 mod failure;

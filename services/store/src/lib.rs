@@ -38,6 +38,7 @@ mod error;
 #[cfg(feature = "fdb")]
 mod fdb;
 pub mod limits;
+mod network;
 mod options;
 mod position;
 mod range;
@@ -52,6 +53,7 @@ pub use foundationdb_tuple::{Subspace, Versionstamp};
 pub use crate::{
     address::{AddressError, Durability, EmbeddedAddress, FdbAddress, StoreAddress},
     error::{CallerError, Error, OpenError, RetryError, StoreError},
+    network::Network,
     options::RunOptions,
     position::Position,
     range::{KeySelector, KeyValue, Range, RangeBatch},

@@ -38,8 +38,9 @@ pub struct Store {
 
 impl Store {
     /// Opens the store at `address`. An embedded store is created when it is missing; a
-    /// FoundationDB cluster must answer within [`crate::limits::CLUSTER_TIMEOUT`]. Blocks: call it
-    /// before the workers start.
+    /// FoundationDB cluster must answer within [`crate::limits::CLUSTER_TIMEOUT`], and needs a
+    /// [`crate::Network`] that exists until the process ends. Blocks: call it before the workers
+    /// start.
     ///
     /// # Errors
     /// [`OpenError::Locked`] when an embedded store is open already, [`OpenError::Unreachable`]

@@ -53,6 +53,7 @@ fn child_counts() {
         assert_eq!(count(&store, "alone"), COUNTED);
         return;
     };
+    let _network = store::Network::new();
     match Store::open(&address.parse().unwrap()) {
         Ok(store) => println!("counted to {}", count(&store, &std::env::var(COUNTER).unwrap())),
         Err(refused) => println!("refused: {refused}"),
@@ -85,9 +86,12 @@ fn two_processes_count_together_on_a_cluster() {
     let address = format!("fdb:{file}");
     let counter = format!("store-processes/{}", fastrand::u64(..));
     let other = child(&address, &counter);
+    let _network = store::Network::new();
     let store = Store::open(&address.parse().unwrap()).unwrap();
     let ours = count(&store, &counter);
-    let said = String::from_utf8(other.wait_with_output().unwrap().stdout).unwrap();
+    let other = other.wait_with_output().unwrap();
+    assert!(other.status.success(), "the other process ended with {}", other.status);
+    let said = String::from_utf8(other.stdout).unwrap();
     let theirs = said.split("counted to ").nth(1).and_then(|rest| rest.lines().next());
     let theirs: u64 = theirs.unwrap_or_else(|| panic!("{said}")).trim().parse().unwrap();
     cleared(&store, &counter);

@@ -2,6 +2,9 @@
 //! store, and with the feature `fdb` on the cluster of `FDB_CLUSTER_FILE`. Commits with an unknown
 //! outcome are tested in `src/store/faults.rs`, two concurrent processes in `tests/processes.rs`.
 //!
+//! `main` runs the tests, because FoundationDB's client must be stopped before the process exits, and
+//! the usual harness returns to no code of ours.
+//!
 //! Invariant: a test uses only keys inside its own subspace, so tests share a cluster; its keys are
 //! cleared afterwards, whether it failed or not.
 
@@ -13,8 +16,9 @@ mod serializable;
 mod watches;
 mod writes;
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
+use libtest_mimic::{Arguments, Failed, Trial};
 use store::{Error, RunOptions, Store, Subspace};
 
 /// Where a test may write, and how it lets time pass.
@@ -127,30 +131,38 @@ pub(crate) fn seed() -> u64 {
 
 pub(crate) type Outcome = Result<(), Error>;
 
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let network = store::Network::new();
+    let conclusion = libtest_mimic::run(&arguments, tests());
+    drop(network);
+    conclusion.exit_code()
+}
+
+fn run(test: impl Future<Output = ()>) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(test);
+    Ok(())
+}
+
 macro_rules! conformance {
     ($($module:ident: $($test:ident),+;)+) => {
-        mod embedded {
-            use super::Place;
-
-            $($(
-                #[tokio::test]
-                async fn $test() {
-                    super::$module::$test(&Place::embedded()).await;
-                }
-            )+)+
-        }
-
-        #[cfg(feature = "fdb")]
-        mod fdb {
-            use super::Place;
-
-            $($(
-                #[tokio::test]
-                async fn $test() {
+        fn tests() -> Vec<Trial> {
+            let embedded = [$($(
+                Trial::test(concat!("embedded::", stringify!($test)), || {
+                    run(async { $module::$test(&Place::embedded()).await })
+                }),
+            )+)+];
+            #[cfg(feature = "fdb")]
+            let fdb = [$($(
+                Trial::test(concat!("fdb::", stringify!($test)), || run(async {
                     let Some(place) = Place::on_cluster(stringify!($test)) else { return };
-                    place.cleared_after(async |place| super::$module::$test(place).await).await;
-                }
-            )+)+
+                    place.cleared_after(async |place| $module::$test(place).await).await;
+                })),
+            )+)+];
+            #[cfg(not(feature = "fdb"))]
+            let fdb = [];
+            embedded.into_iter().chain(fdb).collect()
         }
     };
 }
