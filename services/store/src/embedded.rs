@@ -4,7 +4,7 @@
 //! `view` (what reads see), `transaction` (what one attempt did), `committer` (the thread that
 //! orders, checks and writes commits, many with one `fdatasync`), `resolver` (which commits
 //! conflict), `fingers` (where reversed scans begin), `rows` (a cache of small rows), `memtables`
-//! (frees the engine's memtables), `watches`. The engine is fjall, used for batches and snapshots
+//! (frees the engine's memtables), `journal` (keeps what the engine would cut off), `watches`. The engine is fjall, used for batches and snapshots
 //! only; docs/adr/0003 has the reasons.
 //!
 //! Invariant: only the committer writes, and only the committer publishes views; so a view never
@@ -13,6 +13,7 @@
 mod committer;
 mod directory;
 mod fingers;
+mod journal;
 mod memtables;
 mod merge;
 mod mutation;
@@ -49,6 +50,7 @@ use crate::{
     backend::{Access, Backend, BackendTransaction},
     error::OpenError,
     options::RunOptions,
+    owner::Owner,
 };
 
 /// An open directory.
@@ -58,8 +60,8 @@ pub(crate) struct Embedded {
 
 impl Embedded {
     /// Opens the directory and creates it when it is missing. Blocks.
-    pub(crate) fn open(address: &EmbeddedAddress) -> Result<Self, OpenError> {
-        let directory = Directory::open(&address.dir)?;
+    pub(crate) fn open(address: &EmbeddedAddress, owner: Option<Owner>) -> Result<Self, OpenError> {
+        let directory = Directory::open(&address.dir, owner)?;
         let none = Recent::new(directory.version, std::iter::empty());
         let first = View::newest(&directory.database, &directory.keyspace, directory.version, none);
         let views = Arc::new(Views::new(first));

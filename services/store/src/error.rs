@@ -252,6 +252,32 @@ pub enum OpenError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The store belongs to another service.
+    #[error(
+        "store {store} belongs to {found}, not to {asked}: give {asked} a directory of its own, or clear the store \
+         when its contents are not needed"
+    )]
+    OwnedByOther {
+        /// The directory or the cluster file.
+        store: String,
+        /// The owner in its stamp, or its first key when it has no stamp.
+        found: String,
+        /// The service that was to open it.
+        asked: &'static str,
+    },
+    /// The store belongs to the same service, but was written with another layout.
+    #[error(
+        "store {store} was written by {found}, and this program is {asked}: run the version of the service that wrote \
+         it, or clear the service's keys and load them again"
+    )]
+    LayoutDiffers {
+        /// The directory or the cluster file.
+        store: String,
+        /// The owner in its stamp.
+        found: String,
+        /// The owner that was to open it.
+        asked: String,
+    },
     /// The cluster file does not exist.
     #[error(
         "cluster file {} is missing: copy it from a server of the cluster, usually /etc/foundationdb/fdb.cluster",

@@ -40,6 +40,7 @@ mod fdb;
 pub mod limits;
 mod network;
 mod options;
+mod owner;
 mod position;
 mod range;
 mod size;
@@ -55,6 +56,7 @@ pub use crate::{
     error::{CallerError, Error, OpenError, RetryError, StoreError},
     network::Network,
     options::RunOptions,
+    owner::Owner,
     position::Position,
     range::{KeySelector, KeyValue, Range, RangeBatch},
     store::Store,

@@ -26,6 +26,7 @@ use crate::{
     embedded::Embedded,
     error::{Error, OpenError, RetryError, StoreError},
     options::RunOptions,
+    owner::Owner,
     transaction::{Snapshot, Transaction},
 };
 
@@ -46,10 +47,27 @@ impl Store {
     /// [`OpenError::Locked`] when an embedded store is open already, [`OpenError::Unreachable`]
     /// when a cluster does not answer; see [`OpenError`].
     pub fn open(address: &StoreAddress) -> Result<Self, OpenError> {
+        Self::opened(address, None)
+    }
+
+    /// Opens the store at `address` for the service that owns it, as [`Store::open`] does. The
+    /// first call stamps the store with `owner`: the directory, or the service's keys on the
+    /// cluster.
+    ///
+    /// # Errors
+    /// As for [`Store::open`]; [`OpenError::OwnedByOther`] and [`OpenError::LayoutDiffers`] when
+    /// the stamp is another.
+    pub fn open_for(address: &StoreAddress, owner: Owner) -> Result<Self, OpenError> {
+        Self::opened(address, Some(owner))
+    }
+
+    fn opened(address: &StoreAddress, owner: Option<Owner>) -> Result<Self, OpenError> {
         match address {
-            StoreAddress::Embedded(embedded) => Ok(Self { backend: Arc::new(Embedded::open(embedded)?) }),
+            StoreAddress::Embedded(embedded) => {
+                Ok(Self { backend: Arc::new(Embedded::open(embedded, owner)?) })
+            }
             #[cfg(feature = "fdb")]
-            StoreAddress::Fdb(fdb) => Ok(Self { backend: Arc::new(crate::fdb::Fdb::open(fdb)?) }),
+            StoreAddress::Fdb(fdb) => Ok(Self { backend: Arc::new(crate::fdb::Fdb::open(fdb, owner)?) }),
             #[cfg(not(feature = "fdb"))]
             StoreAddress::Fdb(_) => {
                 Err(OpenError::FeatureMissing { address: address.to_string(), feature: "fdb" })

@@ -1,7 +1,8 @@
-//! The directory of an embedded store: `lock`, and `engine` with fjall's files.
+//! The directory of an embedded store: `lock`, `engine` with fjall's files, and `torn` with what
+//! could not be replayed.
 //!
-//! Owns locking, creating an engine so that a crash leaves nothing half made, and the version of
-//! the last commit. Invariant: at most one [`Directory`] exists for a path, in any process.
+//! Owns locking, creating an engine so that a crash leaves nothing half made, the version of the
+//! last commit, and the stamp of the owner. Invariant: at most one [`Directory`] exists for a path, in any process.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -11,12 +12,21 @@ use std::{
     thread,
 };
 
+use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, config::RestartIntervalPolicy};
 
-use crate::{error::OpenError, limits};
+use super::journal;
+use crate::{
+    error::OpenError,
+    limits,
+    owner::{self, Owner},
+};
 
 /// Key of the last commit's version, 8 bytes big-endian, written with every group.
 pub(crate) const VERSION_KEY: &[u8] = &[limits::SYSTEM_KEY_PREFIX, b'v'];
+
+/// Key of the owner's stamp.
+const OWNER_KEY: &[u8] = &[limits::SYSTEM_KEY_PREFIX, b'o'];
 
 /// Blocks of the engine's files kept in memory, in bytes. Frequently read documents should fit.
 const CACHE_BYTES: u64 = 128 * 1024 * 1024;
@@ -36,18 +46,18 @@ pub(crate) struct Directory {
     pub(crate) database: Database,
     /// Version of the last commit; 0 in a new store.
     pub(crate) version: u64,
+    /// Bytes of journals that could not be replayed; they are in `torn`.
+    #[expect(dead_code, reason = "counted by the next commit")]
+    pub(crate) torn_bytes: u64,
     /// Held, not read: closing the file releases the lock.
     _lock: File,
 }
 
 impl Directory {
-    /// Locks and opens `dir`, and creates what is missing.
-    pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
+    /// Locks and opens `dir`, and creates what is missing. With an owner, a store that has none
+    /// yet gets it, and one of another owner is refused.
+    pub(crate) fn open(dir: &Path, owner: Option<Owner>) -> Result<Self, OpenError> {
         let unusable = |source| OpenError::Directory { dir: dir.to_owned(), source };
-        let damaged = |source: fjall::Error| match source {
-            fjall::Error::Locked => OpenError::Locked { dir: dir.to_owned() },
-            source => OpenError::Engine { dir: dir.to_owned(), source: Box::new(source) },
-        };
         fs::create_dir_all(dir).map_err(unusable)?;
         let lock = lock(dir)?;
 
@@ -57,26 +67,76 @@ impl Directory {
         if !engine.try_exists().map_err(unusable)? {
             let unfinished = dir.join("engine.new");
             remove(&unfinished).map_err(unusable)?;
-            let (database, _) = open_engine(&unfinished).map_err(damaged)?;
-            database.persist(PersistMode::SyncAll).map_err(damaged)?;
+            let (database, _) = open_engine(&unfinished).map_err(|source| damaged(dir, source))?;
+            database.persist(PersistMode::SyncAll).map_err(|source| damaged(dir, source))?;
             drop(database);
             fs::rename(&unfinished, &engine).map_err(unusable)?;
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(unusable)?;
         }
 
-        let (database, keyspace) = open_engine(&engine).map_err(damaged)?;
-        let version = keyspace.get(VERSION_KEY).map_err(damaged)?;
-        let version = match version.as_deref().map(<[u8; 8]>::try_from) {
-            None => 0,
-            Some(Ok(bytes)) => u64::from_be_bytes(bytes),
-            // Without the version, versions would begin anew, and later writes would sort before
-            // existing ones.
-            Some(Err(_)) => {
-                let source = "its version is not a number of 8 bytes".into();
-                return Err(OpenError::Engine { dir: dir.to_owned(), source });
+        let torn = journal::keep_torn(&engine, &dir.join("torn")).map_err(unusable)?;
+        for torn in &torn {
+            tracing::error!(
+                journal = %torn.journal.display(), offset = torn.offset, bytes = torn.len, kept = %torn.kept.display(),
+                "the end of a journal can't be replayed: a commit that a crash interrupted, or a damaged file whose \
+                 commits from there on are lost; it is kept"
+            );
+        }
+        let torn_bytes: u64 = torn.iter().map(|torn| torn.len).sum();
+        let (database, keyspace) = open_engine(&engine).map_err(|source| damaged(dir, source))?;
+        // A commit has more than one byte, so the sum is past every version that is lost. Clients
+        // may know these versions, and a second commit must not get one of them.
+        let version = version(&keyspace, dir)? + torn_bytes;
+        if torn_bytes > 0 {
+            let kept = keyspace.insert(VERSION_KEY, version.to_be_bytes());
+            let kept = kept.and_then(|()| database.persist(PersistMode::SyncAll));
+            kept.map_err(|source| damaged(dir, source))?;
+        }
+        let directory = Self { keyspace, database, version, torn_bytes, _lock: lock };
+        if let Some(owner) = owner {
+            directory.claim(owner, dir)?;
+        }
+        Ok(directory)
+    }
+
+    fn claim(&self, owner: Owner, dir: &Path) -> Result<(), OpenError> {
+        let name = || dir.display().to_string();
+        if let Some(stamp) = self.keyspace.get(OWNER_KEY).map_err(|source| damaged(dir, source))? {
+            return owner::check(owner, &stamp, name);
+        }
+        // Written before stores had a stamp.
+        if let Some(first) = self.keyspace.first_key_value() {
+            let first = first.key().map_err(|source| damaged(dir, source))?;
+            if first[0] != limits::SYSTEM_KEY_PREFIX && !owner.may_own(&first) {
+                let found = format!("another service, whose first key is {:?}", Bytes::from(first));
+                return Err(OpenError::OwnedByOther { store: name(), found, asked: owner.service });
             }
-        };
-        Ok(Self { keyspace, database, version, _lock: lock })
+        }
+        let stamped = self.keyspace.insert(OWNER_KEY, owner.stamp());
+        stamped
+            .and_then(|()| self.database.persist(PersistMode::SyncAll))
+            .map_err(|source| damaged(dir, source))
+    }
+}
+
+fn damaged(dir: &Path, source: fjall::Error) -> OpenError {
+    match source {
+        fjall::Error::Locked => OpenError::Locked { dir: dir.to_owned() },
+        source => OpenError::Engine { dir: dir.to_owned(), source: Box::new(source) },
+    }
+}
+
+fn version(keyspace: &Keyspace, dir: &Path) -> Result<u64, OpenError> {
+    let version = keyspace.get(VERSION_KEY).map_err(|source| damaged(dir, source))?;
+    match version.as_deref().map(<[u8; 8]>::try_from) {
+        None => Ok(0),
+        Some(Ok(bytes)) => Ok(u64::from_be_bytes(bytes)),
+        // Without the version, versions would begin anew, and later writes would sort before
+        // existing ones.
+        Some(Err(_)) => {
+            let source = "its version is not a number of 8 bytes".into();
+            Err(OpenError::Engine { dir: dir.to_owned(), source })
+        }
     }
 }
 

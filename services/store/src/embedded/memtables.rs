@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn a_memtable_that_the_engine_lets_go_of_is_freed_only_after() {
         let dir = tempfile::tempdir().unwrap();
-        let directory = Directory::open(dir.path()).unwrap();
+        let directory = Directory::open(dir.path(), None).unwrap();
         let mut memtables = Memtables::new(&directory.keyspace);
         let first = Arc::downgrade(&memtables.active);
         let fill = || {
