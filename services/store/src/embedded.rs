@@ -4,8 +4,9 @@
 //! `view` (what reads see), `transaction` (what one attempt did), `committer` (the thread that
 //! orders, checks and writes commits, many with one `fdatasync`), `resolver` (which commits
 //! conflict), `fingers` (where reversed scans begin), `rows` (a cache of small rows), `memtables`
-//! (frees the engine's memtables), `journal` (keeps what the engine would cut off), `watches`. The engine is fjall, used for batches and snapshots
-//! only; docs/adr/0003 has the reasons.
+//! (frees the engine's memtables), `journal` (keeps what the engine would cut off), `writing` (the
+//! engine's handles, opened anew after a failure), `watches`. The engine is fjall, used for batches
+//! and snapshots only; docs/adr/0003 has the reasons.
 //!
 //! Invariant: only the committer writes, and only the committer publishes views; so a view never
 //! shows half a group of commits, and never a commit that is not durable yet.
@@ -27,6 +28,7 @@ mod transaction;
 mod view;
 mod watches;
 mod write_buffer;
+mod writing;
 
 use std::{sync::Arc, thread};
 
@@ -43,6 +45,7 @@ use self::{
     transaction::EmbeddedTransaction,
     view::{View, Views},
     watches::Watches,
+    writing::Writing,
 };
 use crate::{
     address::EmbeddedAddress,
@@ -61,16 +64,15 @@ pub(crate) struct Embedded {
 impl Embedded {
     /// Opens the directory and creates it when it is missing. Blocks.
     pub(crate) fn open(address: &EmbeddedAddress, owner: Option<Owner>) -> Result<Self, OpenError> {
-        let directory = Directory::open(&address.dir, owner)?;
-        let none = Recent::new(directory.version, std::iter::empty());
-        let first = View::newest(&directory.database, &directory.keyspace, directory.version, none);
-        let views = Arc::new(Views::new(first));
+        let Directory { engine, version, torn_bytes: _, lock } = Directory::open(&address.dir, owner)?;
+        let none = Recent::new(version, std::iter::empty());
+        let views = Arc::new(Views::new(View::newest(&engine, version, none)));
         let queue = Arc::new(CommitQueue::default());
         let watches = Arc::new(Watches::default());
         let rows = Arc::<Rows>::default();
         let committer = Committer::new(
-            &directory,
-            address.durability,
+            Writing::new(&address.dir, engine, address.durability),
+            version,
             Arc::clone(&views),
             Arc::clone(&queue),
             Arc::clone(&watches),
@@ -80,15 +82,8 @@ impl Embedded {
             .name("store-committer".to_owned())
             .spawn(|| committer.run())
             .map_err(|source| OpenError::Directory { dir: address.dir.clone(), source })?;
-        let shared = Shared {
-            views,
-            queue,
-            watches,
-            fingers: Fingers::default(),
-            rows,
-            committer: Some(committer),
-            _directory: directory,
-        };
+        let fingers = Fingers::default();
+        let shared = Shared { views, queue, watches, fingers, rows, committer: Some(committer), _lock: lock };
         Ok(Self { shared: Arc::new(shared) })
     }
 }

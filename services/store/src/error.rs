@@ -187,11 +187,17 @@ pub enum StoreError {
     /// Reading failed.
     #[error("reading from the store failed")]
     Read(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Writing failed. The store accepts no more writes, because only a restart shows what is on
-    /// the disk.
-    #[error("the store failed to write and takes no more writes: {reason}; check the disk, then restart")]
+    /// Writing failed, and the write may be on the disk. The store opens its files anew by itself.
+    #[error("the store failed to write: {reason}; it may have taken effect")]
     WriteFailed {
         /// The engine's message.
+        reason: String,
+    },
+    /// The store takes no writes at the moment, so nothing was written: the disk is full, or its
+    /// files could not be opened since a write failed. It takes writes again by itself.
+    #[error("the store takes no writes now: {reason}")]
+    Unwritable {
+        /// What is missing.
         reason: String,
     },
     /// FoundationDB's client reported an error without a variant here:
@@ -219,7 +225,7 @@ impl StoreError {
             | Self::RetriesExhausted { maybe_committed, .. }
             | Self::Cluster { maybe_committed, .. } => *maybe_committed,
             Self::WriteFailed { .. } => true,
-            Self::Read(_) | Self::Closed => false,
+            Self::Read(_) | Self::Unwritable { .. } | Self::Closed => false,
         }
     }
 }

@@ -148,8 +148,8 @@ impl Transaction {
 
     /// Sets a key into which the commit writes its versionstamp. `key` comes from
     /// [`crate::Subspace::pack_with_versionstamp`]: its last 4 bytes are the little-endian offset
-    /// of the 10-byte stamp; they count towards [`crate::limits::KEY_BYTES_MAX`], but are not part of the
-    /// key.
+    /// of the 10-byte stamp; they count towards [`crate::limits::KEY_BYTES_MAX`], but are not part
+    /// of the key.
     ///
     /// # Errors
     /// See [`Transaction`]; [`CallerError::StampOffset`] when the stamp does not fit.

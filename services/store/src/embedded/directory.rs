@@ -2,7 +2,8 @@
 //! could not be replayed.
 //!
 //! Owns locking, creating an engine so that a crash leaves nothing half made, the version of the
-//! last commit, and the stamp of the owner. Invariant: at most one [`Directory`] exists for a path, in any process.
+//! last commit, and the stamp of the owner. Invariant: at most one [`Directory`] exists for a path,
+//! in any process.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -40,17 +41,23 @@ const ENGINE_THREADS: usize = 3;
 /// weight (sched(7)), so they progress when all cores are busy, and otherwise use what is left.
 const ENGINE_NICE: i32 = 12;
 
-/// An open engine, and the lock that reserves it for this process.
-pub(crate) struct Directory {
+/// fjall's handles. Dropping the last clone of `database` ends the engine's threads; the keyspace
+/// can still be read then.
+pub(crate) struct Engine {
     pub(crate) keyspace: Keyspace,
     pub(crate) database: Database,
+}
+
+/// An open engine, and the lock that reserves it for this process.
+pub(crate) struct Directory {
+    pub(crate) engine: Engine,
     /// Version of the last commit; 0 in a new store.
     pub(crate) version: u64,
     /// Bytes of journals that could not be replayed; they are in `torn`.
     #[expect(dead_code, reason = "counted by the next commit")]
     pub(crate) torn_bytes: u64,
     /// Held, not read: closing the file releases the lock.
-    _lock: File,
+    pub(crate) lock: File,
 }
 
 impl Directory {
@@ -67,9 +74,9 @@ impl Directory {
         if !engine.try_exists().map_err(unusable)? {
             let unfinished = dir.join("engine.new");
             remove(&unfinished).map_err(unusable)?;
-            let (database, _) = open_engine(&unfinished).map_err(|source| damaged(dir, source))?;
-            database.persist(PersistMode::SyncAll).map_err(|source| damaged(dir, source))?;
-            drop(database);
+            let made = Engine::open(&unfinished).map_err(|source| damaged(dir, source))?;
+            made.database.persist(PersistMode::SyncAll).map_err(|source| damaged(dir, source))?;
+            drop(made);
             fs::rename(&unfinished, &engine).map_err(unusable)?;
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(unusable)?;
         }
@@ -83,20 +90,47 @@ impl Directory {
             );
         }
         let torn_bytes: u64 = torn.iter().map(|torn| torn.len).sum();
-        let (database, keyspace) = open_engine(&engine).map_err(|source| damaged(dir, source))?;
+        let engine = Engine::open(&engine).map_err(|source| damaged(dir, source))?;
         // A commit has more than one byte, so the sum is past every version that is lost. Clients
         // may know these versions, and a second commit must not get one of them.
-        let version = version(&keyspace, dir)? + torn_bytes;
+        let version = engine.version().map_err(|source| damaged(dir, source))? + torn_bytes;
         if torn_bytes > 0 {
-            let kept = keyspace.insert(VERSION_KEY, version.to_be_bytes());
-            let kept = kept.and_then(|()| database.persist(PersistMode::SyncAll));
+            let kept = engine.keyspace.insert(VERSION_KEY, version.to_be_bytes());
+            let kept = kept.and_then(|()| engine.database.persist(PersistMode::SyncAll));
             kept.map_err(|source| damaged(dir, source))?;
         }
-        let directory = Self { keyspace, database, version, torn_bytes, _lock: lock };
         if let Some(owner) = owner {
-            directory.claim(owner, dir)?;
+            engine.claim(owner, dir)?;
         }
-        Ok(directory)
+        Ok(Self { engine, version, torn_bytes, lock })
+    }
+}
+
+impl Engine {
+    /// Opens the engine. Its threads inherit their nice value from the thread that starts them, so
+    /// a separate thread opens it. Otherwise a flush would take a core for most of a second, and
+    /// requests would wait behind it.
+    pub(crate) fn open(dir: &Path) -> Result<Self, fjall::Error> {
+        let opened = thread::scope(|scope| {
+            let opening = scope.spawn(|| {
+                go_behind_workers();
+                open_here(dir)
+            });
+            opening.join()
+        });
+        opened.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// The version of the last commit; 0 when there is none.
+    pub(crate) fn version(&self) -> Result<u64, fjall::Error> {
+        let version = self.keyspace.get(VERSION_KEY)?;
+        match version.as_deref().map(<[u8; 8]>::try_from) {
+            None => Ok(0),
+            Some(Ok(bytes)) => Ok(u64::from_be_bytes(bytes)),
+            // Without the version, versions would begin anew, and later writes would sort before
+            // existing ones.
+            Some(Err(_)) => Err(fjall::Error::Unrecoverable),
+        }
     }
 
     fn claim(&self, owner: Owner, dir: &Path) -> Result<(), OpenError> {
@@ -126,20 +160,6 @@ fn damaged(dir: &Path, source: fjall::Error) -> OpenError {
     }
 }
 
-fn version(keyspace: &Keyspace, dir: &Path) -> Result<u64, OpenError> {
-    let version = keyspace.get(VERSION_KEY).map_err(|source| damaged(dir, source))?;
-    match version.as_deref().map(<[u8; 8]>::try_from) {
-        None => Ok(0),
-        Some(Ok(bytes)) => Ok(u64::from_be_bytes(bytes)),
-        // Without the version, versions would begin anew, and later writes would sort before
-        // existing ones.
-        Some(Err(_)) => {
-            let source = "its version is not a number of 8 bytes".into();
-            Err(OpenError::Engine { dir: dir.to_owned(), source })
-        }
-    }
-}
-
 fn lock(dir: &Path) -> Result<File, OpenError> {
     let unusable = |source| OpenError::Directory { dir: dir.to_owned(), source };
     let file = File::options().create(true).truncate(false).write(true).open(dir.join("lock"));
@@ -158,20 +178,6 @@ fn remove(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens the engine. Its threads inherit their nice value from the thread that starts them, so a
-/// separate thread opens it. Otherwise a flush would take a core for most of a second, and requests
-/// would wait behind it.
-fn open_engine(dir: &Path) -> Result<(Database, Keyspace), fjall::Error> {
-    let opened = thread::scope(|scope| {
-        let opening = scope.spawn(|| {
-            go_behind_workers();
-            open_engine_here(dir)
-        });
-        opening.join()
-    });
-    opened.unwrap_or_else(|panic| resume_unwind(panic))
-}
-
 /// Lowers the priority of the current thread and of the threads that it starts, below that of the
 /// workers.
 pub(crate) fn go_behind_workers() {
@@ -180,7 +186,7 @@ pub(crate) fn go_behind_workers() {
     }
 }
 
-fn open_engine_here(dir: &Path) -> Result<(Database, Keyspace), fjall::Error> {
+fn open_here(dir: &Path) -> Result<Engine, fjall::Error> {
     let database = Database::builder(dir)
         .cache_size(CACHE_BYTES)
         .worker_threads(ENGINE_THREADS)
@@ -191,5 +197,5 @@ fn open_engine_here(dir: &Path) -> Result<(Database, Keyspace), fjall::Error> {
     let options =
         || KeyspaceCreateOptions::default().data_block_restart_interval_policy(RestartIntervalPolicy::all(4));
     let keyspace = database.keyspace("keys", options)?;
-    Ok((database, keyspace))
+    Ok(Engine { keyspace, database })
 }

@@ -1,12 +1,10 @@
 //! The parts of an open store that its transactions share.
 //!
-//! Owns closing: the committer is joined, then the directory is unlocked.
+//! Owns closing: the committer is joined, which closes the engine, then the directory is unlocked.
 
-use std::{sync::Arc, thread::JoinHandle};
+use std::{fs::File, sync::Arc, thread::JoinHandle};
 
-use super::{
-    directory::Directory, fingers::Fingers, queue::CommitQueue, rows::Rows, view::Views, watches::Watches,
-};
+use super::{fingers::Fingers, queue::CommitQueue, rows::Rows, view::Views, watches::Watches};
 
 /// What transactions use of their store.
 pub(super) struct Shared {
@@ -17,8 +15,8 @@ pub(super) struct Shared {
     pub(super) rows: Arc<Rows>,
     /// Joined on drop; `None` afterwards.
     pub(super) committer: Option<JoinHandle<()>>,
-    /// Dropped last, which unlocks the directory.
-    pub(super) _directory: Directory,
+    /// Dropped last: closing the file unlocks the directory.
+    pub(super) _lock: File,
 }
 
 impl Drop for Shared {

@@ -2,8 +2,8 @@
 //! store, and with the feature `fdb` on the cluster of `FDB_CLUSTER_FILE`. Commits with an unknown
 //! outcome are tested in `src/store/faults.rs`, two concurrent processes in `tests/processes.rs`.
 //!
-//! `main` runs the tests, because FoundationDB's client must be stopped before the process exits, and
-//! the usual harness returns to no code of ours.
+//! `main` runs the tests, because FoundationDB's client must be stopped before the process exits,
+//! and the usual harness returns to no code of ours.
 //!
 //! Invariant: a test uses only keys inside its own subspace, so tests share a cluster; its keys are
 //! cleared afterwards, whether it failed or not.
