@@ -64,7 +64,7 @@ pub(crate) struct Embedded {
 impl Embedded {
     /// Opens the directory and creates it when it is missing. Blocks.
     pub(crate) fn open(address: &EmbeddedAddress, owner: Option<Owner>) -> Result<Self, OpenError> {
-        let Directory { engine, version, torn_bytes: _, lock } = Directory::open(&address.dir, owner)?;
+        let Directory { engine, version, lock } = Directory::open(&address.dir, owner)?;
         let none = Recent::new(version, std::iter::empty());
         let views = Arc::new(Views::new(View::newest(&engine, version, none)));
         let queue = Arc::new(CommitQueue::default());

@@ -18,6 +18,7 @@ pub(crate) mod boot;
 mod cluster;
 mod cluster_file;
 mod failure;
+mod timing;
 mod transaction;
 mod turn;
 mod watches;

@@ -33,6 +33,7 @@ mod address;
 mod answer;
 mod backend;
 mod check;
+mod counters;
 mod embedded;
 mod error;
 #[cfg(feature = "fdb")]

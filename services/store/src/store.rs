@@ -23,6 +23,7 @@ use crate::{
     address::StoreAddress,
     backend::{Access, Backend},
     check::check_key,
+    counters::{self, Counter},
     embedded::Embedded,
     error::{Error, OpenError, RetryError, StoreError},
     options::RunOptions,
@@ -85,7 +86,17 @@ impl Store {
     /// [`StoreError::DeadlineExceeded`], [`StoreError::Cluster`].
     pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
         check_key(key)?;
-        self.backend.get(key).await
+        let found = self.backend.get(key).await;
+        let bytes = found.as_ref().ok().and_then(Option::as_ref).map_or(0, Bytes::len);
+        counters::add_read(Counter::Reads, bytes);
+        found
+    }
+
+    /// What the stores of this process did since its start, by the names in
+    /// services/store/README.md; always the same names in the same order.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        counters::collect()
     }
 
     /// Runs `work` on one moment of the store. It only reads, so it never conflicts; it runs again
@@ -133,6 +144,7 @@ impl Store {
         F: AsyncFn(&Transaction) -> Result<T, E>,
         E: From<Error>,
     {
+        counters::add(Counter::Transactions, 1);
         let progress = Progress::default();
         let transaction = Transaction::new(self.backend.begin(options, access));
         let attempts = pin!(attempts(transaction, options, &progress, work));
@@ -194,7 +206,9 @@ where
         unknown |= failure.is_maybe_committed();
         progress.maybe_committed.set(unknown);
         progress.last.replace(Some(failure.clone()));
+        counters::add(Counter::Conflicts, u64::from(failure == RetryError::Conflict));
         may_retry(options, progress, &failure)?;
+        counters::add(Counter::Retries, 1);
         transaction.on_error(failure).await?;
     }
 }

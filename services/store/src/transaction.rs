@@ -15,6 +15,7 @@ use bytes::Bytes;
 use crate::{
     backend::{BackendTransaction, Reads},
     check::{check_bound, check_key, check_key_len, check_selector, check_value, stamp_offset},
+    counters::{self, Counter},
     error::{CallerError, Error, RetryError},
     range::{KeySelector, KeyValue, Range, RangeBatch},
     watch::{CommitStamp, Watch},
@@ -193,7 +194,10 @@ impl Transaction {
     pub(crate) async fn batch(&self, range: &Range, reads: Reads) -> Result<RangeBatch, Error> {
         check_selector(&range.begin)?;
         check_selector(&range.end)?;
-        self.note(self.backend.range(range, reads).await)
+        let batch = self.note(self.backend.range(range, reads).await);
+        let rows = batch.as_ref().map_or(&[][..], |batch| &batch.rows[..]);
+        counters::add_read(Counter::Ranges, rows.iter().map(|row| row.key.len() + row.value.len()).sum());
+        batch
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), Error> {
@@ -215,11 +219,15 @@ impl Transaction {
 
     async fn value(&self, key: &[u8], reads: Reads) -> Result<Option<Bytes>, Error> {
         check_key(key)?;
-        self.note(self.backend.get(key, reads).await)
+        let found = self.note(self.backend.get(key, reads).await);
+        let bytes = found.as_ref().ok().and_then(Option::as_ref).map_or(0, Bytes::len);
+        counters::add_read(Counter::Reads, bytes);
+        found
     }
 
     async fn selected(&self, selector: &KeySelector, reads: Reads) -> Result<Bytes, Error> {
         check_selector(selector)?;
+        counters::add(Counter::Reads, 1);
         self.note(self.backend.select(selector, reads).await)
     }
 

@@ -28,6 +28,7 @@ use super::{
     writing::Writing,
 };
 use crate::{
+    counters::{self, Counter},
     error::{Error, RetryError, StoreError},
     limits,
 };
@@ -122,6 +123,7 @@ impl Committer {
             None => self.writing.check_space(bytes),
         };
         if let Err(reason) = writable {
+            counters::add(Counter::Unwritable, requests.len() as u64);
             let replies = requests.into_iter().map(|request| request.reply);
             return refuse(replies, || StoreError::Unwritable { reason: reason.clone() });
         }
@@ -167,6 +169,7 @@ impl Committer {
         }
         if let Err(error) = self.writing.write(group.version, group.written) {
             tracing::error!(%error, "the store failed to write, and takes no writes until it succeeds again");
+            counters::add(Counter::WriteFailures, 1);
             let reason = self.writing.failed().unwrap_or_default().to_owned();
             self.failed = Some(run);
             let replies = group.accepted.into_iter().map(|(reply, _)| reply);

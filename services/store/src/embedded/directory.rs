@@ -18,6 +18,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, config::Rest
 
 use super::journal;
 use crate::{
+    counters::{self, Counter},
     error::OpenError,
     limits,
     owner::{self, Owner},
@@ -53,9 +54,6 @@ pub(crate) struct Directory {
     pub(crate) engine: Engine,
     /// Version of the last commit; 0 in a new store.
     pub(crate) version: u64,
-    /// Bytes of journals that could not be replayed; they are in `torn`.
-    #[expect(dead_code, reason = "counted by the next commit")]
-    pub(crate) torn_bytes: u64,
     /// Held, not read: closing the file releases the lock.
     pub(crate) lock: File,
 }
@@ -90,6 +88,7 @@ impl Directory {
             );
         }
         let torn_bytes: u64 = torn.iter().map(|torn| torn.len).sum();
+        counters::add(Counter::TornBytes, torn_bytes);
         let engine = Engine::open(&engine).map_err(|source| damaged(dir, source))?;
         // A commit has more than one byte, so the sum is past every version that is lost. Clients
         // may know these versions, and a second commit must not get one of them.
@@ -102,7 +101,7 @@ impl Directory {
         if let Some(owner) = owner {
             engine.claim(owner, dir)?;
         }
-        Ok(Self { engine, version, torn_bytes, lock })
+        Ok(Self { engine, version, lock })
     }
 }
 
