@@ -24,6 +24,7 @@ mod turn;
 mod watches;
 
 use std::{
+    path::Path,
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
@@ -43,6 +44,7 @@ use crate::{
     address::FdbAddress,
     answer::Answer,
     backend::{Access, Backend, BackendTransaction},
+    backup::{Backup, BackupError},
     error::{Error, OpenError, StoreError},
     limits,
     options::RunOptions,
@@ -91,6 +93,10 @@ impl Backend for Fdb {
 
     fn get<'a>(&'a self, key: &'a [u8]) -> Answer<'a, Option<Bytes>> {
         Answer::later(turn::get(&self.cluster, key))
+    }
+
+    fn backup(&self, _to: &Path) -> Result<Backup, BackupError> {
+        Err(BackupError::Cluster)
     }
 }
 

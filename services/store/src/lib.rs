@@ -32,6 +32,7 @@
 mod address;
 mod answer;
 mod backend;
+mod backup;
 mod check;
 mod counters;
 mod embedded;
@@ -54,6 +55,7 @@ pub use foundationdb_tuple::{Subspace, Versionstamp};
 
 pub use crate::{
     address::{AddressError, Durability, EmbeddedAddress, FdbAddress, StoreAddress},
+    backup::{Backup, BackupError},
     error::{CallerError, Error, OpenError, RetryError, StoreError},
     network::Network,
     options::RunOptions,

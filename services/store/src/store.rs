@@ -11,6 +11,7 @@ mod faults;
 use std::{
     cell::{Cell, RefCell},
     future::Future,
+    path::Path,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use crate::{
     address::StoreAddress,
     backend::{Access, Backend},
+    backup::{Backup, BackupError},
     check::check_key,
     counters::{self, Counter},
     embedded::Embedded,
@@ -90,6 +92,31 @@ impl Store {
         let bytes = found.as_ref().ok().and_then(Option::as_ref).map_or(0, Bytes::len);
         counters::add_read(Counter::Reads, bytes);
         found
+    }
+
+    /// Copies an embedded store to the new directory `to`, as it is at one moment, while
+    /// transactions go on. The copy is a store. Blocks for as long as writing all of it takes.
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub fn backup(&self, to: &Path) -> Result<Backup, BackupError> {
+        self.backend.backup(to)
+    }
+
+    /// As [`Store::backup`], for a store that another process may have open: that process makes the
+    /// copy, asked through the socket in the store's directory. Opens the store when no process
+    /// has.
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub fn backup_of(address: &StoreAddress, to: &Path) -> Result<Backup, BackupError> {
+        let unusable = |source| BackupError::Directory { dir: to.to_owned(), source };
+        match address {
+            StoreAddress::Embedded(address) => {
+                crate::embedded::backup_of(address, &std::path::absolute(to).map_err(unusable)?)
+            }
+            StoreAddress::Fdb(_) => Err(BackupError::Cluster),
+        }
     }
 
     /// What the stores of this process did since its start, by the names in

@@ -4,7 +4,9 @@
 
 use std::{fs::File, sync::Arc, thread::JoinHandle};
 
-use super::{fingers::Fingers, queue::CommitQueue, rows::Rows, view::Views, watches::Watches};
+use super::{
+    control::Control, fingers::Fingers, queue::CommitQueue, rows::Rows, view::Views, watches::Watches,
+};
 
 /// What transactions use of their store.
 pub(super) struct Shared {
@@ -13,6 +15,8 @@ pub(super) struct Shared {
     pub(super) watches: Arc<Watches>,
     pub(super) fingers: Fingers,
     pub(super) rows: Arc<Rows>,
+    /// Dropped first: a backup reads views.
+    pub(super) control: Option<Control>,
     /// Joined on drop; `None` afterwards.
     pub(super) committer: Option<JoinHandle<()>>,
     /// Dropped last: closing the file unlocks the directory.
@@ -21,6 +25,7 @@ pub(super) struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.control = None;
         self.queue.close();
         self.watches.close();
         if let Some(committer) = self.committer.take()

@@ -57,6 +57,11 @@ impl View {
         })
     }
 
+    /// All rows, also the store's own.
+    pub(crate) fn all(&self) -> impl Iterator<Item = fjall::Result<fjall::KvPair>> + use<> {
+        self.snapshot.iter(&self.keyspace).map(fjall::Guard::into_inner)
+    }
+
     /// The keys from `begin` to before `end`; `begin` must be before `end`.
     pub(crate) fn keys(
         &self,

@@ -45,6 +45,10 @@ impl Backend for Faulty {
     fn get<'a>(&'a self, key: &'a [u8]) -> Answer<'a, Option<Bytes>> {
         self.inner.get(key)
     }
+
+    fn backup(&self, to: &Path) -> Result<Backup, BackupError> {
+        self.inner.backup(to)
+    }
 }
 
 impl BackendTransaction for FaultyTransaction {
