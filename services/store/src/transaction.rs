@@ -1,9 +1,11 @@
 //! One transaction as a closure sees it.
 //!
-//! Owns the record of the first retryable failure. `check` has the checks of keys and values, and
-//! [`crate::Store::run`] retries.
+//! Owns the record of the first retryable failure. `check` has the checks of keys and values,
+//! `together` has reads that are sent at once, and [`crate::Store::run`] retries.
 //!
 //! Invariant: a backend receives nothing that FoundationDB would refuse for its size or its key.
+
+mod together;
 
 use std::{
     cell::{Cell, RefCell},

@@ -13,6 +13,7 @@
 mod isolation;
 mod ranges;
 mod serializable;
+mod together;
 mod watches;
 mod writes;
 
@@ -184,6 +185,8 @@ conformance! {
     watches: a_watch_fires_on_a_change, a_watch_sees_a_change_before_it_was_entered,
         a_watch_does_not_fire_for_the_same_value, a_watch_of_a_cleared_range_fires,
         a_watch_of_a_failed_transaction_ends, watches_are_bounded;
+    together: keys_read_at_once_have_the_values_of_one_moment, each_of_the_keys_read_at_once_conflicts,
+        ranges_read_at_once_are_whole;
     serializable: random_transactions_replay_in_commit_order, counters_add_up_over_threads,
         keys_that_are_read_again_and_again_are_those_of_one_commit;
 }
