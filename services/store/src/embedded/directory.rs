@@ -54,8 +54,20 @@ pub(crate) struct Directory {
     pub(crate) engine: Engine,
     /// Version of the last commit; 0 in a new store.
     pub(crate) version: u64,
-    /// Held, not read: closing the file releases the lock.
-    pub(crate) lock: File,
+    pub(crate) lock: Lock,
+}
+
+/// The lock of a directory, released on drop.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child of this process that has not begun its program
+        // yet has the file open too, and with it the lock.
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "a store's directory stays locked until its file is closed");
+        }
+    }
 }
 
 impl Directory {
@@ -159,12 +171,12 @@ fn damaged(dir: &Path, source: fjall::Error) -> OpenError {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, OpenError> {
+fn lock(dir: &Path) -> Result<Lock, OpenError> {
     let unusable = |source| OpenError::Directory { dir: dir.to_owned(), source };
     let file = File::options().create(true).truncate(false).write(true).open(dir.join("lock"));
     let file = file.map_err(unusable)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_owned() }),
         Err(TryLockError::Error(source)) => Err(unusable(source)),
     }

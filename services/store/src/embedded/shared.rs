@@ -2,10 +2,11 @@
 //!
 //! Owns closing: the committer is joined, which closes the engine, then the directory is unlocked.
 
-use std::{fs::File, sync::Arc, thread::JoinHandle};
+use std::{sync::Arc, thread::JoinHandle};
 
 use super::{
-    control::Control, fingers::Fingers, queue::CommitQueue, rows::Rows, view::Views, watches::Watches,
+    control::Control, directory::Lock, fingers::Fingers, queue::CommitQueue, rows::Rows, view::Views,
+    watches::Watches,
 };
 
 /// What transactions use of their store.
@@ -19,8 +20,8 @@ pub(super) struct Shared {
     pub(super) control: Option<Control>,
     /// Joined on drop; `None` afterwards.
     pub(super) committer: Option<JoinHandle<()>>,
-    /// Dropped last: closing the file unlocks the directory.
-    pub(super) _lock: File,
+    /// Dropped last.
+    pub(super) _lock: Lock,
 }
 
 impl Drop for Shared {
