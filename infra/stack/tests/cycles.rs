@@ -16,6 +16,7 @@ const CRATES: &[(&str, &str, usize)] = &[
     ("terminator", "terminator/src", 10),
     ("role", "infra/role/src", 10),
     ("service-host", "services/host/src", 10),
+    ("store", "services/store/src", 10),
     ("profile", "services/profile/src", 6),
     ("feed", "services/feed/src", 10),
     ("chat", "services/chat/src", 10),

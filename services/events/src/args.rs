@@ -3,6 +3,7 @@
 use clap::Parser;
 use service_host::data::{StoreOptions, StoreSettings};
 use service_host::{Options, Settings};
+use store::Owner;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,6 +41,8 @@ impl Settings for Args {
 }
 
 impl StoreSettings for Args {
+    const OWNER: Owner = Owner { service: "events", layout: 1 };
+
     fn store(&self) -> &StoreOptions {
         &self.store
     }

@@ -27,6 +27,8 @@
 //! }
 //!
 //! impl StoreSettings for Args {
+//!     const OWNER: store::Owner = store::Owner { service: "keys", layout: 1 };
+//!
 //!     fn store(&self) -> &StoreOptions {
 //!         &self.store
 //!     }
@@ -53,7 +55,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use clap::error::ErrorKind;
-use store::{OpenError, RunOptions, Store, StoreAddress};
+use store::{Network, OpenError, Owner, RunOptions, Store, StoreAddress};
 
 use crate::context::Context;
 use crate::options::Settings;
@@ -71,6 +73,9 @@ pub struct StoreOptions {
 
 /// What [`run`] needs to know of the clap struct of a service that keeps data.
 pub trait StoreSettings: Settings {
+    /// The service's name and the number of its layout of keys, with which it stamps its store.
+    const OWNER: Owner;
+
     /// The flag `--store`.
     fn store(&self) -> &StoreOptions;
 }
@@ -92,8 +97,17 @@ where
     let address = address(&args);
     crate::require_bus(&args);
     with_store::<A>(&address, |store| {
+        let counters = store.clone();
         let routes = build(&args, store);
-        crate::run(args, routes)
+        crate::run(args, move |context| {
+            let router = routes(context)?;
+            // The store counts for the whole process.
+            if context.worker() > 0 {
+                return Ok(router);
+            }
+            let store = counters.clone();
+            Ok(router.counters(move || store.counters()))
+        })
     })
 }
 
@@ -135,10 +149,11 @@ fn address<A: StoreSettings>(args: &A) -> StoreAddress {
     args.store().store.clone().unwrap_or_else(missing)
 }
 
-/// Opens the store for as long as `work` runs. Every process opens its store here alone, so what
-/// has to exist until the last clone of the store is gone belongs at the top of this function.
+/// Opens the store for as long as `work` runs. Every process opens its store here alone, so that
+/// the client's network ends after the last clone of the store, and before `main` returns.
 fn with_store<A: StoreSettings>(address: &StoreAddress, work: impl FnOnce(Store) -> ExitCode) -> ExitCode {
-    match Store::open(address) {
+    let _network = Network::new();
+    match Store::open_for(address, A::OWNER) {
         Ok(store) => work(store),
         Err(error @ OpenError::FeatureMissing { .. }) => {
             A::command().error(ErrorKind::InvalidValue, error).exit()

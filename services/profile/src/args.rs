@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use service_host::data::{StoreOptions, StoreSettings};
 use service_host::{Options, Settings};
+use store::Owner;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,6 +69,8 @@ impl Settings for Args {
 }
 
 impl StoreSettings for Args {
+    const OWNER: Owner = Owner { service: "profile", layout: 1 };
+
     fn store(&self) -> &StoreOptions {
         &self.store
     }

@@ -6,10 +6,13 @@
 //!
 //! Invariant: reads see the transaction's own writes.
 
+use std::path::Path;
+
 use bytes::Bytes;
 
 use crate::{
     answer::Answer,
+    backup::{Backup, BackupError},
     error::{Error, RetryError},
     options::RunOptions,
     range::{KeySelector, Range, RangeBatch},
@@ -42,6 +45,9 @@ pub(crate) trait Backend: Send + Sync {
 
     /// The newest committed value of one key.
     fn get<'a>(&'a self, key: &'a [u8]) -> Answer<'a, Option<Bytes>>;
+
+    /// Copies the store to the new directory `to`. Blocks.
+    fn backup(&self, to: &Path) -> Result<Backup, BackupError>;
 }
 
 /// One transaction, through all its attempts.

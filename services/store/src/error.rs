@@ -187,11 +187,17 @@ pub enum StoreError {
     /// Reading failed.
     #[error("reading from the store failed")]
     Read(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Writing failed. The store accepts no more writes, because only a restart shows what is on
-    /// the disk.
-    #[error("the store failed to write and takes no more writes: {reason}; check the disk, then restart")]
+    /// Writing failed, and the write may be on the disk. The store opens its files anew by itself.
+    #[error("the store failed to write: {reason}; it may have taken effect")]
     WriteFailed {
         /// The engine's message.
+        reason: String,
+    },
+    /// The store takes no writes at the moment, so nothing was written: the disk is full, or its
+    /// files could not be opened since a write failed. It takes writes again by itself.
+    #[error("the store takes no writes now: {reason}")]
+    Unwritable {
+        /// What is missing.
         reason: String,
     },
     /// FoundationDB's client reported an error without a variant here:
@@ -219,7 +225,7 @@ impl StoreError {
             | Self::RetriesExhausted { maybe_committed, .. }
             | Self::Cluster { maybe_committed, .. } => *maybe_committed,
             Self::WriteFailed { .. } => true,
-            Self::Read(_) | Self::Closed => false,
+            Self::Read(_) | Self::Unwritable { .. } | Self::Closed => false,
         }
     }
 }
@@ -251,6 +257,32 @@ pub enum OpenError {
         /// The engine's error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store belongs to another service.
+    #[error(
+        "store {store} belongs to {found}, not to {asked}: give {asked} a directory of its own, or clear the store \
+         when its contents are not needed"
+    )]
+    OwnedByOther {
+        /// The directory or the cluster file.
+        store: String,
+        /// The owner in its stamp, or its first key when it has no stamp.
+        found: String,
+        /// The service that was to open it.
+        asked: &'static str,
+    },
+    /// The store belongs to the same service, but was written with another layout.
+    #[error(
+        "store {store} was written by {found}, and this program is {asked}: run the version of the service that wrote \
+         it, or clear the service's keys and load them again"
+    )]
+    LayoutDiffers {
+        /// The directory or the cluster file.
+        store: String,
+        /// The owner in its stamp.
+        found: String,
+        /// The owner that was to open it.
+        asked: String,
     },
     /// The cluster file does not exist.
     #[error(
@@ -328,6 +360,17 @@ pub enum OpenError {
         /// The client's message for it.
         message: &'static str,
     },
+    /// A FoundationDB store was opened without a [`crate::Network`]: a fault of the program.
+    #[error(
+        "this program can't stop FoundationDB's client before it exits: its `main` must hold a `store::Network` \
+         until it returns"
+    )]
+    NetworkUnguarded,
+    /// The last [`crate::Network`] of the process is gone.
+    #[error(
+        "FoundationDB's client was stopped in this process and can't be started again: start the program anew"
+    )]
+    NetworkStopped,
     /// The address names a backend that this build does not have.
     #[error(
         "store `{address}` needs the feature `{feature}`, which this build lacks: \

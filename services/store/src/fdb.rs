@@ -14,15 +14,17 @@
 //! Invariant: every transaction has a timeout and a retry limit, because the database's defaults
 //! set them.
 
-mod boot;
+pub(crate) mod boot;
 mod cluster;
 mod cluster_file;
 mod failure;
+mod timing;
 mod transaction;
 mod turn;
 mod watches;
 
 use std::{
+    path::Path,
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
@@ -42,9 +44,11 @@ use crate::{
     address::FdbAddress,
     answer::Answer,
     backend::{Access, Backend, BackendTransaction},
+    backup::{Backup, BackupError},
     error::{Error, OpenError, StoreError},
     limits,
     options::RunOptions,
+    owner::{self, Owner},
 };
 
 /// An open cluster.
@@ -53,25 +57,32 @@ pub(crate) struct Fdb {
 }
 
 impl Fdb {
-    /// Starts the client, once per process, and asks the cluster for a version. Blocks.
-    pub(crate) fn open(address: &FdbAddress) -> Result<Self, OpenError> {
+    /// Starts the client, once per process, asks the cluster for a version, and claims the owner's
+    /// keys. Blocks.
+    pub(crate) fn open(address: &FdbAddress, owner: Option<Owner>) -> Result<Self, OpenError> {
         let file = ClusterFile::read(&address.cluster_file)?;
         boot::boot()?;
         let database = configured(&file)
             .map_err(|error| OpenError::Client { code: error.code(), message: error.message() })?;
         let cluster = Cluster { database, grv_cache: address.grv_cache, watches: WatchPlaces::default() };
-        match block_on(cluster.newest_version()) {
-            Ok(_) => Ok(Self { cluster: Arc::new(cluster) }),
-            Err(Error::Store(StoreError::DeadlineExceeded { timeout, .. })) => Err(OpenError::Unreachable {
+        let failed = |error| match error {
+            Error::Store(StoreError::DeadlineExceeded { timeout, .. }) => OpenError::Unreachable {
                 cluster_file: address.cluster_file.clone(),
-                coordinators: file.coordinators,
+                coordinators: file.coordinators.clone(),
                 timeout,
-            }),
-            Err(source) => Err(OpenError::Cluster {
-                cluster_file: address.cluster_file.clone(),
-                source: Box::new(source),
-            }),
+            },
+            source => {
+                OpenError::Cluster { cluster_file: address.cluster_file.clone(), source: Box::new(source) }
+            }
+        };
+        block_on(cluster.newest_version()).map_err(failed)?;
+        if let Some(owner) = owner
+            && let Some(stamp) = block_on(cluster.claim(owner)).map_err(failed)?
+        {
+            let name = || format!("keys of {} on the cluster of {}", owner.service, file.path);
+            owner::check(owner, &stamp, name)?;
         }
+        Ok(Self { cluster: Arc::new(cluster) })
     }
 }
 
@@ -82,6 +93,10 @@ impl Backend for Fdb {
 
     fn get<'a>(&'a self, key: &'a [u8]) -> Answer<'a, Option<Bytes>> {
         Answer::later(turn::get(&self.cluster, key))
+    }
+
+    fn backup(&self, _to: &Path) -> Result<Backup, BackupError> {
+        Err(BackupError::Cluster)
     }
 }
 

@@ -32,12 +32,17 @@
 mod address;
 mod answer;
 mod backend;
+mod backup;
+mod check;
+mod counters;
 mod embedded;
 mod error;
 #[cfg(feature = "fdb")]
 mod fdb;
 pub mod limits;
+mod network;
 mod options;
+mod owner;
 mod position;
 mod range;
 mod size;
@@ -50,11 +55,14 @@ pub use foundationdb_tuple::{Subspace, Versionstamp};
 
 pub use crate::{
     address::{AddressError, Durability, EmbeddedAddress, FdbAddress, StoreAddress},
+    backup::{Backup, BackupError},
     error::{CallerError, Error, OpenError, RetryError, StoreError},
+    network::Network,
     options::RunOptions,
+    owner::Owner,
     position::Position,
-    range::{KeySelector, KeyValue, Range, RangeBatch, Rows},
+    range::{KeySelector, KeyValue, Range, RangeBatch},
     store::Store,
-    transaction::{Snapshot, Transaction},
+    transaction::{Rows, Snapshot, Transaction},
     watch::{CommitStamp, Watch},
 };

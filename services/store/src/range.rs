@@ -1,13 +1,14 @@
 //! Which keys a range read reads, in which order and how many; and its results.
 //!
-//! [`crate::Transaction`] reads. Invariant: a batch's `next` begins right after its last row.
+//! Plain data: [`crate::Transaction`] reads. Invariant: a batch's `next` begins right after its
+//! last row.
 
-use std::{collections::VecDeque, fmt};
+use std::fmt;
 
 use bytes::Bytes;
 use foundationdb_tuple::Subspace;
 
-use crate::{backend::Reads, error::Error, limits, transaction::Transaction};
+use crate::limits;
 
 /// A key named relative to another, as in FoundationDB: take the last key before `key` (or equal to
 /// it, with `or_equal`), then step `offset` keys forward.
@@ -167,58 +168,6 @@ pub struct RangeBatch {
     pub rows: Vec<KeyValue>,
     /// What was not read yet; `None` at the end of the range or at its limit.
     pub next: Option<Range>,
-}
-
-/// The rows of a range, read batch by batch.
-///
-/// # Cancel safety
-/// Dropping the future of [`Rows::next`] loses no row.
-pub struct Rows<'t> {
-    transaction: &'t Transaction,
-    reads: Reads,
-    next: Option<Range>,
-    rows: VecDeque<KeyValue>,
-    batches: usize,
-}
-
-impl<'t> Rows<'t> {
-    pub(crate) fn new(transaction: &'t Transaction, range: Range, reads: Reads) -> Self {
-        Self { transaction, reads, next: Some(range), rows: VecDeque::new(), batches: 0 }
-    }
-
-    /// The next row, or `None` at the end.
-    ///
-    /// # Errors
-    /// As for [`Transaction::range_batch`].
-    pub async fn next(&mut self) -> Result<Option<KeyValue>, Error> {
-        loop {
-            if let Some(row) = self.rows.pop_front() {
-                return Ok(Some(row));
-            }
-            let Some(range) = &self.next else { return Ok(None) };
-            if self.batches > 0 {
-                // A batch that is ready never suspends, so a long range would block the worker.
-                tokio::task::yield_now().await;
-            }
-            let batch = self.transaction.batch(range, self.reads).await?;
-            self.batches += 1;
-            self.next = batch.next;
-            self.rows = batch.rows.into();
-        }
-    }
-
-    /// All remaining rows.
-    ///
-    /// # Errors
-    /// As for [`Transaction::range_batch`].
-    pub async fn collect(mut self) -> Result<Vec<KeyValue>, Error> {
-        let mut rows = Vec::new();
-        while let Some(row) = self.next().await? {
-            rows.push(row);
-            rows.extend(self.rows.drain(..));
-        }
-        Ok(rows)
-    }
 }
 
 /// The first key after all keys that begin with `prefix`.

@@ -11,6 +11,7 @@ mod faults;
 use std::{
     cell::{Cell, RefCell},
     future::Future,
+    path::Path,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -22,10 +23,14 @@ use bytes::Bytes;
 use crate::{
     address::StoreAddress,
     backend::{Access, Backend},
+    backup::{Backup, BackupError},
+    check::check_key,
+    counters::{self, Counter},
     embedded::Embedded,
     error::{Error, OpenError, RetryError, StoreError},
     options::RunOptions,
-    transaction::{Snapshot, Transaction, check_key},
+    owner::Owner,
+    transaction::{Snapshot, Transaction},
 };
 
 /// An open store. Cheap to clone; any number of threads may use it. Dropping the last clone closes
@@ -37,17 +42,35 @@ pub struct Store {
 
 impl Store {
     /// Opens the store at `address`. An embedded store is created when it is missing; a
-    /// FoundationDB cluster must answer within [`crate::limits::CLUSTER_TIMEOUT`]. Blocks: call it
-    /// before the workers start.
+    /// FoundationDB cluster must answer within [`crate::limits::CLUSTER_TIMEOUT`], and needs a
+    /// [`crate::Network`] that exists until the process ends. Blocks: call it before the workers
+    /// start.
     ///
     /// # Errors
     /// [`OpenError::Locked`] when an embedded store is open already, [`OpenError::Unreachable`]
     /// when a cluster does not answer; see [`OpenError`].
     pub fn open(address: &StoreAddress) -> Result<Self, OpenError> {
+        Self::opened(address, None)
+    }
+
+    /// Opens the store at `address` for the service that owns it, as [`Store::open`] does. The
+    /// first call stamps the store with `owner`: the directory, or the service's keys on the
+    /// cluster.
+    ///
+    /// # Errors
+    /// As for [`Store::open`]; [`OpenError::OwnedByOther`] and [`OpenError::LayoutDiffers`] when
+    /// the stamp is another.
+    pub fn open_for(address: &StoreAddress, owner: Owner) -> Result<Self, OpenError> {
+        Self::opened(address, Some(owner))
+    }
+
+    fn opened(address: &StoreAddress, owner: Option<Owner>) -> Result<Self, OpenError> {
         match address {
-            StoreAddress::Embedded(embedded) => Ok(Self { backend: Arc::new(Embedded::open(embedded)?) }),
+            StoreAddress::Embedded(embedded) => {
+                Ok(Self { backend: Arc::new(Embedded::open(embedded, owner)?) })
+            }
             #[cfg(feature = "fdb")]
-            StoreAddress::Fdb(fdb) => Ok(Self { backend: Arc::new(crate::fdb::Fdb::open(fdb)?) }),
+            StoreAddress::Fdb(fdb) => Ok(Self { backend: Arc::new(crate::fdb::Fdb::open(fdb, owner)?) }),
             #[cfg(not(feature = "fdb"))]
             StoreAddress::Fdb(_) => {
                 Err(OpenError::FeatureMissing { address: address.to_string(), feature: "fdb" })
@@ -65,7 +88,42 @@ impl Store {
     /// [`StoreError::DeadlineExceeded`], [`StoreError::Cluster`].
     pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
         check_key(key)?;
-        self.backend.get(key).await
+        let found = self.backend.get(key).await;
+        let bytes = found.as_ref().ok().and_then(Option::as_ref).map_or(0, Bytes::len);
+        counters::add_read(Counter::Reads, bytes);
+        found
+    }
+
+    /// Copies an embedded store to the new directory `to`, as it is at one moment, while
+    /// transactions go on. The copy is a store. Blocks for as long as writing all of it takes.
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub fn backup(&self, to: &Path) -> Result<Backup, BackupError> {
+        self.backend.backup(to)
+    }
+
+    /// As [`Store::backup`], for a store that another process may have open: that process makes the
+    /// copy, asked through the socket in the store's directory. Opens the store when no process
+    /// has.
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub fn backup_of(address: &StoreAddress, to: &Path) -> Result<Backup, BackupError> {
+        let unusable = |source| BackupError::Directory { dir: to.to_owned(), source };
+        match address {
+            StoreAddress::Embedded(address) => {
+                crate::embedded::backup_of(address, &std::path::absolute(to).map_err(unusable)?)
+            }
+            StoreAddress::Fdb(_) => Err(BackupError::Cluster),
+        }
+    }
+
+    /// What the stores of this process did since its start, by the names in
+    /// services/store/README.md; always the same names in the same order.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        counters::collect()
     }
 
     /// Runs `work` on one moment of the store. It only reads, so it never conflicts; it runs again
@@ -113,6 +171,7 @@ impl Store {
         F: AsyncFn(&Transaction) -> Result<T, E>,
         E: From<Error>,
     {
+        counters::add(Counter::Transactions, 1);
         let progress = Progress::default();
         let transaction = Transaction::new(self.backend.begin(options, access));
         let attempts = pin!(attempts(transaction, options, &progress, work));
@@ -174,7 +233,9 @@ where
         unknown |= failure.is_maybe_committed();
         progress.maybe_committed.set(unknown);
         progress.last.replace(Some(failure.clone()));
+        counters::add(Counter::Conflicts, u64::from(failure == RetryError::Conflict));
         may_retry(options, progress, &failure)?;
+        counters::add(Counter::Retries, 1);
         transaction.on_error(failure).await?;
     }
 }

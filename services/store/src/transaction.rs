@@ -1,19 +1,25 @@
 //! One transaction as a closure sees it.
 //!
-//! Owns the checks of keys and values that are the same for every backend, and the record of the
-//! first retryable failure. [`crate::Store::run`] retries.
+//! Owns the record of the first retryable failure. `check` has the checks of keys and values,
+//! `together` has reads that are sent at once, and [`crate::Store::run`] retries.
 //!
 //! Invariant: a backend receives nothing that FoundationDB would refuse for its size or its key.
 
-use std::cell::{Cell, RefCell};
+mod together;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+};
 
 use bytes::Bytes;
 
 use crate::{
     backend::{BackendTransaction, Reads},
+    check::{check_bound, check_key, check_key_len, check_selector, check_value, stamp_offset},
+    counters::{self, Counter},
     error::{CallerError, Error, RetryError},
-    limits,
-    range::{KeySelector, KeyValue, Range, RangeBatch, Rows},
+    range::{KeySelector, KeyValue, Range, RangeBatch},
     watch::{CommitStamp, Watch},
 };
 
@@ -24,8 +30,8 @@ use crate::{
 ///
 /// # Errors
 /// All methods return [`RetryError::TooOld`] once the transaction is older than
-/// [`limits::TRANSACTION_AGE_MAX`], and [`CallerError`]s for keys and values outside [`limits`]. A
-/// closure passes them on with `?`.
+/// [`crate::limits::TRANSACTION_AGE_MAX`], and [`CallerError`]s for keys and values outside
+/// [`crate::limits`]. A closure passes them on with `?`.
 ///
 /// # Cancel safety
 /// Dropping a future of a method loses nothing; dropping that of [`crate::Store::run`] before the
@@ -145,8 +151,8 @@ impl Transaction {
 
     /// Sets a key into which the commit writes its versionstamp. `key` comes from
     /// [`crate::Subspace::pack_with_versionstamp`]: its last 4 bytes are the little-endian offset
-    /// of the 10-byte stamp; they count towards [`limits::KEY_BYTES_MAX`], but are not part of the
-    /// key.
+    /// of the 10-byte stamp; they count towards [`crate::limits::KEY_BYTES_MAX`], but are not part
+    /// of the key.
     ///
     /// # Errors
     /// See [`Transaction`]; [`CallerError::StampOffset`] when the stamp does not fit.
@@ -181,7 +187,7 @@ impl Transaction {
     /// when the key changed in between.
     ///
     /// # Errors
-    /// See [`Transaction`]; [`CallerError::TooManyWatches`] above [`limits::WATCHES_MAX`].
+    /// See [`Transaction`]; [`CallerError::TooManyWatches`] above [`crate::limits::WATCHES_MAX`].
     pub fn watch(&self, key: &[u8]) -> Result<Watch, Error> {
         check_key(key)?;
         self.note(self.backend.watch(key))
@@ -190,7 +196,10 @@ impl Transaction {
     pub(crate) async fn batch(&self, range: &Range, reads: Reads) -> Result<RangeBatch, Error> {
         check_selector(&range.begin)?;
         check_selector(&range.end)?;
-        self.note(self.backend.range(range, reads).await)
+        let batch = self.note(self.backend.range(range, reads).await);
+        let rows = batch.as_ref().map_or(&[][..], |batch| &batch.rows[..]);
+        counters::add_read(Counter::Ranges, rows.iter().map(|row| row.key.len() + row.value.len()).sum());
+        batch
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), Error> {
@@ -212,11 +221,15 @@ impl Transaction {
 
     async fn value(&self, key: &[u8], reads: Reads) -> Result<Option<Bytes>, Error> {
         check_key(key)?;
-        self.note(self.backend.get(key, reads).await)
+        let found = self.note(self.backend.get(key, reads).await);
+        let bytes = found.as_ref().ok().and_then(Option::as_ref).map_or(0, Bytes::len);
+        counters::add_read(Counter::Reads, bytes);
+        found
     }
 
     async fn selected(&self, selector: &KeySelector, reads: Reads) -> Result<Bytes, Error> {
         check_selector(selector)?;
+        counters::add(Counter::Reads, 1);
         self.note(self.backend.select(selector, reads).await)
     }
 
@@ -288,51 +301,54 @@ impl<'t> Snapshot<'t> {
     }
 }
 
-/// The offset of the stamp, and the length without the 4 bytes of the offset.
-pub(crate) fn stamp_offset(packed: &[u8]) -> Result<(usize, usize), Error> {
-    let Some((stamped, offset)) = packed.split_last_chunk::<4>() else {
-        return Err(CallerError::StampOffset { offset: 0, len: packed.len() }.into());
-    };
-    let offset = u32::from_le_bytes(*offset) as usize;
-    if offset.saturating_add(limits::STAMP_BYTES) > stamped.len() {
-        return Err(CallerError::StampOffset { offset, len: stamped.len() }.into());
-    }
-    Ok((offset, stamped.len()))
+/// The rows of a range, read batch by batch.
+///
+/// # Cancel safety
+/// Dropping the future of [`Rows::next`] loses no row.
+pub struct Rows<'t> {
+    transaction: &'t Transaction,
+    reads: Reads,
+    next: Option<Range>,
+    rows: VecDeque<KeyValue>,
+    batches: usize,
 }
 
-pub(crate) fn check_key(key: &[u8]) -> Result<(), Error> {
-    match key.first() {
-        None => Err(CallerError::KeyEmpty.into()),
-        Some(&limits::SYSTEM_KEY_PREFIX) => Err(CallerError::KeyOutsideLegalRange.into()),
-        Some(_) => check_key_len(key),
+impl<'t> Rows<'t> {
+    pub(crate) fn new(transaction: &'t Transaction, range: Range, reads: Reads) -> Self {
+        Self { transaction, reads, next: Some(range), rows: VecDeque::new(), batches: 0 }
     }
-}
 
-/// The end of a range may be the first key after the users' keys, and its beginning may be empty.
-fn check_bound(key: &[u8]) -> Result<(), Error> {
-    if key > &[limits::SYSTEM_KEY_PREFIX][..] {
-        return Err(CallerError::KeyOutsideLegalRange.into());
+    /// The next row, or `None` at the end.
+    ///
+    /// # Errors
+    /// As for [`Transaction::range_batch`].
+    pub async fn next(&mut self) -> Result<Option<KeyValue>, Error> {
+        loop {
+            if let Some(row) = self.rows.pop_front() {
+                return Ok(Some(row));
+            }
+            let Some(range) = &self.next else { return Ok(None) };
+            if self.batches > 0 {
+                // A batch that is ready never suspends, so a long range would block the worker.
+                tokio::task::yield_now().await;
+            }
+            let batch = self.transaction.batch(range, self.reads).await?;
+            self.batches += 1;
+            self.next = batch.next;
+            self.rows = batch.rows.into();
+        }
     }
-    check_key_len(key)
-}
 
-fn check_selector(selector: &KeySelector) -> Result<(), Error> {
-    if selector.offset.unsigned_abs() > limits::SELECTOR_OFFSET_MAX.unsigned_abs() {
-        return Err(CallerError::SelectorOffset { offset: selector.offset }.into());
+    /// All remaining rows.
+    ///
+    /// # Errors
+    /// As for [`Transaction::range_batch`].
+    pub async fn collect(mut self) -> Result<Vec<KeyValue>, Error> {
+        let mut rows = Vec::new();
+        while let Some(row) = self.next().await? {
+            rows.push(row);
+            rows.extend(self.rows.drain(..));
+        }
+        Ok(rows)
     }
-    check_bound(&selector.key)
-}
-
-fn check_key_len(key: &[u8]) -> Result<(), Error> {
-    if key.len() > limits::KEY_BYTES_MAX {
-        return Err(CallerError::KeyTooLarge { len: key.len() }.into());
-    }
-    Ok(())
-}
-
-fn check_value(value: &[u8]) -> Result<(), Error> {
-    if value.len() > limits::VALUE_BYTES_MAX {
-        return Err(CallerError::ValueTooLarge { len: value.len() }.into());
-    }
-    Ok(())
 }

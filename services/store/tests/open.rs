@@ -90,10 +90,11 @@ fn a_cluster_file_that_is_none_is_refused_with_its_path() {
     assert!(matches!(open(), OpenError::ClusterFileUnreadable { .. }));
 }
 
-/// A cluster that does not exist. Needs the real client library, not the stand-in of a build check.
+/// One test, because a process starts the client once. Needs the real client library, not the
+/// stand-in of a build check.
 #[cfg(feature = "fdb")]
 #[test]
-fn a_cluster_that_does_not_answer_is_refused_in_time_with_its_coordinators() {
+fn a_cluster_that_does_not_answer_is_refused_in_time_and_the_client_is_stopped() {
     if std::env::var("FDB_CLUSTER_FILE").is_err() {
         println!("SKIPPED: FDB_CLUSTER_FILE is not set");
         return;
@@ -101,12 +102,21 @@ fn a_cluster_that_does_not_answer_is_refused_in_time_with_its_coordinators() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("fdb.cluster");
     // The discard port, where no coordinator listens.
-    fs::write(&file, "nobody:none@127.0.0.1:9").unwrap();
-    let refused = Store::open(&format!("fdb:{}", file.display()).parse().unwrap()).unwrap_err();
+    fs::write(&file, "none:none@127.0.0.1:9").unwrap();
+    let open = || Store::open(&format!("fdb:{}", file.display()).parse().unwrap()).unwrap_err();
+
+    let unguarded = open();
+    assert!(matches!(unguarded, OpenError::NetworkUnguarded), "{unguarded}");
+    let network = store::Network::new();
+    let refused = open();
     assert!(
         matches!(&refused, OpenError::Unreachable { coordinators, .. } if coordinators == "127.0.0.1:9"),
         "{refused}"
     );
+    drop(network);
+    let _network = store::Network::new();
+    let stopped = open();
+    assert!(matches!(stopped, OpenError::NetworkStopped), "{stopped}");
 }
 
 #[tokio::test]

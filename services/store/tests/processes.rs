@@ -53,6 +53,7 @@ fn child_counts() {
         assert_eq!(count(&store, "alone"), COUNTED);
         return;
     };
+    let _network = store::Network::new();
     match Store::open(&address.parse().unwrap()) {
         Ok(store) => println!("counted to {}", count(&store, &std::env::var(COUNTER).unwrap())),
         Err(refused) => println!("refused: {refused}"),
@@ -75,6 +76,28 @@ fn a_second_process_is_refused_a_directory_with_a_clear_error() {
     assert!(said.contains(&format!("counted to {COUNTED}")), "{said}");
 }
 
+/// A process between `fork` and `exec` has the files of its parent open, also the lock.
+#[test]
+fn a_directory_is_free_when_its_store_is_dropped_while_processes_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = format!("embedded:{}", dir.path().display()).parse().unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    // A variable makes the standard library use `fork`.
+                    let mut program = Command::new("true");
+                    program.env("STORE", "x").current_dir("/").status().unwrap();
+                }
+            });
+        }
+        let opened = (0..60).map(|_| Store::open(&address).map(drop)).collect::<Result<Vec<_>, _>>();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        opened.unwrap();
+    });
+}
+
 #[cfg(feature = "fdb")]
 #[test]
 fn two_processes_count_together_on_a_cluster() {
@@ -85,9 +108,12 @@ fn two_processes_count_together_on_a_cluster() {
     let address = format!("fdb:{file}");
     let counter = format!("store-processes/{}", fastrand::u64(..));
     let other = child(&address, &counter);
+    let _network = store::Network::new();
     let store = Store::open(&address.parse().unwrap()).unwrap();
     let ours = count(&store, &counter);
-    let said = String::from_utf8(other.wait_with_output().unwrap().stdout).unwrap();
+    let other = other.wait_with_output().unwrap();
+    assert!(other.status.success(), "the other process ended with {}", other.status);
+    let said = String::from_utf8(other.stdout).unwrap();
     let theirs = said.split("counted to ").nth(1).and_then(|rest| rest.lines().next());
     let theirs: u64 = theirs.unwrap_or_else(|| panic!("{said}")).trim().parse().unwrap();
     cleared(&store, &counter);

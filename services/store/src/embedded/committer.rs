@@ -14,11 +14,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, OwnedWriteBatch as WriteBatch, PersistMode};
 use tokio::sync::oneshot;
 
 use super::{
-    directory::{Directory, VERSION_KEY},
     memtables::Memtables,
     mutation::{Mutation, add, stamped},
     queue::{Arrived, CommitQueue, CommitRequest, ReadRange},
@@ -27,9 +25,10 @@ use super::{
     run::Run,
     view::{View, Views},
     watches::Watches,
+    writing::Writing,
 };
 use crate::{
-    address::Durability,
+    counters::{self, Counter},
     error::{Error, RetryError, StoreError},
     limits,
 };
@@ -42,9 +41,7 @@ type Stamp = [u8; limits::STAMP_BYTES];
 
 /// The committer's state.
 pub(crate) struct Committer {
-    database: Database,
-    keyspace: Keyspace,
-    persist: PersistMode,
+    writing: Writing,
     views: Arc<Views>,
     queue: Arc<CommitQueue>,
     watches: Arc<Watches>,
@@ -52,8 +49,8 @@ pub(crate) struct Committer {
     memtables: Memtables,
     resolver: Resolver,
     version: u64,
-    /// The reason why the store takes no more writes.
-    failed: Option<String>,
+    /// The keys of the group that failed; it may be in the engine when that is open again.
+    failed: Option<Run>,
 }
 
 /// The commits of a group that passed, and their combined writes.
@@ -68,30 +65,18 @@ struct Group {
 }
 
 impl Committer {
-    pub(crate) fn new(
-        directory: &Directory,
-        durability: Durability,
+    pub(super) fn new(
+        writing: Writing,
+        version: u64,
         views: Arc<Views>,
         queue: Arc<CommitQueue>,
         watches: Arc<Watches>,
         rows: Arc<Rows>,
     ) -> Self {
-        Self {
-            database: directory.database.clone(),
-            keyspace: directory.keyspace.clone(),
-            persist: match durability {
-                Durability::Fsync => PersistMode::SyncData,
-                Durability::Buffered => PersistMode::Buffer,
-            },
-            views,
-            queue,
-            watches,
-            rows,
-            memtables: Memtables::new(&directory.keyspace),
-            resolver: Resolver::new(directory.version),
-            version: directory.version,
-            failed: None,
-        }
+        let engine = writing.engine().expect("the store was just opened");
+        let memtables = Memtables::new(&engine.keyspace);
+        let resolver = Resolver::new(version);
+        Self { writing, views, queue, watches, rows, memtables, resolver, version, failed: None }
     }
 
     /// Commits until the queue is closed and empty.
@@ -101,7 +86,7 @@ impl Committer {
         loop {
             match self.queue.take(IDLE) {
                 Arrived::Group(requests) => self.commit(requests),
-                Arrived::Idle => self.publish(self.version),
+                Arrived::Idle => self.recover(),
                 Arrived::Closed => break,
             }
             self.resolver.forget(Instant::now());
@@ -109,10 +94,38 @@ impl Committer {
         }
     }
 
+    /// Opens the engine anew if it failed, and renews the view.
+    fn recover(&mut self) {
+        if let Some(version) = self.writing.reopened() {
+            self.rows.forget_after(self.version);
+            // One version more than any that was given, so that transactions that began before
+            // try again: the resolver does not know whether the failed group was written.
+            self.version = self.version.max(version) + 1;
+            self.resolver = Resolver::new(self.version);
+            let engine = self.writing.engine().expect("it was just opened");
+            self.memtables = Memtables::new(&engine.keyspace);
+        }
+        self.publish(self.version);
+        if self.writing.failed().is_none()
+            && let Some(run) = self.failed.take()
+        {
+            self.watches.written(run.keys(), |key| self.views.newest().get(key));
+        }
+    }
+
     fn commit(&mut self, requests: Vec<CommitRequest>) {
-        if let Some(reason) = &self.failed {
+        if self.writing.failed().is_some() {
+            self.recover();
+        }
+        let bytes = requests.iter().map(|request| request.bytes as u64).sum();
+        let writable = match self.writing.failed() {
+            Some(reason) => Err(reason.to_owned()),
+            None => self.writing.check_space(bytes),
+        };
+        if let Err(reason) = writable {
+            counters::add(Counter::Unwritable, requests.len() as u64);
             let replies = requests.into_iter().map(|request| request.reply);
-            return refuse(replies, || StoreError::WriteFailed { reason: reason.clone() });
+            return refuse(replies, || StoreError::Unwritable { reason: reason.clone() });
         }
         let mut group = Group {
             version: self.version + 1,
@@ -151,21 +164,14 @@ impl Committer {
 
     fn write(&mut self, group: Group) {
         let run = Run::new(group.version, group.written.keys().map(|key| &key[..]));
-        // One more for the version.
-        let batch = WriteBatch::with_capacity(self.database.clone(), group.written.len() + 1);
-        let mut batch = batch.durability(Some(self.persist));
-        for (key, value) in group.written {
-            self.rows.wrote(group.version, &key, value.as_deref());
-            match value {
-                Some(value) => batch.insert(&self.keyspace, key, value),
-                None => batch.remove(&self.keyspace, key),
-            }
+        for (key, value) in &group.written {
+            self.rows.wrote(group.version, key, value.as_deref());
         }
-        batch.insert(&self.keyspace, VERSION_KEY, group.version.to_be_bytes());
-        if let Err(error) = batch.commit() {
-            tracing::error!(%error, "the store failed to write and takes no more writes");
-            let reason = error.to_string();
-            self.failed = Some(reason.clone());
+        if let Err(error) = self.writing.write(group.version, group.written) {
+            tracing::error!(%error, "the store failed to write, and takes no writes until it succeeds again");
+            counters::add(Counter::WriteFailures, 1);
+            let reason = self.writing.failed().unwrap_or_default().to_owned();
+            self.failed = Some(run);
             let replies = group.accepted.into_iter().map(|(reply, _)| reply);
             return refuse(replies, || StoreError::WriteFailed { reason: reason.clone() });
         }
@@ -183,8 +189,9 @@ impl Committer {
     }
 
     fn publish(&self, version: u64) {
-        let recent = self.resolver.recent();
-        self.views.publish(View::newest(&self.database, &self.keyspace, version, recent));
+        if let Some(view) = self.writing.view(version, self.resolver.recent()) {
+            self.views.publish(view);
+        }
     }
 }
 

@@ -1,7 +1,9 @@
-//! The directory of an embedded store: `lock`, and `engine` with fjall's files.
+//! The directory of an embedded store: `lock`, `engine` with fjall's files, and `torn` with what
+//! could not be replayed.
 //!
-//! Owns locking, creating an engine so that a crash leaves nothing half made, and the version of
-//! the last commit. Invariant: at most one [`Directory`] exists for a path, in any process.
+//! Owns locking, creating an engine so that a crash leaves nothing half made, the version of the
+//! last commit, and the stamp of the owner. Invariant: at most one [`Directory`] exists for a path,
+//! in any process.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -11,12 +13,22 @@ use std::{
     thread,
 };
 
+use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, config::RestartIntervalPolicy};
 
-use crate::{error::OpenError, limits};
+use super::journal;
+use crate::{
+    counters::{self, Counter},
+    error::OpenError,
+    limits,
+    owner::{self, Owner},
+};
 
 /// Key of the last commit's version, 8 bytes big-endian, written with every group.
 pub(crate) const VERSION_KEY: &[u8] = &[limits::SYSTEM_KEY_PREFIX, b'v'];
+
+/// Key of the owner's stamp.
+const OWNER_KEY: &[u8] = &[limits::SYSTEM_KEY_PREFIX, b'o'];
 
 /// Blocks of the engine's files kept in memory, in bytes. Frequently read documents should fit.
 const CACHE_BYTES: u64 = 128 * 1024 * 1024;
@@ -30,24 +42,39 @@ const ENGINE_THREADS: usize = 3;
 /// weight (sched(7)), so they progress when all cores are busy, and otherwise use what is left.
 const ENGINE_NICE: i32 = 12;
 
-/// An open engine, and the lock that reserves it for this process.
-pub(crate) struct Directory {
+/// fjall's handles. Dropping the last clone of `database` ends the engine's threads; the keyspace
+/// can still be read then.
+pub(crate) struct Engine {
     pub(crate) keyspace: Keyspace,
     pub(crate) database: Database,
+}
+
+/// An open engine, and the lock that reserves it for this process.
+pub(crate) struct Directory {
+    pub(crate) engine: Engine,
     /// Version of the last commit; 0 in a new store.
     pub(crate) version: u64,
-    /// Held, not read: closing the file releases the lock.
-    _lock: File,
+    pub(crate) lock: Lock,
+}
+
+/// The lock of a directory, released on drop.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child of this process that has not begun its program
+        // yet has the file open too, and with it the lock.
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "a store's directory stays locked until its file is closed");
+        }
+    }
 }
 
 impl Directory {
-    /// Locks and opens `dir`, and creates what is missing.
-    pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
+    /// Locks and opens `dir`, and creates what is missing. With an owner, a store that has none
+    /// yet gets it, and one of another owner is refused.
+    pub(crate) fn open(dir: &Path, owner: Option<Owner>) -> Result<Self, OpenError> {
         let unusable = |source| OpenError::Directory { dir: dir.to_owned(), source };
-        let damaged = |source: fjall::Error| match source {
-            fjall::Error::Locked => OpenError::Locked { dir: dir.to_owned() },
-            source => OpenError::Engine { dir: dir.to_owned(), source: Box::new(source) },
-        };
         fs::create_dir_all(dir).map_err(unusable)?;
         let lock = lock(dir)?;
 
@@ -57,35 +84,99 @@ impl Directory {
         if !engine.try_exists().map_err(unusable)? {
             let unfinished = dir.join("engine.new");
             remove(&unfinished).map_err(unusable)?;
-            let (database, _) = open_engine(&unfinished).map_err(damaged)?;
-            database.persist(PersistMode::SyncAll).map_err(damaged)?;
-            drop(database);
+            let made = Engine::open(&unfinished).map_err(|source| damaged(dir, source))?;
+            made.database.persist(PersistMode::SyncAll).map_err(|source| damaged(dir, source))?;
+            drop(made);
             fs::rename(&unfinished, &engine).map_err(unusable)?;
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(unusable)?;
         }
 
-        let (database, keyspace) = open_engine(&engine).map_err(damaged)?;
-        let version = keyspace.get(VERSION_KEY).map_err(damaged)?;
-        let version = match version.as_deref().map(<[u8; 8]>::try_from) {
-            None => 0,
-            Some(Ok(bytes)) => u64::from_be_bytes(bytes),
-            // Without the version, versions would begin anew, and later writes would sort before
-            // existing ones.
-            Some(Err(_)) => {
-                let source = "its version is not a number of 8 bytes".into();
-                return Err(OpenError::Engine { dir: dir.to_owned(), source });
-            }
-        };
-        Ok(Self { keyspace, database, version, _lock: lock })
+        let torn = journal::keep_torn(&engine, &dir.join("torn")).map_err(unusable)?;
+        for torn in &torn {
+            tracing::error!(
+                journal = %torn.journal.display(), offset = torn.offset, bytes = torn.len, kept = %torn.kept.display(),
+                "the end of a journal can't be replayed: a commit that a crash interrupted, or a damaged file whose \
+                 commits from there on are lost; it is kept"
+            );
+        }
+        let torn_bytes: u64 = torn.iter().map(|torn| torn.len).sum();
+        counters::add(Counter::TornBytes, torn_bytes);
+        let engine = Engine::open(&engine).map_err(|source| damaged(dir, source))?;
+        // A commit has more than one byte, so the sum is past every version that is lost. Clients
+        // may know these versions, and a second commit must not get one of them.
+        let version = engine.version().map_err(|source| damaged(dir, source))? + torn_bytes;
+        if torn_bytes > 0 {
+            let kept = engine.keyspace.insert(VERSION_KEY, version.to_be_bytes());
+            let kept = kept.and_then(|()| engine.database.persist(PersistMode::SyncAll));
+            kept.map_err(|source| damaged(dir, source))?;
+        }
+        if let Some(owner) = owner {
+            engine.claim(owner, dir)?;
+        }
+        Ok(Self { engine, version, lock })
     }
 }
 
-fn lock(dir: &Path) -> Result<File, OpenError> {
+impl Engine {
+    /// Opens the engine. Its threads inherit their nice value from the thread that starts them, so
+    /// a separate thread opens it. Otherwise a flush would take a core for most of a second, and
+    /// requests would wait behind it.
+    pub(crate) fn open(dir: &Path) -> Result<Self, fjall::Error> {
+        let opened = thread::scope(|scope| {
+            let opening = scope.spawn(|| {
+                go_behind_workers();
+                open_here(dir)
+            });
+            opening.join()
+        });
+        opened.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// The version of the last commit; 0 when there is none.
+    pub(crate) fn version(&self) -> Result<u64, fjall::Error> {
+        let version = self.keyspace.get(VERSION_KEY)?;
+        match version.as_deref().map(<[u8; 8]>::try_from) {
+            None => Ok(0),
+            Some(Ok(bytes)) => Ok(u64::from_be_bytes(bytes)),
+            // Without the version, versions would begin anew, and later writes would sort before
+            // existing ones.
+            Some(Err(_)) => Err(fjall::Error::Unrecoverable),
+        }
+    }
+
+    fn claim(&self, owner: Owner, dir: &Path) -> Result<(), OpenError> {
+        let name = || dir.display().to_string();
+        if let Some(stamp) = self.keyspace.get(OWNER_KEY).map_err(|source| damaged(dir, source))? {
+            return owner::check(owner, &stamp, name);
+        }
+        // Written before stores had a stamp.
+        if let Some(first) = self.keyspace.first_key_value() {
+            let first = first.key().map_err(|source| damaged(dir, source))?;
+            if first[0] != limits::SYSTEM_KEY_PREFIX && !owner.may_own(&first) {
+                let found = format!("another service, whose first key is {:?}", Bytes::from(first));
+                return Err(OpenError::OwnedByOther { store: name(), found, asked: owner.service });
+            }
+        }
+        let stamped = self.keyspace.insert(OWNER_KEY, owner.stamp());
+        stamped
+            .and_then(|()| self.database.persist(PersistMode::SyncAll))
+            .map_err(|source| damaged(dir, source))
+    }
+}
+
+fn damaged(dir: &Path, source: fjall::Error) -> OpenError {
+    match source {
+        fjall::Error::Locked => OpenError::Locked { dir: dir.to_owned() },
+        source => OpenError::Engine { dir: dir.to_owned(), source: Box::new(source) },
+    }
+}
+
+fn lock(dir: &Path) -> Result<Lock, OpenError> {
     let unusable = |source| OpenError::Directory { dir: dir.to_owned(), source };
     let file = File::options().create(true).truncate(false).write(true).open(dir.join("lock"));
     let file = file.map_err(unusable)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_owned() }),
         Err(TryLockError::Error(source)) => Err(unusable(source)),
     }
@@ -98,20 +189,6 @@ fn remove(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens the engine. Its threads inherit their nice value from the thread that starts them, so a
-/// separate thread opens it. Otherwise a flush would take a core for most of a second, and requests
-/// would wait behind it.
-fn open_engine(dir: &Path) -> Result<(Database, Keyspace), fjall::Error> {
-    let opened = thread::scope(|scope| {
-        let opening = scope.spawn(|| {
-            go_behind_workers();
-            open_engine_here(dir)
-        });
-        opening.join()
-    });
-    opened.unwrap_or_else(|panic| resume_unwind(panic))
-}
-
 /// Lowers the priority of the current thread and of the threads that it starts, below that of the
 /// workers.
 pub(crate) fn go_behind_workers() {
@@ -120,7 +197,7 @@ pub(crate) fn go_behind_workers() {
     }
 }
 
-fn open_engine_here(dir: &Path) -> Result<(Database, Keyspace), fjall::Error> {
+fn open_here(dir: &Path) -> Result<Engine, fjall::Error> {
     let database = Database::builder(dir)
         .cache_size(CACHE_BYTES)
         .worker_threads(ENGINE_THREADS)
@@ -131,5 +208,5 @@ fn open_engine_here(dir: &Path) -> Result<(Database, Keyspace), fjall::Error> {
     let options =
         || KeyspaceCreateOptions::default().data_block_restart_interval_policy(RestartIntervalPolicy::all(4));
     let keyspace = database.keyspace("keys", options)?;
-    Ok((database, keyspace))
+    Ok(Engine { keyspace, database })
 }

@@ -58,12 +58,12 @@ mod tests {
     #[test]
     fn a_memtable_that_the_engine_lets_go_of_is_freed_only_after() {
         let dir = tempfile::tempdir().unwrap();
-        let directory = Directory::open(dir.path()).unwrap();
-        let mut memtables = Memtables::new(&directory.keyspace);
+        let engine = Directory::open(dir.path(), None).unwrap().engine;
+        let mut memtables = Memtables::new(&engine.keyspace);
         let first = Arc::downgrade(&memtables.active);
         let fill = || {
-            directory.keyspace.insert("key", "value").unwrap();
-            directory.keyspace.rotate_memtable_and_wait().unwrap();
+            engine.keyspace.insert("key", "value").unwrap();
+            engine.keyspace.rotate_memtable_and_wait().unwrap();
         };
         fill();
         memtables.renew();

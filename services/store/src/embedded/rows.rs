@@ -67,6 +67,13 @@ impl Rows {
         self.slot(key).wrote(version, key, value);
     }
 
+    /// Forgets rows of groups after `version`, which failed.
+    pub(crate) fn forget_after(&self, version: u64) {
+        for slot in &self.slots {
+            slot.lock().unwrap_or_else(PoisonError::into_inner).forget_after(version);
+        }
+    }
+
     fn slot(&self, key: &[u8]) -> MutexGuard<'_, Slot> {
         let hash = xxh3_64_with_seed(key, self.seed);
         let place = usize::try_from(hash % SLOTS as u64).expect("less than the slots");
@@ -88,6 +95,10 @@ impl Slot {
             self.row =
                 Some(Row { key: key.into(), since: version, value: value.map(Bytes::copy_from_slice) });
         }
+    }
+
+    fn forget_after(&mut self, version: u64) {
+        self.row.take_if(|row| row.since > version);
     }
 
     fn wrote(&mut self, version: u64, key: &[u8], value: Option<&[u8]>) {
@@ -129,6 +140,18 @@ mod tests {
         assert_eq!(slot.kept(9, b"a"), None, "the same slot, perhaps the same key");
         slot.keep(7, b"a", Some(b"new"));
         assert_eq!(slot.kept(7, b"a"), value("new"));
+    }
+
+    #[test]
+    fn rows_of_a_failed_group_are_forgotten() {
+        let mut slot = Slot::default();
+        slot.keep(5, b"a", Some(b"1"));
+        slot.wrote(6, b"a", Some(b"failed"));
+        slot.forget_after(5);
+        assert_eq!(slot.kept(7, b"a"), None);
+        slot.keep(7, b"a", Some(b"1"));
+        slot.forget_after(7);
+        assert_eq!(slot.kept(7, b"a"), value("1"));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The parts of an open store that its transactions share.
 //!
-//! Owns closing: the committer is joined, then the directory is unlocked.
+//! Owns closing: the committer is joined, which closes the engine, then the directory is unlocked.
 
 use std::{sync::Arc, thread::JoinHandle};
 
 use super::{
-    directory::Directory, fingers::Fingers, queue::CommitQueue, rows::Rows, view::Views, watches::Watches,
+    control::Control, directory::Lock, fingers::Fingers, queue::CommitQueue, rows::Rows, view::Views,
+    watches::Watches,
 };
 
 /// What transactions use of their store.
@@ -15,14 +16,17 @@ pub(super) struct Shared {
     pub(super) watches: Arc<Watches>,
     pub(super) fingers: Fingers,
     pub(super) rows: Arc<Rows>,
+    /// Dropped first: a backup reads views.
+    pub(super) control: Option<Control>,
     /// Joined on drop; `None` afterwards.
     pub(super) committer: Option<JoinHandle<()>>,
-    /// Dropped last, which unlocks the directory.
-    pub(super) _directory: Directory,
+    /// Dropped last.
+    pub(super) _lock: Lock,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.control = None;
         self.queue.close();
         self.watches.close();
         if let Some(committer) = self.committer.take()

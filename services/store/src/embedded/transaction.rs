@@ -25,10 +25,11 @@ use super::{
 use crate::{
     answer::Answer,
     backend::{BackendTransaction, Reads},
+    check::stamp_offset,
+    counters::{self, Counter},
     error::{CallerError, Error, RetryError, StoreError},
     limits,
     range::{KeySelector, Range, RangeBatch},
-    transaction::stamp_offset,
     watch::{CommitStamp, Watch},
 };
 
@@ -72,6 +73,7 @@ impl EmbeddedTransaction {
             return Ok(Arc::clone(view));
         }
         let view = self.shared.views.newest();
+        counters::add(Counter::ReadVersions, 1);
         attempt.view = Some((Arc::clone(&view), Instant::now()));
         Ok(view)
     }
@@ -308,9 +310,12 @@ impl BackendTransaction for EmbeddedTransaction {
                 Ok(()).into()
             }
             Ok(Some(replied)) => Answer::later(async {
+                let begun = std::time::Instant::now();
                 let stamp = replied.await.unwrap_or_else(|_| {
                     Err(StoreError::WriteFailed { reason: "its committer ended".to_owned() }.into())
                 })?;
+                counters::add(Counter::Commits, 1);
+                counters::add_time(Counter::CommitTime, begun.elapsed());
                 self.committed(Some(stamp));
                 Ok(())
             }),

@@ -10,9 +10,9 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, Readable};
+use fjall::{Keyspace, Readable};
 
-use super::recent::Recent;
+use super::{directory::Engine, recent::Recent};
 use crate::{
     error::{Error, StoreError},
     range::KeyValue,
@@ -28,9 +28,10 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// A view of `version`, which must be the last one written to `database`.
-    pub(crate) fn newest(database: &Database, keyspace: &Keyspace, version: u64, recent: Recent) -> Self {
-        Self { snapshot: database.snapshot(), keyspace: keyspace.clone(), recent, version }
+    /// A view of `version`, which must be the last one written to `engine`.
+    pub(crate) fn newest(engine: &Engine, version: u64, recent: Recent) -> Self {
+        let (snapshot, keyspace) = (engine.database.snapshot(), engine.keyspace.clone());
+        Self { snapshot, keyspace, recent, version }
     }
 
     /// The value of `key`.
@@ -54,6 +55,11 @@ impl View {
             let (key, value) = row.into_inner().map_err(read_failed)?;
             Ok(KeyValue { key: key.into(), value: value.into() })
         })
+    }
+
+    /// All rows, also the store's own.
+    pub(crate) fn all(&self) -> impl Iterator<Item = fjall::Result<fjall::KvPair>> + use<> {
+        self.snapshot.iter(&self.keyspace).map(fjall::Guard::into_inner)
     }
 
     /// The keys from `begin` to before `end`; `begin` must be before `end`.

@@ -1,18 +1,17 @@
-//! Starts FoundationDB's network thread, once per process, and stops it when the process exits.
+//! Starts FoundationDB's network thread, once per process, and stops it when the last guard
+//! ([`crate::Network`]) is gone.
 //!
 //! The only module with `unsafe`: the C client must be stopped before the process exits, which the
-//! type system can't ensure. `atexit` ensures it: its handlers run before the destructors of
-//! libraries that were loaded earlier, however the program returns. A process that is killed or
-//! aborts needs no stop.
+//! type system can't ensure. An `atexit` handler can't either: the client creates objects when it
+//! is first used, so they are destroyed before a handler that was registered earlier runs. A
+//! process that is killed or aborts needs no stop.
 //!
-//! Invariant: the client is started once, and never again after it was stopped.
+//! Invariant: the client is started once, only while a guard exists, and never again after it was
+//! stopped.
 
 #![allow(unsafe_code, reason = "the C client asks for a promise that only this module can keep")]
 
-use std::{
-    ffi::c_int,
-    sync::{Mutex, OnceLock, PoisonError},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foundationdb::{
     FdbError,
@@ -21,12 +20,23 @@ use foundationdb::{
 
 use crate::error::OpenError;
 
-/// The running thread; taken when it is stopped.
-static NETWORK: Mutex<Option<NetworkAutoStop>> = Mutex::new(None);
+static CLIENT: Mutex<Client> = Mutex::new(Client { guards: 0, state: State::New });
 
-unsafe extern "C" {
-    /// POSIX.
-    safe fn atexit(handler: extern "C" fn()) -> c_int;
+struct Client {
+    /// Guards that exist.
+    guards: usize,
+    state: State,
+}
+
+enum State {
+    /// Not started.
+    New,
+    /// Running; dropping the value stops the loop and joins its thread.
+    Running(#[expect(dead_code, reason = "it is held to be dropped")] NetworkAutoStop),
+    /// It did not start, and does not start again.
+    Refused(Refused),
+    /// Stopped for good.
+    Stopped,
 }
 
 #[derive(Clone, Copy)]
@@ -35,38 +45,66 @@ enum Refused {
     Client(FdbError),
 }
 
-/// Starts the client unless it was started before. Later calls return the first call's error.
-pub(crate) fn boot() -> Result<(), OpenError> {
-    static BOOTED: OnceLock<Result<(), Refused>> = OnceLock::new();
-    BOOTED.get_or_init(start).map_err(|refused| match refused {
-        Refused::ApiVersion { wanted, newest } => OpenError::ApiVersion { wanted, newest },
-        Refused::Client(error) => OpenError::Client { code: error.code(), message: error.message() },
-    })
+/// Counts a guard.
+pub(crate) fn hold() {
+    client().guards += 1;
 }
 
-fn start() -> Result<(), Refused> {
+/// Ends a guard; the last one stops the client.
+pub(crate) fn release() {
+    let mut client = client();
+    client.guards -= 1;
+    if client.guards == 0 && matches!(client.state, State::Running(_)) {
+        drop(client);
+        stop();
+    }
+}
+
+/// Stops the client and waits for its thread. Later calls do nothing.
+pub(crate) fn stop() {
+    let running = std::mem::replace(&mut client().state, State::Stopped);
+    // Dropped without the lock, because joining the thread takes a while.
+    drop(running);
+}
+
+/// Starts the client unless it runs. A client that did not start once returns the same error again.
+pub(super) fn boot() -> Result<(), OpenError> {
+    let mut client = client();
+    if client.guards == 0 && !matches!(client.state, State::Stopped) {
+        return Err(OpenError::NetworkUnguarded);
+    }
+    if let State::New = client.state {
+        client.state = match start() {
+            Ok(network) => State::Running(network),
+            Err(refused) => State::Refused(refused),
+        };
+    }
+    match client.state {
+        State::New => unreachable!("it was just started"),
+        State::Running(_) => Ok(()),
+        State::Stopped => Err(OpenError::NetworkStopped),
+        State::Refused(Refused::ApiVersion { wanted, newest }) => {
+            Err(OpenError::ApiVersion { wanted, newest })
+        }
+        State::Refused(Refused::Client(error)) => {
+            Err(OpenError::Client { code: error.code(), message: error.message() })
+        }
+    }
+}
+
+fn start() -> Result<NetworkAutoStop, Refused> {
     let builder = FdbApiBuilder::default();
     let (wanted, newest) = (builder.runtime_version(), get_max_api_version());
     if newest < wanted {
         return Err(Refused::ApiVersion { wanted, newest });
     }
     let network = builder.build().map_err(Refused::Client)?;
-    // SAFETY: `stop` drops the value, and the handler below calls `stop` before the process exits.
-    let network = unsafe { network.boot() }.map_err(Refused::Client)?;
-    *NETWORK.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
-    if atexit(stop) != 0 {
-        // Without memory for a handler nothing would stop the client, so it is stopped now.
-        stop();
-        return Err(Refused::Client(FdbError::from_code(OUT_OF_MEMORY)));
-    }
-    Ok(())
+    // SAFETY: the value is dropped before the process exits, because a guard exists, `boot` checked
+    // it, and the program's `main` drops the last guard.
+    unsafe { network.boot() }.map_err(Refused::Client)
 }
 
-/// FoundationDB's `platform_error`.
-const OUT_OF_MEMORY: i32 = 1500;
-
-extern "C" fn stop() {
-    let network = NETWORK.lock().unwrap_or_else(PoisonError::into_inner).take();
-    // Stops the loop and joins its thread.
-    drop(network);
+fn client() -> MutexGuard<'static, Client> {
+    // Nothing that can panic leaves the state inconsistent.
+    CLIENT.lock().unwrap_or_else(PoisonError::into_inner)
 }

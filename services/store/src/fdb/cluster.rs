@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use foundationdb::{Database, FdbError, FdbResult, Transaction, options::TransactionOption};
 
 use super::{
     failure::{self, During},
     watches::WatchPlaces,
 };
-use crate::{backend::Access, error::Error};
+use crate::{Subspace, backend::Access, error::Error, owner::Owner};
 
 /// What transactions use of their store.
 pub(super) struct Cluster {
@@ -42,6 +43,31 @@ impl Cluster {
             .await
             .map_err(|error: FdbError| failure::explained(error, During::Read, &failure::Run::point()))
     }
+
+    /// The stamp of the owner's keys; `None` when they had none and have the owner's now.
+    pub(super) async fn claim(&self, owner: Owner) -> Result<Option<Bytes>, Error> {
+        let key = owner_key(owner);
+        let claim = async {
+            let mut transaction = self.begin()?;
+            loop {
+                if let Some(stamp) = transaction.get(&key, false).await? {
+                    return Ok(Some(Bytes::copy_from_slice(&stamp)));
+                }
+                transaction.set(&key, owner.stamp().as_bytes());
+                // Two processes that start at once conflict, and the second one finds the stamp.
+                match transaction.commit().await {
+                    Ok(_) => return Ok(None),
+                    Err(failed) => transaction = failed.on_error().await?,
+                }
+            }
+        };
+        claim.await.map_err(|error: FdbError| failure::explained(error, During::Read, &failure::Run::point()))
+    }
+}
+
+/// Key of the stamp of a service's keys.
+fn owner_key(owner: Owner) -> Vec<u8> {
+    Subspace::from(("store", "owner")).pack(&(owner.service,))
 }
 
 /// Rounded up, because FoundationDB takes 0 for no timeout.

@@ -24,10 +24,12 @@ use tokio::time::Instant;
 use super::{
     cluster::{Cluster, clamped, milliseconds},
     failure::{self, During, Run},
+    timing::Timing,
 };
 use crate::{
     answer::Answer,
     backend::{Access, BackendTransaction, Reads},
+    counters::{self, Counter},
     error::{CallerError, Error, RetryError, StoreError},
     limits,
     options::RunOptions,
@@ -52,6 +54,7 @@ pub(crate) struct FdbTransaction {
     wrote: Cell<bool>,
     /// The first retryable failure of this attempt.
     failure: Cell<Option<FdbError>>,
+    timing: Timing,
 }
 
 enum Attempt {
@@ -72,8 +75,8 @@ impl FdbTransaction {
             Err(error) => Attempt::Refused(error),
         };
         let run = RefCell::new(Run::new(&options));
-        let (since, wrote, failure) = Default::default();
-        Self { cluster, options, access, attempt, run, since, wrote, failure }
+        let (since, wrote, failure, timing) = Default::default();
+        Self { cluster, options, access, attempt, run, since, wrote, failure, timing }
     }
 
     fn open(&self) -> Result<&Transaction, Error> {
@@ -87,10 +90,12 @@ impl FdbTransaction {
     /// The client's transaction for a read, which starts the attempt's clock.
     fn reading(&self) -> Result<&Transaction, Error> {
         self.check_age()?;
+        let transaction = self.open()?;
         if self.since.get().is_none() {
             self.since.set(Some(Instant::now()));
+            self.timing.begin(transaction);
         }
-        self.open()
+        Ok(transaction)
     }
 
     /// Checked here, because the client would answer from its cache, and an idle cluster serves old
@@ -164,6 +169,7 @@ impl FdbTransaction {
     /// Clears the state of the failed attempt.
     fn forget(&mut self, failure: RetryError) {
         self.since.set(None);
+        self.timing.forget();
         self.wrote.set(false);
         let run = self.run.get_mut();
         run.attempts += 1;
@@ -187,7 +193,10 @@ impl BackendTransaction for FdbTransaction {
             self.depends_on(reads, size::key_read(key.len()))?;
             Ok(transaction.get(key, reads == Reads::Snapshot))
         });
-        answer(found, async |found| Ok(self.heard(found.await)?.map(value)))
+        answer(found, async |found| {
+            self.timing.end().await;
+            Ok(self.heard(found.await)?.map(value))
+        })
     }
 
     fn select(&self, selector: &KeySelector, reads: Reads) -> Answer<'_, Bytes> {
@@ -218,6 +227,7 @@ impl BackendTransaction for FdbTransaction {
         });
         let range = range.clone();
         answer(found, async move |found| {
+            self.timing.end().await;
             let found = self.heard(found.await)?;
             let rows = rows(&found);
             let next = match rows.last() {
@@ -287,10 +297,17 @@ impl BackendTransaction for FdbTransaction {
         let Attempt::Open(transaction) = mem::replace(&mut self.attempt, Attempt::Ended) else {
             unreachable!("it is open");
         };
+        let (begun, wrote) = (std::time::Instant::now(), self.wrote.get());
         let committed = transaction.commit();
         Answer::later(async move {
             match committed.await {
-                Ok(_) => Ok(()),
+                Ok(_) => {
+                    if wrote {
+                        counters::add(Counter::Commits, 1);
+                        counters::add_time(Counter::CommitTime, begun.elapsed());
+                    }
+                    Ok(())
+                }
                 Err(failed) => {
                     let error = self.explained(*failed, During::Commit);
                     self.attempt = Attempt::Failed(failed);

@@ -26,7 +26,12 @@ use super::{
     failure::{self, During, Run},
     transaction::value,
 };
-use crate::{backend::Access, error::Error, limits};
+use crate::{
+    backend::Access,
+    counters::{self, Counter},
+    error::Error,
+    limits,
+};
 
 thread_local! {
     /// The open turns of this thread's loop, one per cluster that it reads.
@@ -73,6 +78,8 @@ impl Turn {
     fn transaction(&self, cluster: &Cluster) -> FdbResult<&Transaction> {
         let transaction = self.transaction.get_or_init(|| {
             OPEN.with_borrow_mut(|open| open.retain(|turn| !std::ptr::eq(&raw const **turn, self)));
+            counters::add(Counter::Transactions, 1);
+            counters::add(Counter::ReadVersions, 1);
             begin(cluster)
         });
         transaction.as_ref().map_err(|error| *error)

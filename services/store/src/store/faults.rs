@@ -45,6 +45,10 @@ impl Backend for Faulty {
     fn get<'a>(&'a self, key: &'a [u8]) -> Answer<'a, Option<Bytes>> {
         self.inner.get(key)
     }
+
+    fn backup(&self, to: &Path) -> Result<Backup, BackupError> {
+        self.inner.backup(to)
+    }
 }
 
 impl BackendTransaction for FaultyTransaction {
@@ -187,18 +191,19 @@ macro_rules! on_every_backend {
             )+
         }
 
+        /// One test, because the client is stopped at its end and can't be started again.
         #[cfg(feature = "fdb")]
-        mod fdb {
+        #[tokio::test]
+        async fn fdb() {
+            let Ok(file) = std::env::var("FDB_CLUSTER_FILE") else {
+                println!("SKIPPED: FDB_CLUSTER_FILE is not set");
+                return;
+            };
+            let _network = crate::Network::new();
+            let store = crate::Store::open(&format!("fdb:{file}").parse().unwrap()).unwrap();
             $(
-                #[tokio::test]
-                async fn $test() {
-                    let Ok(file) = std::env::var("FDB_CLUSTER_FILE") else {
-                        println!("SKIPPED: FDB_CLUSTER_FILE is not set");
-                        return;
-                    };
-                    let address = format!("fdb:{file}");
-                    super::$test(&crate::Store::open(&address.parse().unwrap()).unwrap()).await;
-                }
+                println!(stringify!($test));
+                $test(&store).await;
             )+
         }
     };

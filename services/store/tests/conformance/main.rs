@@ -2,6 +2,9 @@
 //! store, and with the feature `fdb` on the cluster of `FDB_CLUSTER_FILE`. Commits with an unknown
 //! outcome are tested in `src/store/faults.rs`, two concurrent processes in `tests/processes.rs`.
 //!
+//! `main` runs the tests, because FoundationDB's client must be stopped before the process exits,
+//! and the usual harness returns to no code of ours.
+//!
 //! Invariant: a test uses only keys inside its own subspace, so tests share a cluster; its keys are
 //! cleared afterwards, whether it failed or not.
 
@@ -10,11 +13,13 @@
 mod isolation;
 mod ranges;
 mod serializable;
+mod together;
 mod watches;
 mod writes;
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
+use libtest_mimic::{Arguments, Failed, Trial};
 use store::{Error, RunOptions, Store, Subspace};
 
 /// Where a test may write, and how it lets time pass.
@@ -127,30 +132,38 @@ pub(crate) fn seed() -> u64 {
 
 pub(crate) type Outcome = Result<(), Error>;
 
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let network = store::Network::new();
+    let conclusion = libtest_mimic::run(&arguments, tests());
+    drop(network);
+    conclusion.exit_code()
+}
+
+fn run(test: impl Future<Output = ()>) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(test);
+    Ok(())
+}
+
 macro_rules! conformance {
     ($($module:ident: $($test:ident),+;)+) => {
-        mod embedded {
-            use super::Place;
-
-            $($(
-                #[tokio::test]
-                async fn $test() {
-                    super::$module::$test(&Place::embedded()).await;
-                }
-            )+)+
-        }
-
-        #[cfg(feature = "fdb")]
-        mod fdb {
-            use super::Place;
-
-            $($(
-                #[tokio::test]
-                async fn $test() {
+        fn tests() -> Vec<Trial> {
+            let embedded = [$($(
+                Trial::test(concat!("embedded::", stringify!($test)), || {
+                    run(async { $module::$test(&Place::embedded()).await })
+                }),
+            )+)+];
+            #[cfg(feature = "fdb")]
+            let fdb = [$($(
+                Trial::test(concat!("fdb::", stringify!($test)), || run(async {
                     let Some(place) = Place::on_cluster(stringify!($test)) else { return };
-                    place.cleared_after(async |place| super::$module::$test(place).await).await;
-                }
-            )+)+
+                    place.cleared_after(async |place| $module::$test(place).await).await;
+                })),
+            )+)+];
+            #[cfg(not(feature = "fdb"))]
+            let fdb = [];
+            embedded.into_iter().chain(fdb).collect()
         }
     };
 }
@@ -172,6 +185,8 @@ conformance! {
     watches: a_watch_fires_on_a_change, a_watch_sees_a_change_before_it_was_entered,
         a_watch_does_not_fire_for_the_same_value, a_watch_of_a_cleared_range_fires,
         a_watch_of_a_failed_transaction_ends, watches_are_bounded;
+    together: keys_read_at_once_have_the_values_of_one_moment, each_of_the_keys_read_at_once_conflicts,
+        ranges_read_at_once_are_whole;
     serializable: random_transactions_replay_in_commit_order, counters_add_up_over_threads,
         keys_that_are_read_again_and_again_are_those_of_one_commit;
 }
