@@ -11,6 +11,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panic and print their seed")]
 
 mod isolation;
+#[cfg(feature = "fdb")]
+mod owner;
 mod ranges;
 mod serializable;
 mod together;
@@ -160,7 +162,10 @@ macro_rules! conformance {
                     let Some(place) = Place::on_cluster(stringify!($test)) else { return };
                     place.cleared_after(async |place| $module::$test(place).await).await;
                 })),
-            )+)+];
+            )+)+].into_iter().chain([Trial::test("fdb::keys_belong_to_one_layout", || {
+                owner::keys_belong_to_one_layout();
+                Ok(())
+            })]);
             #[cfg(not(feature = "fdb"))]
             let fdb = [];
             embedded.into_iter().chain(fdb).collect()
