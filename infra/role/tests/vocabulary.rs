@@ -37,6 +37,7 @@ fn table() -> String {
             Group::All => "all",
             Group::Terminator => "terminator",
             Group::Service => "services",
+            Group::Store => "data services",
             Group::Upstream => "upstream",
         };
         writeln!(

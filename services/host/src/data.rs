@@ -99,7 +99,7 @@ where
     with_store::<A>(&address, |store| {
         let counters = store.clone();
         let routes = build(&args, store);
-        crate::run(args, move |context| {
+        crate::run::run_with(args, true, move |context| {
             let router = routes(context)?;
             // The store counts for the whole process.
             if context.worker() > 0 {

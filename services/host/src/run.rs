@@ -46,12 +46,21 @@ pub fn run<A: Settings>(
     args: A,
     build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
 ) -> ExitCode {
+    run_with(args, false, build)
+}
+
+/// As [`run`]; `keeps_data` adds the metrics of a store.
+pub(crate) fn run_with<A: Settings>(
+    args: A,
+    keeps_data: bool,
+    build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
+) -> ExitCode {
     let options = args.options();
     if let Err(usage) = role::telemetry::trace(&options.log) {
         A::command().error(ErrorKind::InvalidValue, format!("--log {:?}: {usage}", options.log)).exit();
     }
     require_bus(&args);
-    match start_and_wait(args, build) {
+    match start_and_wait(args, keeps_data, build) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The last words are said whatever the log level.
@@ -74,6 +83,7 @@ pub fn require_bus<A: Settings>(args: &A) {
 
 fn start_and_wait<A: Settings>(
     args: A,
+    keeps_data: bool,
     build: impl Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
 ) -> anyhow::Result<()> {
     let control = tokio::runtime::Builder::new_current_thread()
@@ -85,7 +95,7 @@ fn start_and_wait<A: Settings>(
         let options = args.options().clone();
         let identity = identity::<A>(&options);
         let statsd = statsd(&options, &identity)?;
-        let groups = groups(args.upstream());
+        let groups = groups(keeps_data, args.upstream().is_some_and(Upstream::is_given));
         let Inherited { own, upstream, admin } = Inherited::take(&args)?;
         let admin = bind_admin(&options, admin)?;
         let hello = hello(&identity, &options);
@@ -150,11 +160,14 @@ impl Role for Control {
     }
 }
 
-/// The services' metrics; those of a bus of its own for upstreams when it has one.
-fn groups(upstream: Option<&Upstream>) -> &'static [Group] {
-    match upstream.is_some_and(Upstream::is_given) {
-        true => &[Group::All, Group::Service, Group::Upstream],
-        false => &[Group::All, Group::Service],
+/// The service's metrics; `has_upstream` is true when it asks others on a bus of its own.
+const fn groups(keeps_data: bool, has_upstream: bool) -> &'static [Group] {
+    use Group::{All, Service, Store, Upstream};
+    match (keeps_data, has_upstream) {
+        (false, false) => &[All, Service],
+        (false, true) => &[All, Service, Upstream],
+        (true, false) => &[All, Service, Store],
+        (true, true) => &[All, Service, Store, Upstream],
     }
 }
 

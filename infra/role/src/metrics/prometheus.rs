@@ -1,7 +1,7 @@
 //! The answer of `/metrics`: Prometheus's text format, by the crate `prometheus`.
 //!
-//! Owns: names and buckets of that format. A counter ends with `_total`, times are in seconds, and
-//! every series has the label `service`; scraping adds host and instance. Invariant: `promtool
+//! Owns: names and buckets of that format. A counter ends with `_total`, times are in seconds
+//! (`store.commit_ms` is `stack_store_commit_seconds_total`), and every series has the label `service`; scraping adds host and instance. Invariant: `promtool
 //! check metrics` finds nothing.
 
 use std::time::Duration;
@@ -22,7 +22,10 @@ const BOUNDS_MS: [f64; 13] =
 pub fn prometheus_name(metric: &Metric) -> String {
     let name = metric.name.replace('.', "_");
     match metric.kind {
-        Kind::Counter => format!("stack_{name}_total"),
+        Kind::Counter => match name.strip_suffix("_ms") {
+            Some(name) => format!("stack_{name}_seconds_total"),
+            None => format!("stack_{name}_total"),
+        },
         Kind::Gauge => format!("stack_{name}"),
         Kind::Histogram => format!("stack_{name}_seconds"),
     }
@@ -50,7 +53,7 @@ fn family(service: &str, sample: &Sample) -> MetricFamily {
         let own = value.map(|value| pair(metric.label.unwrap_or("value"), value));
         std::iter::once(pair("service", service)).chain(own).collect::<Vec<_>>()
     };
-    let number = |value: Option<&str>, count: u64| number(metric.kind, label(value), count);
+    let number = |value: Option<&str>, count: u64| number(metric, label(value), count);
     let values = match &sample.value {
         Value::Number(count) => vec![number(None, *count)],
         Value::Numbers(counts) => counts.iter().map(|(value, count)| number(Some(value), *count)).collect(),
@@ -79,11 +82,12 @@ fn pair(name: &str, value: &str) -> LabelPair {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the format has floats only")]
-fn number(kind: Kind, labels: Vec<LabelPair>, count: u64) -> proto::Metric {
+fn number(of: &Metric, labels: Vec<LabelPair>, count: u64) -> proto::Metric {
     let mut metric = proto::Metric::from_label(labels);
-    if kind == Kind::Counter {
+    if of.kind == Kind::Counter {
         let mut counter = proto::Counter::default();
-        counter.set_value(count as f64);
+        let in_seconds = of.name.ends_with("_ms");
+        counter.set_value(count as f64 / if in_seconds { 1e3 } else { 1.0 });
         metric.set_counter(counter);
     } else {
         let mut gauge = proto::Gauge::default();

@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use Group::{All, Service, Terminator};
+use Group::{All, Service, Store, Terminator};
 use bus::proto::Counters;
 
 /// How a metric behaves.
@@ -28,6 +28,8 @@ pub enum Group {
     Terminator,
     /// Every service.
     Service,
+    /// Services that keep data, as crate `store` counts for them.
+    Store,
     /// Services with a bus of their own for the services that they ask, such as web.
     Upstream,
 }
@@ -143,6 +145,40 @@ const OWN: &[Metric] = &[
     ),
     gauge(Service, "queued", "requests", "Requests that wait because --limit is reached."),
     counter(Service, "panics", "requests", "Requests whose handler panicked."),
+    counter(
+        Store,
+        "store.transactions",
+        "transactions",
+        "Transactions begun, and those that point reads shared.",
+    ),
+    counter(
+        Store,
+        "store.read_versions",
+        "versions",
+        "Read versions: one for each attempt that read something.",
+    ),
+    counter(
+        Store,
+        "store.read_versions_timed",
+        "versions",
+        "Read versions whose time is in the next metric.",
+    ),
+    counter(Store, "store.read_version_ms", "milliseconds", "Time that these took."),
+    counter(Store, "store.reads", "keys", "Single keys read."),
+    counter(Store, "store.ranges", "batches", "Batches of ranges read."),
+    counter(Store, "store.read_bytes", "bytes", "Bytes of keys and values read."),
+    counter(Store, "store.commits", "commits", "Commits that wrote something and succeeded."),
+    counter(Store, "store.commit_ms", "milliseconds", "Time that these took."),
+    counter(Store, "store.conflicts", "attempts", "Attempts that another transaction's commit ended."),
+    counter(Store, "store.retries", "attempts", "Attempts after the first."),
+    counter(Store, "store.unwritable", "commits", "Commits refused because the store takes no writes."),
+    counter(
+        Store,
+        "store.write_failures",
+        "groups",
+        "Groups of commits that failed while they were written.",
+    ),
+    counter(Store, "store.torn_bytes", "bytes", "Bytes of journals that could not be replayed."),
 ];
 
 #[cfg(test)]
@@ -151,7 +187,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_plain() {
-        let all = table(&[Group::All, Group::Terminator, Group::Service, Group::Upstream]);
+        let all = table(&[All, Terminator, Service, Store, Group::Upstream]);
         assert_eq!(all.len(), METRICS.len() + Counters::DESCRIBED.len());
         for metric in &all {
             assert_eq!(all.iter().filter(|other| other.name == metric.name).count(), 1, "{}", metric.name);

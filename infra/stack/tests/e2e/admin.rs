@@ -65,7 +65,11 @@ fn vocabulary(role: &str) -> Vec<Metric> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
     let document = std::fs::read_to_string(path).unwrap();
     let (_, table) = document.split_once("| name |").expect("has the table");
-    let groups = if role == "terminator" { ["all", "terminator"] } else { ["all", "services"] };
+    let groups = match role {
+        "terminator" => &["all", "terminator"][..],
+        "web" => &["all", "services"],
+        _ => &["all", "services", "data services"],
+    };
     let mut metrics = Vec::new();
     for line in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
         let cells: Vec<&str> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
