@@ -1,7 +1,8 @@
 //! What a comparison runs: the machine's preparation, the systems, their programs, and wrk.
 //!
-//! Owns starting everything that is measured. Does not own procedures and reports, which are the
-//! commands'.
+//! Peers are the other systems that ours is compared with. Owns installing and starting everything
+//! that is measured. Leaves what is measured, and in which order, to `compare` and the other
+//! commands, and the tables to `report`.
 
 pub mod bare;
 pub(crate) mod ground;

@@ -1,4 +1,7 @@
-//! Fresh addresses for each measurement.
+//! Addresses for measurements: a free TCP port, or a random name.
+//!
+//! Owns their form. Leaves finding a port to `process`, and the directory of `ipc` files and its
+//! removal to `peers::ground`.
 
 use anyhow::Result;
 
@@ -6,7 +9,7 @@ use super::pair::Transport;
 use crate::peers::ground::Ground;
 use crate::process;
 
-/// A URL that was not used before.
+/// A URL at which nothing listens yet.
 pub(super) fn url(transport: Transport, ground: &Ground) -> Result<String> {
     let number = fastrand::u64(..);
     Ok(match transport {

@@ -1,6 +1,7 @@
-//! A running system.
+//! A system that has been started, until it is ended.
 //!
-//! Owns loading it, and the CPU time and the end of its processes.
+//! Owns the order in which its processes are ended, and the sum of their CPU times. Leaves starting
+//! to `programs`, the load to `wrk`, and each process to `crate::process`.
 
 use anyhow::Result;
 

@@ -1,10 +1,10 @@
-//! The whole stack on this machine, one process per role.
+//! The whole stack on this machine, one process per role (the terminator, and each service).
 //!
-//! Owns the roles' command lines ([`plan`]), their binaries ([`binaries`]), the sample
-//! ([`sample`]), filling a stack with data ([`seed`]), keeping roles running ([`supervise`]) and
-//! the order of starts and stops ([`run`]). It controls the roles as an operator does: by command
-//! lines, signals and HTTP. Invariant: when this process ends, however it ends, the processes that
-//! it started end too.
+//! Owns the roles' command lines ([`plan`]), their binaries ([`binaries`]), the members that a new
+//! stack shows ([`sample`]), filling a stack with data ([`seed`]), keeping roles running
+//! ([`supervise`]) and the order of starts and stops ([`run`]). It leaves serving to the roles' own
+//! processes and controls them as an operator does: by command lines, signals and HTTP. Invariant:
+//! when this process ends, however it ends, the processes that it started end too.
 
 pub mod backoff;
 pub mod binaries;

@@ -1,5 +1,7 @@
-//! Every bound of the service, with its reason. Bounds of values follow from the store's: a record,
-//! which holds id, type, tags and data as JSON, fits into one value.
+//! Every bound of the service.
+//!
+//! Owns the constants. Leaves enforcing them to the modules that name them. Bounds of values follow
+//! from the store's: a record, which holds id, type, tags and data as JSON, fits into one value.
 
 use std::time::Duration;
 
@@ -49,16 +51,17 @@ pub const READ_ROWS_MAX: usize = 10_000;
 /// needs more is refused.
 pub const CONDITION_ROWS_MAX: usize = 50_000;
 
-/// Rows of each list that are read to find the shortest.
+/// Index rows that are read of each label of a query, to continue with the label that has fewest.
 pub const PROBE_ROWS: usize = 16;
 
 /// Concurrent reads of one transaction.
 pub const READS_AT_ONCE: usize = 64;
 
-/// Rows that a worker's tail reads from the log at a time.
+/// Rows that the task behind the long polls (`tail`) reads from the log at a time.
 pub const TAIL_ROWS_MAX: usize = 256;
 
-/// Keys that appends write in turn for watches, so that no key is written by all appends.
+/// Keys that long polls watch. An append writes one of them, in turn, so that not all appends
+/// conflict on one key.
 pub const HEADS: u8 = 8;
 
 /// Longest wait of a long poll, in seconds, and the wait when the request has none.
@@ -67,7 +70,8 @@ pub const WAIT_MAX_S: u64 = 30;
 /// Time reserved to send an answer when the client's deadline is earlier than the end of its wait.
 pub const ANSWER_MARGIN: Duration = Duration::from_millis(250);
 
-/// Longest time between two looks of a tail: a lost watch delays readers but does not block them.
+/// Longest time until that task reads the log again: a lost watch delays readers but does not block
+/// them.
 pub const TAIL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Shortest time between two bus events of one worker; a newer event replaces earlier ones.

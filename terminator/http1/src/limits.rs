@@ -1,4 +1,4 @@
-//! Every bound of the protocol, each with its reason, and the time-outs of a connection's phases.
+//! Every bound of the protocol, and the time-outs of a connection's phases.
 //!
 //! Owns the constants and the types. Leaves enforcing the bounds to the modules that parse, and
 //! time-outs to the caller.
@@ -66,7 +66,7 @@ pub struct Timeouts {
     pub head: Duration,
     /// From the end of the head to the end of the body.
     pub body: Duration,
-    /// Without reading a byte of the response.
+    /// While the client reads no byte of the response.
     pub write: Duration,
     /// Between two requests.
     pub idle: Duration,

@@ -1,8 +1,8 @@
 //! The answer of `/metrics`: Prometheus's text format, by the crate `prometheus`.
 //!
 //! Owns: names and buckets of that format. A counter ends with `_total`, times are in seconds
-//! (`store.commit_ms` is `stack_store_commit_seconds_total`), and every series has the label `service`; scraping adds host and instance. Invariant: `promtool
-//! check metrics` finds nothing.
+//! (`store.commit_ms` is `stack_store_commit_seconds_total`), and every series has the label
+//! `service`; scraping adds host and instance. Invariant: `promtool check metrics` finds nothing.
 
 use std::time::Duration;
 

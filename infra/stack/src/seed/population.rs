@@ -1,8 +1,9 @@
 //! A generated population: members, whom they follow, and what they write from day to day.
 //!
-//! Owns who exists and does what. Invariant: a request is a function of the population's parameters
-//! and of its own place, so the same parameters give the same bytes, from any place on; all ids are
-//! explicit, so sending a request twice has the same effect as sending it once.
+//! Owns generating them and their requests. Leaves the form of a request to `request`, profiles to
+//! `sample`, and sending to `sending`. Invariant: a request is a function of the population's
+//! parameters and of its number, so the same parameters give the same bytes wherever sending
+//! starts; all ids are explicit, so sending a request twice has the same effect as sending it once.
 //!
 //! Activity is Zipf-like: few members are followed by many, write much, and talk in busy
 //! conversations. Draws are log-uniform, P(rank k) = log(1 + 1/k) / log(n + 1), which falls like
@@ -17,15 +18,17 @@ use super::request::Request;
 use super::template::SEGMENT;
 use crate::sample;
 
-/// Part of a checkpoint, because places of another version of the generator differ.
+/// The version of the generator. It is part of a checkpoint, because the numbers of requests differ
+/// between versions.
 pub const GENERATOR: u32 = 1;
 
 /// Most members that one member follows.
 const FOLLOWS_MAX: u64 = 100;
 /// Mean number of a member's acts per day.
 const ACTS_PER_DAY: u64 = 2;
-/// Entries per hundred acts; the rest is reading one's feed.
+/// Feed entries per hundred acts. What is neither an entry nor a message is reading one's feed.
 const ENTRIES: u32 = 30;
+/// Messages per hundred acts.
 const MESSAGES: u32 = 50;
 /// Most members of one conversation.
 const TALKERS_MAX: usize = 6;

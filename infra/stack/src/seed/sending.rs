@@ -1,8 +1,10 @@
-//! Sending: from one sequence to many connections and back to one place.
+//! Sending: a sequence of requests, distributed over many connections.
 //!
-//! Owns which connection sends a request, and when. `target` sends one request. Invariant: requests
-//! of one subject use one connection in order; a request that must wait is sent when no other is
-//! outstanding; after a signal nothing further is sent, and the front tells what was done.
+//! Owns which connection sends a request, and when. Leaves reading requests to `source`, sending
+//! one to `target`, recording which are done to `front` and `checkpoint`, and what is printed to
+//! `shown`. Invariant: when order matters, requests about one member or conversation use one
+//! connection, in order; a request that must wait is sent when no other is outstanding; after a
+//! signal nothing further is sent.
 
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -98,8 +100,8 @@ impl<'a> Sending<'a> {
     /// Sends everything.
     ///
     /// # Errors
-    /// The first bad line, or the first request that was not accepted in time. The checkpoint
-    /// records what is done in either case.
+    /// The first bad line, the first request that was not accepted in time, or a checkpoint that
+    /// cannot be written. Before it returns, the checkpoint is written once more.
     pub async fn run(mut self, signals: &mut Signals) -> Result<End, Error> {
         let (mut items, thread) = self.source.ahead(self.front.place())?;
         let mut ticks = interval(CHECKPOINT_EVERY);

@@ -6,10 +6,11 @@
 //! is first used, so they are destroyed before a handler that was registered earlier runs. A
 //! process that is killed or aborts needs no stop.
 //!
-//! Invariant: the client is started once, only while a guard exists, and never again after it was
-//! stopped.
+//! Leaves keeping a guard until the end of `main` to the program, and the client itself to the
+//! crate `foundationdb`. Invariant: the client is started once, only while a guard exists, and
+//! never again after it was stopped.
 
-#![allow(unsafe_code, reason = "the C client asks for a promise that only this module can keep")]
+#![allow(unsafe_code, reason = "the C client has to be stopped before the process exits")]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -55,8 +56,11 @@ pub(crate) fn release() {
     let mut client = client();
     client.guards -= 1;
     if client.guards == 0 && matches!(client.state, State::Running(_)) {
+        // Under one lock with the count: a guard made now finds the client stopped.
+        let running = std::mem::replace(&mut client.state, State::Stopped);
         drop(client);
-        stop();
+        // Dropped without the lock, because joining the thread takes a while.
+        drop(running);
     }
 }
 
@@ -67,7 +71,7 @@ pub(crate) fn stop() {
     drop(running);
 }
 
-/// Starts the client unless it runs. A client that did not start once returns the same error again.
+/// Starts the client unless it runs. If starting failed, every later call returns the same error.
 pub(super) fn boot() -> Result<(), OpenError> {
     let mut client = client();
     if client.guards == 0 && !matches!(client.state, State::Stopped) {
