@@ -339,8 +339,7 @@ impl Bus {
 }
 
 impl Seed {
-    /// Spawns the tasks of the pipes on the current thread's `LocalRuntime`;
-    /// [`crate::worker::start`] calls this.
+    /// Spawns the tasks of the pipes on the current thread's `LocalRuntime`.
     ///
     /// # Panics
     /// Outside a `LocalRuntime`.

@@ -1,10 +1,11 @@
-//! The tokio driver of bus-proto: endpoints, pipes, workers, requester and replier.
+//! The tokio driver of bus-proto: endpoints, pipes, the calls of an asker and the handlers of a
+//! service.
 //!
-//! A process calls [`bind()`] once, then [`worker::start`]; each worker thread owns one [`Bus`]. A
-//! `Bus` is a cheap handle (`Rc`) that never leaves its thread. The protocol is `bus-proto`'s
-//! [`proto::Node`]; here are only sockets (`io`), what a worker knows (`state`) and what it does
-//! (`tasks`). Imports go one way: `worker` -> `bus` -> `tasks` -> `state` -> `io`, and a test of
-//! the package `stack` holds it.
+//! A process calls [`bind()`] once, then [`Seed::start`] on each of its worker threads. A [`Bus`]
+//! is a cheap handle (`Rc`) that never leaves its thread. The protocol is `bus-proto`'s
+//! [`proto::Node`]; this crate has only sockets (`io`), the state of a worker (`state`) and its
+//! tasks (`tasks`). Imports go one way: `bus` -> `tasks` -> `state` -> `io`, which a test of the
+//! package `stack` checks.
 
 pub mod bind;
 pub mod message;

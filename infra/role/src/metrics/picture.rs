@@ -39,7 +39,7 @@ pub struct RoutePicture {
     pub requests: u64,
     /// Of them those with a status of 500 and above.
     pub errors: u64,
-    /// As [`Latencies`] asked for.
+    /// As [`Latencies`](super::Latencies) asked for.
     pub latency: Latency,
 }
 
