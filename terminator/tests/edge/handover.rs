@@ -264,22 +264,30 @@ fn a_successor_that_dies_or_stands_still_before_it_is_ready_changes_nothing() {
     assert_eq!(status.code(), Some(0), "{log}");
 }
 
+/// Killed, or told to stop, while a successor has its sockets and does not serve yet.
 #[test]
-fn a_predecessor_that_dies_leaves_the_sockets_to_its_successor() {
-    let site = Site::new();
-    let mut old = site.first(&[]);
-    let http = old.http[0].clone();
-    let mut guest = Service::connect(&site.dir.path().join("bus.sock"), "guest", &["GET /guest"], 16);
-    old.until("/ready", |ready| ready["services_connected"] == 3);
-    let waits = successor_that_waits(&site, &mut guest);
-    old.signal("KILL");
-    old.end_of();
-    let mut client = Client::connect(&http);
-    client.send(GET);
-    assert_eq!(client.answer().text(), "a");
-    signal(&waits, "TERM");
-    let ended = waits.wait_with_output().unwrap();
-    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+fn a_predecessor_that_ends_within_a_handover_leaves_the_sockets_to_its_successor() {
+    for name in ["KILL", "TERM"] {
+        let site = Site::new();
+        let mut old = site.first(&[]);
+        let http = old.http.clone();
+        let bus = site.dir.path().join("bus.sock");
+        let mut guest = Service::connect(&bus, "guest", &["GET /guest"], 16);
+        old.until("/ready", |ready| ready["services_connected"] == 3);
+        let waits = successor_that_waits(&site, &mut guest);
+        old.signal(name);
+        old.end_of();
+        for address in &http {
+            let mut client = Client::connect(address);
+            client.send(GET);
+            assert_eq!(client.answer().text(), "a", "{name}");
+        }
+        Service::connect(&bus, "late", &["GET /late"], 16);
+        signal(&waits, "TERM");
+        let ended = waits.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+        assert!(!bus.exists(), "{name}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! follows one to `life`. Invariant: until a successor serves, nothing that clients see changes,
 //! and whatever fails is undone.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::{Metadata, Permissions};
 use std::io;
@@ -65,8 +66,9 @@ impl Stand {
 
     /// Waits for a successor that serves. Those that fail are logged.
     ///
-    /// **Cancel safety**: a handover under way is given up, and its successor told by the end of
-    /// the connection; the bus may be left without accepting.
+    /// **Cancel safety**: a handover under way is given up, and the end of the connection tells its
+    /// successor, which serves if it has the sockets; their files are its own then. The bus may be
+    /// left without accepting.
     pub(crate) async fn successor<R: Role>(&self, workers: &Workers<R::Worker>) -> Succeeded {
         loop {
             let stream = match self.listener.accept().await {
@@ -93,7 +95,10 @@ impl Stand {
         workers: &Workers<R::Worker>,
     ) -> io::Result<Succeeded> {
         let mut channel = Channel::new(stream)?;
-        let handed = tokio::time::timeout(self.timeout, self.converse::<R>(&mut channel, workers)).await;
+        let offered = Offered::default();
+        let converse = self.converse::<R>(&mut channel, workers, &offered);
+        let handed = tokio::time::timeout(self.timeout, converse).await;
+        offered.0.take();
         let handed = handed.unwrap_or_else(|_| {
             let reason =
                 format!("not ready within {} (--handover-timeout)", humantime::format_duration(self.timeout));
@@ -107,10 +112,11 @@ impl Stand {
         handed
     }
 
-    async fn converse<R: Role>(
-        &self,
+    async fn converse<'a, R: Role>(
+        &'a self,
         channel: &mut Channel,
         workers: &Workers<R::Worker>,
+        offered: &Offered<'a>,
     ) -> io::Result<Succeeded> {
         let pid = match channel.receive().await?.0 {
             Line::Ask { version: VERSION, pid } => pid,
@@ -126,6 +132,7 @@ impl Stand {
         let members: BTreeSet<Member> = members.into_iter().flatten().collect();
         let offer = Line::Offer { pid: std::process::id(), members: members.into_iter().collect() };
         channel.send(&offer, None).await?;
+        offered.0.set(&self.sockets);
         expect(channel, &Line::Started).await?;
         workers.ask(|worker| R::buses(worker).iter().for_each(Bus::pause_listening)).await;
         let missing = match channel.receive().await?.0 {
@@ -145,6 +152,17 @@ impl Drop for Stand {
             // One that stays is replaced by the next process.
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+/// The sockets of a handover under way. Dropped with them, because this process stops, it leaves
+/// their files in place: the successor serves.
+#[derive(Default)]
+struct Offered<'a>(Cell<&'a [Inherited]>);
+
+impl Drop for Offered<'_> {
+    fn drop(&mut self) {
+        self.0.get().iter().for_each(|inherited| inherited.owns_file.set(false));
     }
 }
 
