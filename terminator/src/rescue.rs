@@ -147,7 +147,9 @@ impl Refusal {
             Self::Request(error) => error.to_string(),
             Self::NoRoute => "no service that has ever connected claims this path".into(),
             Self::Settling { missing, .. } if !missing.is_empty() => {
-                format!("no service claims this path yet; {missing} (--expect) have not joined")
+                format!(
+                    "no service claims this path yet, and expected services have not joined: {missing} (--expect)"
+                )
             }
             Self::Settling { limit, .. } => format!(
                 "no service claims this path yet; this terminator started within the last {} (--settle)",
