@@ -9,6 +9,7 @@ mod desk;
 mod rates;
 mod report;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
@@ -21,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
 pub use crate::admin_address::AdminAddress;
 use crate::observer::Observer;
@@ -29,7 +30,8 @@ use crate::sockets::{Address, Inherited, Kind};
 use crate::unix::{self, SocketFile};
 use desk::Desk;
 
-/// Connections at once: an operator, a probe, a dashboard. Above it a connection is closed.
+/// Connections at once: an operator, a probe, a dashboard. Above it the oldest is closed for a new
+/// one, so that clients that keep connections open do not keep a probe of `/ready` out.
 const CONNECTIONS: usize = 64;
 
 /// The time of one connection, from accept to its last byte: none keeps one of the few places.
@@ -234,6 +236,7 @@ async fn run<L: Accept, S: 'static>(
 
 async fn accept<L: Accept, S: 'static>(listener: &L, desk: &Rc<Desk<S>>, connections: &mut JoinSet<()>) {
     let mut looks = rates::looks();
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -245,10 +248,16 @@ async fn accept<L: Accept, S: 'static>(listener: &L, desk: &Rc<Desk<S>>, connect
             }
         };
         match accepted {
-            Ok(stream) if connections.len() < CONNECTIONS => {
-                connections.spawn_local(serve(stream, Rc::clone(desk)));
+            Ok(stream) => {
+                open.retain(|connection| !connection.is_finished());
+                if open.len() >= CONNECTIONS
+                    && let Some(oldest) = open.pop_front()
+                {
+                    tracing::debug!("admin: above {CONNECTIONS} connections: the oldest is closed");
+                    oldest.abort();
+                }
+                open.push_back(connections.spawn_local(serve(stream, Rc::clone(desk))));
             }
-            Ok(_) => tracing::debug!("admin: a connection above the limit of {CONNECTIONS} is closed"),
             Err(error) => {
                 tracing::warn!(%error, "admin: accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -280,3 +280,12 @@ fn an_expected_service_that_is_missing_is_named_and_a_terminator_counts_from_0()
     let stats = terminator.admin("/stats");
     assert_eq!((&stats["responses"]["5xx"], &stats["statuses"]["503"]), (&1.into(), &1.into()));
 }
+
+#[test]
+fn connections_that_are_kept_open_do_not_keep_a_probe_out() {
+    let terminator = Terminator::start(&[]);
+    let mut kept: Vec<Client> = (0..200).map(|_| Client::connect(terminator.admin).unwrap()).collect();
+    assert_eq!(crate::http::get(terminator.admin, "/live").status, 200);
+    let youngest = kept.last_mut().unwrap();
+    assert_eq!(youngest.send("GET", "/live", &[], b"").unwrap().status, 200);
+}
