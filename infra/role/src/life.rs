@@ -140,7 +140,7 @@ async fn finish<R: Role>(role: &mut R, workers: &Workers<R::Worker>, times: Time
                 })
                 .await;
             until_closed::<R>(workers, Instant::now() + times.delay.max(HANDOVER_DELAY)).await;
-            // Guests that do not dial again when they are told to do so when their pipe ends.
+            // A guest that ignores the request to dial again dials when its pipe ends.
             workers.ask(move |worker| R::buses(worker).iter().for_each(|bus| bus.dismiss(&missing))).await;
         }
     }

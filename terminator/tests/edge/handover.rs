@@ -192,7 +192,7 @@ fn a_successor_that_fails_changes_nothing() {
     let load = Load::start(&old);
     let missing = site.path("missing/access.log");
     // Refused settings; and one that has got the sockets when it fails.
-    for (more, code) in [(&["--deadline", "0s"][..], 2), (&["--access-log", &missing], 1)] {
+    for (more, code) in [(&["--workers", "0"][..], 2), (&["--access-log", &missing], 1)] {
         load.wait_more(200);
         let flags = site.flags(more);
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();

@@ -214,7 +214,7 @@ fn bind(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     Ok((UnixListener::from_std(socket.into())?, file))
 }
 
-/// A path that is no socket was not meant.
+/// Refuses a path where another file than a socket is: it may be a mistake, and is left alone.
 pub(super) fn refuse_other_files(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
