@@ -196,9 +196,14 @@ impl Role for Control {
         }
     }
 
+    fn close_worker(worker: &Rc<Worker>) {
+        if worker.begin_to_close() {
+            tokio::task::spawn_local(finish_outstanding(worker.bus.0.clone()));
+        }
+    }
+
     fn drain_worker(worker: &Rc<Worker>) {
         worker.begin_drain();
-        tokio::task::spawn_local(finish_outstanding(worker.bus.0.clone()));
     }
 
     fn hand_over(&mut self) {
@@ -207,11 +212,6 @@ impl Role for Control {
             admin.keep_file();
             admin.release();
         }
-    }
-
-    fn hand_over_worker(worker: &Rc<Worker>) {
-        worker.begin_to_leave();
-        worker.accepting.notify_waiters();
     }
 
     fn open(worker: &Rc<Worker>) -> usize {

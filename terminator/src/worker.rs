@@ -50,6 +50,7 @@ pub struct Worker {
     /// Buffers for the heads of requests.
     pub heads: Heads,
     leaving: Cell<bool>,
+    closing: Cell<bool>,
     draining: Cell<bool>,
     settled_at: Instant,
     /// Expected services that have not joined yet.
@@ -91,6 +92,7 @@ impl Worker {
             access_log,
             heads: Heads::default(),
             leaving: Cell::new(false),
+            closing: Cell::new(false),
             draining: Cell::new(false),
             settled_at: Instant::now() + config.settle,
             missing: RefCell::new(config.expect.clone()),
@@ -149,12 +151,17 @@ impl Worker {
         self.draining.get()
     }
 
-    /// Stops accepting, closes idle connections, and makes every other connection close after its
-    /// response.
-    pub fn begin_drain(&self) {
+    /// Stops accepting, and makes every response from now on close its connection. True the first
+    /// time.
+    pub fn begin_to_close(&self) -> bool {
         self.leaving.set(true);
-        self.draining.set(true);
         self.accepting.notify_waiters();
+        !self.closing.replace(true)
+    }
+
+    /// Closes idle connections, and makes every other connection close after its response.
+    pub fn begin_drain(&self) {
+        self.draining.set(true);
         self.connections.drain();
     }
 

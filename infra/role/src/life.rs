@@ -46,6 +46,9 @@ pub enum LifeError {
 /// before idle ones are closed: a request that crosses the closing of its connection would fail.
 const HANDOVER_DELAY: Duration = Duration::from_secs(1);
 
+/// How long clients are told to close their connections, at least, before idle ones are closed.
+const IDLE_GRACE: Duration = Duration::from_millis(500);
+
 /// Lives until a signal or a successor at `stand` ends it.
 ///
 /// # Errors
@@ -122,11 +125,12 @@ async fn serve<R: Role>(
 
 /// True when nothing was in flight in the end.
 async fn finish<R: Role>(role: &mut R, workers: &Workers<R::Worker>, times: Times, end: End) -> bool {
-    match end {
+    let told = match end {
         End::Signal => {
             notify::stopping();
             role.leave();
             leave::<R>(workers, times.delay).await;
+            times.delay
         }
         End::Successor(Succeeded { pid, missing }) => {
             notify::main_process(pid);
@@ -136,15 +140,17 @@ async fn finish<R: Role>(role: &mut R, workers: &Workers<R::Worker>, times: Time
             workers
                 .ask(|worker| {
                     R::buses(worker).iter().for_each(Bus::hand_over_listening);
-                    R::hand_over_worker(worker);
+                    R::close_worker(worker);
                 })
                 .await;
-            until_closed::<R>(workers, Instant::now() + times.delay.max(HANDOVER_DELAY)).await;
+            let delay = times.delay.max(HANDOVER_DELAY);
+            until_closed::<R>(workers, Instant::now() + delay).await;
             // A guest that ignores the request to dial again dials when its pipe ends.
             workers.ask(move |worker| R::buses(worker).iter().for_each(|bus| bus.dismiss(&missing))).await;
+            delay
         }
-    }
-    let finished = drain(role, workers, times.deadline).await;
+    };
+    let finished = drain(role, workers, times.deadline, IDLE_GRACE.saturating_sub(told)).await;
     role.finish().await;
     finished
 }
@@ -172,8 +178,9 @@ async fn leave<R: Role>(workers: &Workers<R::Worker>, time: Duration) {
 }
 
 /// Ends what is idle, waits for what is in flight, then tells the peers and waits for what is
-/// outstanding on the buses; `time` in all. True when all of it has ended.
-async fn drain<R: Role>(role: &mut R, workers: &Workers<R::Worker>, time: Duration) -> bool {
+/// outstanding on the buses; `time` in all. Connections stay open for `grace` although they are
+/// idle. True when all of it has ended.
+async fn drain<R: Role>(role: &mut R, workers: &Workers<R::Worker>, time: Duration, grace: Duration) -> bool {
     let deadline = Instant::now() + time;
     tracing::info!(
         "draining: no new connections, at most {} for requests in flight; a second signal ends them",
@@ -183,9 +190,11 @@ async fn drain<R: Role>(role: &mut R, workers: &Workers<R::Worker>, time: Durati
     workers
         .ask(|worker| {
             R::buses(worker).iter().for_each(Bus::stop_listening);
-            R::drain_worker(worker);
+            R::close_worker(worker);
         })
         .await;
+    until_closed::<R>(workers, deadline.min(Instant::now() + grace)).await;
+    workers.ask(R::drain_worker).await;
     let open = until_closed::<R>(workers, deadline).await;
     let finished = workers.run(move |worker| drain_buses::<R>(worker, deadline)).await;
     open == 0 && !finished.contains(&false)

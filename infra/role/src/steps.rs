@@ -29,16 +29,17 @@ pub trait Role: 'static {
     /// The drain begins: the ports of the control thread are released.
     fn drain(&mut self) {}
 
-    /// The same on a worker: closes its listeners, ends what is idle. Its buses have stopped
-    /// listening.
+    /// The same on a worker, whose buses have stopped listening: accepts no more clients, makes
+    /// every response the last of its connection, and asks for the answers that are outstanding.
+    fn close_worker(_: &Self::Worker) {}
+
+    /// A moment later: ends what is idle.
     fn drain_worker(_: &Self::Worker) {}
 
     /// A successor serves: the files of Unix sockets are its own now, and the control thread's
-    /// listeners are closed. [`Role::leave`] follows, and [`Role::drain`] a moment later.
+    /// listeners are closed. [`Role::leave`] and [`Role::close_worker`] follow, and [`Role::drain`]
+    /// a moment later.
     fn hand_over(&mut self) {}
-
-    /// The same on a worker: accepts no more clients, and tells those that are there to go.
-    fn hand_over_worker(_: &Self::Worker) {}
 
     /// What has to end on a worker before its buses drain: open connections.
     fn open(_: &Self::Worker) -> usize {
