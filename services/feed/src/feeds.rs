@@ -9,7 +9,7 @@ use bytes::Bytes;
 use store::{Error, Position, RunOptions, Store, Transaction, limits::STAMP_BYTES};
 
 use crate::cache::{Heads, heads};
-use crate::counter::ONE;
+use crate::counter::{Changes, ONE};
 use crate::counts::Counts;
 use crate::entry::NewEntry;
 use crate::keys::Keys;
@@ -140,14 +140,16 @@ impl Feeds {
         transaction.set_versionstamped_value(&keys.id(owner, &entry.id), &known)?;
         transaction.set_versionstamped_key(&keys.new_own(owner), text)?;
         transaction.add(&keys.posted(owner), &ONE)?;
+        transaction.add(&keys.changes(owner), &Changes::POSTED.to_bytes())?;
         if transaction.get(&keys.large(owner)).await?.is_some() {
             return Ok(());
         }
+        let arrived = Changes::ARRIVED.to_bytes();
         let mut followers = transaction.rows(keys.followers_of(owner));
         while let Some(row) = followers.next().await? {
             let follower = keys.follower_named(&row.key);
             transaction.set_versionstamped_key(&keys.new_line(&follower), text)?;
-            transaction.add(&keys.arrived(&follower), &ONE)?;
+            transaction.add(&keys.changes(&follower), &arrived)?;
         }
         Ok(())
     }
