@@ -3,9 +3,9 @@
 //! Owns which appends share one, and what happens when it fails. `append` decides and writes.
 //!
 //! Appends wait in a queue while [`GROUPS_AT_ONCE`] transactions are under way, and otherwise for
-//! the rest of the loop's turn; all that wait go into the next transaction. A transaction costs
-//! about the same for one append as for fifty, so its cost is shared when there is load and nothing
-//! waits when there is none.
+//! the rest of the loop's turn; all that wait go into the next transaction. So the fixed cost of a
+//! transaction is shared under load. A worker that has fewer than [`FEW_APPENDS`] in hand lets none
+//! of them wait.
 //!
 //! Each append is accepted or refused on its own. An append that depends on an earlier one of its
 //! group joins the next group. When a transaction fails, for example because another process wrote
@@ -29,7 +29,7 @@ use tokio::{
 use crate::{
     append::{Append, AppendError},
     join::join,
-    limits::{EVENTS_MAX, GROUP_BYTES_MAX, GROUPS_AT_ONCE},
+    limits::{EVENTS_MAX, FEW_APPENDS, GROUP_BYTES_MAX, GROUPS_AT_ONCE},
     log::EventStore,
     position::EventPosition,
 };
@@ -41,6 +41,8 @@ type Answer = Result<Vec<EventPosition>, AppendError>;
 pub struct Appender {
     events: EventStore,
     queue: RefCell<VecDeque<Waiting>>,
+    /// Appends in the queue and in transactions.
+    in_hand: Cell<usize>,
     /// Tasks that take groups from the queue.
     under_way: Cell<usize>,
 }
@@ -56,7 +58,7 @@ impl Appender {
     /// Appends to these events. Belongs to one thread, which runs a `LocalSet` or a local runtime.
     #[must_use]
     pub fn new(events: EventStore) -> Rc<Self> {
-        Rc::new(Self { events, queue: RefCell::default(), under_way: Cell::new(0) })
+        Rc::new(Self { events, queue: RefCell::default(), in_hand: Cell::new(0), under_way: Cell::new(0) })
     }
 
     /// As [`EventStore::append`], in a transaction that other appends of this worker may share.
@@ -71,8 +73,9 @@ impl Appender {
         let until = Instant::now() + options.timeout;
         let (answer, answered) = oneshot::channel();
         self.queue.borrow_mut().push_back(Waiting { append, until, answer });
-        if self.under_way.get() < GROUPS_AT_ONCE {
-            self.under_way.set(self.under_way.get() + 1);
+        self.in_hand.update(|appends| appends + 1);
+        if self.under_way.get() < self.groups_max() {
+            self.under_way.update(|groups| groups + 1);
             tokio::task::spawn_local(Rc::clone(self).work());
         }
         match timeout_at(until, answered).await {
@@ -83,9 +86,14 @@ impl Appender {
         }
     }
 
-    /// Runs groups until nothing waits.
+    /// Transactions that may be under way now.
+    fn groups_max(&self) -> usize {
+        if self.in_hand.get() < FEW_APPENDS { FEW_APPENDS } else { GROUPS_AT_ONCE }
+    }
+
+    /// Runs groups until nothing waits, or enough other tasks do.
     async fn work(self: Rc<Self>) {
-        loop {
+        while self.under_way.get() <= self.groups_max() {
             // The appends of this turn of the loop come first.
             tokio::task::yield_now().await;
             let group = self.next_group();
@@ -94,12 +102,13 @@ impl Appender {
             }
             self.run(group).await;
         }
-        self.under_way.set(self.under_way.get() - 1);
+        self.under_way.update(|groups| groups - 1);
     }
 
     /// The appends that have waited longest, as many as fit into one transaction.
     fn next_group(&self) -> Vec<Waiting> {
         let mut queue = self.queue.borrow_mut();
+        queue.retain(|waiting| !self.is_left(waiting));
         let (mut events, mut bytes) = (0, 0);
         let fits = |waiting: &&Waiting| {
             let is_first = events == 0;
@@ -108,7 +117,20 @@ impl Appender {
             is_first || (events <= EVENTS_MAX && bytes <= GROUP_BYTES_MAX)
         };
         let len = queue.iter().take_while(fits).count();
-        queue.drain(..len).filter(|waiting| !waiting.answer.is_closed()).collect()
+        queue.drain(..len).collect()
+    }
+
+    /// True when nobody waits for the answer any more; the append is not in hand then.
+    fn is_left(&self, waiting: &Waiting) -> bool {
+        let is_left = waiting.answer.is_closed();
+        self.in_hand.update(|appends| appends - usize::from(is_left));
+        is_left
+    }
+
+    fn answer(&self, to: oneshot::Sender<Answer>, answer: Answer) {
+        self.in_hand.update(|appends| appends - 1);
+        // The one who asked may have left meanwhile.
+        drop(to.send(answer));
     }
 
     /// Answers all of the group, in one transaction or, when that fails, in several.
@@ -127,8 +149,7 @@ impl Appender {
         let options = RunOptions::within(until.saturating_duration_since(Instant::now()));
         if group.len() == 1 {
             for Waiting { append, answer, .. } in group {
-                // Nobody waits for the answer any more when this fails, here and below.
-                let _ = answer.send(self.events.append(&append, &options).await);
+                self.answer(answer, self.events.append(&append, &options).await);
             }
             return None;
         }
@@ -139,7 +160,7 @@ impl Appender {
         let mut dependent = Vec::new();
         for (waiting, answer) in group.into_iter().zip(answers) {
             match answer.transpose() {
-                Some(answer) => drop(waiting.answer.send(answer)),
+                Some(answer) => self.answer(waiting.answer, answer),
                 None => dependent.push(waiting),
             }
         }

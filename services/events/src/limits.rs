@@ -14,6 +14,10 @@ pub(crate) const GROUP_BYTES_MAX: usize = 512 * 1024;
 /// two commits; with many, each would be of few appends.
 pub(crate) const GROUPS_AT_ONCE: usize = 2;
 
+/// Appends of a worker below which each may have a transaction of its own, because the store has
+/// room for as many and none has to wait for another then.
+pub(crate) const FEW_APPENDS: usize = 16;
+
 /// Longest id, in bytes: a UUID has 36.
 pub const ID_BYTES_MAX: usize = 128;
 

@@ -1,7 +1,7 @@
 //! Many writers with random conditions, checked by a model that knows only names and positions.
 //!
-//! The appends of a thread run alone, or in groups that share a transaction, as those of the service
-//! do. With the feature `fdb` and `FDB_CLUSTER_FILE`, the groups run on a cluster too.
+//! The appends of a thread run alone, or in groups that share a transaction, as those of the
+//! service do. With the feature `fdb` and `FDB_CLUSTER_FILE`, the groups run on a cluster too.
 //!
 //! `MODEL_APPENDS` (default 4 000) is the number of appends, `MODEL_SEED` determines them; the
 //! interleaving of threads is not determined. Full size: `MODEL_APPENDS=100000 cargo nextest run
