@@ -120,7 +120,7 @@ impl Appender {
         queue.drain(..len).collect()
     }
 
-    /// True when nobody waits for the answer any more; the append is not in hand then.
+    /// True when the caller has left; the append is not in hand then.
     fn is_left(&self, waiting: &Waiting) -> bool {
         let is_left = waiting.answer.is_closed();
         self.in_hand.update(|appends| appends - usize::from(is_left));
