@@ -143,10 +143,11 @@ impl Conversations {
     ) -> Result<Page, Error> {
         let before = before.unwrap_or(Position::LAST);
         let work = async |snapshot: Snapshot<'_>| {
-            let last = Self::position(snapshot.get(&self.keys.last(chat)).await?);
+            let last = self.newest_change(snapshot, chat);
             // One more row shows whether more messages follow.
             let range = self.keys.messages_between(chat, Position::FIRST, before).reversed().limit(limit + 1);
-            let (messages, more) = Self::messages(snapshot, range, limit).await?;
+            let messages = Self::messages(snapshot, range, limit);
+            let (last, (messages, more)) = tokio::try_join!(last, messages)?;
             let next = messages.last().filter(|_| more).map(|told| told.position);
             Ok::<_, Error>(Page { messages, next, last })
         };
@@ -161,14 +162,15 @@ impl Conversations {
         options: &RunOptions,
     ) -> Result<News, Error> {
         let work = async |snapshot: Snapshot<'_>| {
-            let last = Self::position(snapshot.get(&self.keys.last(chat)).await?);
+            let last = self.newest_change(snapshot, chat);
             let range = self.keys.messages_between(chat, after, Position::LAST).limit(NEWS_MAX + 1);
-            let (messages, more) = Self::messages(snapshot, range, NEWS_MAX).await?;
+            let messages = Self::messages(snapshot, range, NEWS_MAX);
+            let markers = self.marked_after(snapshot, chat, after);
+            let (last, (messages, more), markers) = tokio::try_join!(last, messages, markers)?;
             // Changes after the last message that fits are left out; they belong to the next
             // answer.
             let upto = messages.last().filter(|_| more).map_or(last, |told| told.position);
-            let (mut messages, (markers, upto)) =
-                (messages, self.markers(snapshot, chat, after, upto).await?);
+            let (mut messages, (markers, upto)) = (messages, Marker::upto(&markers, after, upto));
             messages.retain(|told| told.position <= upto);
             Ok::<_, Error>(News { messages, markers, upto: upto.max(after) })
         };
@@ -190,6 +192,10 @@ impl Conversations {
     pub(crate) fn touch(&self, transaction: &Transaction, chat: &str) -> Result<(), Error> {
         transaction.set_versionstamped_value(&self.keys.last(chat), &STAMP_HERE)?;
         transaction.set_versionstamped_value(&self.keys.shard(shard_of(chat)), &STAMP_HERE)
+    }
+
+    async fn newest_change(&self, snapshot: Snapshot<'_>, chat: &str) -> Result<Position, Error> {
+        Ok(Self::position(snapshot.get(&self.keys.last(chat)).await?))
     }
 
     /// The message that was posted earlier with this id.

@@ -3,7 +3,7 @@
 //! Owns the transactions on markers. Invariant: a member's marker never moves back, and appears
 //! once in the list of changes, at its newest change.
 
-use store::{Error, Position, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
+use store::{Error, KeyValue, Position, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
 
 use crate::conversations::{Conversations, Marker};
 
@@ -22,8 +22,8 @@ impl Conversations {
     ) -> Result<Option<Position>, Error> {
         let key = self.keys.read(chat, member);
         let work = async |transaction: &Transaction| {
-            let known = transaction.get(&key).await?;
-            let last = transaction.snapshot().get(&self.keys.last(chat)).await?;
+            let (last, snapshot) = (self.keys.last(chat), transaction.snapshot());
+            let (known, last) = tokio::try_join!(transaction.get(&key), snapshot.get(&last))?;
             let last = last.as_deref().and_then(Position::from_prefix).unwrap_or(Position::FIRST);
             let read = upto.unwrap_or(last).min(last);
             if read <= known.as_deref().and_then(Position::from_prefix).unwrap_or(Position::FIRST) {
@@ -58,33 +58,37 @@ impl Conversations {
         Ok(rows.iter().map(|row| Marker::of(&row.value)).collect())
     }
 
-    /// Markers that changed after `after` and at most up to `upto`, and the position up to which
-    /// they are complete.
-    pub(crate) async fn markers(
+    /// The rows of markers that changed after `after`, the oldest change first: one more than an
+    /// answer holds.
+    pub(crate) async fn marked_after(
         &self,
         snapshot: Snapshot<'_>,
         chat: &str,
         after: Position,
-        upto: Position,
-    ) -> Result<(Vec<Marker>, Position), Error> {
-        let mut rows = snapshot.rows(self.keys.marked_after(chat, after).limit(MARKERS_MAX + 1));
-        let (mut markers, mut complete) = (Vec::new(), after);
-        while let Some(row) = rows.next().await? {
-            let changed = Position::of_key(&row.key);
-            if changed > upto {
-                return Ok((markers, upto));
-            }
-            if markers.len() == MARKERS_MAX {
-                return Ok((markers, complete));
-            }
-            complete = changed;
-            markers.push(Marker::of(&row.value));
-        }
-        Ok((markers, upto))
+    ) -> Result<Vec<KeyValue>, Error> {
+        snapshot.range(self.keys.marked_after(chat, after).limit(MARKERS_MAX + 1)).await
     }
 }
 
 impl Marker {
+    /// The markers in rows of [`Conversations::marked_after`] that changed at most up to `upto`,
+    /// and the position up to which they are complete.
+    pub(crate) fn upto(rows: &[KeyValue], after: Position, upto: Position) -> (Vec<Self>, Position) {
+        let (mut markers, mut complete) = (Vec::new(), after);
+        for row in rows {
+            let changed = Position::of_key(&row.key);
+            if changed > upto {
+                return (markers, upto);
+            }
+            if markers.len() == MARKERS_MAX {
+                return (markers, complete);
+            }
+            complete = changed;
+            markers.push(Self::of(&row.value));
+        }
+        (markers, upto)
+    }
+
     fn of(listed: &[u8]) -> Self {
         let read = Position::from_prefix(listed).unwrap_or(Position::FIRST);
         let member = listed.get(STAMP_BYTES..).unwrap_or_default();

@@ -1,7 +1,8 @@
 //! Appending events.
 //!
-//! Owns the one transaction that checks ids and condition and writes. `event` defines what an event
-//! is.
+//! Owns the one transaction that checks ids and conditions and writes, for one append or several.
+//! `event` defines what an event is, `together` what appends of one transaction have to do with one
+//! another, `group` which appends share one.
 //!
 //! An append reads, and so can conflict with, the keys of its own ids and the lists of its
 //! condition after `after`. Everything else is written under versionstamps without reading. So
@@ -11,19 +12,21 @@
 //!
 //! Invariant: all events of an append are written, or none; an id has one event.
 
-use store::{CommitStamp, Error, RunOptions, Transaction};
+use bytes::Bytes;
+use store::{CommitStamp, Error, RunOptions, Transaction, limits::STAMP_BYTES};
 
 use crate::{
     event::NewEvent,
     invalid::Invalid,
     join::join,
     keys::stamped_position,
-    limits::{CONDITION_ROWS_MAX, EVENTS_MAX, HEADS, READS_AT_ONCE},
+    limits::{CONDITION_ROWS_MAX, EVENTS_MAX, HEADS},
     log::EventStore,
     plan::Plan,
     position::EventPosition,
     query::Query,
-    row::{RowValue, copy_or, fingerprints},
+    row::{RowValue, copy_or, fingerprints, row_bytes},
+    together::{Decision, Together},
     walk::{Reader, Walk},
 };
 
@@ -72,9 +75,10 @@ pub enum AppendError {
     Store(#[from] Error),
 }
 
-/// The positions of an append's events: known ones, and those that the commit assigns.
-struct Written {
-    known: Vec<Option<EventPosition>>,
+/// The decisions about the appends of one transaction, in their order.
+struct Decided {
+    decisions: Vec<Result<Decision, AppendError>>,
+    /// `None` when nothing was written.
     stamp: Option<CommitStamp>,
 }
 
@@ -99,6 +103,26 @@ impl Append {
         }
         Ok(Self { events, condition })
     }
+
+    /// The events that forbid the append.
+    fn query(&self) -> Option<&Query> {
+        self.condition.as_ref().map(|condition| &condition.query)
+    }
+
+    /// True when the append depends on what the store holds.
+    pub(crate) fn has_condition(&self) -> bool {
+        self.condition.is_some()
+    }
+
+    /// Number of events.
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Bytes that the append writes, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.events.iter().map(row_bytes).sum()
+    }
 }
 
 impl EventStore {
@@ -116,73 +140,104 @@ impl EventStore {
         append: &Append,
         options: &RunOptions,
     ) -> Result<Vec<EventPosition>, AppendError> {
-        // Repeating the append has no further effect, so a commit with an unknown outcome may be
-        // tried again.
-        let options = options.idempotent();
-        let Written { known, stamp } =
-            self.store.run(&options, async |transaction| self.write(transaction, append).await).await?;
-        let Some(stamp) = stamp else { return Ok(known.into_iter().flatten().collect()) };
-        let stamp = stamp.await?;
-        let mut index = 0;
-        let positions = known.into_iter().map(|known| {
-            known.unwrap_or_else(|| {
-                let position = EventPosition::new(stamp, index);
-                index += 1;
-                position
-            })
-        });
-        Ok(positions.collect())
+        let mut answers = self.append_all(&[append], options).await?;
+        let answer = answers.pop().expect("one answer for each append");
+        Ok(answer?.expect("the only append of a transaction depends on no other"))
     }
 
-    async fn write(&self, transaction: &Transaction, append: &Append) -> Result<Written, AppendError> {
-        let known = self.known(transaction, &append.events).await?;
-        if known.iter().all(Option::is_some) {
-            return Ok(Written { known, stamp: None });
+    /// Decides about each of `appends` in one transaction, as if they were appended in this order.
+    /// The answer is `None` for an append that depends on an earlier one. Together they have at
+    /// most [`EVENTS_MAX`] events.
+    ///
+    /// # Errors
+    /// Errors of the store, for all appends.
+    pub(crate) async fn append_all(
+        &self,
+        appends: &[&Append],
+        options: &RunOptions,
+    ) -> Result<Vec<Result<Option<Vec<EventPosition>>, AppendError>>, Error> {
+        // Repeating the appends has no further effect, so a commit with an unknown outcome may be
+        // tried again.
+        let options = options.idempotent();
+        let work = async |transaction: &Transaction| self.write(transaction, appends).await;
+        let Decided { decisions, stamp } = self.store.run(&options, work).await?;
+        let stamp = match stamp {
+            Some(stamp) => stamp.await?,
+            None => [0; STAMP_BYTES],
+        };
+        let answer = |decision| match decision {
+            Decision::Accepted(placed) => Some(placed.positions(stamp)),
+            Decision::Dependent => None,
+        };
+        Ok(decisions.into_iter().map(|decision| decision.map(answer)).collect())
+    }
+
+    /// Reads for all appends at once, then decides and writes: what has been written under a
+    /// versionstamp cannot be read before the commit.
+    async fn write<'a>(&self, transaction: &Transaction, appends: &[&'a Append]) -> Result<Decided, Error> {
+        let ids = appends.iter().flat_map(|append| &append.events).map(|event| self.keys.id(&event.id));
+        let mut found = transaction.get_all(&ids.collect::<Vec<_>>()).await?.into_iter();
+        let check = |append: &&'a Append| {
+            let found = found.by_ref().take(append.events.len()).collect();
+            self.check(transaction, append, found)
+        };
+        let checked = join(appends.iter().map(check)).await;
+        let mut together = Together::default();
+        let mut decisions = Vec::with_capacity(appends.len());
+        for (append, checked) in appends.iter().zip(checked) {
+            let decision = match checked {
+                Err(AppendError::Store(error)) => return Err(error),
+                Err(refused) => Err(refused),
+                Ok(known) => Ok(together.decide(&append.events, append.query(), known)),
+            };
+            decisions.push(decision);
         }
-        if let Some(condition) = &append.condition
+        for (event, index) in together.events.iter().zip(0..) {
+            self.put(transaction, event, index)?;
+        }
+        if together.events.is_empty() {
+            return Ok(Decided { decisions, stamp: None });
+        }
+        transaction.set_versionstamped_value(&self.keys.head(fastrand::u8(..HEADS)), &stamped_position(0))?;
+        Ok(Decided { decisions, stamp: Some(transaction.versionstamp()) })
+    }
+
+    /// The positions of events that were appended earlier; `found` are the rows of the append's
+    /// ids.
+    async fn check(
+        &self,
+        transaction: &Transaction,
+        append: &Append,
+        found: Vec<Option<Bytes>>,
+    ) -> Result<Vec<Option<EventPosition>>, AppendError> {
+        let mut known = Vec::with_capacity(found.len());
+        for ((index, event), found) in append.events.iter().enumerate().zip(found) {
+            known.push(match found {
+                Some(value) => Some(self.known_event(transaction, index, event, &value).await?),
+                None => None,
+            });
+        }
+        if !known.iter().all(Option::is_some)
+            && let Some(condition) = &append.condition
             && let Some(position) = self.first_match(transaction, condition).await?
         {
             return Err(AppendError::ConditionFailed { position });
         }
-        let new = append.events.iter().zip(&known).filter(|(_, known)| known.is_none());
-        for ((event, _), index) in new.zip(0..) {
-            self.put(transaction, event, index)?;
-        }
-        transaction.set_versionstamped_value(&self.keys.head(fastrand::u8(..HEADS)), &stamped_position(0))?;
-        Ok(Written { known, stamp: Some(transaction.versionstamp()) })
-    }
-
-    /// The positions of events that were appended earlier.
-    async fn known(
-        &self,
-        transaction: &Transaction,
-        events: &[NewEvent],
-    ) -> Result<Vec<Option<EventPosition>>, AppendError> {
-        if let [event] = events {
-            return Ok(vec![self.known_event(transaction, 0, event).await?]);
-        }
-        let mut known = Vec::with_capacity(events.len());
-        for (chunk, first) in events.chunks(READS_AT_ONCE).zip((0..).step_by(READS_AT_ONCE)) {
-            let events = chunk.iter().zip(first..);
-            let found = join(events.map(|(event, index)| self.known_event(transaction, index, event))).await;
-            for position in found {
-                known.push(position?);
-            }
-        }
         Ok(known)
     }
 
+    /// The position of an event whose id has the row `value`.
     async fn known_event(
         &self,
         transaction: &Transaction,
         index: usize,
         event: &NewEvent,
-    ) -> Result<Option<EventPosition>, AppendError> {
-        let Some(value) = transaction.get(&self.keys.id(&event.id)).await? else { return Ok(None) };
-        let position = EventPosition::at_end_of(&value);
+        value: &[u8],
+    ) -> Result<EventPosition, AppendError> {
+        let position = EventPosition::at_end_of(value);
         let same = self.record(transaction.snapshot(), position).await?;
         if same.is_some_and(|record| record == event.record) {
-            return Ok(Some(position));
+            return Ok(position);
         }
         Err(AppendError::IdTaken { index, id: event.id.clone(), position })
     }

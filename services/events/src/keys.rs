@@ -36,8 +36,13 @@ pub(crate) struct Keys {
 pub(crate) struct List(Subspace);
 
 impl Keys {
+    /// The service's keys.
     pub(crate) fn new() -> Self {
-        let all = Subspace::from("events");
+        Self::under(&Subspace::from("events"))
+    }
+
+    /// Keys of the same form under another prefix.
+    pub(crate) fn under(all: &Subspace) -> Self {
         let part = |number: i64| all.subspace(&(number,));
         Self {
             log: part(0),
@@ -79,7 +84,7 @@ impl Keys {
 }
 
 impl List {
-    /// The key of the `index`th event of an append, for `set_versionstamped_key`.
+    /// The key of the `index`th event of a commit, for `set_versionstamped_key`.
     pub(crate) fn stamped(&self, index: u16) -> Vec<u8> {
         self.0.pack_with_versionstamp(&Versionstamp::incomplete(index))
     }
@@ -101,7 +106,7 @@ impl List {
     }
 }
 
-/// The value that becomes the position of the `index`th event of an append, for
+/// The value that becomes the position of the `index`th event of a commit, for
 /// `set_versionstamped_value`.
 pub(crate) fn stamped_position(index: u16) -> [u8; POSITION_BYTES + 4] {
     let mut value = [0; POSITION_BYTES + 4];

@@ -8,6 +8,18 @@ use std::time::Duration;
 /// Events in one append. All are written in one transaction, up to some 20 rows each.
 pub const EVENTS_MAX: usize = 1_000;
 
+/// Bytes of rows in a transaction that several appends share. Longer transactions delay others, and
+/// FoundationDB recommends less than 1 MB.
+pub(crate) const GROUP_BYTES_MAX: usize = 512 * 1024;
+
+/// Transactions of a worker's appends at the same time. With one, an append would wait for up to
+/// two commits; with many, each would be of few appends.
+pub(crate) const GROUPS_AT_ONCE: usize = 2;
+
+/// Appends of a worker below which each may have a transaction of its own, because the store has
+/// room for as many and none has to wait for another then.
+pub(crate) const FEW_APPENDS: usize = 16;
+
 /// Longest id, in bytes: a UUID has 36.
 pub const ID_BYTES_MAX: usize = 128;
 
@@ -89,4 +101,4 @@ const RECORD_BYTES_MAX: usize =
     100 + 2 * (ID_BYTES_MAX + TYPE_BYTES_MAX) + TAGS_MAX * (2 * TAG_BYTES_MAX + 3) + DATA_BYTES_MAX;
 const _: () = assert!(RECORD_BYTES_MAX <= store::limits::VALUE_BYTES_MAX);
 const _: () =
-    assert!(EVENTS_MAX <= u16::MAX as usize, "an event's place in its append is 16 bits of its position");
+    assert!(EVENTS_MAX <= u16::MAX as usize, "an event's place in its commit is 16 bits of its position");

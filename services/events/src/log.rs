@@ -6,7 +6,7 @@
 //! gaps, because commits become visible in the order of their versionstamps: a transaction that
 //! sees one commit sees all earlier ones.
 
-use store::{Error, RunOptions, Snapshot, Store, Watch};
+use store::{Error, RunOptions, Snapshot, Store, Subspace, Watch};
 
 use crate::{
     event::Record,
@@ -58,6 +58,12 @@ impl EventStore {
     #[must_use]
     pub fn new(store: Store) -> Self {
         Self { store, keys: Keys::new() }
+    }
+
+    /// Events under a prefix of their own, for tests that share a cluster.
+    #[must_use]
+    pub fn under(store: Store, prefix: &Subspace) -> Self {
+        Self { store, keys: Keys::under(prefix) }
     }
 
     /// At most `limit` events after `after` that match `query`; fewer when they are long or rare.

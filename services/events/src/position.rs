@@ -2,7 +2,7 @@
 //! commit.
 //!
 //! Owns the 12 bytes and their text: the versionstamp of the commit (8 bytes version, 2 bytes order
-//! among the commits of that version) and the event's place in its append (2 bytes), all
+//! among the commits of that version) and the event's place in that commit (2 bytes), all
 //! big-endian, so the order of the bytes is the order of the events.
 //!
 //! Invariant: text and bytes sort alike.

@@ -64,6 +64,17 @@ impl Query {
         type_fits && self.tags.iter().all(|label| record.tags_json().any(|found| label.json == found))
     }
 
+    /// Fingerprints of labels of which every matching event has one: a tag if the query has tags,
+    /// otherwise its types; `None` when any event may match.
+    pub(crate) fn index_labels(&self) -> impl Iterator<Item = Option<u32>> {
+        let labels = match &self.tags[..] {
+            [first, ..] => std::slice::from_ref(first),
+            [] => &self.types[..],
+        };
+        let all = self.is_all().then_some(None);
+        labels.iter().map(|label| Some(label.fingerprint)).chain(all)
+    }
+
     /// True when the event of an index row may match; false is certain.
     pub(crate) fn may_match(&self, fingerprints: &[u8]) -> bool {
         let (chunks, _) = fingerprints.as_chunks::<4>();

@@ -21,6 +21,7 @@ use store::Store;
 use crate::{
     args::Args,
     draft::{AppendDraft, ProjectionDraft},
+    group::Appender,
     limits::{ANNOUNCE_EVERY, ANSWER_MARGIN, PAGE_DEFAULT, PAGE_MAX, PROJECTION_NAME_BYTES_MAX, WAIT_MAX_S},
     log::{EventStore, Page},
     position::EventPosition,
@@ -38,6 +39,7 @@ const NO_STORE: Bytes = Bytes::from_static(b"no-store");
 /// Shared by the handlers of one worker.
 struct Site {
     events: EventStore,
+    appender: Rc<Appender>,
     projections: Projections,
     tail: Rc<Tail>,
     bus: Bus,
@@ -50,9 +52,10 @@ struct Site {
 pub fn serve(context: &Context<Args>, store: &Store) -> Router {
     let events = EventStore::new(store.clone());
     let tail = Tail::new(events.clone());
+    let appender = Appender::new(events.clone());
     let projections = Projections::new(store.clone());
     let bus = context.bus().clone();
-    let site = Rc::new(Site { events, projections, tail, bus, announced: Rc::default() });
+    let site = Rc::new(Site { events, appender, projections, tail, bus, announced: Rc::default() });
     let router = Router::new()
         .route_with("POST /events", &site, append)
         .route_with("GET /events", &site, read)
@@ -67,7 +70,7 @@ type Answer = Result<Response, Failure>;
 
 async fn append(site: &Site, request: &Request) -> Answer {
     let append = request.json::<AppendDraft>()?.check()?;
-    let positions = site.events.append(&append, &within(request)).await?;
+    let positions = site.appender.append(append, &within(request)).await?;
     if let Some(newest) = positions.iter().max() {
         site.announce(*newest);
     }

@@ -14,6 +14,9 @@ use crate::{
 
 const FINGERPRINTS: u8 = 0xff;
 
+/// Bytes of a key and what a transaction stores with it, typically.
+const KEY_BYTES: usize = 64;
+
 /// The value of a row.
 pub(crate) enum RowValue {
     /// The event's record.
@@ -44,6 +47,13 @@ impl RowValue {
             Self::Fingerprints(_) => 0,
         }
     }
+}
+
+/// Bytes of the rows of an event, about: keys are counted as if they were of typical length.
+pub(crate) fn row_bytes(event: &NewEvent) -> usize {
+    let record = event.record.as_bytes().len();
+    let copied = if record <= COPIED_BYTES_MAX { record } else { 0 };
+    (record + KEY_BYTES) + 2 * KEY_BYTES + event.tags.len() * (copied + KEY_BYTES)
 }
 
 /// The value of rows in the lists of types.

@@ -94,7 +94,7 @@ impl Tail {
         }
         let poller = Poller { query: Rc::clone(query), after, woken: false, waker: None };
         let id = polls.waiting.insert(poller);
-        polls.by_label.extend(labels(query).map(|label| (label, id)));
+        polls.by_label.extend(query.index_labels().map(|label| (label, id)));
         Some(Waiting { tail: Rc::clone(self), id })
     }
 
@@ -197,7 +197,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let mut polls = self.tail.polls.borrow_mut();
         let poller = polls.waiting.remove(self.id);
-        for label in labels(&poller.query) {
+        for label in poller.query.index_labels() {
             polls.by_label.remove(&(label, self.id));
         }
         drop(polls);
@@ -206,15 +206,4 @@ impl Drop for Waiting {
             self.tail.sign.notify_one();
         }
     }
-}
-
-/// Labels of which every matching event has one: a tag if the query has tags, otherwise its types;
-/// `None` when any event may match.
-fn labels(query: &Query) -> impl Iterator<Item = Option<u32>> {
-    let labels = match query.tags() {
-        [first, ..] => std::slice::from_ref(first),
-        [] => query.types(),
-    };
-    let all = query.is_all().then_some(None);
-    labels.iter().map(|label| Some(label.fingerprint)).chain(all)
 }

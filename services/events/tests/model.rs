@@ -1,5 +1,8 @@
 //! Many writers with random conditions, checked by a model that knows only names and positions.
 //!
+//! The appends of a thread run alone, or in groups that share a transaction, as those of the
+//! service do. With the feature `fdb` and `FDB_CLUSTER_FILE`, the groups run on a cluster too.
+//!
 //! `MODEL_APPENDS` (default 4 000) is the number of appends, `MODEL_SEED` determines them; the
 //! interleaving of threads is not determined. Full size: `MODEL_APPENDS=100000 cargo nextest run
 //! --release -p events --test model`.
@@ -15,7 +18,7 @@ mod model {
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use events::{Append, EventPosition, EventStore, NewEvent, Query, Tail};
+use events::{Append, Appender, EventPosition, EventStore, NewEvent, Query, Tail};
 use model::check::{self, Seen};
 use model::writer::{Attempt, Writer};
 use store::{RunOptions, Store};
@@ -39,16 +42,46 @@ fn run<T>(work: impl Future<Output = T>) -> T {
 
 #[test]
 fn accepted_appends_are_there_once_in_one_order_and_rejected_ones_truly_conflict() {
-    let seed = from_environment("MODEL_SEED", fastrand::u64(..));
-    let appends = from_environment("MODEL_APPENDS", 4_000);
+    on_embedded(false);
+}
+
+#[test]
+fn appends_that_share_transactions_are_as_good_as_one_after_the_other() {
+    on_embedded(true);
+}
+
+#[cfg(feature = "fdb")]
+#[test]
+fn appends_that_share_transactions_on_a_cluster_are_as_good_as_one_after_the_other() {
+    let Ok(cluster) = std::env::var("FDB_CLUSTER_FILE") else {
+        println!("SKIPPED: FDB_CLUSTER_FILE is not set");
+        return;
+    };
+    let _network = store::Network::new();
+    let store = Store::open(&format!("fdb:{cluster}").parse().unwrap()).unwrap();
+    let prefix = store::Subspace::from(("test-events", fastrand::i64(..)));
+    check(&EventStore::under(store.clone(), &prefix), true);
+    let (begin, end) = prefix.range();
+    let clear = async |transaction: &store::Transaction| transaction.clear_range(&begin, &end);
+    run(store.run(&RunOptions::default(), clear)).unwrap();
+}
+
+fn on_embedded(grouped: bool) {
     let dir = tempfile::tempdir().unwrap();
     let address = format!("embedded:{}/store", dir.path().display()).parse().unwrap();
-    let events = EventStore::new(Store::open(&address).unwrap());
+    let all = check(&EventStore::new(Store::open(&address).unwrap()), grouped);
+    let again = EventStore::new(Store::open(&address).unwrap());
+    assert_eq!(run(follow(&again, &Query::default(), 1000)), all, "after a restart");
+}
 
+/// Runs the writers and compares what is there with the model. Returns all events.
+fn check(events: &EventStore, grouped: bool) -> Vec<Seen> {
+    let seed = from_environment("MODEL_SEED", fastrand::u64(..));
+    let appends = from_environment("MODEL_APPENDS", 4_000);
     let left = Arc::new(AtomicU64::new(appends));
     let threads = (0..THREADS).map(|thread| {
         let (events, left) = (events.clone(), Arc::clone(&left));
-        std::thread::spawn(move || run(write_all(events, seed, thread, left)))
+        std::thread::spawn(move || run(write_all(events, grouped, seed, thread, left)))
     });
     let threads: Vec<_> = threads.collect();
     let reader = {
@@ -56,9 +89,9 @@ fn accepted_appends_are_there_once_in_one_order_and_rejected_ones_truly_conflict
         std::thread::spawn(move || run(read_all(events)))
     };
     let attempts: Vec<Attempt> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-    run(end(&events));
+    run(end(events));
     let (followed, tagged) = reader.join().unwrap();
-    let all = run(follow(&events, &Query::default(), 1000));
+    let all = run(follow(events, &Query::default(), 1000));
 
     check::order(&all);
     check::followed(&all, &followed, None);
@@ -66,15 +99,20 @@ fn accepted_appends_are_there_once_in_one_order_and_rejected_ones_truly_conflict
     check::accepted(&all, &attempts);
     check::rejected(&all, &attempts);
     check::rates(&all, &attempts);
-
-    drop(events);
-    let again = EventStore::new(Store::open(&address).unwrap());
-    assert_eq!(run(follow(&again, &Query::default(), 1000)), all, "after a restart");
+    all
 }
 
-async fn write_all(events: EventStore, seed: u64, thread: u64, left: Arc<AtomicU64>) -> Vec<Attempt> {
+async fn write_all(
+    events: EventStore,
+    grouped: bool,
+    seed: u64,
+    thread: u64,
+    left: Arc<AtomicU64>,
+) -> Vec<Attempt> {
+    let appender = grouped.then(|| Appender::new(events.clone()));
     let writers = (0..WRITERS).filter(|writer| writer % THREADS == thread).map(|writer| {
-        let (mut writer, left) = (Writer::new(events.clone(), seed, writer), Arc::clone(&left));
+        let (mut writer, left) =
+            (Writer::new(events.clone(), appender.clone(), seed, writer), Arc::clone(&left));
         tokio::task::spawn_local(async move {
             while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
             {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use quick_cache::{Weighter, sync::Cache};
 use store::Position;
 
+use crate::counter::Changes;
 use crate::interval::Interval;
+use crate::mark::Mark;
 use crate::merge::PageEntry;
 
 /// Memory of an entry or a head beside its text.
@@ -37,8 +39,11 @@ pub(crate) struct Head {
 /// Where a feed's entries come from, and how many entries each source had received at one moment.
 pub(crate) struct Sources {
     pub(crate) version: u64,
-    pub(crate) arrived: u64,
+    pub(crate) changes: Changes,
+    /// Own entries.
     pub(crate) posted: u64,
+    /// How far the owner has read, which decides what of this is unread.
+    pub(crate) mark: Mark,
     /// When `pulls` changed last.
     pub(crate) changed: Position,
     pub(crate) pulls: Arc<[Interval]>,
@@ -69,6 +74,7 @@ impl Sources {
 
     /// True when both received the same number of entries.
     pub(crate) fn have_got(&self, other: &Self) -> bool {
-        (self.arrived, self.posted, &self.pulled) == (other.arrived, other.posted, &other.pulled)
+        let received = |sources: &Self| (sources.changes.arrived, sources.posted);
+        received(self) == received(other) && self.pulled == other.pulled
     }
 }

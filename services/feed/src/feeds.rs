@@ -9,7 +9,7 @@ use bytes::Bytes;
 use store::{Error, Position, RunOptions, Store, Transaction, limits::STAMP_BYTES};
 
 use crate::cache::{Heads, heads};
-use crate::counter::ONE;
+use crate::counter::{Changes, ONE};
 use crate::counts::Counts;
 use crate::entry::NewEntry;
 use crate::keys::Keys;
@@ -95,11 +95,14 @@ impl Feeds {
         let outcome = self
             .store
             .run(&options, async |transaction| {
-                let known = self.known(transaction, owner, entry).await?;
-                if let Some((position, entry)) = known {
+                let rows = [self.keys.id(owner, &entry.id), self.keys.large(owner)];
+                let rows = transaction.get_all(&rows).await?;
+                if let Some(known) = &rows[0]
+                    && let Some((position, entry)) = self.known(transaction, owner, entry, known).await?
+                {
                     return Ok(Outcome::Known(position, entry));
                 }
-                self.write(transaction, owner, entry, &text).await?;
+                self.write(transaction, owner, entry, &text, rows[1].is_some()).await?;
                 Ok::<_, FeedError>(Outcome::New(transaction.versionstamp()))
             })
             .await?;
@@ -109,19 +112,19 @@ impl Feeds {
         })
     }
 
-    /// The entry that was posted earlier with this id.
+    /// The entry that was posted earlier with this id; `known` is the id's row.
     async fn known(
         &self,
         transaction: &Transaction,
         owner: &str,
         entry: &NewEntry,
+        known: &[u8],
     ) -> Result<Option<(Position, Bytes)>, FeedError> {
-        let Some(known) = transaction.get(&self.keys.id(owner, &entry.id)).await? else { return Ok(None) };
         let taken = || FeedError::IdTaken { id: entry.id.clone() };
         if known.get(STAMP_BYTES..) != Some(&entry.hash().to_le_bytes()[..]) {
             return Err(taken());
         }
-        let position = Position::from_prefix(&known).ok_or_else(taken)?;
+        let position = Position::from_prefix(known).ok_or_else(taken)?;
         let text = transaction.get(&self.keys.own(owner, position)).await?;
         Ok(text.map(|text| (position, text)))
     }
@@ -132,6 +135,7 @@ impl Feeds {
         owner: &str,
         entry: &NewEntry,
         text: &[u8],
+        is_large: bool,
     ) -> Result<(), Error> {
         let keys = &self.keys;
         let mut known = vec![0; STAMP_BYTES];
@@ -140,14 +144,16 @@ impl Feeds {
         transaction.set_versionstamped_value(&keys.id(owner, &entry.id), &known)?;
         transaction.set_versionstamped_key(&keys.new_own(owner), text)?;
         transaction.add(&keys.posted(owner), &ONE)?;
-        if transaction.get(&keys.large(owner)).await?.is_some() {
+        transaction.add(&keys.changes(owner), &Changes::POSTED.to_bytes())?;
+        if is_large {
             return Ok(());
         }
+        let arrived = Changes::ARRIVED.to_bytes();
         let mut followers = transaction.rows(keys.followers_of(owner));
         while let Some(row) = followers.next().await? {
             let follower = keys.follower_named(&row.key);
             transaction.set_versionstamped_key(&keys.new_line(&follower), text)?;
-            transaction.add(&keys.arrived(&follower), &ONE)?;
+            transaction.add(&keys.changes(&follower), &arrived)?;
         }
         Ok(())
     }

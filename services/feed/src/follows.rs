@@ -27,19 +27,20 @@ impl Feeds {
         let keys = &self.keys;
         let options = options.idempotent();
         let work = async |transaction: &Transaction| {
-            let follow = keys.follow(owner, other);
-            if transaction.get(&follow).await?.is_some() {
+            let rows = [keys.follow(owner, other), keys.following_count(owner), keys.large(other)];
+            let [follow, count, _] = &rows;
+            let found = transaction.get_all(&rows).await?;
+            if found[0].is_some() {
                 return Ok(false);
             }
-            let count = keys.following_count(owner);
-            let following = number(transaction.get(&count).await?.as_ref());
+            let following = number(found[1].as_ref());
             if following >= FOLLOWS_MAX {
                 return Err(FeedError::FollowsMax { limit: FOLLOWS_MAX });
             }
-            transaction.set(&count, &(following + 1).to_le_bytes())?;
-            transaction.set(&follow, b"")?;
+            transaction.set(count, &(following + 1).to_le_bytes())?;
+            transaction.set(follow, b"")?;
             transaction.set(&keys.follower(other, owner), b"")?;
-            if transaction.get(&keys.large(other)).await?.is_some() {
+            if found[2].is_some() {
                 // Read with a conflict check, here and below, because a post in between would be
                 // counted on the wrong side.
                 let posted = number(transaction.get(&keys.posted(other)).await?.as_ref());
@@ -72,15 +73,16 @@ impl Feeds {
         let keys = &self.keys;
         let options = options.idempotent();
         let work = async |transaction: &Transaction| {
-            let follow = keys.follow(owner, other);
-            if transaction.get(&follow).await?.is_none() {
+            let rows = [keys.follow(owner, other), keys.following_count(owner)];
+            let [follow, count] = &rows;
+            let found = transaction.get_all(&rows).await?;
+            if found[0].is_none() {
                 return Ok(false);
             }
-            transaction.clear(&follow)?;
+            transaction.clear(follow)?;
             transaction.clear(&keys.follower(other, owner))?;
-            let count = keys.following_count(owner);
-            let following = number(transaction.get(&count).await?.as_ref());
-            transaction.set(&count, &following.saturating_sub(1).to_le_bytes())?;
+            let following = number(found[1].as_ref());
+            transaction.set(count, &following.saturating_sub(1).to_le_bytes())?;
             transaction.add(&keys.followers_count(other), &MINUS_ONE)?;
             self.end_pulls(transaction, owner, other).await?;
             Ok(true)

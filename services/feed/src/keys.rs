@@ -13,7 +13,7 @@
 //! | `posted, other` | entries ever posted by `other` |
 //! | `pull, owner, other, since` | counts of `other`'s entries that the owner has read, and the interval's end (`pulls`) |
 //! | `pulled, owner` | position of the last change of the owner's `pull` rows |
-//! | `arrived, owner` | copies ever written into `line` |
+//! | `arrived, owner` | copies ever written into `line`, and counts of all other changes of the feed (`counter::Changes`) |
 //! | `read, owner` | position up to which the owner has read, and how many of `arrived` that were |
 
 use store::{Position, Range, Subspace, Versionstamp};
@@ -154,7 +154,8 @@ impl Keys {
         self.pulled.pack(&(owner,))
     }
 
-    pub(crate) fn arrived(&self, owner: &str) -> Vec<u8> {
+    /// The row that every change of `owner`'s feed changes, except those of large owners' entries.
+    pub(crate) fn changes(&self, owner: &str) -> Vec<u8> {
         self.arrived.pack(&(owner,))
     }
 

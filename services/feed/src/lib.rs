@@ -19,6 +19,7 @@ mod follows;
 mod heads;
 mod interval;
 mod keys;
+mod mark;
 mod merge;
 mod page;
 mod pulls;

@@ -12,6 +12,10 @@ use store::{Error, Position, Range, Snapshot};
 /// message.
 const PAGE_BYTES_MAX: usize = 512 * 1024;
 
+/// Sources of large owners that are read at once. The later ones are read down to the oldest entry
+/// found so far, so more at once would read rows in vain.
+pub(crate) const PULLS_AT_ONCE: usize = 8;
+
 /// Entries of a feed, the newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
@@ -59,29 +63,32 @@ impl Newest {
     }
 
     /// Entries at or before this position cannot belong to the page.
-    fn floor(&self) -> Position {
+    pub(crate) fn floor(&self) -> Position {
         match self.oldest_first.peek() {
             Some(Reverse(oldest)) if self.oldest_first.len() == self.wanted => oldest.position,
             _ => Position::FIRST,
         }
     }
 
-    /// Adds the entries in `range`, which receives [`Newest::floor`].
+    /// Adds the entries in `ranges`, which are read at once and begin at [`Newest::floor`] or
+    /// later.
     pub(crate) async fn take(
         &mut self,
         snapshot: Snapshot<'_>,
-        range: impl FnOnce(Position) -> Range,
+        ranges: impl IntoIterator<Item = Range>,
     ) -> Result<(), Error> {
-        let mut rows = snapshot.rows(range(self.floor()).limit(self.wanted));
-        while let Some(row) = rows.next().await? {
-            let position = Position::of_key(&row.key);
-            if position <= self.floor() {
-                break;
+        let ranges: Vec<Range> = ranges.into_iter().map(|range| range.limit(self.wanted)).collect();
+        for rows in snapshot.range_all(&ranges).await? {
+            for row in rows {
+                let position = Position::of_key(&row.key);
+                if position <= self.floor() {
+                    break;
+                }
+                if self.oldest_first.len() == self.wanted {
+                    self.oldest_first.pop();
+                }
+                self.oldest_first.push(Reverse(PageEntry { position, entry: row.value }));
             }
-            if self.oldest_first.len() == self.wanted {
-                self.oldest_first.pop();
-            }
-            self.oldest_first.push(Reverse(PageEntry { position, entry: row.value }));
         }
         Ok(())
     }

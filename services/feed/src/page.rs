@@ -4,11 +4,12 @@
 //! sources are read at one moment, and a page holds the newest entries before its cursor; entries
 //! committed later come before the first page, never inside.
 
+use futures_util::future::try_join;
 use store::{Error, Position, RunOptions, Snapshot};
 
 use crate::feeds::Feeds;
 use crate::interval::Interval;
-use crate::merge::{Newest, Page};
+use crate::merge::{Newest, PULLS_AT_ONCE, Page};
 use crate::unread::Unread;
 
 impl Feeds {
@@ -23,14 +24,8 @@ impl Feeds {
         limit: usize,
         options: &RunOptions,
     ) -> Result<Page, Error> {
-        let work = async |snapshot: Snapshot<'_>| match before {
-            Some(before) => self.older(snapshot, owner, before, limit).await,
-            None => {
-                let kept = self.heads.get(owner);
-                let sources = self.sources(snapshot, owner, kept.as_deref()).await?;
-                self.newest(snapshot, owner, sources, kept.as_deref(), limit).await
-            }
-        };
+        let Some(before) = before else { return Ok(self.head(owner, limit, options).await?.0) };
+        let work = async |snapshot: Snapshot<'_>| self.older(snapshot, owner, before, limit).await;
         self.store.read(options, work).await
     }
 
@@ -44,10 +39,13 @@ impl Feeds {
         limit: usize,
         options: &RunOptions,
     ) -> Result<(Page, Unread), Error> {
+        if let Some(head) = self.current(owner).await?.filter(|head| head.wanted > limit) {
+            return Ok((Page::of(&head.entries, limit), Unread::of(&head.sources)));
+        }
         let work = async |snapshot: Snapshot<'_>| {
             let kept = self.heads.get(owner);
             let sources = self.sources(snapshot, owner, kept.as_deref()).await?;
-            let unread = self.unread_of(snapshot, owner, &sources).await?;
+            let unread = Unread::of(&sources);
             Ok::<_, Error>((self.newest(snapshot, owner, sources, kept.as_deref(), limit).await?, unread))
         };
         self.store.read(options, work).await
@@ -62,11 +60,16 @@ impl Feeds {
     ) -> Result<Page, Error> {
         // One more entry shows whether more follow.
         let mut newest = Newest::with(limit + 1, &[]);
-        newest.take(snapshot, |floor| self.keys.line_between(owner, floor, before)).await?;
-        newest.take(snapshot, |floor| self.keys.own_between(owner, floor, before)).await?;
-        for Interval { other, since, until, .. } in &self.pulls(snapshot, owner).await? {
-            let range = |floor: Position| self.keys.own_between(other, floor.max(*since), before.min(*until));
-            newest.take(snapshot, range).await?;
+        let floor = newest.floor();
+        let copied = self.keys.line_between(owner, floor, before);
+        let own = self.keys.own_between(owner, floor, before);
+        let (pulls, ()) = try_join(self.pulls(snapshot, owner), newest.take(snapshot, [copied, own])).await?;
+        for pulls in pulls.chunks(PULLS_AT_ONCE) {
+            let floor = newest.floor();
+            let range = |Interval { other, since, until, .. }: &Interval| {
+                self.keys.own_between(other, floor.max(*since), before.min(*until))
+            };
+            newest.take(snapshot, pulls.iter().map(range)).await?;
         }
         Ok(Page::of(&newest.into_entries().1, limit))
     }

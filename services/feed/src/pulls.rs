@@ -8,7 +8,7 @@
 
 use store::{Error, Position, Snapshot, Transaction, limits::STAMP_BYTES};
 
-use crate::counter::{UNREAD_MAX, number};
+use crate::counter::{Changes, UNREAD_MAX, number};
 use crate::feeds::Feeds;
 use crate::interval::Interval;
 
@@ -83,6 +83,7 @@ impl Feeds {
     /// Records that this transaction changes `pull` rows of `owner`, so that caches read them
     /// again.
     pub(crate) fn touch_pulls(&self, transaction: &Transaction, owner: &str) -> Result<(), Error> {
-        transaction.set_versionstamped_value(&self.keys.pulls_changed(owner), &STAMP_HERE)
+        transaction.set_versionstamped_value(&self.keys.pulls_changed(owner), &STAMP_HERE)?;
+        transaction.add(&self.keys.changes(owner), &Changes::PULLS.to_bytes())
     }
 }

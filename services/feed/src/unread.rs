@@ -5,11 +5,12 @@
 //! `arrived` less the copies after the position, as far as these are counted, is the same at every
 //! later moment, so marking needs no conflict check against new copies.
 
-use store::{Error, Position, RunOptions, Snapshot, Transaction, limits::STAMP_BYTES};
+use store::{Error, Position, RunOptions, Snapshot, Transaction};
 
 use crate::cache::Sources;
-use crate::counter::{UNREAD_MAX, number};
+use crate::counter::{Changes, UNREAD_MAX};
 use crate::feeds::Feeds;
+use crate::mark::Mark;
 
 /// Most copies after a position that are counted: the one above `UNREAD_MAX` shows that there are
 /// more.
@@ -26,10 +27,15 @@ pub struct Unread {
     pub read: Option<Position>,
 }
 
-/// The value of `read`.
-struct Mark {
-    position: Position,
-    arrived: u64,
+impl Unread {
+    pub(crate) fn of(sources: &Sources) -> Self {
+        let mark = &sources.mark;
+        let copied = sources.changes.arrived.saturating_sub(mark.arrived);
+        let pulled = sources.pulls.iter().zip(&sources.pulled).map(|(pull, &posted)| pull.unread(posted));
+        let count = copied + pulled.sum::<u64>();
+        let read = Some(mark.position).filter(|position| *position > Position::FIRST);
+        Self { count: count.min(UNREAD_MAX), more: count > UNREAD_MAX, read }
+    }
 }
 
 impl Feeds {
@@ -38,26 +44,14 @@ impl Feeds {
     /// # Errors
     /// Errors of the store.
     pub async fn unread(&self, owner: &str, options: &RunOptions) -> Result<Unread, Error> {
+        if let Some(head) = self.current(owner).await? {
+            return Ok(Unread::of(&head.sources));
+        }
         let work = async |snapshot: Snapshot<'_>| {
             let kept = self.heads.get(owner);
-            let sources = self.sources(snapshot, owner, kept.as_deref()).await?;
-            self.unread_of(snapshot, owner, &sources).await
+            Ok::<_, Error>(Unread::of(&self.sources(snapshot, owner, kept.as_deref()).await?))
         };
         self.store.read(options, work).await
-    }
-
-    pub(crate) async fn unread_of(
-        &self,
-        snapshot: Snapshot<'_>,
-        owner: &str,
-        sources: &Sources,
-    ) -> Result<Unread, Error> {
-        let mark = Mark::of(snapshot.get(&self.keys.read(owner)).await?.as_deref());
-        let copied = sources.arrived.saturating_sub(mark.arrived);
-        let pulled = sources.pulls.iter().zip(&sources.pulled).map(|(pull, &posted)| pull.unread(posted));
-        let count = copied + pulled.sum::<u64>();
-        let read = Some(mark.position).filter(|position| *position > Position::FIRST);
-        Ok(Unread { count: count.min(UNREAD_MAX), more: count > UNREAD_MAX, read })
     }
 
     /// Marks everything up to `upto` as read, or everything when `upto` is `None`. A mark never
@@ -83,7 +77,8 @@ impl Feeds {
             if position <= known.position {
                 return Ok(());
             }
-            let mut arrived = number(snapshot.get(&self.keys.arrived(owner)).await?.as_ref());
+            let changes = snapshot.get(&self.keys.changes(owner)).await?;
+            let mut arrived = Changes::of(changes.as_deref()).arrived;
             // Above the limit of counted entries the exact number does not matter.
             let newer = self.keys.line_between(owner, position, Position::LAST).limit(COUNTED_MAX);
             let mut newer = snapshot.rows(newer);
@@ -91,22 +86,9 @@ impl Feeds {
                 arrived = arrived.saturating_sub(1);
             }
             self.mark_pulls(transaction, owner, position).await?;
+            transaction.add(&self.keys.changes(owner), &Changes::MARKED.to_bytes())?;
             transaction.set(&key, &Mark { position, arrived }.to_bytes())
         };
         self.store.run(&options.idempotent(), work).await
-    }
-}
-
-impl Mark {
-    fn of(value: Option<&[u8]>) -> Self {
-        let parse = |value: &[u8]| {
-            let arrived = value.get(STAMP_BYTES..)?.first_chunk().copied()?;
-            Some(Self { position: Position::from_prefix(value)?, arrived: u64::from_le_bytes(arrived) })
-        };
-        value.and_then(parse).unwrap_or(Self { position: Position::FIRST, arrived: 0 })
-    }
-
-    fn to_bytes(&self) -> Vec<u8> {
-        [&self.position.as_bytes()[..], &self.arrived.to_le_bytes()].concat()
     }
 }

@@ -1,6 +1,8 @@
 //! A writer that follows a random number generator, and records what it did.
 
-use events::{Append, AppendError, Condition, EventPosition, EventStore, NewEvent, Query};
+use std::rc::Rc;
+
+use events::{Append, AppendError, Appender, Condition, EventPosition, EventStore, NewEvent, Query};
 use store::RunOptions;
 
 /// A tag that a reader follows while others write.
@@ -41,6 +43,8 @@ pub(crate) enum Outcome {
 
 pub(crate) struct Writer {
     events: EventStore,
+    /// Appends in groups; without it, each append has its own transaction.
+    appender: Option<Rc<Appender>>,
     rng: fastrand::Rng,
     own_tag: String,
     /// The writer has seen its own events up to this position.
@@ -50,9 +54,10 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(events: EventStore, seed: u64, number: u64) -> Self {
+    pub(crate) fn new(events: EventStore, appender: Option<Rc<Appender>>, seed: u64, number: u64) -> Self {
         Self {
             events,
+            appender,
             rng: fastrand::Rng::with_seed(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             own_tag: format!("writer:{number}"),
             last: EventPosition::START,
@@ -96,7 +101,11 @@ impl Writer {
         });
         let append = Append::new(events.iter().map(new).collect(), condition).unwrap();
         let options = RunOptions::within(std::time::Duration::from_secs(60));
-        match self.events.append(&append, &options).await {
+        let appended = match &self.appender {
+            Some(appender) => appender.append(append, &options).await,
+            None => self.events.append(&append, &options).await,
+        };
+        match appended {
             Ok(positions) => Outcome::Accepted(positions),
             Err(AppendError::ConditionFailed { position }) => Outcome::Rejected(position),
             Err(error) => panic!("{error}"),
