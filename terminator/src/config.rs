@@ -9,11 +9,11 @@ mod trusted_proxy;
 
 use std::time::Duration;
 
-use role::admin::AdminAddress;
 use role::identity::Identity;
 use role::telemetry::Destination;
 
-pub use settings::{AccessLogTarget, Congestion, Forwarded, HttpAddress, LimitSettings, Settings};
+pub use role::address::Address;
+pub use settings::{AccessLogTarget, Congestion, Forwarded, LimitSettings, Settings};
 pub use trusted_proxy::TrustedProxy;
 
 use crate::limits;
@@ -22,11 +22,11 @@ use crate::limits;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Addresses where HTTP is served.
-    pub http: Vec<HttpAddress>,
+    pub http: Vec<Address>,
     /// The congestion control of client connections.
     pub congestion: Congestion,
     /// Address of the admin listener.
-    pub admin: AdminAddress,
+    pub admin: Address,
     /// Who this process is.
     pub identity: Identity,
     /// Endpoints and limits of the bus.
@@ -300,7 +300,7 @@ mod tests {
             &["--http", "[::1]:0", "--http", "unix:/tmp/h", "--route-deadline", "GET /members/{id}=250ms"],
         ];
         let config = parse(&flags.concat()).unwrap();
-        assert_eq!(config.http[1], HttpAddress::Unix("/tmp/h".into()));
+        assert_eq!(config.http[1], Address::Unix("/tmp/h".into()));
         assert_eq!(config.deadline_of("GET /members/{id}"), Duration::from_millis(250));
         assert_eq!(config.deadline_of("GET /"), limits::DEADLINE);
     }

@@ -12,19 +12,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use role::admin::{self, Admin, AdminAddress};
+use role::address::Address;
+use role::admin::{self, Admin};
 use role::handover::{Stand, Successor};
 use role::life::{self, Role, Times};
 use role::observer::Observer;
 use role::signals::Signals;
-use role::sockets::{self, Address, Inherited, Kind, Wanted};
+use role::sockets::{self, Inherited, Kind, Wanted};
 use role::telemetry::{Destination, Flush, Statsd};
 use role::unix::SocketFile;
 use role::worker::{self, Workers};
 use tokio::runtime::{Builder, LocalOptions};
 
 use crate::access_log::{self, AccessLog, Writer};
-use crate::config::{Config, HttpAddress};
+use crate::config::Config;
 use crate::listen::{self, Bound, Unstarted};
 use crate::views::VIEWS;
 use crate::worker::Worker;
@@ -104,14 +105,8 @@ async fn start(mut config: Config) -> Result<Started> {
 
 /// The flags that a socket may be for: `--http`, `--bus-listen`, `--admin`, in this order.
 fn wanted(config: &Config) -> Vec<Wanted> {
-    let http = config.http.iter().map(|http| {
-        let address = match http {
-            HttpAddress::Tcp(address) => Address::Tcp(*address),
-            HttpAddress::Unix(path) => Address::Unix(path.clone()),
-        };
-        Wanted { kind: Kind::Http, flag: http.to_string(), address: Some(address) }
-    });
-    let admin = Wanted::admin(&config.admin);
+    let http = config.http.iter().map(|http| Wanted::at(Kind::Http, http));
+    let admin = Wanted::at(Kind::Admin, &config.admin);
     http.chain(config.bus.listen.iter().map(Wanted::bus)).chain([admin]).collect()
 }
 
@@ -291,7 +286,7 @@ async fn accept(workers: &Workers<Rc<Worker>>, sockets: Vec<Vec<Unstarted>>) -> 
 }
 
 /// One line that says where everything is: `listening http=ADDR,ADDR admin=ADDR ...`.
-fn announce(config: &Config, http: &[String], admin: &AdminAddress, bus: &[bus::Endpoint]) {
+fn announce(config: &Config, http: &[String], admin: &Address, bus: &[bus::Endpoint]) {
     let join =
         |endpoints: &[bus::Endpoint]| endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     tracing::info!(

@@ -13,14 +13,15 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::pin::pin;
 
 use bus::OwnsFile;
-use role::sockets::{Address, Inherited, Kind};
+use role::address::Address;
+use role::sockets::{Inherited, Kind};
 use role::unix::{self, SocketFile};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 pub use congestion::check as check_congestion;
 
-use crate::config::{Config, Congestion, HttpAddress};
+use crate::config::{Config, Congestion};
 use crate::connection::Peer;
 use crate::limits;
 use crate::serve::{Server, Stream};
@@ -29,7 +30,7 @@ use crate::serve::{Server, Stream};
 #[derive(Debug)]
 pub struct Bound {
     /// The address as bound, its port chosen.
-    pub address: HttpAddress,
+    pub address: Address,
     /// The socket's file, removed when dropped.
     pub file: Option<SocketFile>,
     /// With TCP one per worker when it was bound here; any number otherwise, see [`share`].
@@ -49,10 +50,10 @@ pub enum Unstarted {
 ///
 /// # Errors
 /// When it cannot be bound; the caller names the address.
-pub fn bind(address: &HttpAddress, workers: usize, congestion: &Congestion) -> io::Result<Bound> {
+pub fn bind(address: &Address, workers: usize, congestion: &Congestion) -> io::Result<Bound> {
     match address {
-        HttpAddress::Tcp(address) => bind_tcp(*address, workers, congestion),
-        HttpAddress::Unix(path) => {
+        Address::Tcp(address) => bind_tcp(*address, workers, congestion),
+        Address::Unix(path) => {
             let (listener, file) = unix::bind(path, limits::SOCKET_MODE)?;
             let (address, sockets) = (address.clone(), vec![Unstarted::Unix(listener)]);
             Ok(Bound { address, file: Some(file), sockets })
@@ -69,23 +70,20 @@ pub fn bind(address: &HttpAddress, workers: usize, congestion: &Congestion) -> i
 /// Without a socket.
 pub fn adopt(inherited: Vec<Inherited>, congestion: &Congestion) -> io::Result<Bound> {
     let owns_file = inherited[0].owns_file.clone();
-    let address = match Address::of(&inherited[0].socket)? {
-        Address::Tcp(address) => HttpAddress::Tcp(address),
-        Address::Unix(path) => HttpAddress::Unix(path),
-    };
+    let address = Address::of(&inherited[0].socket)?;
     let file = match &address {
-        HttpAddress::Unix(path) => Some(SocketFile::adopt(path, owns_file)),
-        HttpAddress::Tcp(_) => None,
+        Address::Unix(path) => Some(SocketFile::adopt(path, owns_file)),
+        Address::Tcp(_) => None,
     };
     let adopt = |Inherited { socket, .. }| {
         let socket = Socket::from(socket);
         socket.set_nonblocking(true)?;
         Ok(match &address {
-            HttpAddress::Tcp(address) => {
+            Address::Tcp(address) => {
                 congestion::choose(&socket, address.ip(), congestion)?;
                 Unstarted::Tcp(socket.into())
             }
-            HttpAddress::Unix(_) => Unstarted::Unix(socket.into()),
+            Address::Unix(_) => Unstarted::Unix(socket.into()),
         })
     };
     let sockets = inherited.into_iter().map(adopt).collect::<io::Result<_>>()?;
@@ -141,7 +139,7 @@ fn bind_tcp(address: SocketAddr, workers: usize, congestion: &Congestion) -> io:
     for _ in 1..workers {
         sockets.push(Unstarted::Tcp(tcp_listener(address, shared, congestion)?));
     }
-    Ok(Bound { address: HttpAddress::Tcp(address), file: None, sockets })
+    Ok(Bound { address: Address::Tcp(address), file: None, sockets })
 }
 
 fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
@@ -293,7 +291,7 @@ mod tests {
             })
             .collect();
         assert_eq!(ports.len(), 3);
-        assert!(ports.iter().all(|port| HttpAddress::Tcp(*port) == bound.address));
+        assert!(ports.iter().all(|port| Address::Tcp(*port) == bound.address));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub struct Stats {
     /// Requests whose head was read whole.
     pub requests: Counter,
     /// Requests whose client left before the response.
-    pub client_gone: Counter,
+    pub cancelled: Counter,
     /// Connections accepted.
     pub connections_accepted: Counter,
     /// Connections open now.
@@ -57,7 +57,7 @@ impl Stats {
     pub fn add_to(&self, picture: &mut Picture) {
         picture.counters.extend([
             ("requests", self.requests.value()),
-            ("cancelled", self.client_gone.value()),
+            ("cancelled", self.cancelled.value()),
             ("connections_accepted", self.connections_accepted.value()),
             ("connections_refused", self.connections_refused.value()),
             ("connections_timed_out", self.connections_timed_out.value()),

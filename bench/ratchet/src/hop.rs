@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bus::{Bus, Hello, Incoming, Response, Serve, Serving};
 use bytes::Bytes;
 use clap::Parser;
-use terminator::config::{Config, HttpAddress, Settings};
+use terminator::config::{Address, Config, Settings};
 use terminator::listen;
 use terminator::worker::Worker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -82,7 +82,7 @@ async fn connect() -> (TcpStream, Rc<Worker>, Bus) {
     let settings = Settings::parse_from(["terminator", "--http", "127.0.0.1:0", "--bus-listen", &url]);
     let config = Arc::new(Config::new(settings).expect("the settings are sound"));
     let bound = listen::bind(&config.http[0], 1, &config.congestion).expect("a port is free");
-    let HttpAddress::Tcp(address) = bound.address else { unreachable!("TCP was asked for") };
+    let Address::Tcp(address) = bound.address else { unreachable!("TCP was asked for") };
     let sockets = bound.sockets.into_iter().map(|socket| socket.start().expect("the runtime takes it"));
     let seed = bus::bind(&config.bus, 1).expect("the socket is free").remove(0);
     let worker = Worker::start(0, seed.start(), Arc::clone(&config), None);

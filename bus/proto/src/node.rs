@@ -128,7 +128,7 @@ impl Node {
         }
     }
 
-    /// The configuration. Its hello is the one that is sent now.
+    /// The configuration, with the hello that new pipes get.
     #[must_use]
     pub const fn config(&self) -> &NodeConfig {
         &self.config

@@ -33,14 +33,6 @@ pub struct FileAccess {
     pub group: Option<u32>,
 }
 
-impl FileAccess {
-    /// True when mode and owner are left as the system sets them.
-    #[must_use]
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// `[URL ]SERVICE=ROUTE,...`: a rule for one listener or, without a URL, for all of them; see
 /// [`bus_proto::claims::Rule`].
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The slots of waiting handlers, and the list of those that are ready to be polled.
+//! The slots of waiting handlers, and the list of the slots whose handlers have been woken.
 //!
 //! A tokio task for each handler would cost an allocation, an entry in a locked list, and a second
 //! poll that only stores a waker. A slot is reused, and its waker exists before the first poll.

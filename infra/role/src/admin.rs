@@ -24,9 +24,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
-pub use crate::admin_address::AdminAddress;
+use crate::address::Address;
 use crate::observer::Observer;
-use crate::sockets::{Address, Inherited, Kind};
+use crate::sockets::{Inherited, Kind};
 use crate::unix::{self, SocketFile};
 use desk::Desk;
 
@@ -51,7 +51,7 @@ const SOCKET_MODE: u32 = 0o600;
 #[derive(Debug)]
 pub struct Admin {
     socket: Socket,
-    address: AdminAddress,
+    address: Address,
     file: Option<SocketFile>,
 }
 
@@ -67,10 +67,10 @@ impl Admin {
     ///
     /// # Errors
     /// When the address cannot be bound; the caller names it.
-    pub fn bind(address: &AdminAddress) -> io::Result<Self> {
+    pub fn bind(address: &Address) -> io::Result<Self> {
         match address {
-            AdminAddress::Tcp(address) => Self::new(Socket::Tcp(std::net::TcpListener::bind(address)?), None),
-            AdminAddress::Unix(path) => {
+            Address::Tcp(address) => Self::new(Socket::Tcp(std::net::TcpListener::bind(address)?), None),
+            Address::Unix(path) => {
                 let (socket, file) = unix::bind(path, SOCKET_MODE)?;
                 Self::new(Socket::Unix(socket), Some(file))
             }
@@ -95,7 +95,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the process may not have more open files.
-    pub fn duplicate(&self, flag: &AdminAddress) -> io::Result<Inherited> {
+    pub fn duplicate(&self, flag: &Address) -> io::Result<Inherited> {
         let socket = match &self.socket {
             Socket::Tcp(listener) => listener.try_clone()?.into(),
             Socket::Unix(listener) => listener.try_clone()?.into(),
@@ -108,12 +108,12 @@ impl Admin {
         let address = match &socket {
             Socket::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
-                AdminAddress::Tcp(listener.local_addr()?)
+                Address::Tcp(listener.local_addr()?)
             }
             Socket::Unix(listener) => {
                 listener.set_nonblocking(true)?;
                 let address = listener.local_addr()?;
-                AdminAddress::Unix(address.as_pathname().unwrap_or("".as_ref()).to_owned())
+                Address::Unix(address.as_pathname().unwrap_or("".as_ref()).to_owned())
             }
         };
         Ok(Self { socket, address, file })
@@ -121,7 +121,7 @@ impl Admin {
 
     /// The address, with the port that the system chose.
     #[must_use]
-    pub fn address(&self) -> &AdminAddress {
+    pub fn address(&self) -> &Address {
         &self.address
     }
 

@@ -8,10 +8,10 @@
 //! | --- | --- | --- |
 //! | successor | `ask` | wants the sockets; says its version of these lines |
 //! | predecessor | `socket`, repeated | a listening socket, with its descriptor |
-//! | predecessor | `offer` | those were all; the instances that are on the bus, with their routes |
+//! | predecessor | `offer` | all sockets have been sent; lists the instances that are on the bus, with their routes |
 //! | successor | `started` | its workers accept on the bus |
 //! | - | - | the predecessor stops accepting on the bus and tells its peers to dial again |
-//! | successor | `ready` | the instances are there, or `--settle` has passed; those that are not |
+//! | successor | `ready` | the instances have dialled, or `--settle` has passed; lists the instances that have not |
 //! | predecessor | `go` | it still waits for this successor |
 //! | successor | `serving` | it accepts clients and listens at the path; the predecessor drains |
 //! | predecessor | `abort` | instead of any other line: it took too long, or was refused |

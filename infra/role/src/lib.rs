@@ -9,8 +9,8 @@
 //! predecessor ([`sockets`], [`handover`]); [`life`] ends it as its [`signals`] or a successor ask.
 
 pub mod accept;
+pub mod address;
 pub mod admin;
-mod admin_address;
 pub mod handover;
 pub mod identity;
 pub mod life;

@@ -8,15 +8,13 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
 use std::str::FromStr;
 
 use bus::OwnsFile;
 use serde::{Deserialize, Serialize};
-use socket2::SockRef;
 
-use crate::admin_address::AdminAddress;
+use crate::address::Address;
 
 /// What is served on a socket. Its text is the name in `LISTEN_FDNAMES`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,53 +51,6 @@ impl FromStr for Kind {
     }
 }
 
-/// Where a stream socket listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// An IP address and a port.
-    Tcp(SocketAddr),
-    /// A path.
-    Unix(PathBuf),
-}
-
-impl Address {
-    /// The address of a listening stream socket.
-    ///
-    /// # Errors
-    /// When it is no socket, none that listens, or of another family.
-    pub fn of(socket: &impl AsFd) -> io::Result<Self> {
-        let socket = SockRef::from(socket);
-        let wrong = |what| io::Error::new(io::ErrorKind::InvalidInput, what);
-        if !socket.is_listener()? || socket.r#type()? != socket2::Type::STREAM {
-            return Err(wrong("it is no listening stream socket"));
-        }
-        let address = socket.local_addr()?;
-        let path = || address.as_pathname().map(|path| Self::Unix(path.to_owned()));
-        let found = address.as_socket().map(Self::Tcp).or_else(path);
-        found.ok_or_else(|| wrong("its address is neither TCP nor a Unix socket's path"))
-    }
-
-    /// True when connections to `self` come to `other`: every unspecified address is the same.
-    fn is(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Tcp(one), Self::Tcp(other)) => {
-                let both_any = one.ip().is_unspecified() && other.ip().is_unspecified();
-                one.port() == other.port() && (both_any || one.ip() == other.ip())
-            }
-            (one, other) => one == other,
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(f, "{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
 /// A flag that a socket may be for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -126,14 +77,10 @@ impl Wanted {
         Self { kind: Kind::Bus, flag: listen.to_string(), address }
     }
 
-    /// `--admin`.
+    /// `--http` or `--admin`.
     #[must_use]
-    pub fn admin(listen: &AdminAddress) -> Self {
-        let address = match listen {
-            AdminAddress::Tcp(address) => Address::Tcp(*address),
-            AdminAddress::Unix(path) => Address::Unix(path.clone()),
-        };
-        Self { kind: Kind::Admin, flag: listen.to_string(), address: Some(address) }
+    pub fn at(kind: Kind, listen: &Address) -> Self {
+        Self { kind, flag: listen.to_string(), address: Some(listen.clone()) }
     }
 }
 
@@ -184,7 +131,8 @@ pub enum SocketsError {
     },
 }
 
-/// Adds the sockets of the service manager to those that are there: `all[n]` is for `wanted[n]`.
+/// Adds the service manager's sockets to `all`, which may hold a predecessor's already. `all[n]`
+/// holds the sockets for `wanted[n]`.
 /// Where there is one already, from a predecessor, the service manager's is closed here.
 ///
 /// A socket is for the flag that says its address. When none does, its name decides: it is for the

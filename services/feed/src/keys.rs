@@ -13,7 +13,7 @@
 //! | `posted, other` | entries ever posted by `other` |
 //! | `pull, owner, other, since` | counts of `other`'s entries that the owner has read, and the interval's end (`pulls`) |
 //! | `pulled, owner` | position of the last change of the owner's `pull` rows |
-//! | `arrived, owner` | copies ever written into `line`, and counts of all other changes of the feed (`counter::Changes`) |
+//! | `arrived, owner` | counts of the feed's changes, copies into `line` first (`counter::Changes`) |
 //! | `read, owner` | position up to which the owner has read, and how many of `arrived` that were |
 
 use store::{Position, Range, Subspace, Versionstamp};

@@ -10,7 +10,7 @@ use bus::proto::limits::{HELLO_VALUE_LEN_MAX, MESSAGE_LEN_MAX};
 use bus::{Endpoint, Limits, Listen};
 use clap::Args;
 use role::Scheduling;
-use role::admin::AdminAddress;
+use role::address::Address;
 use role::telemetry::Destination;
 
 /// What [`crate::run`] needs to know of a service's clap struct.
@@ -87,7 +87,7 @@ pub struct Options {
     /// Answer operators here: /live, /ready, /stats, /metrics, /peers, /routes, /config and /log at
     /// IP:PORT or unix:PATH; without it they are not answered.
     #[arg(long, value_name = "ADDR|unix:PATH")]
-    pub admin: Option<AdminAddress>,
+    pub admin: Option<Address>,
 
     /// Send metrics to this statsd daemon.
     #[arg(long, value_name = "HOST:PORT", value_parser = role::telemetry::check_target)]

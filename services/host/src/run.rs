@@ -19,7 +19,7 @@ use role::life::{self, Role, Times};
 use role::metrics::{Group, Latencies, Picture};
 use role::observer::{Observer, Views};
 use role::signals::Signals;
-use role::sockets::{self, Wanted};
+use role::sockets::{self, Kind, Wanted};
 use role::telemetry::{Destination, Flush, Statsd};
 use role::worker::{self, Workers};
 
@@ -298,7 +298,8 @@ impl Inherited {
         let options = args.options();
         let upstream = args.upstream().map(|upstream| &upstream.upstream_listen[..]).unwrap_or_default();
         let buses = options.bus_listen.iter().chain(upstream).map(Wanted::bus);
-        let wanted: Vec<Wanted> = buses.chain(options.admin.as_ref().map(Wanted::admin)).collect();
+        let wanted: Vec<Wanted> =
+            buses.chain(options.admin.as_ref().map(|admin| Wanted::at(Kind::Admin, admin))).collect();
         let mut all: Vec<_> = wanted.iter().map(|_| Vec::new()).collect();
         sockets::add_activated(&wanted, &mut all)?;
         let mut all = all.into_iter().map(|mut sockets| sockets.pop());

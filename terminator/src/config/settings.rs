@@ -5,7 +5,6 @@
 //! together to `config`. Invariant: every value that parses has the right form and unit.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use std::time::Duration;
 use bus::{Allow, Endpoint, Listen};
 use clap::{Parser, ValueEnum};
 use role::Scheduling;
-use role::admin::AdminAddress;
+use role::address::Address;
 
 use super::trusted_proxy::TrustedProxy;
 use crate::limits;
@@ -36,11 +35,11 @@ pub struct Settings {
     /// Where to serve HTTP/1.1: IP:PORT or unix:PATH; may be repeated; port 0 lets the system
     /// choose
     #[arg(long, value_name = "ADDR|unix:PATH", default_value = "127.0.0.1:8080")]
-    pub http: Vec<HttpAddress>,
+    pub http: Vec<Address>,
     /// Where operators ask for /live, /ready, /stats, /metrics, /peers, /routes, /config and /log:
     /// IP:PORT or unix:PATH; keep it away from clients
     #[arg(long, value_name = "ADDR|unix:PATH", default_value = "127.0.0.1:8081")]
-    pub admin: AdminAddress,
+    pub admin: Address,
     /// Where services dial in: tcp://HOST:PORT, ipc:///PATH,
     /// ipc:///PATH?mode=0660&user=UID&group=GID; may be repeated
     #[arg(long, value_name = "URL")]
@@ -184,44 +183,6 @@ pub struct LimitSettings {
     /// Time that a client may read no byte of its response; above: closed
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub write_timeout: Duration,
-}
-
-/// An address where HTTP is served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HttpAddress {
-    /// IP:PORT.
-    Tcp(SocketAddr),
-    /// unix:PATH.
-    Unix(PathBuf),
-}
-
-impl FromStr for HttpAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_prefix("unix:") {
-            Some("") => Err("the path is missing; write unix:PATH".to_owned()),
-            // sun_path holds 108 bytes with the closing NUL.
-            Some(path) if path.len() > 107 => Err(format!(
-                "the path has {} bytes, a Unix socket's at most 107; choose a shorter one",
-                path.len()
-            )),
-            Some(path) => Ok(Self::Unix(PathBuf::from(path))),
-            None => text
-                .parse()
-                .map(Self::Tcp)
-                .map_err(|_| "write IP:PORT such as 127.0.0.1:8080 or [::1]:8080, or unix:PATH".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for HttpAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(f, "{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
 }
 
 /// Where the access log goes.

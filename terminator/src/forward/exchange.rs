@@ -32,7 +32,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         if !self.ended {
-            self.connection.worker.stats.client_gone.increment();
+            self.connection.worker.stats.cancelled.increment();
         }
     }
 }

@@ -159,7 +159,7 @@ fn a_peer_that_drains_is_dialled_again_beside_the_pipe_that_works() {
         say_drain(&mut old).await;
         let mut successor = accept(&host).await;
         until(|| bus.peers().len() == 2).await;
-        // The one that is left is kept as the first was.
+        // The pipe to the successor is replaced like the first one when its peer drains.
         drop(old);
         until(|| bus.peers().len() == 1).await;
         say_drain(&mut successor).await;

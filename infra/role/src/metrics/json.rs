@@ -11,7 +11,8 @@ use super::sample::{Sample, Value};
 use super::{Kind, Latency};
 use crate::identity::Identity;
 
-/// Keys of `/stats` that are no metric: who answers, and each worker's share.
+/// The keys of `/stats` besides the metrics: the identity of the process, and one object for each
+/// worker.
 pub const RESERVED: [&str; 5] = ["service", "version", "instance", "host", "workers"];
 
 /// An object: [`RESERVED`], then every metric. A labelled metric is an object by label value, a

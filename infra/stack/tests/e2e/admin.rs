@@ -19,7 +19,7 @@ use crate::until::{DEADLINE, until};
 use crate::whole::Stack;
 
 const SERVICES: [&str; 5] = ["web", "profile", "feed", "chat", "events"];
-/// Keys of `/stats` that are no metric.
+/// The keys of `/stats` besides the metrics.
 const RESERVED: [&str; 5] = ["service", "version", "instance", "host", "workers"];
 
 /// A role's admin listener.
