@@ -6,5 +6,6 @@
 //! `service-host`. Invariant: decisions are pure functions; time and randomness are arguments.
 
 pub mod hash;
+pub mod rollout;
 pub mod split;
 pub mod statistics;

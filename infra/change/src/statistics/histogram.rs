@@ -47,7 +47,12 @@ impl Histogram {
 
     /// Counts a latency in microseconds. One above 134 s counts as 134 s.
     pub fn record(&mut self, latency_us: u64) {
-        self.add(bucket(latency_us), 1);
+        self.record_many(latency_us, 1);
+    }
+
+    /// Counts `count` requests of the same latency.
+    pub fn record_many(&mut self, latency_us: u64, count: u64) {
+        self.add(bucket(latency_us), count);
     }
 
     /// Adds the samples of another histogram.

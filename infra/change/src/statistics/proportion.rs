@@ -10,6 +10,8 @@
 //! 1 % of latencies are. Only the test at the true quantile can be wrong, so all values `x` share
 //! one `alpha`.
 
+use statrs::distribution::{Binomial, DiscreteCDF as _};
+
 use super::histogram::{Histogram, lower_us, upper_us};
 use super::{bound, log_mean, log_wealth, real};
 
@@ -28,6 +30,13 @@ pub fn log_above(hits: u64, trials: u64, share: f64) -> f64 {
 /// Logarithm of the evidence that a proportion is below `share`, after `hits` in `trials`.
 pub fn log_below(hits: u64, trials: u64, share: f64) -> f64 {
     log_mean(RATIOS.iter().map(|ratio| log_wealth(ratio.recip(), real(hits), real(trials), share)))
+}
+
+/// Probability of at least `hits` in `trials` when each hits with probability `share`: a test of
+/// fixed size, for one look.
+pub fn tail(hits: u64, trials: u64, share: f64) -> f64 {
+    let Some(fewer) = hits.checked_sub(1) else { return 1.0 };
+    Binomial::new(share.clamp(0.0, 1.0), trials).map_or(1.0, |binomial| binomial.sf(fewer))
 }
 
 /// Bounds of a rate from 0 to 1, after `hits` in `trials`. Each is wrong with a probability of at
@@ -77,6 +86,15 @@ pub fn quantile_at_most_us(latencies: &Histogram, quantile: f64, alpha: f64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_tail_is_that_of_coins() {
+        assert!((tail(10, 10, 0.5) - 0.5_f64.powi(10)).abs() < 1e-12);
+        assert!((tail(13, 14, 0.5) - 15.0 * 0.5_f64.powi(14)).abs() < 1e-12);
+        assert_eq!(tail(0, 0, 0.5), 1.0);
+        assert_eq!(tail(5, 10, 1.0), 1.0);
+        assert!(tail(10, 1_000, 0.0) < 1e-12);
+    }
 
     #[test]
     fn bounds_enclose_the_rate_and_narrow_with_samples() {
