@@ -1,6 +1,6 @@
 //! How often the verdicts are wrong, and how long the right ones take.
 
-use change::rollout::{Machine, Phase, Report};
+use change::rollout::{Machine, Phase};
 use fastrand::Rng;
 
 use crate::simulation::{Behaviour, Run, SLOW_TAIL, USUAL, WELL, document, seed};
@@ -45,8 +45,8 @@ fn fewer_than_one_in_a_hundred_equal_candidates_fail() {
             run.step(1_000);
             seconds += 1;
         }
-        if run.phase() != Phase::Completed && seed % 8 == 0 {
-            println!("load {load:.0}, errors {errors}, {:?}", run.machine.state().reason);
+        if run.phase() != Phase::Completed {
+            println!("load {load:.0}, errors {errors}: {}", run.machine.state().reason);
         }
         (run.phase(), run.machine.state().stage, seconds)
     });
@@ -62,10 +62,12 @@ fn fewer_than_one_in_a_hundred_equal_candidates_fail() {
 #[test]
 fn five_percent_errors_are_taken_back_within_two_seconds_and_sixty_errors() {
     for (feed_ms, seconds_max) in [(100, 2_000), (1_000, 4_000)] {
-        let mut outcomes = many(2_500, |seed| {
+        let outcomes = many(2_500, |seed| {
             let mut run = Run::new(document(30), 3_000.0, seed);
-            let reached = run.until(600, |machine| f64::from(machine.state().percent) == 10.0);
-            assert!(reached, "{:?}", Report::from(run.machine.state()));
+            if !run.until(600, |machine| f64::from(machine.state().percent) == 10.0) {
+                // One of the rare false alarms, which another test counts.
+                return None;
+            }
             for _ in 0..run.rng.u32(0..29) {
                 run.step(1_000);
             }
@@ -80,12 +82,12 @@ fn five_percent_errors_are_taken_back_within_two_seconds_and_sixty_errors() {
                 assert!(run.now_ms < start_ms + 60_000, "{:?}", run.machine.state().reason);
             }
             assert_eq!(run.percent(), 0.0);
-            (run.now_ms - first_ms.unwrap(), run.client_errors - before)
+            Some((run.now_ms - first_ms.unwrap(), run.client_errors - before))
         });
-        let mut times: Vec<u64> = outcomes.iter().map(|(ms, _)| *ms).collect();
+        assert!(outcomes.iter().flatten().count() >= 2_475, "too few reached 10 %");
+        let mut times: Vec<u64> = outcomes.iter().flatten().map(|(ms, _)| *ms).collect();
         let late = times.iter().filter(|ms| **ms > seconds_max).count();
-        outcomes.sort_unstable_by_key(|(_, errors)| *errors);
-        let (_, most) = *outcomes.last().unwrap();
+        let most = outcomes.iter().flatten().map(|(_, errors)| *errors).max().unwrap();
         let times = [50, 99, 100].map(|percent| percentile(&mut times, percent));
         println!(
             "counts each {feed_ms} ms: ms until share 0 {times:?} (p50, p99, max), errors at most {most}"
@@ -109,9 +111,11 @@ fn a_candidate_that_fails_from_the_start_meets_no_client() {
 
 #[test]
 fn a_slow_tail_with_the_same_mean_is_found_at_ten_percent() {
-    let mut outcomes = many(4_000, |seed| {
+    let outcomes = many(4_000, |seed| {
         let mut run = Run::new(document(30), 3_000.0, seed);
-        assert!(run.until(600, |machine| f64::from(machine.state().percent) == 10.0));
+        if !run.until(600, |machine| f64::from(machine.state().percent) == 10.0) {
+            return None;
+        }
         // The candidate copes with fewer requests than these.
         run.candidate = Behaviour { errors: 0.001, latencies: SLOW_TAIL };
         let start_ms = run.now_ms;
@@ -119,8 +123,10 @@ fn a_slow_tail_with_the_same_mean_is_found_at_ten_percent() {
         let reason = &run.machine.state().reason;
         assert!(reason.contains("p99") && reason.contains("1.2 times"), "{reason}");
         assert_eq!(run.phase(), Phase::RolledBack, "{reason}");
-        run.now_ms - start_ms
+        Some(run.now_ms - start_ms)
     });
+    let mut outcomes: Vec<u64> = outcomes.into_iter().flatten().collect();
+    assert!(outcomes.len() >= 3_960, "too few reached 10 %");
     let times = [50, 99, 100].map(|percent| percentile(&mut outcomes, percent));
     println!("ms until the slow candidate is found {times:?} (p50, p99, max)");
     assert!(times[1] <= 45_000, "{times:?}");
@@ -145,8 +151,8 @@ fn bad_candidates_of_every_kind_are_found() {
             _ => Behaviour { errors: 0.001, latencies: SLOW_TAIL },
         };
         run.until(1_500, ended);
-        if run.phase() != Phase::RolledBack || run.machine.state().stage > 2 {
-            println!("load {load:.0}, kind {}, {:?} {:?}", seed % 3, run.phase(), run.machine.state().reason);
+        if run.phase() != Phase::RolledBack {
+            println!("load {load:.0}: {}", run.machine.state().reason);
         }
         (run.phase(), run.machine.state().stage)
     });
