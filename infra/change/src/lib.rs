@@ -5,6 +5,7 @@
 //! goes to, the verdict on a candidate. Leaves acting on the decisions to `terminator` and
 //! `service-host`. Invariant: decisions are pure functions; time and randomness are arguments.
 
+pub mod ghost;
 pub mod hash;
 pub mod rollout;
 pub mod split;
