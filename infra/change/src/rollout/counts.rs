@@ -15,6 +15,9 @@ use crate::statistics::histogram::Histogram;
 /// Most terminators whose counts are added up. It bounds the stored state.
 const TERMINATORS_MAX: usize = 256;
 
+/// Longest name of a terminator.
+const NAME_BYTES_MAX: usize = 256;
+
 /// A terminator that was silent for this long says nothing about instances, and its place can be
 /// taken by another.
 const SILENT_MS: u64 = 10_000;
@@ -46,7 +49,7 @@ impl GroupCounts {
 /// The counts of one terminator since its previous message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Name of the terminator, unique among those that run.
+    /// Name of the terminator, unique among those that run, at most 256 bytes.
     pub terminator: String,
     /// Grows with each start of the terminator: its start in milliseconds since 1970.
     pub incarnation: u64,
@@ -63,11 +66,13 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// True when no group has more errors than requests, or latencies for requests it lacks.
+    /// True when no group has more errors than requests, or latencies for requests it lacks, and
+    /// the name can be stored.
     pub(super) fn is_consistent(&self) -> bool {
-        [&self.candidate, &self.control].iter().all(|group| {
-            group.tally.errors <= group.tally.requests && group.latencies.total() <= group.tally.requests
-        })
+        self.terminator.len() <= NAME_BYTES_MAX
+            && [&self.candidate, &self.control].iter().all(|group| {
+                group.tally.errors <= group.tally.requests && group.latencies.total() <= group.tally.requests
+            })
     }
 }
 

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::counts::{Counts, NotNew, Senders};
-use super::document::{Document, OnFail, Stage};
+use super::document::{Document, OnFail};
 use super::epoch::Epoch;
 use super::state::{Phase, State};
 use super::verdict::{Judgement, Verdict, judge, sudden};
@@ -96,7 +96,7 @@ impl Machine {
             stage_ms: 0,
             failures: 0,
             seen: false,
-            observed: Epoch::new(1, Tally::default(), has_control(first)),
+            observed: Epoch::new(1, Tally::default(), has_control(first.share())),
             senders: Senders::default(),
             history: Default::default(),
         };
@@ -111,7 +111,8 @@ impl Machine {
             return Self::new(state.service, document, now_ms);
         }
         let mut machine = Self { document, state, looked_ms: None };
-        if machine.state.stages != machine.document.stages {
+        let stages = &machine.document.stages;
+        if machine.state.stages != *stages || machine.state.stage >= stages.len() {
             machine.adopt_stages(now_ms);
         }
         machine
@@ -142,17 +143,17 @@ impl Machine {
             Err(NotNew::TooManySenders) => return Accepted::TooManySenders,
         }
         self.state.seen |= counts.instances > 0;
-        if self.lost_candidate(now_ms) {
-            return Accepted::Added;
+        let is_current = counts.epoch == self.state.epoch();
+        if is_current {
+            self.state.observed.add(counts);
         }
-        if counts.epoch != self.state.epoch() {
-            return Accepted::OtherEpoch;
-        }
-        self.state.observed.add(counts);
-        if let Some(reason) = sudden(&self.document, &self.state.observed) {
+        if !self.lost_candidate(now_ms)
+            && is_current
+            && let Some(reason) = sudden(&self.document, &self.state.observed)
+        {
             self.fall(now_ms, reason, true);
         }
-        Accepted::Added
+        if is_current { Accepted::Added } else { Accepted::OtherEpoch }
     }
 
     /// Takes a verdict when the previous one is a second old, and acts on it. `None` when it is too
@@ -280,7 +281,7 @@ impl Machine {
     /// Forgets what was observed, except for control's error rate.
     fn begin_epoch(&mut self) {
         let before = &self.state.observed;
-        let has_control = has_control(self.document.stages[self.state.stage]);
+        let has_control = has_control(self.state.percent);
         self.state.observed = Epoch::new(before.number.saturating_add(1), before.baseline(), has_control);
         (self.state.stage_ms, self.state.failures) = (0, 0);
     }
@@ -326,7 +327,7 @@ impl Machine {
     /// Continues with the stages of a changed document, never at a larger share.
     fn adopt_stages(&mut self, now_ms: u64) {
         let percent = self.state.percent;
-        let stages: &[Stage] = &self.document.stages;
+        let stages = &self.document.stages;
         let stage = stages.iter().rposition(|stage| stage.share() <= percent).unwrap_or(0);
         self.state.stages = stages.to_vec();
         self.state.stage = stage;
@@ -358,8 +359,7 @@ impl Machine {
     }
 }
 
-/// True when stable keeps requests to compare the candidate's with: always, as copies, in a ghost
-/// stage.
-fn has_control(stage: Stage) -> bool {
-    stage.share() < Percent::ALL
+/// True when stable keeps requests to compare the candidate's with.
+fn has_control(candidate: Percent) -> bool {
+    candidate < Percent::ALL
 }

@@ -1,8 +1,8 @@
 //! The verdict on a candidate, with its reason in words and numbers.
 //!
 //! Owns the comparison of an epoch's groups. Leaves what follows from a verdict to
-//! [`super::machine`]. Invariant: an equal candidate gets [`Verdict::Fail`] from a check, in any
-//! epoch and at any look, with a probability of at most 1 minus the check's confidence.
+//! [`super::machine`]. Invariant: an equal candidate fails a check, at any look of any epoch of a
+//! rollout, with a probability of at most 1 minus the check's confidence.
 
 use std::fmt;
 

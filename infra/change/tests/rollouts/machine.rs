@@ -4,7 +4,7 @@ use change::rollout::document::OnFail;
 use change::rollout::{Accepted, Command, Counts, GroupCounts, Machine, Phase, Report, State, Verdict};
 use change::statistics::evidence::Tally;
 
-use crate::simulation::{Behaviour, Run, USUAL, document, seed};
+use crate::simulation::{Behaviour, Run, USUAL, WELL, document, seed};
 
 const FAILING: Behaviour = Behaviour { errors: 0.3, latencies: USUAL };
 
@@ -261,6 +261,27 @@ fn a_changed_document_never_raises_the_share() {
     changed.candidate = "3".to_owned();
     let machine = Machine::restore(changed, state, run.now_ms);
     assert_eq!((machine.state().stage, machine.state().epoch()), (0, 1));
+}
+
+#[test]
+fn a_stored_stage_that_does_not_exist_is_replaced() {
+    let run = at_ten_percent();
+    let mut state = run.machine.state().clone();
+    state.stage = 99;
+    let machine = Machine::restore(document(10), state, run.now_ms);
+    assert_eq!((machine.state().stage, machine.state().percent.into()), (2, 10.0));
+}
+
+#[test]
+fn a_failure_of_the_whole_service_is_not_the_candidates() {
+    let mut run = at_ten_percent();
+    (run.stable, run.candidate) = (FAILING, FAILING);
+    for _ in 0..50 {
+        run.step(100);
+        assert_eq!(run.percent(), 10.0, "{}", run.machine.state().reason);
+    }
+    (run.stable, run.candidate) = (WELL, WELL);
+    assert!(run.until(300, |machine| machine.state().phase == Phase::Completed));
 }
 
 #[test]
