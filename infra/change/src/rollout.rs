@@ -10,9 +10,10 @@
 //!
 //! Every terminator splits requests with [`crate::split::Split`] at [`State::percent`], counts them
 //! with a [`Recorder`] and publishes what [`Recorder::take`] returns: at least once a second, and
-//! each 100 ms to a machine in the same process, because the fast path runs whenever counts arrive. The deciding terminator gives all counts to its [`Machine`], calls
-//! [`Machine::tick`] once a second, and stores [`Machine::state`] when it changed. Another
-//! terminator continues from the stored state with [`Machine::restore`].
+//! each 100 ms to a machine in the same process, because the fast path runs whenever counts arrive.
+//! The deciding terminator gives all counts to its [`Machine`], calls [`Machine::tick`] once a
+//! second, and stores [`Machine::state`] when it changed. Another terminator continues from the
+//! stored state with [`Machine::restore`].
 //!
 //! # How a confidence holds for a whole rollout
 //!

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::difference::{Reply, differences};
+use super::difference::{Answer, Reply};
 use crate::statistics::proportion::log_above;
 use crate::statistics::{bound, real};
 
@@ -146,8 +146,9 @@ impl Comparison {
         }
         let counted = self.routes.get_mut(route).expect("is there or was inserted");
         counted.compared += 1;
-        let raw = differences(stable, candidate, &self.ignore);
-        let mut noise = differences(stable, second, &self.ignore);
+        let stable = Answer::new(stable);
+        let raw = stable.differences(&Answer::new(candidate), &self.ignore);
+        let mut noise = stable.differences(&Answer::new(second), &self.ignore);
         for (path, values) in raw {
             let both = noise.remove(&path).is_some();
             let Some(path) = counted.path(path) else {

@@ -4,6 +4,7 @@
 //! Invariant: the cost is linear in the size of the bodies, which is bounded; a body above a limit
 //! is compared byte by byte.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
@@ -54,27 +55,61 @@ pub struct Values {
     pub second: String,
 }
 
-/// Finds the paths in which the replies differ, except for the ignored ones and what is below them.
-pub fn differences(first: &Reply<'_>, second: &Reply<'_>, ignore: &[String]) -> BTreeMap<String, Values> {
-    let mut found = Found { ignore, paths: BTreeMap::new() };
-    if first.status != second.status {
-        found.add("status", || (first.status.to_string(), second.status.to_string()));
+/// A reply that is compared with several others: its headers and its body are read once.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    status: u16,
+    /// Values of the compared headers by their names in lower case. Several values are joined.
+    headers: BTreeMap<String, Vec<u8>>,
+    body: &'a [u8],
+    /// The body as JSON, when its header says so, its size allows it, and it is JSON.
+    json: OnceCell<Option<Value>>,
+}
+
+impl<'a> Answer<'a> {
+    /// Reads the headers of a reply. The body is read when another one differs from it.
+    pub fn new(reply: &Reply<'a>) -> Self {
+        let headers = headers(reply.headers);
+        Self { status: reply.status, headers, body: reply.body, json: OnceCell::new() }
     }
-    let (ours, theirs) = (headers(first), headers(second));
-    for name in ours.keys().chain(theirs.keys().filter(|name| !ours.contains_key(*name))) {
-        let (one, other) = (ours.get(name), theirs.get(name));
-        if one != other {
-            let text = |value: Option<&Vec<u8>>| value.map_or_else(absent, |value| lossy(value));
-            found.add(&format!("header.{name}"), || (text(one), text(other)));
+
+    /// Finds the paths in which `other` differs, except for the ignored ones and what is below
+    /// them. This answer has the first of the values.
+    pub fn differences(&self, other: &Self, ignore: &[String]) -> BTreeMap<String, Values> {
+        let mut found = Found { ignore, paths: BTreeMap::new() };
+        if self.status != other.status {
+            found.add("status", || (self.status.to_string(), other.status.to_string()));
         }
-    }
-    if first.body != second.body {
-        match (json(first, &ours), json(second, &theirs)) {
-            (Some(one), Some(other)) => found.values(&mut "body".to_owned(), &one, &other, 0),
-            _ => found.add("body", || bytes(first.body, second.body)),
+        let (ours, theirs) = (&self.headers, &other.headers);
+        for name in ours.keys().chain(theirs.keys().filter(|name| !ours.contains_key(*name))) {
+            let (one, two) = (ours.get(name), theirs.get(name));
+            if one != two {
+                let text = |value: Option<&Vec<u8>>| value.map_or_else(absent, |value| lossy(value));
+                found.add(&format!("header.{name}"), || (text(one), text(two)));
+            }
         }
+        if self.body != other.body {
+            match (self.json(), other.json()) {
+                (Some(one), Some(two)) => found.values(&mut "body".to_owned(), one, two, 0),
+                _ => found.add("body", || bytes(self.body, other.body)),
+            }
+        }
+        found.paths
     }
-    found.paths
+
+    fn json(&self) -> Option<&Value> {
+        let read = || {
+            let media_type =
+                self.headers.get("content-type")?.split(|byte| *byte == b';').next()?.trim_ascii();
+            let is_json = media_type.eq_ignore_ascii_case(b"application/json")
+                || media_type.to_ascii_lowercase().ends_with(b"+json");
+            if !is_json || self.body.len() > JSON_BYTES_MAX {
+                return None;
+            }
+            serde_json::from_slice(self.body).ok()
+        };
+        self.json.get_or_init(read).as_ref()
+    }
 }
 
 /// Differences as they are found.
@@ -159,32 +194,21 @@ impl Found<'_> {
     }
 }
 
-/// Values of the compared headers by their names in lower case. Several values are joined.
-fn headers(reply: &Reply<'_>) -> BTreeMap<String, Vec<u8>> {
-    let mut headers: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for (name, value) in reply.headers {
+/// The compared headers: see [`Answer`].
+fn headers(headers: &[(&str, &[u8])]) -> BTreeMap<String, Vec<u8>> {
+    let mut compared: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for (name, value) in headers {
         let name = name.to_ascii_lowercase();
         if SKIPPED.contains(&name.as_str()) {
             continue;
         }
-        let joined = headers.entry(name).or_default();
+        let joined = compared.entry(name).or_default();
         if !joined.is_empty() {
             joined.extend_from_slice(b", ");
         }
         joined.extend_from_slice(value);
     }
-    headers
-}
-
-/// The body as JSON, when its header says so, its size allows it, and it is JSON.
-fn json(reply: &Reply<'_>, headers: &BTreeMap<String, Vec<u8>>) -> Option<Value> {
-    let media_type = headers.get("content-type")?.split(|byte| *byte == b';').next()?.trim_ascii();
-    let is_json = media_type.eq_ignore_ascii_case(b"application/json")
-        || media_type.to_ascii_lowercase().ends_with(b"+json");
-    if !is_json || reply.body.len() > JSON_BYTES_MAX {
-        return None;
-    }
-    serde_json::from_slice(reply.body).ok()
+    compared
 }
 
 /// Where two bodies differ, in words.

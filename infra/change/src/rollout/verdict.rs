@@ -86,6 +86,7 @@ pub(super) fn judge(document: &Document, epoch: &Epoch) -> Judgement {
 pub(super) fn sudden(document: &Document, epoch: &Epoch) -> Option<String> {
     let alpha = errors_alpha(document, epoch)?;
     let [candidate, control] = epoch.recent();
+    let control = if epoch.has_control { control } else { epoch.before };
     let many = candidate.errors >= FAST_ERRORS_MIN && candidate.rate() >= FAST_RATIO * control.rate();
     if !many || (epoch.has_control && by_chance(candidate, control) > FAST_CHANCE_MAX) {
         return None;
@@ -108,6 +109,9 @@ fn sustained(document: &Document, epoch: &Epoch) -> Option<String> {
     let candidate = epoch.candidate.tally;
     let log = if epoch.has_control {
         epoch.evidence.log()
+    } else if candidate.rate() <= FAST_RATIO * epoch.before.rate() {
+        // No limit is below the rate that was observed.
+        return None;
     } else {
         log_above(candidate.errors, candidate.requests, error_rate_limit(epoch, alpha))
     };

@@ -19,8 +19,8 @@ use super::{bound, log_mean, log_wealth, real};
 /// intervals of many samples become narrow.
 const RATIOS: &[f64] = &[1.03, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0];
 
-/// Halvings that find the bound of a rate: the error is below `2^-40`.
-const HALVINGS: u32 = 40;
+/// Halvings that find the bound of a rate: the error is below `2^-24`.
+const HALVINGS: u32 = 24;
 
 /// Logarithm of the evidence that a proportion is above `share`, after `hits` in `trials`.
 pub fn log_above(hits: u64, trials: u64, share: f64) -> f64 {
