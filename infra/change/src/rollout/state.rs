@@ -1,0 +1,123 @@
+//! The state of a rollout: what is stored, so that another terminator can continue.
+//!
+//! Owns the fields and the bounded history. Leaves changing them to [`super::machine`]. Invariant:
+//! `percent` is the share in force, also after a restart of every process.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::counts::Senders;
+use super::document::Stage;
+use super::epoch::Epoch;
+use super::verdict::Verdict;
+use crate::split::Percent;
+
+/// Entries of the history: the oldest is dropped.
+const HISTORY_MAX: usize = 100;
+
+/// Where a rollout stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// A stage gathers requests.
+    Running,
+    /// The time of a stage is up, and its verdict is not a pass yet.
+    Waiting,
+    /// Holds its share until an operator decides.
+    Paused,
+    /// A failed verdict took the candidate back.
+    RolledBack,
+    /// An operator took the candidate back.
+    Aborted,
+    /// The last stage passed, or an operator promoted the candidate.
+    Completed,
+}
+
+impl Phase {
+    /// True while the candidate is observed.
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Running | Self::Waiting | Self::Paused)
+    }
+}
+
+/// A change of the phase, the share or the verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// The phase from then on.
+    pub state: Phase,
+    /// The share from then on.
+    pub percent: Percent,
+    /// The verdict at that time.
+    pub verdict: Verdict,
+    /// Its reason, or the operator's command.
+    pub reason: String,
+}
+
+/// The whole state of a rollout. Store it together with a revision, and replace only the revision
+/// that was read: two terminators that both believe to decide cannot overwrite each other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The service.
+    pub service: String,
+    /// Its version before the rollout.
+    pub stable: String,
+    /// The version that is rolled out.
+    pub candidate: String,
+    /// Where the rollout stands.
+    pub phase: Phase,
+    /// Index of the current stage.
+    pub stage: usize,
+    /// The stages when the state was written.
+    pub stages: Vec<Stage>,
+    /// Share of requests that the candidate answers.
+    pub percent: Percent,
+    /// Share of requests that is copied to the candidate.
+    pub ghost: Percent,
+    /// Share of the last stage that passed.
+    pub good_percent: Percent,
+    /// When the phase or the stage last changed, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// The latest verdict.
+    pub verdict: Verdict,
+    /// Its reason, or the operator's command.
+    pub reason: String,
+    /// Observed time of the stage. The time without a deciding terminator is not part of it.
+    pub(super) stage_ms: u64,
+    /// Failed verdicts without another verdict between them.
+    pub(super) failures: u32,
+    /// True when an instance of the candidate was seen since the rollout started.
+    pub(super) seen: bool,
+    /// What was observed in the stage.
+    pub(super) observed: Epoch,
+    /// Whose counts are part of it.
+    pub(super) senders: Senders,
+    /// The newest changes, oldest first.
+    pub history: VecDeque<Entry>,
+}
+
+impl State {
+    /// Ordinal of the current epoch: terminators put it into their counts.
+    pub fn epoch(&self) -> u32 {
+        self.observed.number
+    }
+
+    /// Adds the state to the history when the phase, the share or the verdict changed.
+    pub(super) fn note(&mut self, now_ms: u64) {
+        let Self { phase: state, percent, verdict, .. } = *self;
+        if self
+            .history
+            .back()
+            .is_some_and(|last| (last.state, last.percent, last.verdict) == (state, percent, verdict))
+        {
+            return;
+        }
+        if self.history.len() >= HISTORY_MAX {
+            self.history.pop_front();
+        }
+        let reason = self.reason.clone();
+        self.history.push_back(Entry { at_ms: now_ms, state, percent, verdict, reason });
+    }
+}
