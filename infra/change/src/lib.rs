@@ -6,4 +6,6 @@
 //! `service-host`. Invariant: decisions are pure functions; time and randomness are arguments.
 
 pub mod hash;
+pub mod identity;
+pub mod ofrep;
 pub mod toggle;
