@@ -1,9 +1,9 @@
 //! Who asks: the userId and the sessionId of a request, and the name of either in logs.
 //!
 //! Owns the settings that say where an identity is found, reading one cookie, session cookies, and
-//! the pseudonyms of the exposure log. Leaves header maps to the terminator, which passes the values
-//! in, and what follows from an identity to [`crate::toggle`]. Invariant: an identity is UTF-8 of 1
-//! to [`ID_LEN_MAX`] bytes.
+//! the pseudonyms of the exposure log. Leaves header maps to the terminator, which passes the
+//! values in, and what follows from an identity to [`crate::toggle`]. Invariant: an identity is
+//! UTF-8 of 1 to [`ID_LEN_MAX`] bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -76,8 +76,8 @@ impl Source {
         }
     }
 
-    /// The identity in the values of that header, in the order in which they came. `None` if there is
-    /// none, or one that is not allowed.
+    /// The identity in the values of that header, in the order in which they came. `None` if there
+    /// is none, or one that is not allowed.
     pub fn find<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> Option<&'a str> {
         match self {
             Self::Header(_) => values.into_iter().next().and_then(|value| allowed(value.trim_ascii())),
@@ -270,8 +270,8 @@ mod tests {
         assert_eq!("s id".parse::<SessionCookie>(), Err(SettingError::Name("s id".to_owned())));
     }
 
-    /// The first vector of the reference implementation (`vectors.h`) with 128 bits, key 00..0f and an
-    /// empty input: a3817f04ba25a8e66df67214c7550293, read as little-endian.
+    /// The first vector of the reference implementation (`vectors.h`) with 128 bits, key 00..0f and
+    /// an empty input: a3817f04ba25a8e66df67214c7550293, read as little-endian.
     #[test]
     fn pseudonym_is_sip_hash_and_needs_the_key() {
         let key: Key = "000102030405060708090a0b0c0d0e0f".parse().expect("is a key");

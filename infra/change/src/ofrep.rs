@@ -1,14 +1,14 @@
 //! OFREP, the OpenFeature Remote Evaluation Protocol 0.2: any OpenFeature SDK can ask for toggles.
 //!
 //! Owns the requests and the answers of `POST /ofrep/v1/evaluate/flags/{key}` and of
-//! `POST /ofrep/v1/evaluate/flags` as pure functions. Leaves HTTP, routes and limits of bodies to the
-//! terminator's admin listener. Invariant: equal outcomes give equal bytes, so the `etag` of a bulk
-//! answer changes only when an outcome does.
+//! `POST /ofrep/v1/evaluate/flags` as pure functions. Leaves HTTP, routes and limits of bodies to
+//! the terminator's admin listener. Invariant: equal outcomes give equal bytes, so the `etag` of a
+//! bulk answer changes only when an outcome does.
 //!
 //! A toggle without variants is a boolean flag with the variants `on` and `off`. One with variants
-//! has its variant's payload as value, else the variant's name; without a variant, because it is off,
-//! it has no value, and the SDK uses the default of its caller. `metadata.enabled` says whether the
-//! toggle is on.
+//! has its variant's payload as value, else the variant's name; without a variant, because it is
+//! off, it has no value, and the SDK uses the default of its caller. `metadata.enabled` says
+//! whether the toggle is on.
 
 mod context;
 

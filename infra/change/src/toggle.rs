@@ -7,8 +7,8 @@
 //!
 //! Own code rather than the crate `unleash-yggdrasil` 0.21: its closures cannot say on which fields
 //! a toggle depends, it reads the clock and a generator of its own, it allocates for each hash, and
-//! it has 80 crates below it; the edge needs outcomes that it can keep by identity within 5 % of the
-//! instructions of a request.
+//! it has 80 crates below it; the edge needs outcomes that it can keep by identity within 5 % of
+//! the instructions of a request.
 //!
 //! ```
 //! use std::time::SystemTime;

@@ -1,5 +1,5 @@
-//! What a compiled plan promises beyond Unleash's specification: what toggles depend on, which may be
-//! kept, and what validation says.
+//! What a compiled plan promises beyond Unleash's specification: what toggles depend on, which may
+//! be kept, and what validation says.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};

@@ -28,9 +28,9 @@ impl Asked {
     /// Reads the body of a request: `{"context":{...}}`, or nothing for no context.
     ///
     /// `targetingKey` is userId; `sessionId`, `remoteAddress`, `environment`, `appName` and
-    /// `currentTime` are the fields of these names and must be strings. Every other key is a property:
-    /// strings, numbers and booleans as text; null, lists and objects are no properties, since no
-    /// constraint can be about them.
+    /// `currentTime` are the fields of these names and must be strings. Every other key is a
+    /// property: strings, numbers and booleans as text; null, lists and objects are no properties,
+    /// since no constraint can be about them.
     pub(super) fn parse(body: &[u8]) -> Result<Self, Error> {
         if body.trim_ascii().is_empty() {
             return Ok(Self::default());

@@ -1,9 +1,9 @@
 //! One compiled toggle, and what it decides for a request.
 //!
-//! Owns the order of the decision: dependencies, then strategies, then variants. Leaves the parts to
-//! [`super::strategy`] and [`super::variant`], and the plan as a whole to [`super::set`]. Invariant:
-//! a decision allocates nothing, unless a constraint compares non-ASCII text without case, matches a
-//! regular expression, or compares the clock as text.
+//! Owns the order of the decision: dependencies, then strategies, then variants. Leaves the parts
+//! to [`super::strategy`] and [`super::variant`], and the plan as a whole to [`super::set`].
+//! Invariant: a decision allocates nothing, unless a constraint compares non-ASCII text without
+//! case, matches a regular expression, or compares the clock as text.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! What is known about a request when its toggles are evaluated.
 //!
 //! Owns the context's fields, their names in documents, and which of them an outcome depends on.
-//! Leaves filling a context to the terminator and to [`crate::ofrep`]. Invariant: an outcome depends
-//! on nothing that its [`Dependence`] does not name.
+//! Leaves filling a context to the terminator and to [`crate::ofrep`]. Invariant: an outcome
+//! depends on nothing that its [`Dependence`] does not name.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;

@@ -2,7 +2,8 @@
 //!
 //! Owns their shape and the errors of documents that do not parse. Leaves their meaning to
 //! [`super::set`]. Invariant: a parsed feature has a name that fits on the wire, and weights within
-//! [`WEIGHT_MAX`]. Unknown fields are ignored, as Unleash's clients do; `null` is as good as absent.
+//! [`WEIGHT_MAX`]. Unknown fields are ignored, as Unleash's clients do; `null` is as good as
+//! absent.
 //!
 //! The format is the answer to `GET /api/client/features`
 //! (`schema/feature-schema.js` of `@unleash/client-specification`).

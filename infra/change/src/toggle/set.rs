@@ -188,8 +188,8 @@ impl Selection {
         self.fixed.iter().map(|(toggle, decision)| Outcome { toggle, decision: *decision })
     }
 
-    /// The toggles that depend on userId and sessionId. A caller may keep the outcomes by these two,
-    /// unless [`Dependence::draws_for`] is true for them.
+    /// The toggles that depend on userId and sessionId. A caller may keep the outcomes by these
+    /// two, unless [`Dependence::draws_for`] is true for them.
     #[must_use]
     pub fn by_identity(&self) -> &Group {
         &self.by_identity

@@ -3,9 +3,9 @@
 //! Owns overrides, weights and stickiness. Leaves whether the toggle is on to [`super::strategy`].
 //! Invariant: the same identity gets the same variant while names, weights and order stay.
 //!
-//! A variant is chosen by `murmur3_32("{group}:{id}", 86028157) % sum of weights + 1`, the seed being
-//! Unleash's, so that a share of the users who see a toggle is independent of the share who see a
-//! variant of it.
+//! A variant is chosen by `murmur3_32("{group}:{id}", 86028157) % sum of weights + 1`, the seed
+//! being Unleash's, so that a share of the users who see a toggle is independent of the share who
+//! see a variant of it.
 
 use std::ops::Range;
 

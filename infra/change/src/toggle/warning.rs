@@ -1,7 +1,7 @@
 //! Parts of a plan that parse and yet cannot mean what their author intended.
 //!
-//! Owns the type. Leaves finding them to the compilation. Invariant: a warning changes nothing; what
-//! it complains of evaluates as Unleash's clients evaluate it, usually to off.
+//! Owns the type. Leaves finding them to the compilation. Invariant: a warning changes nothing;
+//! what it complains of evaluates as Unleash's clients evaluate it, usually to off.
 
 use std::fmt;
 
