@@ -119,7 +119,7 @@ impl Toggle {
             branches.extend(Branch::compile(strategy, &path, surroundings, &mut variants, warnings));
         }
         if feature.strategies.is_empty() {
-            branches.push(Branch { conditions: Box::default(), choice: None });
+            branches.push(Branch { conditions: Box::default(), choice: None, is_split: false });
         }
         // Branches behind one that always holds are never reached.
         if let Some(at) = branches.iter().position(|branch| branch.conditions.is_empty()) {
@@ -185,10 +185,9 @@ impl Toggle {
         }
         let Some(branch) = self.branches.iter().find(|branch| branch.holds(input)) else { return off };
         let (variant, found) = branch.choice.as_ref().unwrap_or(&self.choice).make(input);
-        let is_share = |condition: &Condition| matches!(condition, Condition::Share { .. });
         let cause = match found {
             Found::Weight => Cause::Split,
-            _ if branch.conditions.iter().any(is_share) => Cause::Split,
+            _ if branch.is_split => Cause::Split,
             Found::Fixed if branch.conditions.is_empty() && self.parents.is_empty() => Cause::Static,
             Found::Fixed | Found::Override => Cause::Targeting,
         };

@@ -1,7 +1,7 @@
 //! The documents: a feature and a segment in the format of Unleash's client API.
 //!
 //! Owns their shape and the errors of documents that do not parse. Leaves their meaning to
-//! [`super::set`]. Invariant: a parsed feature has a name that fits on the wire, and weights within
+//! [`super::Set`]. Invariant: a parsed feature has a name that fits on the wire, and weights within
 //! [`WEIGHT_MAX`]. Unknown fields are ignored, as Unleash's clients do; `null` is as good as
 //! absent.
 //!

@@ -26,6 +26,8 @@ pub(super) struct Branch {
     pub(super) conditions: Box<[Condition]>,
     /// Among the strategy's own variants; `None` if it has none.
     pub(super) choice: Option<Choice>,
+    /// True when a share is among the conditions.
+    pub(super) is_split: bool,
 }
 
 /// One thing that must hold.
@@ -77,7 +79,8 @@ impl Branch {
                 warnings,
             )
         });
-        (!never).then_some(Self { conditions: conditions.into(), choice })
+        let is_split = conditions.iter().any(|condition| matches!(condition, Condition::Share { .. }));
+        (!never).then_some(Self { conditions: conditions.into(), choice, is_split })
     }
 
     pub(super) fn holds(&self, input: &mut Input<'_>) -> bool {
