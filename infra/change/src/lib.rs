@@ -7,6 +7,9 @@
 
 pub mod ghost;
 pub mod hash;
+pub mod identity;
+pub mod ofrep;
 pub mod rollout;
 pub mod split;
 pub mod statistics;
+pub mod toggle;

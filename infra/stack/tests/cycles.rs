@@ -22,6 +22,7 @@ const CRATES: &[(&str, &str, usize)] = &[
     ("chat", "services/chat/src", 10),
     ("events", "services/events/src", 10),
     ("web", "services/web/src", 10),
+    ("change", "infra/change/src", 10),
     ("stack", "infra/stack/src", 10),
     ("bench", "bench/src", 10),
 ];
