@@ -4,3 +4,7 @@
 //! come from, and every decision that they call for: the variant a request gets, the version it
 //! goes to, the verdict on a candidate. Leaves acting on the decisions to `terminator` and
 //! `service-host`. Invariant: decisions are pure functions; time and randomness are arguments.
+
+pub mod discovery;
+pub mod document;
+pub mod source;
