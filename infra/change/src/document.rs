@@ -6,14 +6,13 @@
 //! force has failed its check, and a document that fails does not displace the last good one.
 
 mod check;
+mod fault;
 mod key;
 mod listener;
 mod plan;
 
-pub use check::{Fault, check, parse};
+pub use check::{DOCUMENT_LEN_MAX, check};
+pub use fault::{Fault, parse};
 pub use key::{Key, KeyError, Kind, NAME_LEN_MAX};
 pub use listener::{Listener, URLS_MAX};
 pub use plan::{DOCUMENTS_MAX, Document, Entry, Origin, Plan, Refusal, Revision};
-
-/// Longest document, in bytes of JSON: a fifth of what etcd takes in one request.
-pub const DOCUMENT_LEN_MAX: usize = 256 * 1024;

@@ -1,6 +1,7 @@
 //! A directory as the source: editors, links, missing directories, and the operator's writes.
 
 #[path = "support/running.rs"]
+#[allow(dead_code, reason = "each test binary uses a part of it")]
 mod running;
 
 use std::fs;
@@ -263,5 +264,47 @@ fn of_processes_on_one_directory_one_leads() {
         })
         .await;
         assert!(a.source.elect("a/b").is_err());
+    });
+}
+
+/// The directory is a link to a link, and the second one is set anew where nothing is watched.
+#[test]
+fn a_change_that_no_event_tells_of_is_found_by_the_regular_scan() {
+    run(async {
+        let (dir, elsewhere) = (directory(), directory());
+        let release = |version: u32| elsewhere.path().join(version.to_string());
+        for version in 1..3 {
+            file(&release(version), "toggles/a.json", &format!("{{\"v\":{version}}}"));
+        }
+        let current = elsewhere.path().join("current");
+        symlink(release(1), &current).expect("links");
+        symlink(&current, dir.path().join("plan")).expect("links");
+        let running = Running::start(&settings(&dir.path().join("plan")));
+        running.plan("the first scan", |plan| has(plan, "toggles/a", "{\"v\":1}")).await;
+        symlink(release(2), elsewhere.path().join("next")).expect("links");
+        fs::rename(elsewhere.path().join("next"), &current).expect("renames");
+        running.plan("the second release", |plan| has(plan, "toggles/a", "{\"v\":2}")).await;
+    });
+}
+
+#[test]
+fn the_status_is_what_the_admin_path_answers() {
+    run(async {
+        let dir = directory();
+        file(dir.path(), "toggles/a.json", "{}");
+        file(dir.path(), "toggles/b.json", "{\"b\": nul}");
+        let running = Running::start(&settings(dir.path()));
+        running.plan("the first scan", |plan| plan.refused().count() == 1).await;
+        let status = running.status("connected", |status| status.state.connected).await;
+        let json = serde_json::to_value(&status).expect("is plain data");
+        assert_eq!((&json["source"], &json["refusals"]), (&dir.path().to_str().into(), &1.into()));
+        let document = &json["documents"][0];
+        assert_eq!((&document["key"], &document["source"]), (&"toggles/a".into(), &"directory".into()));
+        assert!(document["revision"].is_string() && document["age_ms"].is_u64(), "{document}");
+        let refused = &json["refused"][0];
+        assert_eq!(
+            (&refused["key"], &refused["line"], &refused["column"]),
+            (&"toggles/b".into(), &1.into(), &10.into())
+        );
     });
 }

@@ -1,8 +1,10 @@
 //! etcd as the source, while it is well: lists, watches, writes, leases, elections, users, TLS.
 
 #[path = "support/running.rs"]
+#[allow(dead_code, reason = "each test binary uses a part of it")]
 mod running;
 #[path = "support/server.rs"]
+#[allow(dead_code, clippy::print_stdout, reason = "each test binary uses a part of it; SKIPPED lines")]
 mod server;
 
 use base64::Engine;

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::check::Fault;
+use super::fault::Fault;
 
 /// Most URLs of one listener: a process has a worker's address or two for each network.
 pub const URLS_MAX: usize = 16;

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::check::{Fault, check, parse};
+use super::check::check;
+use super::fault::{Fault, parse};
 use super::key::{Key, Kind};
 
 /// Most documents of a plan, and most refused ones that are remembered. Readers walk all of them

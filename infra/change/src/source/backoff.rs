@@ -8,8 +8,8 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 /// After the first failure: a restarted etcd answers within a second or two.
 const DELAY_MIN: Duration = Duration::from_millis(100);
 
-/// Half of a lease, so that a listener is published again before its old key has ended.
-const DELAY_MAX: Duration = Duration::from_secs(4);
+/// With jitter at most twice as long: operators wait for a change after etcd's return.
+const DELAY_MAX: Duration = Duration::from_secs(2);
 
 /// The delays of one task.
 pub(crate) struct Backoff(ExponentialBackoff);

@@ -86,23 +86,23 @@ impl Running {
         status
     }
 
-    /// Writes whatever is there; repeats it while etcd is not ready.
+    /// As [`put`].
     pub(crate) async fn put(&self, name: &str, document: &str) -> Revision {
         put(&self.source, name, document).await
     }
 }
 
+/// Writes whatever is there; repeats it while etcd is not ready.
 pub(crate) async fn put(source: &Source, name: &str, document: &str) -> Revision {
-    let mut written = None;
     within("a write", async {
-        while written.is_none() {
-            let done = source.write(write(name, Some(document), Expected::Any)).await;
-            written = done.inspect_err(|error| println!("{name}: {error}")).ok();
+        loop {
+            if let Ok(revision) = source.write(write(name, Some(document), Expected::Any)).await {
+                return revision;
+            }
             turn().await;
         }
     })
-    .await;
-    written.expect("the loop ended")
+    .await
 }
 
 /// A write by `ann`.

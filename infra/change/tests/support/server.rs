@@ -148,7 +148,7 @@ impl Etcd {
         self.post("/v3/kv/deleterange", &json!({"key": STANDARD.encode(key)})).await.expect("is deleted");
     }
 
-    /// Compacts everything up to now, after some revisions that are nobody's.
+    /// Compacts everything up to now, after some revisions of a key outside of the prefix.
     pub(crate) async fn compact(&self) {
         for at in 0..5 {
             self.put("elsewhere", &at.to_string()).await;

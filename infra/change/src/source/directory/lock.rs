@@ -67,19 +67,16 @@ pub(super) async fn hold_elections(root: PathBuf, holds: Arc<Holds>) {
     let mut changes = holds.changes();
     let mut locks: BTreeMap<String, File> = BTreeMap::new();
     loop {
-        let elections = elections(&holds);
+        let mut elections = elections(&holds);
         locks.retain(|election, _| elections.contains(election));
+        elections.retain(|election| !locks.contains_key(election));
         for election in elections {
-            if !locks.contains_key(&election) {
-                let path = root.join(format!("{ELECTION}{election}"));
-                let tried = tokio::task::spawn_blocking(move || try_lock(&path)).await;
-                match tried.expect("does not panic") {
-                    Ok(Some(lock)) => drop(locks.insert(election, lock)),
-                    Ok(None) => {}
-                    Err(error) => {
-                        tracing::debug!("{}: no election of {election}: {error}", root.display());
-                    }
-                }
+            let path = root.join(format!("{ELECTION}{election}"));
+            let tried = tokio::task::spawn_blocking(move || try_lock(&path)).await;
+            match tried.expect("does not panic") {
+                Ok(Some(lock)) => drop(locks.insert(election, lock)),
+                Ok(None) => {}
+                Err(error) => tracing::debug!("{}: no election of {election}: {error}", root.display()),
             }
         }
         announce(&holds, &locks);

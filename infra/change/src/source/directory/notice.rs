@@ -69,8 +69,8 @@ impl Notice {
     }
 }
 
-/// The folders to watch. Beside the directory and its folders: the nearest parent that exists, where
-/// the directory may appear, be replaced, or be a link that is set anew.
+/// The folders to watch. Beside the directory and its folders: the nearest parent that exists,
+/// where the directory may appear, be replaced, or be a link that is set anew.
 fn folders(root: &Path) -> BTreeMap<PathBuf, (u64, u64)> {
     let mut folders = BTreeMap::new();
     let mut add = |path: PathBuf| {

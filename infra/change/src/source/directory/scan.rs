@@ -82,16 +82,17 @@ fn documents(root: &Path) -> io::Result<Vec<PathBuf>> {
     for name in visible(root)? {
         let path = root.join(&name);
         if path.is_dir() {
-            found.extend(visible(&path)?.into_iter().filter(is_json).map(|file| name.join(file)));
+            found
+                .extend(visible(&path)?.into_iter().filter(|name| is_json(name)).map(|file| name.join(file)));
         } else if Key::of_file(&name).is_ok() {
-            // Other files beside the folders, such as a README or the history, are none of the plan.
+            // Other files beside the folders, such as a README or the history, are no documents.
             found.push(name);
         }
     }
     Ok(found)
 }
 
-fn is_json(path: &PathBuf) -> bool {
+fn is_json(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "json")
 }
 

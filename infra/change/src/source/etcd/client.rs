@@ -2,7 +2,7 @@
 //!
 //! Owns connections (hyper's pool), the order of endpoints, authentication, and what may be asked
 //! again elsewhere. Leaves what is asked to its callers. Invariant: a request that etcd may have
-//! done is not repeated unless repeating it is harmless; every answer is awaited for a bounded time.
+//! done is not repeated unless repeating it is harmless; every wait for an answer has a bound.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

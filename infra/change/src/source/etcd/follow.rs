@@ -7,8 +7,9 @@
 //!
 //! etcd's clients detect a dead peer by HTTP/2 pings, which the gateway does not have. Progress
 //! notifications are not asked for: servers send them each 10 minutes, and Debian 12's 3.4.23 is
-//! older than the fixes of what they break (etcd#15220, etcd#20221). Here a watch that was silent for `Times::progress` is
-//! replaced by a new one from the next revision: etcd must answer it within `Times::request`.
+//! older than the fixes of what they break (etcd#15220, etcd#20221). Here a watch that was silent
+//! for `Times::progress` is replaced by a new one from the next revision: etcd must answer it
+//! within `Times::request`.
 //!
 //! etcd has lost data when its cluster id is another, its raft term or its revision lower, or a key
 //! has a lower revision than before. A wiped etcd of the same cluster id that was written to until

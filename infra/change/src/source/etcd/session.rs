@@ -113,11 +113,14 @@ impl Session<'_> {
                 _ = changes.changed() => {}
                 _ = records.changed() => {}
             }
+            // At once: a leader whose key is gone leads no more, whatever the next request takes.
+            self.announce(&records.borrow_and_update());
             if Instant::now() >= renew {
                 match self.renew().await {
                     Ok(next) => renew = next,
                     Err(ended) => return ended,
                 }
+                self.announce(&records.borrow_and_update());
             }
             let known = Arc::clone(&records.borrow_and_update());
             if retry.is_none_or(|retry| Instant::now() >= retry) {
@@ -130,7 +133,6 @@ impl Session<'_> {
                     }
                 };
             }
-            self.announce(&known);
         }
     }
 
