@@ -5,11 +5,14 @@
 //! goes to, the verdict on a candidate. Leaves acting on the decisions to `terminator` and
 //! `service-host`. Invariant: decisions are pure functions; time and randomness are arguments.
 
+pub mod discovery;
+pub mod document;
 pub mod ghost;
 pub mod hash;
 pub mod identity;
 pub mod ofrep;
 pub mod rollout;
+pub mod source;
 pub mod split;
 pub mod statistics;
 pub mod toggle;

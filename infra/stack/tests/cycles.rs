@@ -15,6 +15,7 @@ const CRATES: &[(&str, &str, usize)] = &[
     ("http1", "terminator/http1/src", 10),
     ("terminator", "terminator/src", 10),
     ("role", "infra/role/src", 10),
+    ("change", "infra/change/src", 10),
     ("service-host", "services/host/src", 10),
     ("store", "services/store/src", 10),
     ("profile", "services/profile/src", 6),

@@ -1,0 +1,76 @@
+//! The check that a document passes before it comes into force.
+//!
+//! Owns the choice of the check for each kind, and the bounds of every document. The checks
+//! themselves belong to the modules that use the documents. Invariant: what passed is the text of a
+//! JSON object of at most [`DOCUMENT_LEN_MAX`] bytes.
+
+use serde_json::Value;
+
+use super::fault::{Fault, parse};
+use super::key::Kind;
+use super::listener::Listener;
+
+/// Longest document, in bytes of JSON: a fifth of what etcd takes in one request.
+pub const DOCUMENT_LEN_MAX: usize = 256 * 1024;
+
+/// Checks a document of `kind`: its length, its encoding, and what its kind asks for. Returns its
+/// text.
+///
+/// # Errors
+/// The first [`Fault`].
+pub fn check(kind: Kind, document: &[u8]) -> Result<&str, Fault> {
+    if document.len() > DOCUMENT_LEN_MAX {
+        let reason =
+            format!("has {} bytes, the limit is {DOCUMENT_LEN_MAX}: split the document", document.len());
+        return Err(Fault::whole(reason));
+    }
+    let text = std::str::from_utf8(document)
+        .map_err(|error| Fault::whole(format!("is not UTF-8 after byte {}", error.valid_up_to())))?;
+    let checked = match kind {
+        Kind::Bus => parse::<Listener>(text).and_then(|listener| listener.check()),
+        // A document of a kind without a type of its own here is a JSON object.
+        Kind::Toggle | Kind::Segments | Kind::Rollout | Kind::Ghost => object(text),
+        Kind::RolloutState | Kind::Counts | Kind::Candidate => object(text),
+    };
+    checked.map(|()| text).map_err(|fault| fault.located(text))
+}
+
+fn object(text: &str) -> Result<(), Fault> {
+    match parse::<Value>(text)? {
+        Value::Object(_) => Ok(()),
+        _ => Err(Fault { line: 1, column: 1, ..Fault::whole("is no JSON object".to_owned()) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_names_line_column_and_field() {
+        let text = "{\n  \"urls\": [\"tcp://a:1\",\n    7],\n \"role\": \"web\", \"version\": \"1\"}";
+        let fault = check(Kind::Bus, text.as_bytes()).expect_err("7 is no URL");
+        assert_eq!((fault.line, fault.path.as_str()), (3, "urls[1]"), "{fault}");
+        assert!(!fault.reason.contains("line"), "{fault}");
+
+        let text = "{\n  \"urls\": [\"tcp://a:1\",\n    \"a\"],\n \"role\": \"web\", \"version\": \"1\"}";
+        let fault = check(Kind::Bus, text.as_bytes()).expect_err("`a` is no URL");
+        assert_eq!((fault.line, fault.column, fault.path.as_str()), (3, 5, "urls[1]"), "{fault}");
+
+        let fault = check(Kind::Bus, b"{\"urls\":[],\"role\":\"\",\"version\":\"\"}").expect_err("no URL");
+        assert_eq!(fault.to_string(), "line 1 column 9: urls: has 0 URLs: 1 to 16 are");
+    }
+
+    #[test]
+    fn truncated_oversized_and_foreign_documents_are_refused() {
+        let fault = |document: &[u8]| check(Kind::Toggle, document).expect_err("is refused");
+        assert_eq!((fault(b"{\n\"a\":").line, fault(b"").line), (2, 1));
+        assert_eq!(fault(b"[]").reason, "is no JSON object");
+        assert!(fault(b"{} {}").reason.contains("trailing"));
+        assert_eq!(fault(b"{\"\xff\"").reason, "is not UTF-8 after byte 2");
+        let long = vec![b' '; DOCUMENT_LEN_MAX + 1];
+        assert_eq!(fault(&long).reason, "has 262145 bytes, the limit is 262144: split the document");
+        let deep = "[".repeat(10_000);
+        assert!(fault(deep.as_bytes()).reason.contains("recursion"), "a deep document is no stack overflow");
+    }
+}
