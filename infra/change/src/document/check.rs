@@ -9,6 +9,8 @@ use serde_json::Value;
 use super::fault::{Fault, parse};
 use super::key::Kind;
 use super::listener::Listener;
+use crate::toggle::{Feature, Segment};
+use crate::{ghost, rollout};
 
 /// Longest document, in bytes of JSON: a fifth of what etcd takes in one request.
 pub const DOCUMENT_LEN_MAX: usize = 256 * 1024;
@@ -28,8 +30,11 @@ pub fn check(kind: Kind, document: &[u8]) -> Result<&str, Fault> {
         .map_err(|error| Fault::whole(format!("is not UTF-8 after byte {}", error.valid_up_to())))?;
     let checked = match kind {
         Kind::Bus => parse::<Listener>(text).and_then(|listener| listener.check()),
-        // A document of a kind without a type of its own here is a JSON object.
-        Kind::Toggle | Kind::Segments | Kind::Rollout | Kind::Ghost => object(text),
+        Kind::Toggle => parse::<Feature>(text).map(drop),
+        Kind::Segments => parse::<Vec<Segment>>(text).map(drop),
+        Kind::Rollout => parse::<rollout::Document>(text).map(drop),
+        Kind::Ghost => parse::<ghost::Document>(text).map(drop),
+        // A newer version may write records that this one does not read.
         Kind::RolloutState | Kind::Counts | Kind::Candidate => object(text),
     };
     checked.map(|()| text).map_err(|fault| fault.located(text))
