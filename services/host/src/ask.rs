@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use bus::proto::retry::is_idempotent;
-use bus::{Flags, Head, HeadWriter, Options};
+use bus::{Flags, Head, HeadWriter, Options, To};
 
 use crate::request::Request;
 
@@ -42,6 +42,7 @@ impl Ask<'_> {
             deadline,
             hold: bus::proto::limits::HOLD,
             flags: if idempotent { kept.union(Flags::IDEMPOTENT) } else { kept },
+            to: To::Any,
         }
     }
 }
