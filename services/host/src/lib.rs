@@ -40,6 +40,7 @@ mod conditional;
 mod context;
 #[cfg(feature = "store")]
 pub mod data;
+mod edge;
 mod endpoint;
 mod failure;
 mod gate;

@@ -283,7 +283,9 @@ fn a_guest_reads_a_toggle_and_knows_a_copy() {
 #[test]
 fn a_guest_passes_the_decisions_of_the_edge_on() {
     if let Some(python) = python() {
-        let start = |url: &str, upstream: &str| guest(&python, "front.py", &[url, "--listen", "--upstream", upstream]);
+        let start = |url: &str, upstream: &str| {
+            guest(&python, "front.py", &[url, "--listen", "--upstream", upstream])
+        };
         passes_on(start, "/py-front/ann", "/py/ann");
     }
     let dir = tempfile::tempdir().unwrap();
