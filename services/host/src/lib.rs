@@ -55,6 +55,7 @@ mod serve;
 mod stats;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod toggles;
 mod views;
 mod visit;
 

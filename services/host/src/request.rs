@@ -16,8 +16,8 @@ use role::problem::{Problem, ProblemType};
 use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 
-use crate::edge::Toggles;
 use crate::problems::{NOT_JSON, NOT_UTF8, OUT_OF_RANGE, PERCENT_ENCODING, WRONG_SHAPE};
+use crate::toggles::Toggles;
 
 /// A byte range of the message: messages are shorter than 4 GiB.
 pub(crate) type Span = Range<u32>;

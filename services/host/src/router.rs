@@ -10,12 +10,12 @@ use bus::{Incoming, Pattern};
 use bytes::Bytes;
 use role::problem::{Problem, ProblemType};
 
-use crate::edge::{TOGGLE_BYTES_MAX, Toggles};
 use crate::endpoint::{Endpoint, Typed};
 use crate::failure::Failure;
 use crate::problems::{MALFORMED, METHOD, NO_ROUTE, NOT_UTF8};
 use crate::request::{self, Request, Shape, Span};
 use crate::response::{IntoResponse, Response};
+use crate::toggles::{TOGGLE_BYTES_MAX, Toggles};
 
 /// The routes of a service, collected.
 #[derive(Default)]

@@ -66,8 +66,8 @@ fn a_service_made_with_the_bus_crate_answers() {
     }
 }
 
-/// `:toggle`, `:pin` and `:priority` are what the edge decides; a client cannot send them. `Priority`
-/// is a header of RFC 9218, and the others mean nothing.
+/// `:toggle`, `:pin` and `:priority` are what the edge decides; a client cannot send them.
+/// `Priority` is a header of RFC 9218, and the others mean nothing.
 #[test]
 fn a_client_cannot_set_the_decisions_of_the_edge() {
     let terminator = Terminator::start(&[]);
