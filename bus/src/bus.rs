@@ -1,13 +1,14 @@
 //! The handle of one worker's bus: starts its tasks, sends requests and events, reports state, and
 //! drains.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus_proto::node::NodeConfig;
-use bus_proto::{Hello, Node, Route};
+use bus_proto::{Hello, Node, PipeId, Route};
 use bytes::Bytes;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::watch;
@@ -17,6 +18,7 @@ use crate::bind::Seed;
 use crate::call::Call;
 use crate::info::{PeerInfo, RouteInfo};
 use crate::message::{Body, Head, Incoming, Options, Serve};
+use crate::shadow::Shadow;
 use crate::state::busy_poll::BusyPoll;
 use crate::state::dials::{Dials, Unconnected};
 use crate::state::finishing::Finish;
@@ -82,6 +84,7 @@ impl Bus {
             listening: watch::Sender::new(Listening::On),
             joined: Arc::default(),
             holding: Holding::default(),
+            shadows: Cell::new(0),
             subscriptions: RefCell::default(),
             others: RefCell::default(),
         });
@@ -154,6 +157,38 @@ impl Bus {
     /// again when [`bus_proto::retry::may_retry`] allows it.
     pub fn request<H: Head + Unpin>(&self, route: Route, head: H, body: Body, options: Options) -> Call<H> {
         Call::new(Rc::clone(&self.inner), route, head, body, options)
+    }
+
+    /// Sends a copy of a request at once, with the flag `shadow`, to one of the instances
+    /// `options.to`. The copy is neither held nor sent again, and gets only places that leave half
+    /// of an instance's limit and out-queue to other requests. `None` when it was dropped, which is
+    /// counted: there is no such place, or [`SHADOWS_MAX`](bus_proto::limits::SHADOWS_MAX) copies
+    /// are outstanding.
+    pub fn shadow(&self, route: Route, head: &impl Head, body: &[Bytes], options: Options) -> Option<Shadow> {
+        Shadow::send(&self.inner, route, head, body, options)
+    }
+
+    /// Calls `read` with the name of the service that a route belongs to; "" when it is forgotten.
+    pub fn with_service<T>(&self, route: Route, read: impl FnOnce(&str) -> T) -> T {
+        let node = self.inner.node.borrow();
+        read(node.directory.service(route.service).map_or("", |service| &service.name))
+    }
+
+    /// The toggles that the instances of a route's service read, of any version: sorted, each once.
+    /// They change only together with [`Bus::routes_version`].
+    #[must_use]
+    pub fn toggles(&self, route: Route) -> Vec<String> {
+        let node = self.inner.node.borrow();
+        let peers = node.directory.service(route.service).map_or(&[][..], |service| &service.peers);
+        let hello = |peer: &PipeId| node.socket.pipe(*peer)?.hello.as_ref();
+        let toggles = peers.iter().filter_map(hello).flat_map(|hello| hello.toggles.iter().cloned());
+        toggles.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The last hello of the peer behind a pipe; `None` when the pipe is closed.
+    #[must_use]
+    pub fn hello_of(&self, pipe: PipeId) -> Option<Hello> {
+        self.inner.node.borrow().socket.pipe(pipe)?.hello.clone()
     }
 
     /// Sets the handler of incoming requests. Without a handler they are dropped and counted.

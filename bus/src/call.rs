@@ -7,9 +7,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bus_proto::node::Ask;
+use bus_proto::node::{Ask, Sent};
 use bus_proto::pending::{Outcome, PartsEnd};
-use bus_proto::{Envelope, Flags, Header, Node, Refused, RequestId, Route, limits, retry};
+use bus_proto::{Envelope, Flags, Header, Node, PipeId, Refused, RequestId, Route, VersionId, limits, retry};
 use bytes::Bytes;
 
 use crate::message::{Body, Head, Options, RequestError};
@@ -27,6 +27,15 @@ pub struct Reply {
     pub parts: Option<Parts>,
 }
 
+/// The instance that got a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// The pipe to it; [`Bus::hello_of`](crate::Bus::hello_of) names it while the pipe is open.
+    pub pipe: PipeId,
+    /// Its version.
+    pub version: VersionId,
+}
+
 /// A request in progress. Dropping it frees its slot and sends the peer a cancel.
 ///
 /// **Cancel safety**: if the call is dropped before it completes, the request may or may not have
@@ -39,13 +48,14 @@ pub struct Call<H> {
     body: Body,
     options: Options,
     sent: Option<RequestId>,
+    instance: Option<Instance>,
     attempts: u32,
     held: Option<Box<Held>>,
 }
 
 impl<H: Head + Unpin> Call<H> {
     pub(crate) fn new(inner: Rc<Inner>, route: Route, head: H, body: Body, options: Options) -> Self {
-        Self { inner, route, head, body, options, sent: None, attempts: 0, held: None }
+        Self { inner, route, head, body, options, sent: None, instance: None, attempts: 0, held: None }
     }
 
     /// The head of the request.
@@ -54,17 +64,24 @@ impl<H: Head + Unpin> Call<H> {
         &self.head
     }
 
+    /// The instance that the request was last sent to: when the call has completed, the one that
+    /// answered, or failed to. `None` before the request was sent.
+    #[inline]
+    #[must_use]
+    pub fn instance(&self) -> Option<Instance> {
+        self.instance
+    }
+
     fn send(&mut self) -> Result<RequestId, RequestError> {
-        let Options { asked, deadline, flags, .. } = self.options;
-        let ask = Ask { route: self.route, flags, deadline };
+        let Options { asked, deadline, flags, to, .. } = self.options;
+        let ask = Ask { route: self.route, flags, deadline, to };
         let now = if self.attempts == 0 && self.held.is_none() { asked } else { Instant::now() };
         let node = &mut *self.inner.node.borrow_mut();
         let sent = node.request(now, ask, |head| self.head.encode(head), &self.body);
-        let id = sent.map_err(|refused| self.refusal(node, refused))?;
-        self.inner.flush_due(node);
-        self.inner.busy_poll.sent(node.pending.len());
+        let Sent { id, pipe, version } = sent.map_err(|refused| self.refusal(node, refused))?;
+        self.instance = Some(Instance { pipe, version });
+        self.inner.sent(node, deadline);
         self.attempts += 1;
-        self.inner.timer.arm(deadline);
         Ok(id)
     }
 
@@ -86,7 +103,7 @@ impl<H: Head + Unpin> Call<H> {
     /// Takes a place among the requests that wait for an instance. True when the request has one.
     #[cold]
     fn hold(&mut self) -> bool {
-        if self.held.is_none() {
+        if self.held.is_none() && !self.options.flags.contains(Flags::SHADOW) {
             let Options { deadline, hold, .. } = self.options;
             let end = (Instant::now() + hold).min(deadline);
             let body_len = self.body.iter().map(Bytes::len).sum();
@@ -107,19 +124,29 @@ impl<H: Head + Unpin> Call<H> {
         }
     }
 
+    fn service_in(&self, node: &Node) -> String {
+        service(node, self.route)
+    }
+
     fn service(&self) -> String {
         self.service_in(&self.inner.node.borrow())
     }
+}
 
-    fn service_in(&self, node: &Node) -> String {
-        node.directory.service(self.route.service).map_or_else(String::new, |service| service.name.clone())
-    }
+pub(crate) fn service(node: &Node, route: Route) -> String {
+    node.directory.service(route.service).map_or_else(String::new, |service| service.name.clone())
+}
 
-    fn reply(&self, id: RequestId, envelope: Envelope) -> Reply {
+impl Reply {
+    #[inline]
+    pub(crate) fn new(inner: &Rc<Inner>, route: Route, id: RequestId, envelope: Envelope) -> Self {
         let Header { status, flags, .. } = envelope.header();
-        let stream = || Stream { inner: Rc::clone(&self.inner), id, service: self.service() };
+        let stream = || {
+            let service = service(&inner.node.borrow(), route);
+            Stream { inner: Rc::clone(inner), id, service }
+        };
         let parts = flags.contains(Flags::MORE).then(|| Parts(Box::new(stream())));
-        Reply { status, envelope, parts }
+        Self { status, envelope, parts }
     }
 }
 
@@ -139,7 +166,9 @@ impl<H: Head + Unpin> Future for Call<H> {
             let outcome = ready!(this.inner.node.borrow_mut().poll_reply(id, cx.waker()));
             this.sent = None;
             match outcome {
-                Outcome::Reply(envelope) => return Poll::Ready(Ok(this.reply(id, envelope))),
+                Outcome::Reply(envelope) => {
+                    return Poll::Ready(Ok(Reply::new(&this.inner, this.route, id, envelope)));
+                }
                 Outcome::Deadline => {
                     return Poll::Ready(Err(RequestError::Deadline { service: this.service() }));
                 }

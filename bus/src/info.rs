@@ -1,5 +1,6 @@
 //! Peers and routes as data, for the admin listener. Not on the hot path.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bus_proto::{Hello, Node, PipeId};
@@ -76,19 +77,27 @@ pub struct RouteInfo {
     pub service: String,
     /// Number of its instances that take requests now.
     pub instances: usize,
+    /// The same by version.
+    pub versions: BTreeMap<String, usize>,
 }
 
 impl RouteInfo {
     pub(crate) fn list(node: &Node) -> Vec<Self> {
         let takes =
             |peer: &&PipeId| node.socket.pipe(**peer).is_some_and(bus_proto::socket::Pipe::takes_requests);
-        let info = |entry: &bus_proto::directory::Entry| Self {
-            pattern: entry.pattern.to_string(),
-            service: node
-                .directory
-                .service(entry.service)
-                .map_or_else(String::new, |service| service.name.clone()),
-            instances: entry.peers.iter().filter(takes).count(),
+        let info = |entry: &bus_proto::directory::Entry| {
+            let service = node.directory.service(entry.service);
+            let mut versions = BTreeMap::new();
+            for pipe in entry.peers.all().iter().filter(takes).filter_map(|peer| node.socket.pipe(*peer)) {
+                let version = pipe.hello.as_ref().map(|hello| hello.version.clone()).unwrap_or_default();
+                *versions.entry(version).or_default() += 1;
+            }
+            Self {
+                pattern: entry.pattern.to_string(),
+                service: service.map_or_else(String::new, |service| service.name.clone()),
+                instances: versions.values().sum(),
+                versions,
+            }
         };
         node.directory.entries().map(info).collect()
     }

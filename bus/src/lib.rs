@@ -14,6 +14,7 @@ mod bus;
 mod call;
 mod info;
 mod io;
+mod shadow;
 mod state;
 mod tasks;
 
@@ -24,11 +25,12 @@ pub use self::io::listen::{Allow, AllowError, FileAccess, Listen};
 pub use self::io::transport::Keepalive;
 pub use bind::{BindError, Config, Inherited, Seed, bind, bind_with};
 pub use bus_proto::{
-    self as proto, Claims, Envelope, Flags, HeadWriter, Hello, Kind, Limits, Pattern, Route,
+    self as proto, Claims, Envelope, Flags, HeadWriter, Hello, Kind, Limits, Pattern, Route, To, VersionId,
 };
-pub use call::{Call, Parts, Reply};
+pub use call::{Call, Instance, Parts, Reply};
 pub use info::{PeerInfo, RouteInfo};
 pub use message::{Body, Event, Head, Incoming, Options, RequestError, Response, Serve, Serving};
+pub use shadow::Shadow;
 pub use state::dials::Unconnected;
 pub use state::finishing::Finish;
 pub use state::hold::{Held, Wait};

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use bus_proto::{Envelope, Flags, HeadWriter, PipeId};
+use bus_proto::{Envelope, Flags, HeadWriter, PipeId, To};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -31,8 +31,11 @@ pub struct Options {
     pub deadline: Instant,
     /// How long the request may wait for an instance when there is none, within the deadline.
     pub hold: Duration,
-    /// `IDEMPOTENT` allows a retry on another instance; `SAMPLED` and `SHADOW` are passed on.
+    /// `IDEMPOTENT` allows a retry on another instance; `SAMPLED` is passed on. A request with
+    /// `SHADOW` is the first to be dropped under load, and is neither held nor sent again.
     pub flags: Flags,
+    /// The instances that may get it.
+    pub to: To,
 }
 
 /// Why a request got no reply. The terminator's `rescue` maps these errors to statuses.

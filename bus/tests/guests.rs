@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bus::proto::Header;
 use bus::proto::limits::GUEST_QUEUE;
 use bus::proto::sp::{Decoder, Framing, OPENING};
-use bus::{Body, Bus, Config, Endpoint, Envelope, Flags, Head, HeadWriter, Hello, Kind, Options, bind};
+use bus::{Body, Bus, Config, Endpoint, Envelope, Flags, Head, HeadWriter, Hello, Kind, Options, To, bind};
 use bytes::BytesMut;
 use role::Scheduling;
 use role::worker::{self, Workers};
@@ -60,6 +60,7 @@ async fn ask_at_once(asker: &Workers<Bus>) {
                         deadline: asked + PATIENCE,
                         hold: std::time::Duration::ZERO,
                         flags: Flags::NONE,
+                        to: To::Any,
                     };
                     bus.request(route, Get, Body::new(), options).await
                 });

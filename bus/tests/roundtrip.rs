@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bus::{
     Body, Bus, Config, Endpoint, Flags, Head, HeadWriter, Hello, Incoming, Limits, Options, RequestError,
-    Response, Serve, Serving, bind,
+    Response, Serve, Serving, To, bind,
 };
 use bytes::Bytes;
 use role::Scheduling;
@@ -106,6 +106,7 @@ async fn ask_all(
                     deadline: asked + patience,
                     hold: std::time::Duration::ZERO,
                     flags: Flags::IDEMPOTENT,
+                    to: To::Any,
                 };
                 let body: Body = std::iter::once(Bytes::from_static(body)).collect();
                 let reply = bus.request(route, Get(path), body, options).await;
@@ -280,6 +281,7 @@ async fn a_worker_that_has_finished_stays_for_those_that_send_by_its_connection(
                     deadline: asked + PATIENCE,
                     hold: std::time::Duration::ZERO,
                     flags: Flags::NONE,
+                    to: To::Any,
                 };
                 let reply = bus.request(route, Get("/slow"), Body::new(), options).await;
                 answer.send(whole(reply).await).await.expect("the test receives it");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bus::{
     Body, Bus, Config, Flags, Head, HeadWriter, Hello, Incoming, Limits, Options, RequestError, Response,
-    Serve, Serving, bind,
+    Serve, Serving, To, bind,
 };
 use bytes::Bytes;
 use role::{Scheduling, worker};
@@ -94,6 +94,7 @@ async fn a_handler_that_wakes_itself_does_not_starve_others() {
                     deadline: asked + 2 * PATIENCE,
                     hold: std::time::Duration::ZERO,
                     flags: Flags::NONE,
+                    to: To::Any,
                 };
                 let reply = bus.request(route, Get("/a"), Body::new(), options).await;
                 tx.send(reply.unwrap().status).await.unwrap();
@@ -162,6 +163,7 @@ impl Gate {
                         deadline: asked + PATIENCE,
                         hold: std::time::Duration::ZERO,
                         flags: Flags::NONE,
+                        to: To::Any,
                     };
                     let reply = bus.request(route, Get(path), Body::new(), options).await;
                     answer.send(reply.map(|reply| reply.status)).await.expect("the test receives it");

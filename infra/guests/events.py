@@ -30,17 +30,16 @@ def ping(bus):
 
 def receive(bus):
     """Handles one message: prints an event, answers a ping; returns its kind and correlation id."""
-    data = bus.recv()
     try:
-        kind, correlation, fields = unpack(data)
-    except Exception:
+        message = unpack(bus.recv())
+    except ValueError:
         return None, None  # Not an envelope; peers may send anything.
-    if kind == EVENT:
-        body = data[32 + int.from_bytes(data[28:32], "big"):]
-        print(json.dumps({"topic": fields[":topic"], "fields": fields, "body": body.decode()}), flush=True)
-    elif kind == PING:
-        bus.send(pack(PONG, correlation=correlation))
-    return kind, correlation
+    if message.kind == EVENT:
+        fields = dict(message.fields)
+        print(json.dumps({"topic": fields[":topic"], "fields": fields, "body": message.body.decode()}), flush=True)
+    elif message.kind == PING:
+        bus.send(pack(PONG, correlation=message.correlation))
+    return message.kind, message.correlation
 
 
 def main(args):

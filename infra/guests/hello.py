@@ -5,13 +5,17 @@
 """
 import json, os
 
-from guest import serve
+from guest import arguments, serve
 
 
-def greet(path):
-    name = path.rpartition("/")[2]
+def greet(request):
+    name = request.path.rpartition("/")[2]
+    if request.toggle("shout"):
+        name = name.upper() + (request.variant("shout") or "")
+    if not request.is_shadow:
+        print(f"greeted {name}", flush=True)  # A copy must have no effect outside.
     return "application/json", json.dumps({"hello": name, "pid": os.getpid()})
 
 
 if __name__ == "__main__":
-    serve("py-hello", "GET /py/{name}", greet)
+    serve(arguments().parse_args(), "py-hello", "GET /py/{name}", greet, toggles=["shout"])

@@ -12,7 +12,7 @@ use bus::proto::outqueue::OutQueue;
 use bus::proto::sp::Decoder;
 use bus::proto::{
     Correlation, Envelope, Flags, Framing, HeadWriter, Header, Hello, Input, Kind, Limits, Node, Origin,
-    PipeId, RequestId,
+    PipeId, RequestId, To,
 };
 use bytes::{Bytes, BytesMut};
 
@@ -139,8 +139,9 @@ impl Pair {
     fn exchange(&mut self, now: Instant) {
         let (asker, ..) = &mut self.asker;
         let route = asker.directory.find("GET", "/profiles/42").expect("the hello claimed it");
-        let ask = Ask { route, flags: Flags::IDEMPOTENT, deadline: now + Duration::from_secs(1) };
-        let id = asker.request(now, ask, head, &[]).expect("there is room");
+        let ask =
+            Ask { route, flags: Flags::IDEMPOTENT, deadline: now + Duration::from_secs(1), to: To::Any };
+        let id = asker.request(now, ask, head, &[]).expect("there is room").id;
         assert!(asker.poll_reply(id, Waker::noop()).is_pending());
         self.carry_to_service(now);
         self.carry_to_asker(now);

@@ -150,6 +150,7 @@ async fn ask(bus: Bus, body: Bytes, count: Rc<Cell<u64>>) {
             deadline: asked + PATIENCE,
             hold: std::time::Duration::ZERO,
             flags: Flags::NONE,
+            to: bus::To::Any,
         };
         let body: Body = std::iter::once(body.clone()).collect();
         match bus.request(route, Ask, body, options).await {

@@ -61,6 +61,8 @@ pub struct Load {
     pace: Pace,
     /// Its position in the service's virtual time.
     pass: u64,
+    /// The virtual time at which it got its last request, or joined.
+    turn: u64,
     /// Requests that this worker sent and that have not ended.
     pub in_flight: u32,
     /// State shared by all workers that send to the instance; `None` when the process has one
@@ -129,6 +131,7 @@ impl Load {
             updated: now,
             pace: Pace::new(now),
             pass: virtual_time,
+            turn: virtual_time,
             in_flight: 0,
             shared,
             requests: 0,
@@ -181,7 +184,15 @@ impl Load {
         }
         let pass = self.position(*virtual_time);
         *virtual_time = (*virtual_time).max(pass);
+        self.turn = pass;
         self.pass = pass + (STRIDE / u64::from(share.max(1))).max(1);
+    }
+
+    /// The virtual time at which it got its last request. The virtual time of a part of a
+    /// service's instances is the latest of theirs.
+    #[must_use]
+    pub const fn turn(&self) -> u64 {
+        self.turn
     }
 
     /// Records a reply that arrived `elapsed` after its request.

@@ -7,6 +7,7 @@
 //! answered "no instance" rather than "no such route". After [`GRACE`] they give way to less
 //! specific patterns that have instances.
 
+mod peers;
 mod room;
 mod routers;
 
@@ -17,6 +18,9 @@ use self::routers::Routers;
 use crate::hello::{Hello, HelloError, Pattern};
 use crate::limits::SERVICES_MAX;
 use crate::socket::PipeId;
+use crate::version::VersionId;
+
+pub use self::peers::{Group, Peers};
 
 /// How long a pattern without instances keeps its paths from a less specific pattern that has
 /// instances. A restarted service is back by then, and a service that left for good does not block
@@ -44,7 +48,7 @@ pub struct Entry {
     /// The service that claimed it first and has not given it up since.
     owner: u32,
     /// The instances that claim it.
-    pub peers: Vec<PipeId>,
+    pub peers: Peers,
     epoch: u32,
     /// When its last instance left.
     left_at: Option<Instant>,
@@ -136,9 +140,10 @@ impl Directory {
         let service = self.service_index(&hello.service).ok_or(HelloError::Services)?;
         self.release(pipe);
         self.services[service as usize].peers.push(pipe);
+        let version = VersionId::of(&hello.version);
         let mut claimed = Claimed { service, conflicts: Vec::new(), displaced };
         for pattern in &hello.routes {
-            match self.claim_pattern(pipe, service, pattern) {
+            match self.claim_pattern((pipe, version), service, pattern) {
                 Ok(displaced) => {
                     claimed.displaced.extend(displaced.into_iter().map(|other| (other, pattern.clone())));
                 }
@@ -172,9 +177,7 @@ impl Directory {
         }
         for (entry, index) in self.entries.iter_mut().zip(0..) {
             let Some(entry) = entry else { continue };
-            let had = entry.peers.len();
-            entry.peers.retain(|&peer| peer != pipe);
-            if had > 0 && entry.peers.is_empty() {
+            if entry.peers.remove(pipe) && entry.peers.is_empty() {
                 entry.left_at = Some(self.now);
                 self.served.remove(&entry.pattern);
                 if self.left.insert(&entry.pattern, index).is_err() {
@@ -232,10 +235,11 @@ impl Directory {
     }
 
     /// An entry and its service together, for the balancer.
-    pub fn entry_and_service(&mut self, route: Route) -> Option<(&Entry, &mut Service)> {
-        let entry =
-            self.entries.get(route.pattern as usize)?.as_ref().filter(|entry| entry.epoch == route.epoch)?;
-        Some((entry, &mut self.services[entry.service as usize]))
+    pub fn entry_and_service(&mut self, route: Route) -> Option<(&mut Entry, &mut Service)> {
+        let entry = self.entries.get_mut(route.pattern as usize)?.as_mut();
+        let entry = entry.filter(|entry| entry.epoch == route.epoch)?;
+        let service = &mut self.services[entry.service as usize];
+        Some((entry, service))
     }
 
     /// Every pattern, in the order of the table's indices.
@@ -266,7 +270,7 @@ impl Directory {
     /// The name of the service that holds the pattern, or the limit that was reached.
     fn claim_pattern(
         &mut self,
-        pipe: PipeId,
+        (pipe, version): (PipeId, VersionId),
         service: u32,
         pattern: &Pattern,
     ) -> Result<Vec<PipeId>, String> {
@@ -275,7 +279,7 @@ impl Directory {
                 pattern: pattern.clone(),
                 service,
                 owner: service,
-                peers: vec![pipe],
+                peers: Peers::one(pipe, version),
                 epoch: 0,
                 left_at: None,
             };
@@ -296,17 +300,17 @@ impl Directory {
             self.epoch += 1;
             (entry.service, entry.epoch) = (service, self.epoch);
             if !entry.peers.is_empty() {
-                displaced = std::mem::replace(&mut entry.peers, vec![pipe]);
+                let peers = std::mem::replace(&mut entry.peers, Peers::one(pipe, version));
+                displaced = peers.all().to_vec();
             }
         }
-        if entry.peers.is_empty() {
+        let had_none = entry.peers.is_empty();
+        entry.peers.add(pipe, version);
+        if had_none {
             self.left.remove(&entry.pattern);
             entry.pattern = pattern.clone();
             entry.left_at = None;
-            entry.peers.push(pipe);
             self.served.insert(pattern, index)?;
-        } else if !entry.peers.contains(&pipe) {
-            entry.peers.push(pipe);
         }
         Ok(displaced)
     }

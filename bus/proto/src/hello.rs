@@ -4,7 +4,9 @@
 //! place is an error.
 
 use crate::envelope::{Envelope, Fields, HeadWriter};
-use crate::limits::{HELLO_ROUTES_MAX, HELLO_TOPICS_MAX, HELLO_VALUE_LEN_MAX, ROUTES_MAX, SERVICES_MAX};
+use crate::limits::{
+    HELLO_ROUTES_MAX, HELLO_TOGGLES_MAX, HELLO_TOPICS_MAX, HELLO_VALUE_LEN_MAX, ROUTES_MAX, SERVICES_MAX,
+};
 
 /// What a peer announces on every new pipe, and again when it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct Hello {
     pub routes: Vec<Pattern>,
     /// The topics of the events that the peer wants.
     pub topics: Vec<String>,
+    /// The names of the toggles that the service reads. Only these are decided for its requests.
+    pub toggles: Vec<String>,
 }
 
 /// A route that a service claims: `METHOD /pattern`, or `* /pattern` for any method.
@@ -58,6 +62,7 @@ impl Hello {
             announces_limit: true,
             routes: Vec::new(),
             topics: Vec::new(),
+            toggles: Vec::new(),
         }
     }
 
@@ -83,16 +88,16 @@ impl Hello {
                     hello.announces_limit = true;
                 }
                 b"route" => {
-                    if hello.routes.len() == HELLO_ROUTES_MAX {
-                        return Err(HelloError::TooMany { field: "route", limit: HELLO_ROUTES_MAX });
-                    }
+                    has_room("route", hello.routes.len(), HELLO_ROUTES_MAX)?;
                     hello.routes.push(text()?.parse()?);
                 }
                 b"topic" => {
-                    if hello.topics.len() == HELLO_TOPICS_MAX {
-                        return Err(HelloError::TooMany { field: "topic", limit: HELLO_TOPICS_MAX });
-                    }
+                    has_room("topic", hello.topics.len(), HELLO_TOPICS_MAX)?;
                     hello.topics.push(text()?.to_owned());
+                }
+                b"toggle" => {
+                    has_room("toggle", hello.toggles.len(), HELLO_TOGGLES_MAX)?;
+                    hello.toggles.push(text()?.to_owned());
                 }
                 _ => {} // Unknown fields are ignored, as unknown flags are: a later version may define them.
             }
@@ -117,6 +122,9 @@ impl Hello {
         }
         for topic in &self.topics {
             head.field("topic", topic);
+        }
+        for toggle in &self.toggles {
+            head.field("toggle", toggle);
         }
     }
 }
@@ -176,6 +184,10 @@ fn segments_are_sound(path: &str) -> bool {
         }
     }
     true
+}
+
+fn has_room(field: &'static str, len: usize, limit: usize) -> Result<(), HelloError> {
+    if len < limit { Ok(()) } else { Err(HelloError::TooMany { field, limit }) }
 }
 
 fn text<'a>(name: &[u8], value: &'a [u8]) -> Result<&'a str, HelloError> {

@@ -20,6 +20,7 @@ pub mod recent;
 pub mod retry;
 pub mod socket;
 pub mod sp;
+pub mod version;
 
 pub use backoff::Backoff;
 pub use claims::Claims;
@@ -31,7 +32,8 @@ pub use envelope::{
 };
 pub use hello::{Hello, HelloError, Pattern};
 pub use limits::Limits;
-pub use node::{Input, Node, Refused};
+pub use node::{Input, Node, Refused, To};
 pub use outqueue::PushError;
 pub use socket::PipeId;
 pub use sp::{Framing, SpError};
+pub use version::VersionId;

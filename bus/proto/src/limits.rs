@@ -24,6 +24,9 @@ pub const HELLO_ROUTES_MAX: usize = 1024;
 /// Topics one peer may name in its hello.
 pub const HELLO_TOPICS_MAX: usize = 1024;
 
+/// Toggles one peer may name in its hello. Each that is on adds a field to the peer's requests.
+pub const HELLO_TOGGLES_MAX: usize = 256;
+
 /// Services one worker remembers, including those without instances. It bounds the memory that
 /// peers can use up with invented names.
 pub const SERVICES_MAX: usize = 4096;
@@ -51,6 +54,10 @@ pub const HELD_MAX: usize = 1024;
 
 /// Bytes of the bodies of one worker's requests that wait for an instance.
 pub const HELD_BYTES_MAX: usize = 16 << 20;
+
+/// Copies (flag `shadow`) of one worker whose replies are expected or not yet taken. Further copies
+/// are dropped: they only serve statistics.
+pub const SHADOWS_MAX: usize = 1024;
 
 /// Bytes of reply parts (flag `more`) buffered for a client that reads slowly. The bus has no flow
 /// control per reply.

@@ -6,6 +6,7 @@
 
 mod answering;
 mod asking;
+mod choosing;
 mod liveness;
 mod shares;
 
@@ -25,8 +26,10 @@ use crate::pending::Pending;
 use crate::recent::Recent;
 use crate::socket::{PipeId, Remote, Socket};
 use crate::sp::{Framing, SpError};
+use crate::version::VersionId;
 
-pub use asking::{Ask, Refused};
+pub use asking::{Ask, Refused, Sent};
+pub use choosing::To;
 
 /// The configuration of one worker's node.
 #[derive(Clone, Debug)]
@@ -289,6 +292,7 @@ impl Node {
             }
             pipe.paced = !hello.announces_limit;
             pipe.out.release();
+            pipe.version = VersionId::of(&hello.version);
             pipe.hello = Some(hello);
             pipe.refused = !conflicts.is_empty();
             pipe.draining = false;

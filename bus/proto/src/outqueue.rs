@@ -288,6 +288,12 @@ impl OutQueue {
         self.ends.len() < self.limits.queue_messages_max && self.bytes() <= self.roomy_max
     }
 
+    /// True when less waits than half of what the limits allow.
+    #[must_use]
+    pub fn is_below_half(&self) -> bool {
+        self.ends.len() < self.limits.queue_messages_max / 2 && self.bytes() < self.limits.queue_bytes_max / 2
+    }
+
     /// Stream offset of the end of everything written.
     #[inline]
     #[must_use]

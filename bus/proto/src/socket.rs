@@ -15,9 +15,10 @@ use crate::balancer::{Load, Shared};
 use crate::claims::Claims;
 use crate::envelope::{HeadWriter, Header, Kind, RequestId};
 use crate::hello::Hello;
-use crate::limits::{BATCH_MESSAGES, Limits};
+use crate::limits::{BATCH_MESSAGES, GUEST_QUEUE, Limits};
 use crate::outqueue::{OutQueue, PushError};
 use crate::sp::Framing;
+use crate::version::VersionId;
 
 /// Identifies one pipe of one worker. It is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +41,8 @@ pub struct Pipe {
     waker: Option<Waker>,
     /// The peer's last hello.
     pub hello: Option<Hello>,
+    /// The version in that hello, and the version "" before it.
+    pub version: VersionId,
     /// True when another service holds a pattern that this peer claims. The claim is repeated when
     /// a holder leaves.
     pub refused: bool,
@@ -127,6 +130,15 @@ impl Pipe {
         self.load.is_below(self.limit()) && self.out.has_room()
     }
 
+    /// True when a copy, the first request to be dropped, leaves half of the limit and of the
+    /// out-queue to others. The queue of a paced peer is as short as a stock peer's.
+    #[must_use]
+    pub fn has_room_to_spare(&self) -> bool {
+        self.load.is_below(self.limit().div_ceil(2))
+            && self.out.is_below_half()
+            && (!self.paced || self.out.messages() < GUEST_QUEUE / 2)
+    }
+
     /// Requests that the peer takes at once; 0 means no limit.
     #[inline]
     #[must_use]
@@ -169,6 +181,7 @@ impl Socket {
             out,
             waker: None,
             hello: None,
+            version: VersionId::of(""),
             refused: false,
             paced: false,
             claims: None,

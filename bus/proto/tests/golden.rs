@@ -73,6 +73,21 @@ fn a_request_and_its_reply_match_the_protocol() {
 }
 
 #[test]
+fn decisions_of_the_edge_match_the_protocol() {
+    let flags = Flags::IDEMPOTENT.union(Flags::SHADOW);
+    let fields = [
+        (":method", "GET"),
+        (":path", "/feed"),
+        (":toggle", "dark-mode"),
+        (":toggle", "checkout=short"),
+        (":pin", "feed=2"),
+        (":priority", "low"),
+    ];
+    let header = Header { flags, correlation: correlation(43), ..request() };
+    check("A request with decisions of the edge", header, &fields, b"");
+}
+
+#[test]
 fn a_reply_in_parts_matches_the_protocol() {
     let last = request().reply(200);
     let first = Header { flags: last.flags.union(Flags::MORE), ..last };
@@ -98,6 +113,7 @@ fn a_hello_matches_the_protocol() {
     (hello.weight, hello.limit) = (50, 64);
     hello.routes.push("GET /profiles/{id}".parse().unwrap());
     hello.topics.push("profile.changed".to_owned());
+    hello.toggles.push("dark-mode".to_owned());
     let bytes = example("A hello");
     let mut queue = OutQueue::without_opening(Framing::Tcp, Limits::default());
     queue.push(&Header::new(Kind::Hello), |head| hello.encode(head), &[]).unwrap();
@@ -148,7 +164,15 @@ fn a_length_over_the_limit_is_refused_by_its_prefix_alone() {
 /// A prefix of an example is not a valid message, unless it cuts only the body.
 #[test]
 fn an_envelope_cut_at_any_byte_of_header_or_head_is_refused() {
-    let titles = ["A request and its reply", "The reply", "A hello", "A cancel", "A ping", "An event"];
+    let titles = [
+        "A request and its reply",
+        "A request with decisions of the edge",
+        "The reply",
+        "A hello",
+        "A cancel",
+        "A ping",
+        "An event",
+    ];
     for title in titles {
         let bytes = Bytes::from(example(title));
         let body_at = bytes.len() - Envelope::decode(bytes.clone()).unwrap().body().len();

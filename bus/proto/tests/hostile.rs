@@ -7,7 +7,7 @@ mod peer;
 use std::task::Poll;
 use std::time::Instant;
 
-use bus_proto::node::{Ask, NodeConfig};
+use bus_proto::node::{Ask, NodeConfig, To};
 use bus_proto::pending::Outcome;
 use bus_proto::sp::{Decoder, OPENING};
 use bus_proto::{
@@ -108,8 +108,8 @@ impl Victim {
         said.limit = 50;
         node.handle_message(now, honest, hello_message(&said));
         let route = node.directory.find("GET", "/honest").expect("claimed");
-        let ask = Ask { route, flags: Flags::NONE, deadline: now + ms(60_000) };
-        let ids = (0..50).map(|_| node.request(now, ask, |_| {}, &[]).expect("room")).collect();
+        let ask = Ask { route, flags: Flags::NONE, deadline: now + ms(60_000), to: To::Any };
+        let ids = (0..50).map(|_| node.request(now, ask, |_| {}, &[]).expect("room").id).collect();
         Self { node, honest, ids, now }
     }
 
@@ -267,11 +267,15 @@ fn a_flood_of_hellos_is_bounded() {
     let mut too_many = Hello::new("s", "", "");
     too_many.routes = vec!["GET /".parse().unwrap(); 1025];
     let too_long = Hello::new("s".repeat(1025), "", "");
-    for said in [too_many, too_long, Hello::new("", "", "")] {
+    let mut too_many_toggles = Hello::new("s", "", "");
+    too_many_toggles.toggles = vec!["a".to_owned(); 257];
+    let mut too_long_toggle = Hello::new("s", "", "");
+    too_long_toggle.toggles = vec!["a".repeat(1025)];
+    for said in [too_many, too_long, too_many_toggles, too_long_toggle, Hello::new("", "", "")] {
         let input = victim.node.handle_message(victim.now, hostile, hello_message(&said));
         assert!(matches!(input, Input::HelloRefused(_)));
     }
-    assert_eq!(victim.node.counters.rejected_hello, 3);
+    assert_eq!(victim.node.counters.rejected_hello, 5);
     let hello = victim.node.socket.pipe(hostile).unwrap().hello.as_ref().unwrap();
     assert_eq!(hello.service, "service-39", "a refused hello changes nothing");
     assert!(victim.node.directory.find("GET", "/39/7").is_some());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bus_proto::balancer::Shared;
-use bus_proto::node::{Ask, NodeConfig};
+use bus_proto::node::{Ask, NodeConfig, To};
 use bus_proto::pending::Outcome;
 use bus_proto::socket::Remote;
 use bus_proto::{Envelope, Flags, Framing, Input, Kind, Limits, Node, PipeId, Refused, RequestId};
@@ -38,8 +38,8 @@ fn quiet(node: &mut Node, pipe: PipeId, now: &mut Instant) -> Vec<Envelope> {
 
 fn ask(node: &mut Node, now: Instant) -> Result<RequestId, Refused> {
     let route = node.directory.find("GET", "/").expect("claimed");
-    let ask = Ask { route, flags: Flags::IDEMPOTENT, deadline: now + ms(60_000) };
-    node.request(now, ask, |_| {}, &[])
+    let ask = Ask { route, flags: Flags::IDEMPOTENT, deadline: now + ms(60_000), to: To::Any };
+    node.request(now, ask, |_| {}, &[]).map(|sent| sent.id)
 }
 
 fn pong(ping: &Envelope) -> Bytes {

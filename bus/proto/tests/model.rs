@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::task::Poll;
 use std::time::Instant;
 
-use bus_proto::node::{Ask, NodeConfig};
+use bus_proto::node::{Ask, NodeConfig, To};
 use bus_proto::pending::Outcome;
 use bus_proto::{Counters, Flags, Framing, Kind, Limits, Node, RequestId, Route};
 use naive::{End, Naive, Pipe, State};
@@ -191,9 +191,9 @@ impl Pair {
 
     fn request(&mut self, ttl_ms: u64) {
         let deadline = self.now + ms(ttl_ms);
-        let ask = Ask { route: self.route, flags: Flags::NONE, deadline };
+        let ask = Ask { route: self.route, flags: Flags::NONE, deadline, to: To::Any };
         let sent = self.node.request(self.now, ask, |head| head.field(":path", "/"), &[]);
-        let sent = sent.map(|id| (id, self.node.pending.find(id).expect("just sent").pipe));
+        let sent = sent.map(|sent| (sent.id, sent.pipe));
         self.naive.request(self.now, deadline, sent);
         if let Ok((id, pipe)) = sent {
             assert!(self.ever.iter().all(|(other, _)| *other != id), "ids are never reused");

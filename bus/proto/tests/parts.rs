@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bus_proto::limits::{PART_COST, PARTS_BYTES_MAX};
-use bus_proto::node::{Ask, NodeConfig};
+use bus_proto::node::{Ask, NodeConfig, To};
 use bus_proto::pending::{Outcome, PartsEnd, TICK};
 use bus_proto::{Correlation, Flags, Framing, Header, Kind, Limits, Node, Origin, PipeId, RequestId};
 use bytes::Bytes;
@@ -21,8 +21,8 @@ fn asked() -> (Node, PipeId, RequestId, Instant) {
     let pipe = node.open_pipe(now, Framing::Tcp);
     node.handle_message(now, pipe, hello_message(&hello("s", &["GET /"], &[])));
     let route = node.directory.find("GET", "/").expect("claimed");
-    let ask = Ask { route, flags: Flags::NONE, deadline: now + ms(10) };
-    let id = node.request(now, ask, |_| {}, &[]).expect("an idle instance");
+    let ask = Ask { route, flags: Flags::NONE, deadline: now + ms(10), to: To::Any };
+    let id = node.request(now, ask, |_| {}, &[]).expect("an idle instance").id;
     written(&mut node, pipe);
     (node, pipe, id, now)
 }

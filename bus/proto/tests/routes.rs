@@ -5,12 +5,17 @@
 mod peer;
 
 use bus_proto::directory::Directory;
-use bus_proto::{Hello, Pattern, PipeId};
+use bus_proto::{Hello, Pattern, PipeId, VersionId};
 use peer::seed_or;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
 const PIPES: u32 = 4;
+
+/// Two versions of every service.
+fn version(pipe: PipeId) -> &'static str {
+    if pipe.index.is_multiple_of(2) { "0" } else { "1" }
+}
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -160,7 +165,7 @@ fn run(ops: &[Op]) {
     for op in ops {
         match op {
             Op::Claim { pipe, service, routes } => {
-                let mut hello = Hello::new(service.to_string(), "1", pipe.to_string());
+                let mut hello = Hello::new(service.to_string(), version(id(*pipe)), pipe.to_string());
                 hello.routes = routes.iter().map(|route| route.parse().expect("sound")).collect();
                 let claimed = directory.claim(id(*pipe), &hello).expect("far from the limits");
                 let conflicts: Vec<Pattern> =
@@ -176,11 +181,16 @@ fn run(ops: &[Op]) {
                 let found = found.map(|route| {
                     let entry = directory.entry(route).expect("found a moment ago");
                     let service = &directory.service(entry.service).expect("known").name;
+                    for text in ["0", "1"] {
+                        let of = |pipe: &&PipeId| version(**pipe) == text;
+                        let wanted: Vec<PipeId> = entry.peers.all().iter().filter(of).copied().collect();
+                        assert_eq!(entry.peers.of(VersionId::of(text)), wanted, "{text} of {method} {path}");
+                    }
                     (
                         entry.pattern.method.clone(),
                         segments(&entry.pattern),
                         service.clone(),
-                        entry.peers.clone(),
+                        entry.peers.all().to_vec(),
                     )
                 });
                 let expected = naive.find(method, path).map(|entry| {

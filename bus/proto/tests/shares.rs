@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bus_proto::balancer::Shared;
-use bus_proto::node::{Ask, NodeConfig};
+use bus_proto::node::{Ask, NodeConfig, To};
 use bus_proto::socket::Remote;
 use bus_proto::{Flags, Framing, Kind, Node, PipeId, RequestId};
 use peer::{config, epoch, hello, hello_message, ms, plain, reply, written};
@@ -47,7 +47,8 @@ impl Worker {
         for _ in 0..125 {
             for _ in 0..8 {
                 let route = self.node.directory.find("GET", "/").expect("claimed");
-                let ask = Ask { route, flags: Flags::IDEMPOTENT, deadline: self.now + ms(60_000) };
+                let ask =
+                    Ask { route, flags: Flags::IDEMPOTENT, deadline: self.now + ms(60_000), to: To::Any };
                 self.node.request(self.now, ask, |_| {}, &[]).expect("an instance accepts it");
             }
             self.now += ms(1);

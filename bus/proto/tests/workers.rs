@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bus_proto::balancer::Shared;
-use bus_proto::node::{Ask, NodeConfig};
+use bus_proto::node::{Ask, NodeConfig, To};
 use bus_proto::pending::Outcome;
 use bus_proto::socket::Remote;
 use bus_proto::{Flags, Framing, Kind, Node, PipeId, RequestId};
@@ -36,8 +36,8 @@ impl Asker {
 
     fn ask(&mut self) -> RequestId {
         let route = self.node.directory.find("GET", "/").expect("claimed");
-        let ask = Ask { route, flags: Flags::IDEMPOTENT, deadline: self.now + ms(60_000) };
-        let id = self.node.request(self.now, ask, |_| {}, &[]).expect("it takes requests");
+        let ask = Ask { route, flags: Flags::IDEMPOTENT, deadline: self.now + ms(60_000), to: To::Any };
+        let id = self.node.request(self.now, ask, |_| {}, &[]).expect("it takes requests").id;
         assert!(self.node.poll_reply(id, &Flag::raised().waker()).is_pending());
         id
     }

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bus_proto::{Hello, Node, PipeId};
 use bytes::BytesMut;
@@ -42,6 +43,8 @@ pub(crate) struct Inner {
     /// Notified of every accepted hello.
     pub(crate) joined: Arc<Notify>,
     pub(crate) holding: Holding,
+    /// Number of copies whose replies are expected.
+    pub(crate) shadows: Cell<usize>,
     pub(crate) subscriptions: RefCell<Subscriptions>,
     pub(crate) dials: RefCell<Dials>,
     pub(crate) places: Arc<Places>,
@@ -127,6 +130,14 @@ impl Inner {
                 other.writer.shut_down();
             }
         }
+    }
+
+    /// To be called for every request that was put into an out-queue.
+    #[inline]
+    pub(crate) fn sent(&self, node: &mut Node, deadline: Instant) {
+        self.flush_due(node);
+        self.busy_poll.sent(node.pending.len());
+        self.timer.arm(deadline);
     }
 
     pub(crate) fn pipe_opened(&self, pipe: PipeId, other: Other) {

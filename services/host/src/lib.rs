@@ -40,6 +40,7 @@ mod conditional;
 mod context;
 #[cfg(feature = "store")]
 pub mod data;
+mod edge;
 mod endpoint;
 mod failure;
 mod gate;
@@ -54,6 +55,7 @@ mod serve;
 mod stats;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod toggles;
 mod views;
 mod visit;
 

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 
 use crate::problems::{NOT_JSON, NOT_UTF8, OUT_OF_RANGE, PERCENT_ENCODING, WRONG_SHAPE};
+use crate::toggles::Toggles;
 
 /// A byte range of the message: messages are shorter than 4 GiB.
 pub(crate) type Span = Range<u32>;
@@ -28,8 +29,17 @@ pub struct Request {
     /// Path and query as received.
     target: Span,
     path_len: u32,
-    names: Rc<[String]>,
+    shape: Rc<Shape>,
     values: SmallVec<[Span; 2]>,
+}
+
+/// What the requests of one route have in common.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    /// Parameters in the order of the path.
+    pub(crate) names: Vec<String>,
+    /// The toggles that the service reads.
+    pub(crate) toggles: Rc<Toggles>,
 }
 
 impl Request {
@@ -37,10 +47,10 @@ impl Request {
         incoming: Incoming,
         target: Span,
         path_len: u32,
-        names: Rc<[String]>,
+        shape: Rc<Shape>,
         values: SmallVec<[Span; 2]>,
     ) -> Self {
-        Self { incoming, target, path_len, names, values }
+        Self { incoming, target, path_len, shape, values }
     }
 
     /// Checks that every `%` in a parameter and in the query begins an octet (RFC 3986 section
@@ -56,7 +66,7 @@ impl Request {
             let detail = format!("`{name}` in the {place} has a % without two hexadecimal digits.");
             self.problem(PERCENT_ENCODING, detail).field(name.to_owned())
         };
-        for (name, value) in self.names.iter().zip(&self.values) {
+        for (name, value) in self.shape.names.iter().zip(&self.values) {
             if !is_encoded(self.text(value)) {
                 return Err(bad(name, "path"));
             }
@@ -112,8 +122,9 @@ impl Request {
     /// When the route has no parameter of this name: a typing error that the first request shows.
     #[must_use]
     pub fn raw_param(&self, name: &str) -> &str {
-        let at = self.names.iter().position(|known| known == name);
-        let at = at.unwrap_or_else(|| panic!("the route has no parameter {name:?}, only {:?}", self.names));
+        let at = self.shape.names.iter().position(|known| known == name);
+        let at =
+            at.unwrap_or_else(|| panic!("the route has no parameter {name:?}, only {:?}", self.shape.names));
         self.text(&self.values[at])
     }
 
@@ -228,6 +239,11 @@ impl Request {
     #[must_use]
     pub fn flags(&self) -> Flags {
         self.incoming.envelope.header().flags
+    }
+
+    /// The toggles that the service reads.
+    pub(crate) fn toggles(&self) -> &Toggles {
+        &self.shape.toggles
     }
 
     /// The message as the bus read it.

@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::rc::Rc;
 
+use bus::proto::limits::HELLO_TOGGLES_MAX;
 use bus::{Incoming, Pattern};
 use bytes::Bytes;
 use role::problem::{Problem, ProblemType};
@@ -12,13 +13,15 @@ use role::problem::{Problem, ProblemType};
 use crate::endpoint::{Endpoint, Typed};
 use crate::failure::Failure;
 use crate::problems::{MALFORMED, METHOD, NO_ROUTE, NOT_UTF8};
-use crate::request::{self, Request, Span};
+use crate::request::{self, Request, Shape, Span};
 use crate::response::{IntoResponse, Response};
+use crate::toggles::{TOGGLE_BYTES_MAX, Toggles};
 
 /// The routes of a service, collected.
 #[derive(Default)]
 pub struct Router {
     routes: Vec<(String, Box<dyn Endpoint>)>,
+    toggles: Vec<String>,
     ready: Option<Ready>,
     counters: Option<Counters>,
 }
@@ -71,6 +74,17 @@ impl Router {
         })
     }
 
+    /// Declares that handlers read the toggle `name`, with [`Request::toggle`] or
+    /// [`Request::variant`]: its outcome then comes with every request. A name has 1 to 255 bytes,
+    /// without `=` and control characters; a wrong one is reported when the service starts.
+    #[must_use]
+    pub fn reads_toggle(mut self, name: &str) -> Self {
+        if !self.toggles.iter().any(|known| known == name) {
+            self.toggles.push(name.to_owned());
+        }
+        self
+    }
+
     /// The worker takes requests when `ready` returns true, and after `--join-wait` in any case;
     /// until then its weight is 0. A worker that asks services which have not dialled it yet would
     /// take its share of the requests and fail them.
@@ -91,7 +105,14 @@ impl Router {
     }
 
     pub(crate) fn finish(self) -> Result<Routes, RouteError> {
+        if let Some(wrong) = self.toggles.iter().find(|name| !is_toggle(name)) {
+            return Err(RouteError::Toggle(wrong.clone()));
+        }
+        if self.toggles.len() > HELLO_TOGGLES_MAX {
+            return Err(RouteError::Toggles(self.toggles.len()));
+        }
         let mut routes = Routes {
+            toggles: Toggles::new(self.toggles),
             handlers: Vec::new(),
             patterns: Vec::new(),
             paths: matchit::Router::new(),
@@ -111,7 +132,8 @@ impl Router {
             }
             methods.handlers.push((pattern.method.clone(), routes.handlers.len()));
             let names = parameters(&pattern.path).collect();
-            routes.handlers.push(Handler { pattern: pattern.to_string(), names, endpoint });
+            let shape = Rc::new(Shape { names, toggles: Rc::clone(&routes.toggles) });
+            routes.handlers.push(Handler { pattern: pattern.to_string(), shape, endpoint });
             routes.patterns.push(pattern);
         }
         for (path, mut methods) in paths {
@@ -136,6 +158,16 @@ pub(crate) enum RouteError {
     Twice(String),
     #[error("the path {path:?} cannot be routed")]
     Path { path: String, source: matchit::InsertError },
+    #[error(
+        "the toggle {0:?} cannot be read: a name has 1 to {TOGGLE_BYTES_MAX} bytes without `=` and control characters"
+    )]
+    Toggle(String),
+    #[error("{0} toggles are read; the limit of a service is {HELLO_TOGGLES_MAX}")]
+    Toggles(usize),
+}
+
+fn is_toggle(name: &str) -> bool {
+    (1..=TOGGLE_BYTES_MAX).contains(&name.len()) && !name.contains(|c: char| c == '=' || c.is_control())
 }
 
 /// The routes of a service, ready for lookup.
@@ -143,6 +175,7 @@ pub(crate) struct Routes {
     pub(crate) handlers: Vec<Handler>,
     /// What the hello claims.
     pub(crate) patterns: Vec<Pattern>,
+    pub(crate) toggles: Rc<Toggles>,
     paths: matchit::Router<Methods>,
     /// When they are claimed; `None` means at once.
     pub(crate) ready: Option<Ready>,
@@ -153,8 +186,7 @@ pub(crate) struct Routes {
 pub(crate) struct Handler {
     /// As in the hello.
     pub(crate) pattern: String,
-    /// Parameters in the order of the path.
-    names: Rc<[String]>,
+    shape: Rc<Shape>,
     pub(crate) endpoint: Box<dyn Endpoint>,
 }
 
@@ -189,8 +221,8 @@ impl Routes {
         };
         let values = found.params.iter().map(|(_, value)| span(value)).collect();
         let (target, path_len) = (span(target), index(path.len()));
-        let names = Rc::clone(&self.handlers[at].names);
-        let request = Request::new(incoming, target, path_len, names, values);
+        let shape = Rc::clone(&self.handlers[at].shape);
+        let request = Request::new(incoming, target, path_len, shape, values);
         request.check_encoding()?;
         Ok((at, request))
     }

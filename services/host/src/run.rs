@@ -250,27 +250,32 @@ fn serve<A: Settings>(
     match ready {
         Some(ready) if !ready() && !join_wait.is_zero() => {
             // It claims its routes meanwhile: without another instance they are 503, not 404.
-            join(&bus, &worker, 0);
-            let (bus, worker) = (bus.clone(), Rc::clone(&worker));
+            join(&bus, upstream.as_ref(), &worker, 0);
+            let (bus, upstream, worker) = (bus.clone(), upstream.clone(), Rc::clone(&worker));
             tokio::task::spawn_local(async move {
                 if tokio::time::timeout(join_wait, until(ready)).await.is_err() {
                     tracing::warn!(
                         "takes requests although those it asks are not there; --join-wait is longer"
                     );
                 }
-                join(&bus, &worker, weight);
+                join(&bus, upstream.as_ref(), &worker, weight);
             });
         }
-        _ => join(&bus, &worker, weight),
+        _ => join(&bus, upstream.as_ref(), &worker, weight),
+    }
+    if let Some(upstream) = &upstream {
+        let toggles = Rc::clone(&worker.routes.toggles);
+        tokio::task::spawn_local(toggles.relay(bus.clone(), upstream.clone()));
     }
     Ok(Site { number, weight, bus, upstream, worker })
 }
 
 /// Claims the routes, for a share of the requests. The bus's own hello has the topics that were
 /// subscribed to.
-fn join(bus: &Bus, worker: &Worker, weight: u32) {
+fn join(bus: &Bus, upstream: Option<&Bus>, worker: &Worker, weight: u32) {
     if let Some(mut hello) = bus.hello() {
         hello.routes.clone_from(&worker.routes.patterns);
+        hello.toggles = worker.routes.toggles.announced(upstream);
         hello.weight = weight;
         bus.set_hello(hello);
     }

@@ -15,12 +15,15 @@ use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use bus::{Body, Bus, Config, Flags, Head, HeadWriter, Incoming, Options, RequestError, Serving};
+use bus::{Body, Bus, Config, Flags, Head, HeadWriter, Incoming, Options, RequestError, Serving, To};
 use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// After this long a test has failed. Generous: machines that run tests are busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// After this long a [`Question`] gives up.
+const TIME: Duration = Duration::from_secs(10);
 
 /// Runs a test on a worker's kind of runtime.
 ///
@@ -203,8 +206,8 @@ impl Peer {
     /// A request to send.
     #[must_use]
     pub fn ask(&self, method: &'static str, path: &str) -> Question<'_> {
-        let question = AskedHead { method, path: path.to_owned(), fields: Vec::new() };
-        Question { peer: self, head: question, body: Bytes::new(), time: Duration::from_secs(10) }
+        let question = AskedHead { method, path: path.to_owned(), decided: Vec::new(), fields: Vec::new() };
+        Question { peer: self, head: question, body: Bytes::new(), time: TIME, flags: Flags::NONE }
     }
 
     /// GET `path` without header fields.
@@ -222,6 +225,7 @@ pub struct Question<'a> {
     head: AskedHead,
     body: Bytes,
     time: Duration,
+    flags: Flags,
 }
 
 impl Question<'_> {
@@ -229,6 +233,42 @@ impl Question<'_> {
     #[must_use]
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.head.fields.push((name, value.into()));
+        self
+    }
+
+    /// Switches a toggle on, as the terminator does for a service that reads it.
+    #[must_use]
+    pub fn toggle(self, name: &str) -> Self {
+        self.decided(":toggle", name.to_owned())
+    }
+
+    /// Switches a toggle on with a variant.
+    #[must_use]
+    pub fn variant(self, name: &str, variant: &str) -> Self {
+        self.decided(":toggle", format!("{name}={variant}"))
+    }
+
+    /// Pins a version of a service.
+    #[must_use]
+    pub fn pin(self, service: &str, version: &str) -> Self {
+        self.decided(":pin", format!("{service}={version}"))
+    }
+
+    /// Sets the priority, `high` or `low`.
+    #[must_use]
+    pub fn priority(self, priority: &str) -> Self {
+        self.decided(":priority", priority.to_owned())
+    }
+
+    /// Makes it a copy, whose answer is only compared.
+    #[must_use]
+    pub fn shadow(mut self) -> Self {
+        self.flags = self.flags.union(Flags::SHADOW);
+        self
+    }
+
+    fn decided(mut self, name: &'static str, value: String) -> Self {
+        self.head.decided.push((name, value));
         self
     }
 
@@ -256,8 +296,8 @@ impl Question<'_> {
             return Err(RequestError::NoInstance { service: "?".to_owned() });
         };
         let asked = Instant::now();
-        let options =
-            Options { asked, deadline: asked + self.time, hold: Duration::ZERO, flags: Flags::NONE };
+        let (flags, to) = (self.flags, To::Any);
+        let options = Options { asked, deadline: asked + self.time, hold: Duration::ZERO, flags, to };
         let body: Body = [self.body].into_iter().filter(|body| !body.is_empty()).collect();
         let reply = bus.request(route, self.head, body, options).await?;
         Ok(Answer { status: reply.status, envelope: reply.envelope })
@@ -304,6 +344,8 @@ impl Answer {
 struct AskedHead {
     method: &'static str,
     path: String,
+    /// What the edge decides.
+    decided: Vec<(&'static str, String)>,
     fields: Vec<(&'static str, String)>,
 }
 
@@ -311,7 +353,7 @@ impl Head for AskedHead {
     fn encode(&self, head: &mut HeadWriter<'_>) {
         head.field(":method", self.method);
         head.field(":path", &self.path);
-        for (name, value) in &self.fields {
+        for (name, value) in self.decided.iter().chain(&self.fields) {
             head.field(name, value);
         }
     }

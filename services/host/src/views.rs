@@ -19,11 +19,12 @@ pub(crate) fn picture(
     let patterns = || worker.tally.patterns.iter().map(String::as_str);
     let hello = bus.hello();
     let service = hello.as_ref().map(|hello| hello.service.clone()).unwrap_or_default();
-    let takes_requests = hello.is_some_and(|hello| hello.weight > 0);
+    let versions = hello.filter(|hello| hello.weight > 0).map(|hello| (hello.version, 1));
     let claim = |pattern: &str| RouteInfo {
         pattern: pattern.to_owned(),
         service: service.clone(),
-        instances: usize::from(takes_requests),
+        instances: versions.iter().len(),
+        versions: versions.iter().cloned().collect(),
     };
     let mut picture = Picture {
         worker: number,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
-use service_host::bus::{self, Body, Bus, Call, Flags, Reply};
+use service_host::bus::{self, Body, Bus, Call, Reply};
 use service_host::{Ask, Request};
 use smallvec::SmallVec;
 
@@ -123,10 +123,8 @@ pub(crate) async fn send(
     let now = Instant::now();
     let deadline = answers_deadline(request, now);
     let route = bus.route(method, &path).ok_or(AskError::Unclaimed)?;
-    let ask = request.ask(method, path);
-    let mut options = ask.options(now, deadline);
-    options.flags = options.flags.union(Flags::IDEMPOTENT);
-    let reply = bus.request(route, ask, Body::from_iter([Bytes::from(body)]), options).await;
+    let ask = request.ask(method, path).idempotent();
+    let reply = ask.send(bus, route, Body::from_iter([Bytes::from(body)]), now, deadline).await;
     let reply = reply.map_err(AskError::Request)?;
     match reply.status {
         200..=299 => Ok(()),
@@ -153,9 +151,7 @@ impl<'a> Asked<'a> {
         let Some(route) = bus.route("GET", &path) else {
             return Self::Answered(Answer::Failed(AskError::Unclaimed));
         };
-        let ask = request.ask("GET", path);
-        let options = ask.options(now, deadline);
-        Self::Waiting(bus.request(route, ask, Body::new(), options))
+        Self::Waiting(request.ask("GET", path).send(bus, route, Body::new(), now, deadline))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bus::{Call, Held, Options, Wait};
+use bus::{Call, Held, Options, To, Wait};
 use bytes::Bytes;
 
 use super::exchange::{Counted, Exchange};
@@ -132,7 +132,7 @@ fn call(
     let asked = if body.is_empty() { counted.started } else { Instant::now() };
     let worker = &counted.connection.worker;
     let (deadline, hold) = (asked + line.deadline, worker.config.hold);
-    let options = Options { asked, deadline, hold, flags: head.flags() };
+    let options = Options { asked, deadline, hold, flags: head.flags(), to: To::Any };
     worker.bus.request(route, head, body, options)
 }
 

@@ -66,6 +66,30 @@ fn a_service_made_with_the_bus_crate_answers() {
     }
 }
 
+/// `:toggle`, `:pin` and `:priority` are what the edge decides; a client cannot send them.
+/// `Priority` is a header of RFC 9218, and the others mean nothing.
+#[test]
+fn a_client_cannot_set_the_decisions_of_the_edge() {
+    let terminator = Terminator::start(&[]);
+    let mut service = terminator.service(&["GET /a"]);
+    for name in [":toggle", ":pin", ":priority", ": toggle"] {
+        let mut client = terminator.client();
+        client.send(&format!("GET /a HTTP/1.1\r\nhost: a\r\n{name}: high\r\n\r\n"));
+        assert_eq!(client.answer().status, 400, "{name}");
+    }
+    let mut client = terminator.client();
+    client
+        .send("GET /a HTTP/1.1\r\nhost: a\r\npriority: u=1\r\ntoggle: checkout=short\r\npin: feed=2\r\n\r\n");
+    let request = service.request();
+    let decided: Vec<_> = request.fields().map(|(name, _)| name).filter(|name| name[0] == b':').collect();
+    assert_eq!(decided, [&b":method"[..], b":path", b":authority", b":scheme"]);
+    assert_eq!(field(&request, "priority"), Some("u=1"));
+    assert_eq!(field(&request, "toggle"), Some("checkout=short"));
+    assert!(!request.header().flags.contains(Flags::SHADOW));
+    service.reply(&request, 200, &[], b"");
+    assert_eq!(client.answer().status, 200);
+}
+
 #[test]
 fn hop_by_hop_headers_are_dropped_in_both_directions() {
     let terminator = Terminator::start(&[]);

@@ -54,7 +54,7 @@ impl Directory {
     /// The pipe other than `except` that claims the most patterns, and how many it claims.
     fn largest(&self, except: PipeId) -> Option<(PipeId, usize)> {
         let mut counts: HashMap<PipeId, usize> = HashMap::new();
-        for peer in self.entries().flat_map(|entry| &entry.peers).filter(|peer| **peer != except) {
+        for peer in self.entries().flat_map(|entry| entry.peers.all()).filter(|peer| **peer != except) {
             *counts.entry(*peer).or_default() += 1;
         }
         counts.into_iter().max_by_key(|(_, count)| *count)
@@ -62,7 +62,7 @@ impl Directory {
 
     /// Takes from `pipe` the `count` patterns that it claimed last.
     pub(super) fn displace(&mut self, pipe: PipeId, count: usize) -> Vec<(PipeId, Pattern)> {
-        let claimed = self.entries().filter(|entry| entry.peers.contains(&pipe));
+        let claimed = self.entries().filter(|entry| entry.peers.all().contains(&pipe));
         let mut claimed: Vec<(u32, Pattern)> =
             claimed.map(|entry| (entry.epoch, entry.pattern.clone())).collect();
         claimed.sort_unstable_by_key(|(epoch, _)| std::cmp::Reverse(*epoch));
@@ -70,7 +70,7 @@ impl Directory {
         for (_, pattern) in &claimed {
             let index = self.served.index(pattern).expect("it has a peer");
             let entry = self.entries[index as usize].as_mut().expect("routers name live entries");
-            entry.peers.retain(|peer| *peer != pipe);
+            entry.peers.remove(pipe);
             if entry.peers.is_empty() {
                 self.remove(index as usize, true);
             }

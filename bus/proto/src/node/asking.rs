@@ -1,4 +1,4 @@
-//! The asking side: choose an instance, send, match the reply, expire.
+//! The asking side: send, match the reply, expire. `choosing` picks the instance.
 //!
 //! A reply counts only when it comes by the pipe that got the request: no other peer can end a
 //! request.
@@ -8,14 +8,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::choosing::{Choice, To};
 use super::{Input, Node};
-use crate::balancer;
 use crate::directory::Route;
 use crate::envelope::{Correlation, EncodeError, Envelope, Flags, HeadWriter, Header, Kind, RequestId};
 use crate::limits::{PART_COST, PARTS_BYTES_MAX};
 use crate::outqueue::PushError;
 use crate::pending::{Outcome, Parts, PartsEnd, Pending, State};
-use crate::socket::{Pipe, PipeId, Socket};
+use crate::socket::PipeId;
+use crate::version::VersionId;
 
 /// How a request is sent.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +27,19 @@ pub struct Ask {
     pub flags: Flags,
     /// When the asker gives up.
     pub deadline: Instant,
+    /// The instances that may get it.
+    pub to: To,
+}
+
+/// A request that was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// The id to poll for the reply.
+    pub id: RequestId,
+    /// The pipe that it was sent on.
+    pub pipe: PipeId,
+    /// The version of the instance behind that pipe.
+    pub version: VersionId,
 }
 
 /// Why a request was not sent.
@@ -52,7 +66,7 @@ pub enum Refused {
 }
 
 impl Node {
-    /// Sends a request to the best instance of its route. Returns the id to poll for the reply.
+    /// Sends a request to the best instance that may get it.
     ///
     /// # Errors
     /// [`Refused`]. Nothing was sent then.
@@ -62,11 +76,17 @@ impl Node {
         ask: Ask,
         head: impl FnOnce(&mut HeadWriter<'_>),
         body: &[Bytes],
-    ) -> Result<RequestId, Refused> {
+    ) -> Result<Sent, Refused> {
         let sent = self.try_request(now, ask, head, body);
         match sent {
             Ok(_) => self.counters.requests_sent += 1,
             Err(_) => self.counters.requests_refused += 1,
+        }
+        if ask.flags.contains(Flags::SHADOW) {
+            match sent {
+                Ok(_) => self.counters.shadows_sent += 1,
+                Err(_) => self.counters.shadows_dropped += 1,
+            }
         }
         sent
     }
@@ -77,50 +97,18 @@ impl Node {
         ask: Ask,
         head: impl FnOnce(&mut HeadWriter<'_>),
         body: &[Bytes],
-    ) -> Result<RequestId, Refused> {
-        let pipe = self.choose(now, ask.route)?;
+    ) -> Result<Sent, Refused> {
+        let Choice { pipe, mut virtual_time } = self.choose(now, ask.route, ask.flags, ask.to)?;
         let sent = self.send_request(now, ask, pipe, head, body);
         let to = self.socket.pipe_mut(pipe).expect("it was chosen a moment ago");
         if sent.is_err() {
             to.load.leave();
-            return sent;
+        } else if let Some((_, service)) = self.directory.entry_and_service(ask.route) {
+            to.load.sent(now, to.share, &mut virtual_time);
+            service.virtual_time = service.virtual_time.max(virtual_time);
         }
-        if let Some((_, service)) = self.directory.entry_and_service(ask.route) {
-            to.load.sent(now, to.share, &mut service.virtual_time);
-        }
-        sent
-    }
-
-    /// Chooses the best instance of a route and counts a request as in flight there.
-    fn choose(&mut self, now: Instant, route: Route) -> Result<PipeId, Refused> {
-        loop {
-            let (entry, service) = self.directory.entry_and_service(route).ok_or(Refused::NoInstance)?;
-            let socket = &self.socket;
-            let candidate = |at: usize, takes: fn(&Socket, &Pipe) -> bool| {
-                let pipe = socket.pipe(entry.peers[at])?;
-                (takes(socket, pipe) && pipe.has_room()).then_some((&pipe.load, pipe.share))
-            };
-            let running = service.last.filter(|_| entry.peers.len() > 1).and_then(|last| {
-                let unwritten = Some(socket.pipe(last)?.out.messages()).filter(|messages| *messages > 0)?;
-                let at = entry.peers.iter().position(|peer| *peer == last)?;
-                balancer::goes_on(candidate(at, takes_requests)?, unwritten).then_some(at)
-            });
-            let mut pick = |takes: fn(&Socket, &Pipe) -> bool| {
-                let (time, len) = (service.virtual_time, entry.peers.len());
-                balancer::pick(&mut self.rng, now, time, len, |at| candidate(at, takes))
-            };
-            let picked = running.or_else(|| pick(takes_requests)).or_else(|| pick(has_spare_places));
-            let Some(picked) = picked else { return Err(self.why_none(route)) };
-            let id = entry.peers[picked];
-            service.last = Some(id);
-            let pipe = self.socket.pipe_mut(id).expect("only open pipes are candidates");
-            let limit = pipe.limit();
-            // If another worker has taken the last place meanwhile, this pipe is no longer a
-            // candidate.
-            if pipe.load.enter(limit) {
-                return Ok(id);
-            }
-        }
+        let version = to.version;
+        sent.map(|id| Sent { id, pipe, version })
     }
 
     fn send_request(
@@ -150,7 +138,7 @@ impl Node {
                 self.pending.close(id);
                 Err(match failed {
                     Some(Err(PushError::Encode(error))) => error.into(),
-                    _ => self.why_none(ask.route),
+                    _ => self.why_none(ask.route, ask.to),
                 })
             }
         }
@@ -353,28 +341,6 @@ impl Node {
         let correlation = Correlation { origin: self.config.origin, request: id };
         self.send_plain(pipe, &Header { correlation, flags, ..Header::new(Kind::Cancel) });
     }
-
-    fn why_none(&self, route: Route) -> Refused {
-        let peers = self.directory.entry(route).map_or(&[][..], |entry| &entry.peers);
-        let takes = |peer: &&PipeId| self.socket.pipe(**peer).is_some_and(Pipe::takes_requests);
-        match peers.iter().filter(takes).count() {
-            0 => Refused::NoInstance,
-            instances => Refused::Busy { instances },
-        }
-    }
-}
-
-fn takes_requests(_: &Socket, pipe: &Pipe) -> bool {
-    pipe.takes_requests()
-}
-
-/// True for another worker's connection to an instance when this worker's own connection has
-/// reached its `limit`: the limit applies to each connection, so the other one may have places
-/// left. False when the out-queue of the own connection is full: then the instance does not read,
-/// and a request would only wait in another queue until its deadline.
-fn has_spare_places(socket: &Socket, pipe: &Pipe) -> bool {
-    let own = pipe.redundant_to.and_then(|own| socket.pipe(own));
-    pipe.is_willing() && own.is_some_and(|own| !own.load.is_below(own.limit()))
 }
 
 fn register(place: &mut Option<Waker>, waker: &Waker) {

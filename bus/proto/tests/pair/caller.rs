@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bus_proto::node::Ask;
+use bus_proto::node::{Ask, To};
 use bus_proto::pending::{Outcome, PartsEnd, TICK};
 use bus_proto::{Flags, Node, RequestId, Route, retry};
 use bytes::Bytes;
@@ -130,11 +130,11 @@ impl Caller {
     }
 
     fn send(&mut self, now: Instant, node: &mut Node, route: Route) {
-        let ask = Ask { route, flags: self.flags, deadline: self.start + self.ttl };
+        let ask = Ask { route, flags: self.flags, deadline: self.start + self.ttl, to: To::Any };
         let body = Bytes::from(self.wanted.to_bytes());
         match node.request(now, ask, |head| head.field(":path", "/"), &[body]) {
-            Ok(id) => {
-                self.sent = Some(id);
+            Ok(sent) => {
+                self.sent = Some(sent.id);
                 self.attempts += 1;
             }
             Err(_) => self.finish(now, End::Refused),

@@ -20,6 +20,8 @@ pub(super) struct Route {
     service: String,
     /// Connected instances that take requests, as the worker with most of them sees it.
     instances: usize,
+    /// The same by version.
+    versions: BTreeMap<String, usize>,
     /// Requests answered since the start.
     requests: u64,
     /// Requests per second over the last minute.
@@ -32,10 +34,14 @@ pub(super) struct Route {
 
 /// The routes of all workers, by pattern.
 pub(super) fn routes(pictures: &[Picture], rates: &Rates, now: Instant) -> Vec<Route> {
-    let mut claims: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut claims: BTreeMap<(&str, &str), (usize, BTreeMap<String, usize>)> = BTreeMap::new();
     for claim in pictures.iter().flat_map(|picture| &picture.claims) {
-        let instances = claims.entry((&claim.pattern, &claim.service)).or_default();
+        let (instances, versions) = claims.entry((&claim.pattern, &claim.service)).or_default();
         *instances = claim.instances.max(*instances);
+        for (version, count) in &claim.versions {
+            let most = versions.entry(version.clone()).or_default();
+            *most = (*count).max(*most);
+        }
     }
     let mut numbers: BTreeMap<&str, (u64, u64, Latency)> = BTreeMap::new();
     for route in pictures.iter().flat_map(|picture| &picture.routes) {
@@ -44,15 +50,16 @@ pub(super) fn routes(pictures: &[Picture], rates: &Rates, now: Instant) -> Vec<R
         *errors += route.errors;
         latency.merge(&route.latency);
         if !claims.keys().any(|(pattern, _)| *pattern == route.pattern) {
-            claims.insert((&route.pattern, ""), 0);
+            claims.insert((&route.pattern, ""), Default::default());
         }
     }
-    let route = |((pattern, service), instances): ((&str, &str), usize)| {
+    let route = |((pattern, service), (instances, versions))| {
         let (requests, errors, latency) = numbers.get(pattern).cloned().unwrap_or_default();
         Route {
-            pattern: pattern.to_owned(),
-            service: service.to_owned(),
+            pattern: str::to_owned(pattern),
+            service: str::to_owned(service),
             instances,
+            versions,
             requests,
             rate: rates.per_second(now, pattern, requests),
             errors,
@@ -169,7 +176,7 @@ mod tests {
     use super::*;
     use crate::metrics::RoutePicture;
 
-    fn picture(worker: usize, instances: usize) -> Picture {
+    fn picture(worker: usize, version: &str, instances: usize) -> Picture {
         let route = |pattern: &str| RoutePicture {
             pattern: pattern.to_owned(),
             requests: 3,
@@ -179,7 +186,12 @@ mod tests {
         Picture {
             worker,
             routes: vec![route("GET /a"), route("GET /gone")],
-            claims: vec![RouteInfo { pattern: "GET /a".to_owned(), service: "s".to_owned(), instances }],
+            claims: vec![RouteInfo {
+                pattern: "GET /a".to_owned(),
+                service: "s".to_owned(),
+                instances,
+                versions: BTreeMap::from([(version.to_owned(), instances)]),
+            }],
             ..Picture::default()
         }
     }
@@ -187,14 +199,17 @@ mod tests {
     #[test]
     fn a_route_has_one_row_whatever_the_number_of_workers() {
         let now = Instant::now();
-        let report = routes(&[picture(0, 1), picture(1, 2)], &Rates::new(now), now + Duration::from_secs(3));
-        let row = |pattern: &str, service: &str, instances: usize| {
+        let report =
+            routes(&[picture(0, "1", 1), picture(1, "2", 2)], &Rates::new(now), now + Duration::from_secs(3));
+        let row = |pattern: &str, service: &str, instances: usize, versions: serde_json::Value| {
             serde_json::json!({
-                "pattern": pattern, "service": service, "instances": instances,
+                "pattern": pattern, "service": service, "instances": instances, "versions": versions,
                 "requests": 6, "rate": 2.0, "errors": 2, "p50_us": 0, "p99_us": 0,
             })
         };
         let report = serde_json::to_value(report).expect("is JSON");
-        assert_eq!(report, serde_json::json!([row("GET /a", "s", 2), row("GET /gone", "", 0)]));
+        let both = serde_json::json!({"1": 1, "2": 2});
+        let rows = [row("GET /a", "s", 2, both), row("GET /gone", "", 0, serde_json::json!({}))];
+        assert_eq!(report, serde_json::json!(rows));
     }
 }

@@ -10,6 +10,7 @@ use crate::process::Process;
 use crate::terminator::Terminator;
 use crate::tools::{self, guest, python};
 use crate::until::until;
+use crate::wire::{HELLO, Message, Pipe, REPLY, REQUEST};
 
 /// One of the example services of infra/guests, ready to run.
 struct Example {
@@ -200,4 +201,98 @@ fn events_pass_from_guest_to_guest_by_the_terminator() {
         3 => Ok(()),
         count => Err(count.to_string()),
     });
+}
+
+/// The flag of a copy.
+const SHADOW: u16 = 2;
+
+/// What a terminator has decided for a request of the test.
+const DECIDED: [(&str, &str); 3] = [(":toggle", "shout=!!"), (":pin", "c-hello=1"), (":priority", "low")];
+
+/// Connects to a guest that listens at `url`, as a terminator does.
+fn connect(url: &str) -> Pipe {
+    until("the guest listens", || Pipe::open(url).map_err(|error| error.to_string()))
+}
+
+/// A request for `path` with these fields before an ordinary header.
+fn request(path: &str, flags: u16, decided: &[(&str, &str)]) -> Message {
+    let mut fields = vec![(":method", "GET"), (":path", path)];
+    fields.extend(decided);
+    fields.push(("accept", "*/*"));
+    let correlation = *b"a test's request";
+    Message { flags, correlation, ttl_us: 20_000_000, ..Message::new(REQUEST, &fields) }
+}
+
+fn answer(pipe: &mut Pipe, request: &Message) -> String {
+    pipe.send(&request.pack()).unwrap();
+    let reply = pipe.receive_kind(REPLY).unwrap();
+    assert_eq!((reply.correlation, reply.status), (request.correlation, 200));
+    String::from_utf8(reply.body).unwrap()
+}
+
+/// The guest reads a toggle and its variant, and leaves out its effect for a copy.
+fn reads_decisions(example: &Example, loud: &str, quiet: &str) {
+    let url = tcp_address();
+    let mut guest = example.start(&[&url, "--listen"]);
+    let mut pipe = connect(&url);
+    assert_eq!(pipe.receive_kind(HELLO).unwrap().field("toggle"), Some("shout"));
+    let path = format!("/{}/ann", example.language);
+    let mut ask = |flags, decided: &[_]| answer(&mut pipe, &request(&path, flags, decided));
+    assert!(ask(SHADOW, &DECIDED).contains(loud));
+    assert!(ask(0, &[]).contains(quiet));
+    guest.wait_line("its effect", |line| (line == "greeted ann").then_some(()));
+    let effects = guest.lines().iter().filter(|line| line.starts_with("greeted")).count();
+    assert_eq!(effects, 1, "the copy, which came first, has none");
+    assert!(ask(0, &[(":toggle", "shouting"), (":toggle", "other=shout")]).contains(quiet));
+    assert!(!ask(0, &[(":toggle", "shout")]).contains("!!"), "it has no variant");
+    assert!(ask(0, &[("accept", "*/*"), (":toggle", "shout")]).contains(quiet), "behind a header");
+}
+
+/// A guest that asks another service passes the decisions on.
+fn passes_on(start: impl Fn(&str, &str) -> Process, path: &str, asked: &str) {
+    let (url, upstream) = (tcp_address(), tcp_address());
+    let _guest = start(&url, &upstream);
+    let (mut pipe, mut service) = (connect(&url), connect(&upstream));
+    assert_eq!(pipe.receive_kind(HELLO).unwrap().field("toggle"), Some("shout"));
+    for flags in [0, SHADOW] {
+        let mut decided = DECIDED.to_vec();
+        decided.push(("traceparent", "00-a-b-00"));
+        pipe.send(&request(path, flags, &decided).pack()).unwrap();
+        let onward = service.receive_kind(REQUEST).unwrap();
+        let mut expected = vec![(":method", "GET"), (":path", asked)];
+        expected.extend(decided);
+        let fields = onward.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        assert_eq!(fields.collect::<Vec<_>>(), expected);
+        assert_eq!((onward.flags, onward.ttl_us), (flags, 20_000_000));
+        service.send(&onward.reply(200, b"from behind").pack()).unwrap();
+        let reply = pipe.receive_kind(REPLY).unwrap();
+        assert_eq!((reply.status, &reply.body[..]), (200, &b"from behind"[..]));
+    }
+}
+
+#[test]
+fn a_guest_reads_a_toggle_and_knows_a_copy() {
+    if let Some(example) = Example::python() {
+        reads_decisions(&example, r#""ANN!!""#, r#""ann""#);
+    }
+    if let Some(example) = Example::c() {
+        reads_decisions(&example, "HELLO, ann!!!", "Hello, ann!\n");
+    }
+}
+
+#[test]
+fn a_guest_passes_the_decisions_of_the_edge_on() {
+    if let Some(python) = python() {
+        let start = |url: &str, upstream: &str| {
+            guest(&python, "front.py", &[url, "--listen", "--upstream", upstream])
+        };
+        passes_on(start, "/py-front/ann", "/py/ann");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    if let Some(binary) = tools::compiled_guest("front.c", dir.path()) {
+        let start = |url: &str, upstream: &str| {
+            Process::start("guest", Command::new(&binary).args([upstream, url, "--listen"]))
+        };
+        passes_on(start, "/c-front/ann", "/c/ann");
+    }
 }

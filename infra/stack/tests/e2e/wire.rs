@@ -23,6 +23,7 @@ pub(crate) type Correlation = [u8; 16];
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Message {
     pub(crate) kind: u8,
+    pub(crate) flags: u16,
     pub(crate) ttl_us: u32,
     pub(crate) correlation: Correlation,
     pub(crate) status: u16,
@@ -44,7 +45,8 @@ impl Message {
             head.extend(name.as_bytes());
             head.extend(value.as_bytes());
         }
-        let mut out = vec![0xB1, self.kind, 0, 0];
+        let mut out = vec![0xB1, self.kind];
+        out.extend(self.flags.to_be_bytes());
         out.extend(self.ttl_us.to_be_bytes());
         out.extend(self.correlation);
         out.extend(self.status.to_be_bytes());
@@ -62,6 +64,7 @@ impl Message {
         let mut head = bytes.get(32..32usize.checked_add(head_len)?)?;
         let mut message = Self {
             kind: header[1],
+            flags: u16::from_be_bytes([header[2], header[3]]),
             ttl_us: u32::from_be_bytes(header[4..8].try_into().ok()?),
             correlation: header[8..24].try_into().ok()?,
             status: u16::from_be_bytes([header[24], header[25]]),

@@ -294,3 +294,47 @@ fn what_the_client_has_is_not_sent_again() {
     let again = now(server.serve(message("GET", "/page", &[("if-none-match", tag)], b"")));
     assert_eq!((again.status, again.body.len()), (304, 0));
 }
+
+fn switches() -> Server {
+    let answer = |request: Request| async move {
+        let (a, variant) = (request.toggle("a"), request.variant("b").map(str::to_owned));
+        let pin = request.pin("feed").map(str::to_owned);
+        Response::text(format!("{a} {} {variant:?} {pin:?} {}", request.toggle("b"), request.is_shadow()))
+    };
+    server(Router::new().reads_toggle("a").reads_toggle("b").route("GET /a", answer), 0, 0)
+}
+
+#[test]
+fn toggles_variants_and_pins_are_what_the_edge_decided() {
+    let text = |fields: &[(&str, &str)]| {
+        let response = now(switches().serve(message("GET", "/a", fields, b"")));
+        String::from_utf8(response.body.to_vec()).unwrap()
+    };
+    assert_eq!(text(&[]), "false false None None false");
+    assert_eq!(text(&[(":toggle", "a"), (":toggle", "b=x=y")]), "true true Some(\"x=y\") None false");
+    assert_eq!(text(&[(":toggle", "b"), (":pin", "feed=2")]), "false true None Some(\"2\") false");
+    assert_eq!(text(&[(":toggle", "b="), (":pin", "feed=")]), "false true Some(\"\") Some(\"\") false");
+    assert_eq!(text(&[(":toggle", "ab"), (":toggle", "=a"), (":pin", "feed")]), text(&[]), "other names");
+    assert_eq!(text(&[(":pin", "feed=1"), (":pin", "feed=2")]), "false false None Some(\"1\") false");
+    assert_eq!(text(&[("toggle", "a"), ("pin", "feed=2")]), text(&[]), "a client may send these");
+    assert_eq!(text(&[("accept", "*/*"), (":toggle", "a")]), text(&[]), "behind an ordinary field");
+    assert_eq!(text(&[(":toggle", "a\u{e9}=1"), (":toggle", "a")]), "true false None None false");
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn an_undeclared_toggle_is_an_error_of_the_service() {
+    let answer = |request: Request| async move { Response::text(request.toggle("c").to_string()) };
+    let server = server(Router::new().reads_toggle("a").route("GET /a", answer), 0, 0);
+    assert_eq!(now(server.serve(message("GET", "/a", &[(":toggle", "c")], b""))).status, 500);
+}
+
+#[test]
+fn a_toggle_that_no_field_could_name_is_refused_at_the_start() {
+    for name in ["", "a=b", "a\nb", &"a".repeat(256)] {
+        let Err(error) = Router::new().reads_toggle(name).finish() else { panic!("{name:?} is accepted") };
+        assert!(error.to_string().contains("1 to 255 bytes"), "{error}");
+    }
+    let many = (0..257).fold(Router::new(), |router, n| router.reads_toggle(&n.to_string()));
+    assert!(many.finish().is_err_and(|error| error.to_string().contains("limit of a service is 256")));
+}
