@@ -6,6 +6,7 @@
 
 mod answer;
 mod desk;
+pub mod extension;
 mod rates;
 mod report;
 
@@ -29,6 +30,7 @@ use crate::observer::Observer;
 use crate::sockets::{Inherited, Kind};
 use crate::unix::{self, SocketFile};
 use desk::Desk;
+use extension::Extension;
 
 /// Connections at once: an operator, a probe, a dashboard. Above it the oldest is closed for a new
 /// one, so that clients that keep connections open do not keep a probe of `/ready` out.
@@ -125,14 +127,19 @@ impl Admin {
         &self.address
     }
 
-    /// Starts answering; inside a `LocalRuntime`.
+    /// Starts answering, with the paths of `extension` beside those of every role; inside a
+    /// `LocalRuntime`.
     ///
     /// # Errors
     /// When the runtime cannot watch the socket.
-    pub fn serve<S: 'static>(self, observer: Rc<Observer<S>>) -> io::Result<Serving> {
+    pub fn serve<S: 'static>(
+        self,
+        observer: Rc<Observer<S>>,
+        extension: Option<Extension>,
+    ) -> io::Result<Serving> {
         let (release, released) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
-        let desk = Rc::new(Desk::new(Rc::clone(&observer)));
+        let desk = Rc::new(Desk::new(Rc::clone(&observer), extension));
         let task = match self.socket {
             Socket::Tcp(listener) => {
                 let listener = TcpListener::from_std(listener)?;
@@ -269,7 +276,7 @@ async fn accept<L: Accept, S: 'static>(listener: &L, desk: &Rc<Desk<S>>, connect
 async fn serve<S: 'static>(stream: impl AsyncRead + AsyncWrite + Unpin, desk: Rc<Desk<S>>) {
     let service = service_fn(move |request| {
         let desk = Rc::clone(&desk);
-        async move { Ok::<_, Infallible>(desk.answer(&request).await) }
+        async move { Ok::<_, Infallible>(desk.answer(request).await) }
     });
     let mut http = http1::Builder::new();
     http.header_read_timeout(None).max_buf_size(HEAD_BYTES);

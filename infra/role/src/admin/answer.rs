@@ -3,7 +3,7 @@
 //! Owns: headers and media types. Invariant: nothing is cached.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::Serialize;
 use serde_json::Value;
@@ -15,11 +15,11 @@ pub(super) type Answer = Response<Full<Bytes>>;
 pub(super) fn json(value: &impl Serialize) -> Answer {
     let mut body = serde_json::to_vec(value).expect("reports have string keys and finite numbers");
     body.push(b'\n');
-    respond(StatusCode::OK, "application/json", body.into())
+    respond(StatusCode::OK, "application/json", Vec::new(), body.into())
 }
 
 pub(super) fn text(media_type: &'static str, body: Vec<u8>) -> Answer {
-    respond(StatusCode::OK, media_type, body.into())
+    respond(StatusCode::OK, media_type, Vec::new(), body.into())
 }
 
 /// An error, with `more` members.
@@ -31,7 +31,7 @@ pub(super) fn problem(problem: &Problem, more: Value) -> Answer {
     let mut body = members.to_string();
     body.push('\n');
     let status = StatusCode::from_u16(problem.status).expect("the statuses of problems are valid");
-    let mut response = respond(status, MEDIA_TYPE, body.into());
+    let mut response = respond(status, MEDIA_TYPE, Vec::new(), body.into());
     if let Some(seconds) = problem.retry_after_seconds() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -42,10 +42,20 @@ pub(super) fn problem(problem: &Problem, more: Value) -> Answer {
     response
 }
 
-fn respond(status: StatusCode, media_type: &'static str, body: Bytes) -> Answer {
+/// An answer with `more` headers, whose values are valid.
+pub(super) fn respond(
+    status: StatusCode,
+    media_type: &'static str,
+    more: Vec<(HeaderName, String)>,
+    body: Bytes,
+) -> Answer {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for (name, value) in more {
+        let value = HeaderValue::try_from(value).expect("the caller has checked it");
+        response.headers_mut().insert(name, value);
+    }
     response
 }

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
+use super::extension::{self, BODY_BYTES, Extension, Question};
 use super::rates::Rates;
 use super::report;
 use crate::metrics::{Latencies, by_worker, to_json, to_prometheus};
@@ -40,6 +42,8 @@ const METHOD: ProblemType =
     ProblemType::new("method", 405, "Method not allowed").remedy("use a method that Allow lists");
 const LOG_LEVEL: ProblemType =
     ProblemType::new("log_level", 400, "Bad log level").remedy("POST /log?level=info");
+const BODY_TOO_LONG: ProblemType =
+    ProblemType::new("body_too_long", 413, "Body too long").remedy("send a shorter body");
 const NOT_READY: ProblemType = ProblemType::new("not_ready", 503, "Not ready");
 
 /// What a client is told to wait after a 503.
@@ -48,13 +52,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What the answers need.
 pub(super) struct Desk<S> {
     observer: Rc<Observer<S>>,
+    extension: Option<Extension>,
     rates: RefCell<Rates>,
 }
 
 impl<S: 'static> Desk<S> {
-    pub(super) fn new(observer: Rc<Observer<S>>) -> Self {
+    pub(super) fn new(observer: Rc<Observer<S>>, extension: Option<Extension>) -> Self {
         let rates = RefCell::new(Rates::new(observer.process.started));
-        Self { observer, rates }
+        Self { observer, extension, rates }
     }
 
     /// Remembers the numbers of requests, for the rates. A worker that does not answer in time
@@ -66,14 +71,17 @@ impl<S: 'static> Desk<S> {
         }
     }
 
-    pub(super) async fn answer(&self, request: &Request<Incoming>) -> Answer {
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
         let (method, path) = (request.method(), request.uri().path());
+        if self.extension.is_some() && path != "/" && PATHS.iter().all(|(own, _)| *own != path) {
+            return self.extended(request).await;
+        }
         let changes = method == Method::POST && path == "/log";
         if !changes && !matches!(*method, Method::GET | Method::HEAD) {
             return wrong_method(path);
         }
         match path {
-            "/" => answer::json(&PATHS.into_iter().collect::<BTreeMap<_, _>>()),
+            "/" => answer::json(&self.paths()),
             "/live" => answer::json(&self.live()),
             "/ready" => self.ready().await,
             "/stats" => self.stats().await,
@@ -86,10 +94,36 @@ impl<S: 'static> Desk<S> {
             "/config" => answer::json(&self.config()),
             "/log" if changes => self.set_level(request.uri().query().unwrap_or_default()),
             "/log" => answer::json(&json!({ "level": telemetry::level() })),
-            path => {
-                let problem = Problem::new(NO_ROUTE, format!("The admin listener has no {path}."));
+            path => no_route(path),
+        }
+    }
+
+    fn paths(&self) -> BTreeMap<&str, &str> {
+        let more = self.extension.iter().flat_map(|extension| extension.paths);
+        PATHS.iter().chain(more).copied().collect()
+    }
+
+    /// Answers a path that not every role has.
+    async fn extended(&self, request: Request<Incoming>) -> Answer {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path().to_owned();
+        let Some(extension) = &self.extension else { return no_route(&path) };
+        let Ok(body) = Limited::new(body, BODY_BYTES).collect().await else {
+            let problem = Problem::new(BODY_TOO_LONG, format!("The limit is {BODY_BYTES} bytes."));
+            return answer::problem(&problem, Value::Null);
+        };
+        let method = if head.method == Method::HEAD { Method::GET } else { head.method };
+        let question = Question { method, path: path.clone(), headers: head.headers, body: body.to_bytes() };
+        match (extension.answer)(question).await {
+            Some(extension::Answer::Json(status, headers, body)) => {
+                let status = StatusCode::from_u16(status).expect("the statuses of answers are valid");
+                answer::respond(status, "application/json", headers, body)
+            }
+            Some(extension::Answer::Method(allow)) => {
+                let problem = Problem::new(METHOD, "This path has another method.").allow(allow);
                 answer::problem(&problem, Value::Null)
             }
+            None => no_route(&path),
         }
     }
 
@@ -149,6 +183,10 @@ impl<S: 'static> Desk<S> {
     async fn pictures(&self, latencies: Latencies) -> Vec<crate::metrics::Picture> {
         self.observer.pictures(latencies).await
     }
+}
+
+fn no_route(path: &str) -> Answer {
+    answer::problem(&Problem::new(NO_ROUTE, format!("The admin listener has no {path}.")), Value::Null)
 }
 
 fn wrong_method(path: &str) -> Answer {
