@@ -4,6 +4,7 @@
 //! modules. Leaves reading files and the environment to crate `role`, and binding to `listen`.
 //! Invariant: every setting of a [`Config`] has been checked; only the system can still refuse one.
 
+mod change;
 mod settings;
 mod trusted_proxy;
 
@@ -12,11 +13,14 @@ use std::time::Duration;
 use role::identity::Identity;
 use role::telemetry::Destination;
 
+pub use change::ChangeSettings;
 pub use role::address::Address;
 pub use settings::{AccessLogTarget, Congestion, Forwarded, LimitSettings, Settings};
 pub use trusted_proxy::TrustedProxy;
 
 use crate::limits;
+use crate::live::Identities;
+use ::change::source::PlanSettings;
 
 /// The configuration of a terminator, checked as a whole.
 #[derive(Clone, Debug)]
@@ -57,6 +61,12 @@ pub struct Config {
     pub trusted_proxies: Vec<TrustedProxy>,
     /// How to take over from a predecessor, and to hand over to a successor.
     pub handover: role::handover::Options,
+    /// Where the plan comes from; `None` when there is none.
+    pub plan: Option<PlanSettings>,
+    /// Where the identity of a request is.
+    pub identities: Identities,
+    /// The environment for which toggles are evaluated.
+    pub environment: Option<String>,
     /// Time from the signal to stop to the drain, in which requests are still served.
     pub drain_delay: Duration,
     /// Longest time of a drain.
@@ -121,6 +131,9 @@ pub enum ConfigError {
         humantime::format_duration(limits::BUSY_POLL_MAX)
     )]
     BusyPoll(Duration),
+    /// Settings of the plan's source that do not fit together.
+    #[error("{0}")]
+    Plan(String),
     /// A time of zero where it would end everything at once.
     #[error("--{flag} 0s would end everything at once; give a time above zero")]
     Zero {
@@ -146,6 +159,10 @@ impl Config {
         }
         if settings.busy_poll > limits::BUSY_POLL_MAX {
             return Err(ConfigError::BusyPoll(settings.busy_poll));
+        }
+        let plan = settings.change.plan();
+        if let Some(plan) = &plan {
+            plan.check().map_err(|error| ConfigError::Plan(error.to_string()))?;
         }
         let limits = Limits::new(&settings.limits)?;
         let mut listen = settings.bus_listen;
@@ -189,6 +206,9 @@ impl Config {
             forwarded: settings.forwarded,
             trusted_proxies: settings.trusted_proxy,
             handover: settings.handover,
+            plan,
+            identities: settings.change.identities(),
+            environment: settings.change.environment,
             drain_delay: settings.drain_delay,
             drain_deadline: settings.drain_deadline,
             limits,

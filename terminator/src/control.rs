@@ -5,6 +5,9 @@
 //! nothing is served before everything is bound.
 
 mod files;
+mod plan;
+mod questions;
+mod rollouts;
 
 use std::io;
 use std::rc::Rc;
@@ -29,6 +32,7 @@ use crate::config::Config;
 use crate::listen::{self, Bound, Unstarted};
 use crate::views::VIEWS;
 use crate::worker::Worker;
+use plan::Follower;
 
 /// How often a drain asks services to answer what is outstanding.
 const FINISH_INTERVAL: Duration = Duration::from_millis(100);
@@ -88,17 +92,25 @@ async fn start(mut config: Config) -> Result<Started> {
     if let Some(successor) = &mut successor {
         successor.get_ready::<Control>(&workers, settle).await?;
     }
+    let plan = match &config.plan {
+        Some(settings) => {
+            let instance = &config.identity.instance;
+            Some(Rc::new(Follower::start(settings, instance, Rc::clone(&workers)).await?))
+        }
+        None => None,
+    };
     accept(&workers, http).await.context("cannot accept clients")?;
     let operators = admin.address().clone();
     let observer = Observer::new(config.identity.clone(), Rc::clone(&workers), config.workers, VIEWS);
-    let admin = admin.serve(Rc::clone(&observer)).context("--admin: cannot be served")?;
+    let paths = questions::extension(plan.clone());
+    let admin = admin.serve(Rc::clone(&observer), Some(paths)).context("--admin: cannot be served")?;
     let stand = Stand::bind(&config.handover, passed)?;
     if let Some(successor) = successor {
         successor.serving().await?;
     }
     announce(&config, &addresses, &operators, &listening);
     let flush = Flush::start(observer, statsd);
-    let control = Control { admin: Some(admin), flush: Some(flush), writer, files };
+    let control = Control { admin: Some(admin), flush: Some(flush), plan, writer, files };
     let times = Times { delay: config.drain_delay, deadline: config.drain_deadline };
     Ok(Started { control, workers, times, stand })
 }
@@ -157,6 +169,7 @@ impl Sockets {
 struct Control {
     admin: Option<admin::Serving>,
     flush: Option<Flush<Rc<Worker>>>,
+    plan: Option<Rc<Follower>>,
     writer: Option<Writer>,
     files: Vec<SocketFile>,
 }
@@ -219,6 +232,10 @@ impl Role for Control {
         }
         if let Some(admin) = self.admin.take() {
             admin.stop().await;
+        }
+        // The admin listener has ended, so nobody else holds it.
+        if let Some(plan) = self.plan.take().and_then(Rc::into_inner) {
+            plan.stop().await;
         }
         if let Some(writer) = self.writer.take() {
             let dropped = writer.stop();

@@ -69,6 +69,7 @@ fn admit(head: &mut RequestHead, request: Request<'_>, ids: &Ids<'_>) -> Result<
         Err(Refusal::NoRoute) if worker.settling() => None,
         found => Some(found?),
     };
+    head.decide(request, route.as_ref().map(|(route, _)| *route));
     head.encode(request, ids).map_err(Refusal::from)?;
     Ok(Admitted { route, permit })
 }

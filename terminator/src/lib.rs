@@ -11,7 +11,7 @@
 //!
 //! 1. Plain values: [`limits`] (every bound), [`config`] (the checked settings), [`trace`] (ids),
 //!    [`rescue`], [`access_log`], [`stats`] and [`route`].
-//! 2. State: [`worker`] (what one thread owns) and [`connection`] (what one connection shares with
+//! 2. State: [`live`] (what the plan means for requests), [`worker`] (what one thread owns) and [`connection`] (what one connection shares with
 //!    its requests). They spawn nothing.
 //! 3. The path of a request: [`request`], [`response`], [`forward`].
 //! 4. What runs: [`serve`] (a connection's task), [`listen`], `tasks` (starts a worker).
@@ -24,6 +24,7 @@ pub mod control;
 pub mod forward;
 pub mod limits;
 pub mod listen;
+pub mod live;
 pub mod request;
 pub mod rescue;
 pub mod response;

@@ -11,12 +11,13 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use bus::proto::retry::is_idempotent;
-use bus::{Flags, Head, HeadWriter, RequestError};
+use bus::{Flags, Head, HeadWriter, RequestError, Route};
 use http::Method;
 use http1::{Field, Request};
 use role::accept::Media;
 
 use crate::connection::Connection;
+use crate::live::Decision;
 use crate::trace::{REQUEST_ID, RequestId, Traceparent};
 use crate::worker::EncodedHead;
 use forwarded::Forwarding;
@@ -36,6 +37,7 @@ pub struct RequestHead {
     connection: Rc<Connection>,
     flags: Flags,
     forwarding: Forwarding,
+    decision: Option<Rc<Decision>>,
 }
 
 /// The parts of a head that only the access log needs.
@@ -90,7 +92,23 @@ impl RequestHead {
         let idempotent = if is_idempotent(method.as_str()) { Flags::IDEMPOTENT } else { Flags::NONE };
         let sampled = if trace.sampled() { Flags::SAMPLED } else { Flags::NONE };
         let flags = idempotent.union(sampled);
-        (Self { method, logged, encoded, connection, flags, forwarding }, Ids { id, trace })
+        let head = Self { method, logged, encoded, connection, flags, forwarding, decision: None };
+        (head, Ids { id, trace })
+    }
+
+    /// Decides the toggles and versions of `request`, the request that this head was made from, for
+    /// the service that `route` belongs to. To be called before [`encode`](Self::encode).
+    #[inline]
+    pub fn decide(&mut self, request: Request<'_>, route: Option<Route>) {
+        let worker = &self.connection.worker;
+        let client = || forwarded::client(request, &self.connection, self.forwarding);
+        self.decision = worker.decisions.decide(&worker.bus, route, request, client);
+    }
+
+    /// The decision; `None` when the plan changes nothing.
+    #[must_use]
+    pub fn decision(&self) -> Option<&Decision> {
+        self.decision.as_deref()
     }
 
     /// The request id.
@@ -168,6 +186,9 @@ impl RequestHead {
             head.field(":authority", authority);
         }
         head.field(":scheme", SCHEME);
+        if let Some(decision) = &self.decision {
+            head.encoded(&decision.fields);
+        }
         for field in request.fields() {
             let is_forwarded = match field.name.first() {
                 Some(b'c' | b'e' | b'f' | b'h' | b't' | b'x') => self.forwards(field, ids),

@@ -97,6 +97,9 @@ impl Answer {
         };
         let id = |fields: &mut Fields<'_>| {
             fields.add(REQUEST_ID.as_bytes(), request.id_bytes());
+            if let Some(cookie) = request.decision().and_then(|decision| decision.set_cookie.as_deref()) {
+                fields.add(b"set-cookie", cookie.as_bytes());
+            }
         };
         match self {
             Self::Reply(_, reply) => {

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 use crate::access_log::{AccessLog, Record};
 use crate::config::Config;
+use crate::live::Decisions;
 use crate::rescue::Refusal;
 use crate::route::Routes;
 use crate::stats::Stats;
@@ -41,6 +42,8 @@ pub struct Worker {
     pub permits: Permits,
     /// Deadline and latency of each route.
     pub routes: Routes,
+    /// Toggles and versions of requests.
+    pub decisions: Decisions,
     /// Counters.
     pub stats: Stats,
     /// Open connections and the coarse clock.
@@ -87,6 +90,7 @@ impl Worker {
             bus: BusHandle(bus),
             permits: Permits::new(config.limits.in_flight),
             routes: Routes::new(Arc::clone(&config)),
+            decisions: Decisions::new(config.identities.clone(), config.environment.as_deref()),
             stats: Stats::default(),
             connections: Connections::new(&config),
             access_log,

@@ -56,7 +56,7 @@ pub mod state;
 pub mod verdict;
 
 pub use counts::{Counts, GroupCounts, Recorder};
-pub use document::Document;
+pub use document::{Document, Sticky};
 pub use machine::{Accepted, Command, Machine, Refused};
 pub use report::Report;
 pub use state::{Phase, State};

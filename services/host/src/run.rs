@@ -125,7 +125,8 @@ impl Control {
     ) -> anyhow::Result<Self> {
         let views = Views { groups, picture, health, needs_peer: true };
         let observer = Observer::new(identity, Rc::clone(workers), usize::from(options.workers), views);
-        let admin = admin.map(|admin| admin.serve(Rc::clone(&observer))).transpose().context("--admin")?;
+        let admin =
+            admin.map(|admin| admin.serve(Rc::clone(&observer), None)).transpose().context("--admin")?;
         Ok(Self { admin, flush: Some(Flush::start(observer, statsd)) })
     }
 }

@@ -14,6 +14,7 @@ use clap::{Parser, ValueEnum};
 use role::Scheduling;
 use role::address::Address;
 
+use super::change::ChangeSettings;
 use super::trusted_proxy::TrustedProxy;
 use crate::limits;
 
@@ -133,6 +134,9 @@ pub struct Settings {
     /// Being replaced
     #[command(flatten)]
     pub handover: role::handover::Options,
+    /// Live change
+    #[command(flatten)]
+    pub change: ChangeSettings,
     /// The limits
     #[command(flatten)]
     pub limits: LimitSettings,

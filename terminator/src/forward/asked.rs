@@ -132,7 +132,8 @@ fn call(
     let asked = if body.is_empty() { counted.started } else { Instant::now() };
     let worker = &counted.connection.worker;
     let (deadline, hold) = (asked + line.deadline, worker.config.hold);
-    let options = Options { asked, deadline, hold, flags: head.flags(), to: To::Any };
+    let to = head.decision().map_or(To::Any, |decision| decision.to(&worker.bus, route));
+    let options = Options { asked, deadline, hold, flags: head.flags(), to };
     worker.bus.request(route, head, body, options)
 }
 

@@ -61,6 +61,9 @@ impl Exchange<'_> {
         if let Some(line) = self.line {
             line.record(answer.status(), elapsed);
         }
+        if let Some(decision) = self.head.decision() {
+            worker.decisions.record(decision, elapsed, answer.status().is_server_error());
+        }
         worker.log(|| self.record(answer, body_len, elapsed));
         elapsed
     }

@@ -15,6 +15,7 @@ mod drain;
 mod handover;
 mod http;
 mod life;
+mod live;
 #[allow(dead_code, reason = "only the bytes of a case are used here")]
 #[path = "../../http1/tests/proof/outcome.rs"]
 mod outcome;

@@ -20,6 +20,14 @@ impl Service {
     /// Dials, and sends the hello of an instance of `service` that takes `limit` requests at once;
     /// 0 is any number.
     pub(crate) fn connect(bus: &Path, service: &str, routes: &[&str], limit: u32) -> Self {
+        let mut hello = Hello::new(service, "1", "test");
+        hello.limit = limit;
+        hello.routes = routes.iter().map(|route| route.parse().unwrap()).collect();
+        Self::join(bus, &hello)
+    }
+
+    /// Dials, and sends `hello`.
+    pub(crate) fn join(bus: &Path, hello: &Hello) -> Self {
         let mut socket = UnixStream::connect(bus).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let opening = [0, b'S', b'P', 0, 0, 0x70, 0, 0];
@@ -27,9 +35,6 @@ impl Service {
         let mut theirs = [0; 8];
         socket.read_exact(&mut theirs).unwrap();
         assert_eq!(theirs, opening);
-        let mut hello = Hello::new(service, "1", "test");
-        hello.limit = limit;
-        hello.routes = routes.iter().map(|route| route.parse().unwrap()).collect();
         let mut service = Self { socket };
         service.send(Header::new(Kind::Hello), |head| hello.encode(head), b"");
         service

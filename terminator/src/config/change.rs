@@ -1,0 +1,80 @@
+//! The settings of live change as typed: where the plan comes from, and who sends a request.
+//!
+//! Owns the flags. Leaves the check that they fit together, and opening the source, to
+//! `change::source`. Invariant: without any of them no plan is read, and nothing is decided.
+
+use std::path::PathBuf;
+
+use change::identity::{SessionCookie, Source};
+use change::source::{EtcdUrl, PlanSettings, Prefix, User};
+
+use crate::live::Identities;
+
+/// The settings of live change.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Live change")]
+pub struct ChangeSettings {
+    /// The directory of the plan: toggles/NAME.json, segments.json, rollouts/SERVICE.json; a change
+    /// of a file takes effect at once
+    #[arg(long, value_name = "DIR")]
+    pub plan: Option<PathBuf>,
+    /// The etcd that the plan is in, instead of --plan; may be repeated, one for each member
+    #[arg(long, value_name = "URL")]
+    pub etcd: Vec<EtcdUrl>,
+    /// What the keys in etcd start with
+    #[arg(long, value_name = "PREFIX", default_value_t = Prefix::default())]
+    pub etcd_prefix: Prefix,
+    /// The user of etcd, where authentication is on
+    #[arg(long, value_name = "NAME:PASSWORD")]
+    pub etcd_user: Option<User>,
+    /// The authority that signed etcd's certificate, in PEM; needed for https
+    #[arg(long, value_name = "FILE")]
+    pub etcd_ca: Option<PathBuf>,
+    /// The certificate that etcd asks for, in PEM; with --etcd-key
+    #[arg(long, value_name = "FILE")]
+    pub etcd_cert: Option<PathBuf>,
+    /// The private key of --etcd-cert, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub etcd_key: Option<PathBuf>,
+    /// Where the plan is kept for a start without etcd
+    #[arg(long, value_name = "FILE")]
+    pub plan_cache: Option<PathBuf>,
+    /// Where the id of the user is, for toggles and rollouts: header:NAME or cookie:NAME. A header
+    /// must be set by a proxy that clients cannot go around
+    #[arg(long = "identity", value_name = "header:NAME|cookie:NAME")]
+    pub user: Option<Source>,
+    /// The cookie with the id of the session
+    #[arg(long, value_name = "NAME")]
+    pub session_cookie: Option<SessionCookie>,
+    /// The environment for which toggles are evaluated, such as production
+    #[arg(long, value_name = "NAME")]
+    pub environment: Option<String>,
+}
+
+impl ChangeSettings {
+    /// Where the identity of a request is.
+    pub(super) fn identities(&self) -> Identities {
+        Identities { user: self.user.clone(), session: self.session_cookie.clone() }
+    }
+
+    /// Where the plan comes from; `None` when there is none.
+    pub(super) fn plan(&self) -> Option<PlanSettings> {
+        let plan = PlanSettings {
+            directory: self.plan.clone(),
+            etcd: self.etcd.clone(),
+            prefix: self.etcd_prefix.clone(),
+            user: self.etcd_user.clone(),
+            ca: self.etcd_ca.clone(),
+            certificate: self.etcd_cert.clone(),
+            private_key: self.etcd_key.clone(),
+            cache: self.plan_cache.clone(),
+            times: Default::default(),
+        };
+        let is_absent = plan.directory.is_none()
+            && plan.etcd.is_empty()
+            && plan.ca.is_none()
+            && plan.certificate.is_none()
+            && plan.cache.is_none();
+        (!is_absent).then_some(plan)
+    }
+}

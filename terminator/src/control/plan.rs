@@ -1,0 +1,151 @@
+//! The plan on the control thread: it follows the source, and gives every change to the workers.
+//!
+//! Owns the source's driver and the task that compiles snapshots. Leaves documents to
+//! `change::document`, the shares of rollouts to `rollouts`, and decisions to `live`. Invariant:
+//! workers see whole revisions of the plan; losing the source changes nothing for them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use change::document::{Kind, Plan};
+use change::source::{PlanSettings, Source, Status};
+use change::toggle::{Feature, Segment, Set};
+use role::worker::Workers;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::rollouts::Rollouts;
+use crate::live::Snapshot;
+use crate::worker::Worker;
+
+/// Longest wait for the first answer of the source. Without it the terminator starts with no plan.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often the counts of the workers are looked at while a rollout runs: a regression is found
+/// within a few of these.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The plan of a running terminator.
+pub(super) struct Follower {
+    /// The plan's source.
+    pub(super) source: Source,
+    /// The toggles in force, for questions about them.
+    pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// What `/rollouts` answers.
+    pub(super) reports: watch::Receiver<Vec<change::rollout::Report>>,
+    stop: oneshot::Sender<()>,
+    driver: JoinHandle<()>,
+    task: JoinHandle<()>,
+}
+
+impl Follower {
+    /// Opens the source, waits for its documents, and gives them to the workers.
+    ///
+    /// # Errors
+    /// When the source cannot be opened. One that does not answer is no error.
+    pub(super) async fn start(
+        settings: &PlanSettings,
+        instance: &str,
+        workers: Rc<Workers<Rc<Worker>>>,
+    ) -> Result<Self> {
+        let (source, driver) = Source::open(settings).context("the plan cannot be opened")?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let driver = tokio::task::spawn_local(driver.run(async {
+            let _ = stopped.await;
+        }));
+        if tokio::time::timeout(LOAD_TIMEOUT, source.loaded()).await.is_err() {
+            tracing::warn!(
+                source = source.status().state.source,
+                "the plan's source does not answer: starting without toggles and rollouts until it does"
+            );
+        }
+        let (snapshots, snapshot) = watch::channel(Arc::default());
+        let (shown, reports) = watch::channel(Vec::new());
+        let rollouts = Rollouts::new(source.clone(), instance);
+        let mut following = Following { plan: source.plan(), workers, rollouts, snapshots, shown };
+        following.publish().await;
+        let task = tokio::task::spawn_local(following.run());
+        Ok(Self { source, snapshot, reports, stop, driver, task })
+    }
+
+    /// What `/plan` answers.
+    pub(super) fn status(&self) -> Status {
+        self.source.status()
+    }
+
+    /// Ends it: the cache is written, and the lease given back.
+    pub(super) async fn stop(self) {
+        self.task.abort();
+        // Waits until it holds the workers no longer; the error says that it was aborted.
+        let _ = self.task.await;
+        drop(self.stop);
+        if self.driver.await.is_err() {
+            tracing::error!("the plan's source panicked");
+        }
+    }
+}
+
+/// The task that follows the source.
+struct Following {
+    plan: watch::Receiver<Arc<Plan>>,
+    workers: Rc<Workers<Rc<Worker>>>,
+    rollouts: Rollouts,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    shown: watch::Sender<Vec<change::rollout::Report>>,
+}
+
+impl Following {
+    async fn run(mut self) {
+        let mut looks = tokio::time::interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                changed = self.plan.changed() => match changed {
+                    Ok(()) => self.publish().await,
+                    Err(_) => return,
+                },
+                _ = looks.tick(), if self.rollouts.any() => {
+                    if self.rollouts.look(&self.workers).await {
+                        self.publish().await;
+                    }
+                    self.shown.send_replace(self.rollouts.reports());
+                }
+            }
+        }
+    }
+
+    /// Compiles the plan and gives it to every worker.
+    async fn publish(&mut self) {
+        let plan = Arc::clone(&self.plan.borrow_and_update());
+        // What was counted belongs to the shares that were in force.
+        self.rollouts.gather(&self.workers).await;
+        self.rollouts.follow(&plan);
+        let snapshot = Arc::new(Snapshot { toggles: compile(&plan), rollouts: self.rollouts.splits() });
+        self.snapshots.send_replace(Arc::clone(&snapshot));
+        self.shown.send_replace(self.rollouts.reports());
+        self.workers.ask(move |worker: &Rc<Worker>| worker.decisions.set(Arc::clone(&snapshot))).await;
+    }
+}
+
+/// The toggles of a plan.
+fn compile(plan: &Plan) -> Set {
+    let parsed = plan.of(Kind::Toggle).map(|(key, document)| (key, document.parse::<Feature>()));
+    let features: Vec<Feature> = parsed
+        .filter_map(|(key, feature)| {
+            feature.map_err(|fault| tracing::error!(%key, "not a toggle: {fault}")).ok()
+        })
+        .collect();
+    let segments: Vec<Segment> = plan
+        .of(Kind::Segments)
+        .filter_map(|(_, document)| document.parse::<Vec<Segment>>().ok())
+        .flatten()
+        .collect();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let (set, warnings) = Set::compile(&features, &segments, &host);
+    for warning in warnings {
+        tracing::warn!("plan: {warning}");
+    }
+    set
+}

@@ -1,0 +1,267 @@
+//! The rollouts of the plan: their counts, their verdicts, and the shares that follow.
+//!
+//! Owns one `change::rollout::Machine` per rollout, the exchange of counts and states with other
+//! terminators through the plan's source, and the candidacy for deciding. Leaves verdicts to
+//! `change::rollout`, and counting to the workers. Invariant: only the elected terminator moves a
+//! share; the others take the state that it stores, and without one the last share stays.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use change::document::{Key, Kind, Plan, Revision};
+use change::rollout::{Counts, Document, Machine, Recorder, Report, State};
+use change::source::{Election, Expected, Hold, Source, Write};
+use change::split::{Percent, Split};
+use role::worker::Workers;
+
+use crate::live::Rollout;
+use crate::worker::Worker;
+
+/// The election in which the terminators choose the one that decides.
+const ELECTION: &str = "rollouts";
+
+/// How often counts are sent to the deciding terminator, and the state is stored, in milliseconds.
+const SHARE_MS: u64 = 1_000;
+
+/// All rollouts of one terminator.
+pub(super) struct Rollouts {
+    source: Source,
+    instance: String,
+    incarnation: u64,
+    election: Option<Election>,
+    running: BTreeMap<String, Running>,
+}
+
+/// One rollout.
+struct Running {
+    machine: Machine,
+    recorder: Recorder,
+    /// The counts that other terminators read; etcd only.
+    hold: Option<Hold>,
+    /// When counts were last sent and the state was last stored.
+    shared_ms: u64,
+    stored: (Revision, Option<State>),
+}
+
+impl Rollouts {
+    /// No rollouts. `instance` names this terminator in its counts.
+    pub(super) fn new(source: Source, instance: &str) -> Self {
+        let (incarnation, instance) = (now_ms(), instance.to_owned());
+        Self { source, instance, incarnation, election: None, running: BTreeMap::new() }
+    }
+
+    /// True when there is a rollout.
+    pub(super) fn any(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    /// Takes the documents of the plan: begins, changes and ends rollouts.
+    pub(super) fn follow(&mut self, plan: &Plan) {
+        let now = now_ms();
+        let documents: BTreeMap<String, Document> = plan
+            .of(Kind::Rollout)
+            .filter_map(|(key, document)| Some((key.name().to_owned(), document.parse().ok()?)))
+            .collect();
+        self.running.retain(|service, _| documents.contains_key(service));
+        for (service, document) in documents {
+            match self.running.get_mut(&service) {
+                Some(running) if *running.machine.document() == document => {}
+                Some(running) => {
+                    running.machine = Machine::restore(document, running.machine.state().clone(), now);
+                }
+                None => {
+                    let running = self.begin(&service, document, now);
+                    self.running.insert(service, running);
+                }
+            }
+        }
+        if self.running.is_empty() {
+            self.election = None;
+        } else if self.election.is_none() {
+            self.election = self.source.elect(ELECTION).ok();
+        }
+    }
+
+    fn begin(&self, service: &str, document: Document, now: u64) -> Running {
+        let stored = self.stored(service);
+        let machine = match &stored.1 {
+            Some(state) => Machine::restore(document, state.clone(), now),
+            None => Machine::new(service, document, now),
+        };
+        let recorder = Recorder::new(self.instance.clone(), self.incarnation);
+        Running { machine, recorder, hold: None, shared_ms: 0, stored }
+    }
+
+    /// The state that the source has of a rollout.
+    fn stored(&self, service: &str) -> (Revision, Option<State>) {
+        let records = self.source.records();
+        let records = records.borrow();
+        let key = Key::new(Kind::RolloutState, &[service]).ok();
+        let document = key.and_then(|key| records.document(&key).cloned());
+        document.map_or_else(Default::default, |document| (document.revision, document.parse().ok()))
+    }
+
+    /// The splits in force.
+    pub(super) fn splits(&self) -> Vec<Rollout> {
+        let split = |(service, running): (&String, &Running)| {
+            let (document, state) = (running.machine.document(), running.machine.state());
+            let split = Split::new(service.as_str(), state.percent);
+            Rollout::new(service, &document.stable, &document.candidate, document.sticky, split)
+        };
+        self.running.iter().map(split).collect()
+    }
+
+    /// What `/rollouts` answers.
+    pub(super) fn reports(&self) -> Vec<Report> {
+        self.running.values().map(|running| Report::from(running.machine.state())).collect()
+    }
+
+    /// Takes what the workers have counted since the last time.
+    pub(super) async fn gather(&mut self, workers: &Workers<Rc<Worker>>) {
+        if self.running.is_empty() {
+            return;
+        }
+        let counted = workers.ask(|worker: &Rc<Worker>| worker.decisions.take_counts()).await;
+        for (service, mut counts) in counted.into_iter().flatten() {
+            if let Some(running) = self.running.get_mut(&*service) {
+                running.recorder.absorb(&mut counts);
+            }
+        }
+    }
+
+    /// Counts, decides or follows the one who decides. True when a share has changed.
+    pub(super) async fn look(&mut self, workers: &Workers<Rc<Worker>>) -> bool {
+        self.gather(workers).await;
+        let leads = self.election.as_ref().is_some_and(Election::is_leader);
+        let now = now_ms();
+        let instances = self.instances(workers).await;
+        let mut changed = false;
+        let services: Vec<String> = self.running.keys().cloned().collect();
+        for service in services {
+            let candidates = instances.get(&service).copied().unwrap_or(0);
+            let others = if leads { self.others(&service) } else { Vec::new() };
+            let stored = self.stored(&service);
+            let running = self.running.get_mut(&service).expect("its key was just listed");
+            let before = shares(&running.machine);
+            if leads {
+                running.decide(now, candidates, &others);
+            } else {
+                running.obey(now, stored);
+            }
+            changed |= shares(&running.machine) != before;
+            let is_due = now.saturating_sub(running.shared_ms) >= SHARE_MS;
+            if leads && (is_due || shares(&running.machine) != before) {
+                self.store(&service, now).await;
+            } else if !leads && is_due {
+                self.send(&service, candidates, now);
+            }
+        }
+        changed
+    }
+
+    /// Counts that other terminators have sent.
+    fn others(&self, service: &str) -> Vec<Counts> {
+        let records = self.source.records();
+        let records = records.borrow();
+        let of_service = records.of(Kind::Counts).filter(|(key, _)| key.name() == service);
+        let parsed = of_service.filter_map(|(_, document)| document.parse::<Counts>().ok());
+        parsed.filter(|counts| counts.terminator != self.instance).collect()
+    }
+
+    /// Instances of each rollout's candidate that this terminator is connected to.
+    async fn instances(&self, workers: &Workers<Rc<Worker>>) -> BTreeMap<String, u32> {
+        let wanted: Vec<(String, String)> = self
+            .running
+            .iter()
+            .map(|(service, running)| (service.clone(), running.machine.document().candidate.clone()))
+            .collect();
+        let count = move |worker: &Rc<Worker>| {
+            let peers = worker.bus.peers();
+            let of = |service: &str, version: &str| {
+                let is_one = |hello: &&bus::Hello| hello.service == service && hello.version == version;
+                peers.iter().filter_map(|peer| peer.hello.as_ref()).filter(is_one).count()
+            };
+            wanted
+                .iter()
+                .map(|(service, version)| {
+                    (service.clone(), u32::try_from(of(service, version)).unwrap_or(u32::MAX))
+                })
+                .collect::<Vec<_>>()
+        };
+        let mut most = BTreeMap::new();
+        for (service, instances) in workers.ask(count).await.into_iter().flatten() {
+            let known: &mut u32 = most.entry(service).or_default();
+            *known = instances.max(*known);
+        }
+        most
+    }
+
+    /// Stores the state, so that another terminator can go on with it.
+    async fn store(&mut self, service: &str, now: u64) {
+        let running = self.running.get_mut(service).expect("the caller found it");
+        running.shared_ms = now;
+        let state = running.machine.state().clone();
+        if running.stored.1.as_ref() == Some(&state) {
+            return;
+        }
+        let Ok(key) = Key::new(Kind::RolloutState, &[service]) else { return };
+        let document = Some(serde_json::to_string(&state).expect("a state has string keys"));
+        let expected = Expected::At(running.stored.0);
+        match self.source.write(Write { key, document, expected, who: None }).await {
+            Ok(revision) => running.stored = (revision, Some(state)),
+            Err(error) => {
+                tracing::warn!(service, %error, "the state of the rollout is not stored");
+                let stored = self.stored(service);
+                self.running.get_mut(service).expect("the caller found it").stored = stored;
+            }
+        }
+    }
+
+    /// Sends the counts to the terminator that decides.
+    fn send(&mut self, service: &str, candidates: u32, now: u64) {
+        let Some(running) = self.running.get_mut(service) else { return };
+        running.shared_ms = now;
+        let counts = running.recorder.take(running.machine.state().epoch(), candidates);
+        let text = serde_json::to_string(&counts).expect("counts have string keys");
+        match &running.hold {
+            Some(hold) => hold.set(&text),
+            // A directory is for one terminator; others on it only follow.
+            None => {
+                let key = Key::new(Kind::Counts, &[service, &self.instance]).ok();
+                running.hold = key.and_then(|key| self.source.hold(key, &text).ok());
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Adds all counts and takes a verdict.
+    fn decide(&mut self, now: u64, candidates: u32, others: &[Counts]) {
+        let own = self.recorder.take(self.machine.state().epoch(), candidates);
+        self.machine.count(now, &own);
+        for counts in others {
+            self.machine.count(now, counts);
+        }
+        self.machine.tick(now);
+    }
+
+    /// Takes the state that the deciding terminator has stored.
+    fn obey(&mut self, now: u64, stored: (Revision, Option<State>)) {
+        if let (revision, Some(state)) = stored
+            && revision != self.stored.0
+        {
+            self.machine = Machine::restore(self.machine.document().clone(), state.clone(), now);
+            self.stored = (revision, Some(state));
+        }
+    }
+}
+
+fn shares(machine: &Machine) -> (Percent, Percent) {
+    (machine.state().percent, machine.state().ghost)
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
