@@ -40,6 +40,12 @@ pub struct Source {
     store: Arc<Store>,
 }
 
+/// Readers on worker threads hold clones.
+const _: fn() = || {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<Source>();
+};
+
 enum Store {
     Directory(directory::Store),
     Etcd(etcd::Store),

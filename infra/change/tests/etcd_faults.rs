@@ -11,7 +11,7 @@ mod server;
 use std::sync::Arc;
 
 use change::discovery::publish;
-use change::document::{Kind, Listener, Origin, Plan};
+use change::document::{Kind, Listener, Origin, Plan, Revision};
 use change::source::{Expected, PlanSettings, Source, SourceError};
 use running::{Running, has, key, put, run, turn, within, write};
 use rustix::process::Signal;
@@ -72,6 +72,11 @@ fn a_stopped_etcd_is_noticed_and_changes_arrive_when_it_continues() {
 
         etcd.signal(Signal::STOP);
         running.status("it is lost", is_down).await;
+        let compared = write("toggles/b", Some("{}"), Expected::At(Revision(0)));
+        let error = running.source.write(compared).await.expect_err("is not answered");
+        assert!(matches!(error, SourceError::OutcomeUnknown(_)), "{error}");
+        let error = running.source.get(&key("toggles/b")).await.expect_err("is not answered");
+        assert!(matches!(error, SourceError::Unavailable(_)), "{error}");
         within("the term ends", async {
             while election.is_leader() {
                 turn().await
@@ -276,6 +281,52 @@ fn a_process_that_starts_without_etcd_uses_its_cache() {
             third.plan("etcd's", |plan| has(plan, "toggles/a", "{\"v\":2}")).await;
             assert_eq!(third.source.status().state.cache_errors, 1, "{damaged}");
             third.crash();
+        }
+    });
+}
+
+/// What a wrong port, a proxy or a broken gateway may answer to a request.
+#[test]
+fn an_address_that_is_not_etcd_is_reported_and_survived() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    run(async {
+        let Some(etcd) = Etcd::start().await else { return };
+        etcd.put("/stack/toggles/a", "{}").await;
+        let answers = [
+            ("", "connection closed"),
+            ("SSH-2.0-OpenSSH_9.2\r\n", "HTTP"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "not the gateway's"),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{\"header\":{\"revi",
+                "end of file before message length",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n{\"header\":{\"revision\":\"x\"}}",
+                "not the gateway's",
+            ),
+            ("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "502"),
+        ];
+        for (answer, reason) in answers {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
+            let url = format!("http://{}", listener.local_addr().expect("is bound"));
+            let server = tokio::task::spawn_local(async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    // The client may have closed already.
+                    let _ = stream.read(&mut [0; 4096]).await;
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            });
+            let wrong = url.parse().expect("is a URL");
+            let alone = Running::start(&PlanSettings { etcd: vec![wrong], ..etcd.settings() });
+            let status = alone.status("the reason", is_down).await;
+            let error = status.state.error.expect("was seen");
+            assert!(error.starts_with(&url) && error.contains(reason), "{answer:?}: {error}");
+
+            // The next endpoint is etcd.
+            let urls = [url.parse().expect("is a URL")].into_iter().chain(etcd.settings().etcd).collect();
+            let both = Running::start(&PlanSettings { etcd: urls, ..etcd.settings() });
+            both.plan("etcd's", |plan| has(plan, "toggles/a", "{}")).await;
+            server.abort();
         }
     });
 }

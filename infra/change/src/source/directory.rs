@@ -26,8 +26,9 @@ use crate::document::Revision;
 /// Time between two scans when no change is noticed: some file systems notify of nothing.
 const RESCAN: Duration = Duration::from_secs(5);
 
-/// A change is read when no other has followed for this long: editors and `cp` write in steps.
-const QUIET: Duration = Duration::from_millis(20);
+/// A change is read when no other has followed for this long: editors rename the old file away
+/// before they write the new one, and `cp` writes in steps.
+const QUIET: Duration = Duration::from_millis(50);
 
 /// Longest wait for that quiet, in units of it.
 const QUIET_WAITS_MAX: usize = 10;

@@ -107,12 +107,12 @@ impl Client {
         repeatable: bool,
     ) -> Result<R, CallError> {
         let bytes = Bytes::from(body.to_string());
-        let answer = self.each_endpoint(repeatable, async |endpoint: &EtcdUrl| {
+        let ask = async |endpoint: &EtcdUrl| {
             let answer = self.post(endpoint, path, bytes.clone(), true);
-            self.in_time(async { collect(answer.await?).await }).await
-        });
-        let answer = answer.await?;
-        serde_json::from_slice(&answer).map_err(|error| unreadable(&error))
+            let answer = self.in_time(async { collect(answer.await?).await }).await?;
+            serde_json::from_slice(&answer).map_err(|error| unreadable(&error))
+        };
+        self.each_endpoint(repeatable, ask).await
     }
 
     /// Asks for a streamed response of one line.
@@ -201,9 +201,11 @@ impl Client {
         }
         let status = response.status();
         let body = collect(response).await?;
-        let failure: Failure = serde_json::from_slice(&body).unwrap_or_default();
-        let message = [failure.message, failure.error, status.to_string()];
-        let message = message.into_iter().find(|text| !text.is_empty()).expect("a status is not empty");
+        let Ok(failure) = serde_json::from_slice::<Failure>(&body) else {
+            // A proxy's answer rather than etcd's.
+            return Err(CallError::NotAnswered(status.to_string()));
+        };
+        let message = if failure.message.is_empty() { failure.error } else { failure.message };
         Err(CallError::Refused { code: failure.code, message })
     }
 
@@ -269,7 +271,7 @@ impl CallError {
     }
 }
 
-/// For requests that change nothing; [`CallError::of_write`] is for the others.
+/// For requests that change nothing; `of_write` is for the others.
 impl From<CallError> for SourceError {
     fn from(error: CallError) -> Self {
         match error {
