@@ -12,6 +12,9 @@ use change::document::Revision;
 use change::source::{Expected, PlanSettings, Source, SourceError};
 use running::{Running, has, key, run, turn, within, write};
 
+/// A document of a rollout.
+const ROLLOUT: &str = "{\"stable\":\"1\",\"candidate\":\"2\",\"stages\":[{\"percent\":100}]}";
+
 fn settings(root: &Path) -> PlanSettings {
     PlanSettings { directory: Some(root.to_owned()), ..PlanSettings::default() }
 }
@@ -32,21 +35,30 @@ fn files_written_replaced_and_removed_are_seen() {
     run(async {
         let dir = directory();
         let root = dir.path();
-        file(root, "toggles/a.json", "{\"v\":1}");
-        file(root, "segments.json", "{}");
+        file(root, "toggles/a.json", "{\"name\":\"a\",\"enabled\":true,\"v\":1}");
+        file(root, "segments.json", "[]");
         let running = Running::start(&settings(root));
         running
-            .plan("the first scan", |plan| has(plan, "toggles/a", "{\"v\":1}") && has(plan, "segments", "{}"))
+            .plan("the first scan", |plan| {
+                has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}")
+                    && has(plan, "segments", "[]")
+            })
             .await;
 
         // In place, in a folder that did not exist, and by an atomic rename.
-        file(root, "toggles/a.json", "{\"v\":2}");
-        running.plan("a change in place", |plan| has(plan, "toggles/a", "{\"v\":2}")).await;
-        file(root, "rollouts/profile.json", "{\"r\":1}");
-        running.plan("a new folder", |plan| has(plan, "rollouts/profile", "{\"r\":1}")).await;
-        file(root, "toggles/.a.json.swp", "{\"v\":3}");
+        file(root, "toggles/a.json", "{\"name\":\"a\",\"enabled\":true,\"v\":2}");
+        running
+            .plan("a change in place", |plan| {
+                has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":2}")
+            })
+            .await;
+        file(root, "rollouts/profile.json", ROLLOUT);
+        running.plan("a new folder", |plan| has(plan, "rollouts/profile", ROLLOUT)).await;
+        file(root, "toggles/.a.json.swp", "{\"name\":\"a\",\"enabled\":true,\"v\":3}");
         fs::rename(root.join("toggles/.a.json.swp"), root.join("toggles/a.json")).expect("renames");
-        running.plan("a rename", |plan| has(plan, "toggles/a", "{\"v\":3}")).await;
+        running
+            .plan("a rename", |plan| has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":3}"))
+            .await;
 
         fs::remove_file(root.join("toggles/a.json")).expect("removes");
         running.plan("a removal", |plan| plan.document(&key("toggles/a")).is_none()).await;
@@ -69,15 +81,22 @@ fn a_broken_document_is_refused_with_its_place_and_editors_files_are_none() {
         ] {
             file(root, name, "not JSON");
         }
-        file(root, "toggles/a.json", "{\"v\":1}");
+        file(root, "toggles/a.json", "{\"name\":\"a\",\"enabled\":true,\"v\":1}");
         file(root, "toggels/typo.json", "{}");
         fs::create_dir(root.join("toggles/folder.json")).expect("makes a folder");
         let running = Running::start(&settings(root));
-        running.plan("the first scan", |plan| has(plan, "toggles/a", "{\"v\":1}")).await;
+        running
+            .plan("the first scan", |plan| {
+                has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}")
+            })
+            .await;
 
         file(root, "toggles/a.json", "{\n \"v\": tru }");
         let plan = running.plan("the refusal", |plan| plan.refused().count() == 2).await;
-        assert!(has(&plan, "toggles/a", "{\"v\":1}"), "the last good one stays");
+        assert!(
+            has(&plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}"),
+            "the last good one stays"
+        );
         let refused = running.source.status().refused;
         assert_eq!((refused[0].key.as_str(), refused[0].in_force), ("toggels/typo", false));
         assert!(refused[0].reason.contains("expected toggles, segments"), "{}", refused[0].reason);
@@ -122,21 +141,35 @@ fn a_directory_that_appears_later_and_one_that_is_replaced_are_followed() {
         let root = dir.path().join("not/yet");
         let running = Running::start(&settings(&root));
         running.status("it is missing", |status| status.state.error.is_some()).await;
-        file(&root, "toggles/a.json", "{\"v\":1}");
-        running.plan("it appeared", |plan| has(plan, "toggles/a", "{\"v\":1}")).await;
+        file(&root, "toggles/a.json", "{\"name\":\"a\",\"enabled\":true,\"v\":1}");
+        running
+            .plan("it appeared", |plan| has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}"))
+            .await;
 
         // Missing: nothing changes.
         fs::rename(&root, dir.path().join("not/old")).expect("renames");
         running.status("it is gone", |status| !status.state.connected).await;
-        assert!(has(&running.source.plan().borrow(), "toggles/a", "{\"v\":1}"));
+        assert!(has(
+            &running.source.plan().borrow(),
+            "toggles/a",
+            "{\"name\":\"a\",\"enabled\":true,\"v\":1}"
+        ));
 
         let fresh = dir.path().join("fresh");
-        file(&fresh, "toggles/b.json", "{\"v\":2}");
+        file(&fresh, "toggles/b.json", "{\"name\":\"a\",\"enabled\":true,\"v\":2}");
         fs::rename(&fresh, &root).expect("renames");
-        let plan = running.plan("its replacement", |plan| has(plan, "toggles/b", "{\"v\":2}")).await;
+        let plan = running
+            .plan("its replacement", |plan| {
+                has(plan, "toggles/b", "{\"name\":\"a\",\"enabled\":true,\"v\":2}")
+            })
+            .await;
         assert_eq!(plan.documents().count(), 1);
-        file(&root, "toggles/b.json", "{\"v\":3}");
-        running.plan("a change in the replacement", |plan| has(plan, "toggles/b", "{\"v\":3}")).await;
+        file(&root, "toggles/b.json", "{\"name\":\"a\",\"enabled\":true,\"v\":3}");
+        running
+            .plan("a change in the replacement", |plan| {
+                has(plan, "toggles/b", "{\"name\":\"a\",\"enabled\":true,\"v\":3}")
+            })
+            .await;
     });
 }
 
@@ -147,15 +180,19 @@ fn a_config_map_of_kubernetes_changes_as_a_whole() {
     run(async {
         let dir = directory();
         let root = dir.path();
-        file(root, "..1/toggles/a.json", "{\"v\":1}");
-        file(root, "..1/toggles/b.json", "{}");
+        file(root, "..1/toggles/a.json", "{\"name\":\"a\",\"enabled\":true,\"v\":1}");
+        file(root, "..1/toggles/b.json", "{\"name\":\"a\",\"enabled\":true}");
         symlink("..1", root.join("..data")).expect("links");
         symlink("..data/toggles", root.join("toggles")).expect("links");
         let running = Running::start(&settings(root));
-        running.plan("the first scan", |plan| has(plan, "toggles/a", "{\"v\":1}")).await;
+        running
+            .plan("the first scan", |plan| {
+                has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}")
+            })
+            .await;
 
         for version in 2..5 {
-            let text = format!("{{\"v\":{version}}}");
+            let text = format!("{{\"name\":\"a\",\"enabled\":true,\"v\":{version}}}");
             file(root, &format!("..{version}/toggles/a.json"), &text);
             symlink(format!("..{version}"), root.join("..data_tmp")).expect("links");
             fs::rename(root.join("..data_tmp"), root.join("..data")).expect("renames");
@@ -173,22 +210,36 @@ fn writers_compare_and_swap_and_leave_a_history() {
         let root = dir.path().join("plan");
         let (source, _) = Source::open(&settings(&root)).expect("opens");
         let absent = Expected::At(Revision(0));
-        let first = source.write(write("toggles/a", Some("{\"v\":1}"), absent)).await.expect("writes");
-        let conflict = source.write(write("toggles/a", Some("{}"), absent)).await.expect_err("is there");
+        let first = source
+            .write(write("toggles/a", Some("{\"name\":\"a\",\"enabled\":true,\"v\":1}"), absent))
+            .await
+            .expect("writes");
+        let conflict = source
+            .write(write("toggles/a", Some("{\"name\":\"a\",\"enabled\":true}"), absent))
+            .await
+            .expect_err("is there");
         assert!(matches!(conflict, SourceError::Conflict { found, .. } if found == first), "{conflict}");
         let (text, revision) = source.get(&key("toggles/a")).await.expect("reads").expect("is there");
-        assert_eq!((&text[..], revision), (&b"{\"v\":1}"[..], first));
+        assert_eq!((&text[..], revision), (&b"{\"name\":\"a\",\"enabled\":true,\"v\":1}"[..], first));
 
-        let second =
-            source.write(write("toggles/a", Some("{\"v\":\n2}"), Expected::At(first))).await.expect("writes");
+        let second = source
+            .write(write(
+                "toggles/a",
+                Some("{\"name\":\"a\",\"enabled\":true,\"v\":\n2}"),
+                Expected::At(first),
+            ))
+            .await
+            .expect("writes");
         assert_eq!(
             source.write(write("toggles/a", None, Expected::At(second))).await.expect("removes"),
             Revision(0)
         );
         assert!(source.get(&key("toggles/a")).await.expect("reads").is_none());
-        let bad =
-            source.write(write("toggles/a", Some("{\"v\":"), Expected::Any)).await.expect_err("is no JSON");
-        assert!(bad.to_string().starts_with("toggles/a: line 1 column 5: "), "{bad}");
+        let bad = source
+            .write(write("toggles/a", Some("{\"name\":\"a\",\"enabled\":true,\"v\":"), Expected::Any))
+            .await
+            .expect_err("is no JSON");
+        assert!(bad.to_string().starts_with("toggles/a: line 1 column 31: v: "), "{bad}");
         let leased = source.write(write("buses/front/i", None, Expected::Any)).await.expect_err("needs etcd");
         assert!(matches!(leased, SourceError::NeedsEtcd(_)), "{leased}");
 
@@ -197,7 +248,10 @@ fn writers_compare_and_swap_and_leave_a_history() {
             history.iter().map(|change| (change.before, change.after, change.who.as_str())).collect();
         let none = Revision(0);
         assert_eq!(steps, [(second, none, "ann"), (first, second, "ann"), (none, first, "ann")]);
-        assert_eq!(history[2].document.as_ref().map(|text| text.get()), Some("{\"v\":1}"));
+        assert_eq!(
+            history[2].document.as_ref().map(|text| text.get()),
+            Some("{\"name\":\"a\",\"enabled\":true,\"v\":1}")
+        );
         assert!(history[0].document.is_none());
     });
 }
@@ -274,16 +328,28 @@ fn a_change_that_no_event_tells_of_is_found_by_the_regular_scan() {
         let (dir, elsewhere) = (directory(), directory());
         let release = |version: u32| elsewhere.path().join(version.to_string());
         for version in 1..3 {
-            file(&release(version), "toggles/a.json", &format!("{{\"v\":{version}}}"));
+            file(
+                &release(version),
+                "toggles/a.json",
+                &format!("{{\"name\":\"a\",\"enabled\":true,\"v\":{version}}}"),
+            );
         }
         let current = elsewhere.path().join("current");
         symlink(release(1), &current).expect("links");
         symlink(&current, dir.path().join("plan")).expect("links");
         let running = Running::start(&settings(&dir.path().join("plan")));
-        running.plan("the first scan", |plan| has(plan, "toggles/a", "{\"v\":1}")).await;
+        running
+            .plan("the first scan", |plan| {
+                has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}")
+            })
+            .await;
         symlink(release(2), elsewhere.path().join("next")).expect("links");
         fs::rename(elsewhere.path().join("next"), &current).expect("renames");
-        running.plan("the second release", |plan| has(plan, "toggles/a", "{\"v\":2}")).await;
+        running
+            .plan("the second release", |plan| {
+                has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":2}")
+            })
+            .await;
     });
 }
 
@@ -291,7 +357,7 @@ fn a_change_that_no_event_tells_of_is_found_by_the_regular_scan() {
 fn the_status_is_what_the_admin_path_answers() {
     run(async {
         let dir = directory();
-        file(dir.path(), "toggles/a.json", "{}");
+        file(dir.path(), "toggles/a.json", "{\"name\":\"a\",\"enabled\":true}");
         file(dir.path(), "toggles/b.json", "{\"b\": nul}");
         let running = Running::start(&settings(dir.path()));
         running.plan("the first scan", |plan| plan.refused().count() == 1).await;

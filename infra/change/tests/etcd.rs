@@ -20,20 +20,25 @@ use server::{Etcd, settings, times};
 fn documents_are_listed_watched_and_refused() {
     run(async {
         let Some(etcd) = Etcd::start().await else { return };
-        etcd.put("/stack/toggles/a", "{\"v\":1}").await;
-        etcd.put("/stacks/toggles/x", "{}").await;
+        etcd.put("/stack/toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}").await;
+        etcd.put("/stacks/toggles/x", "{\"name\":\"a\",\"enabled\":true}").await;
         let running = Running::start(&etcd.settings());
         running.source.loaded().await;
         running
-            .plan("the list", |plan| has(plan, "toggles/a", "{\"v\":1}") && plan.documents().count() == 1)
+            .plan("the list", |plan| {
+                has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}")
+                    && plan.documents().count() == 1
+            })
             .await;
 
-        etcd.put("/stack/toggles/a", "{\"v\":2}").await;
-        running.plan("a change", |plan| has(plan, "toggles/a", "{\"v\":2}")).await;
+        etcd.put("/stack/toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":2}").await;
+        running
+            .plan("a change", |plan| has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":2}"))
+            .await;
         etcd.put("/stack/toggles/a", "{\n\"v\":}").await;
         etcd.put("/stack/toggels/b", "{}").await;
         let plan = running.plan("two refusals", |plan| plan.refused().count() == 2).await;
-        assert!(has(&plan, "toggles/a", "{\"v\":2}"));
+        assert!(has(&plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":2}"));
         let refused = &running.source.status().refused[1];
         assert_eq!((refused.line, refused.column, refused.in_force), (2, 5, true));
 
@@ -49,12 +54,20 @@ fn a_list_of_many_pages_is_whole() {
     run(async {
         let Some(etcd) = Etcd::start().await else { return };
         for at in 0..250 {
-            etcd.put(&format!("/stack/toggles/t{at}"), &format!("{{\"v\":{at}}}")).await;
+            etcd.put(
+                &format!("/stack/toggles/t{at}"),
+                &format!("{{\"name\":\"a\",\"enabled\":true,\"v\":{at}}}"),
+            )
+            .await;
         }
         let running = Running::start(&etcd.settings());
         let plan = running.plan("all", |plan| plan.documents().count() > 0).await;
         assert_eq!(plan.documents().count(), 250, "one batch");
-        assert!((0..250).all(|at| has(&plan, &format!("toggles/t{at}"), &format!("{{\"v\":{at}}}"))));
+        assert!((0..250).all(|at| has(
+            &plan,
+            &format!("toggles/t{at}"),
+            &format!("{{\"name\":\"a\",\"enabled\":true,\"v\":{at}}}")
+        )));
     });
 }
 
@@ -64,7 +77,8 @@ fn a_document_of_the_largest_size_arrives_and_a_larger_one_is_refused() {
         let Some(etcd) = Etcd::start().await else { return };
         let running = Running::start(&etcd.settings());
         running.source.loaded().await;
-        let largest = format!("{{\"a\":\"{}\"}}", "x".repeat(change::document::DOCUMENT_LEN_MAX - 8));
+        let frame = |text: &str| format!("{{\"name\":\"a\",\"enabled\":true,\"a\":\"{text}\"}}");
+        let largest = frame(&"x".repeat(change::document::DOCUMENT_LEN_MAX - frame("").len()));
         running.put("toggles/a", &largest).await;
         running.plan("the largest", |plan| has(plan, "toggles/a", &largest)).await;
         let larger = largest.replace("x\"", "xx\"");
@@ -81,11 +95,19 @@ fn writers_compare_and_swap_and_history_comes_from_revisions() {
         let Some(etcd) = Etcd::start().await else { return };
         let (source, _) = Source::open(&etcd.settings()).expect("opens");
         let absent = Expected::At(Revision(0));
-        let first = source.write(write("toggles/a", Some("{\"v\":1}"), absent)).await.expect("writes");
-        let conflict = source.write(write("toggles/a", Some("{}"), absent)).await.expect_err("is there");
+        let first = source
+            .write(write("toggles/a", Some("{\"name\":\"a\",\"enabled\":true,\"v\":1}"), absent))
+            .await
+            .expect("writes");
+        let conflict = source
+            .write(write("toggles/a", Some("{\"name\":\"a\",\"enabled\":true}"), absent))
+            .await
+            .expect_err("is there");
         assert!(matches!(conflict, SourceError::Conflict { found, .. } if found == first), "{conflict}");
-        let second =
-            source.write(write("toggles/a", Some("{\"v\":2}"), Expected::Any)).await.expect("writes");
+        let second = source
+            .write(write("toggles/a", Some("{\"name\":\"a\",\"enabled\":true,\"v\":2}"), Expected::Any))
+            .await
+            .expect("writes");
         let gone = source.write(write("toggles/a", None, Expected::At(second))).await.expect("removes");
         assert_eq!((gone, source.get(&key("toggles/a")).await.expect("reads")), (Revision(0), None));
 
@@ -94,7 +116,10 @@ fn writers_compare_and_swap_and_history_comes_from_revisions() {
             history.iter().map(|change| (change.before, change.after, change.who.as_str())).collect();
         let none = Revision(0);
         assert_eq!(steps, [(second, none, "ann"), (first, second, "ann"), (none, first, "ann")]);
-        assert_eq!(history[2].document.as_ref().map(|text| text.get()), Some("{\"v\":1}"));
+        assert_eq!(
+            history[2].document.as_ref().map(|text| text.get()),
+            Some("{\"name\":\"a\",\"enabled\":true,\"v\":1}")
+        );
         etcd.compact().await;
         assert_eq!(source.history(&key("toggles/a")).await.expect("reads").len(), 1, "the rest is compacted");
     });
@@ -249,14 +274,20 @@ fn a_user_is_authenticated_again_when_etcd_forgets_its_token() {
         let settings =
             PlanSettings { user: Some("stack:p:w".parse().expect("is a user")), ..etcd.settings() };
         let running = Running::start(&settings);
-        running.put("toggles/a", "{\"v\":1}").await;
-        running.plan("a change", |plan| has(plan, "toggles/a", "{\"v\":1}")).await;
+        running.put("toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}").await;
+        running
+            .plan("a change", |plan| has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}"))
+            .await;
 
         // Tokens are in etcd's memory.
         etcd.kill();
         etcd.spawn();
-        running.put("toggles/a", "{\"v\":2}").await;
-        running.plan("a change after the restart", |plan| has(plan, "toggles/a", "{\"v\":2}")).await;
+        running.put("toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":2}").await;
+        running
+            .plan("a change after the restart", |plan| {
+                has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":2}")
+            })
+            .await;
 
         let wrong = PlanSettings { user: Some("stack:no".parse().expect("is a user")), ..etcd.settings() };
         let (source, _) = Source::open(&wrong).expect("opens");
@@ -313,8 +344,10 @@ fn tls_needs_the_authority_and_the_clients_certificate() {
             ..settings(&[])
         };
         let running = Running::start(&good);
-        running.put("toggles/a", "{\"v\":1}").await;
-        running.plan("a change", |plan| has(plan, "toggles/a", "{\"v\":1}")).await;
+        running.put("toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}").await;
+        running
+            .plan("a change", |plan| has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}"))
+            .await;
 
         let other = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("signs");
         store("other", other.cert.pem());

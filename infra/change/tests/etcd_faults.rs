@@ -33,18 +33,23 @@ fn a_killed_etcd_changes_nothing_and_changes_arrive_after_its_return() {
         let running = Running::start(&etcd.settings());
         let front = key("buses/front/t1");
         let held = publish(&running.source, "front", "t1", &listener()).expect("publishes");
-        running.put("toggles/a", "{\"v\":1}").await;
-        running.plan("a change", |plan| has(plan, "toggles/a", "{\"v\":1}")).await;
+        running.put("toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}").await;
+        running
+            .plan("a change", |plan| has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}"))
+            .await;
         running.records("the listener", |records| records.document(&front).is_some()).await;
         for turn in 2..5 {
             etcd.kill();
             let status = running.status("it is lost", is_down).await;
             assert_eq!((status.documents.len(), status.refused.len()), (2, 0), "{status:?}");
-            let error = running.source.write(write("toggles/a", Some("{}"), Expected::Any)).await;
+            let error = running
+                .source
+                .write(write("toggles/a", Some("{\"name\":\"a\",\"enabled\":true}"), Expected::Any))
+                .await;
             assert!(matches!(error, Err(SourceError::Unavailable(_))), "{error:?}");
 
             etcd.run().await;
-            let text = format!("{{\"v\":{turn}}}");
+            let text = format!("{{\"name\":\"a\",\"enabled\":true,\"v\":{turn}}}");
             etcd.put("/stack/toggles/a", &text).await;
             running.plan("a change after its return", |plan| has(plan, "toggles/a", &text)).await;
         }
@@ -61,8 +66,10 @@ fn a_stopped_etcd_is_noticed_and_changes_arrive_when_it_continues() {
         let Some(etcd) = Etcd::start().await else { return };
         let running = Running::start(&etcd.settings());
         let mut election = running.source.elect("rollouts").expect("is a name");
-        running.put("toggles/a", "{\"v\":1}").await;
-        running.plan("a change", |plan| has(plan, "toggles/a", "{\"v\":1}")).await;
+        running.put("toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}").await;
+        running
+            .plan("a change", |plan| has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}"))
+            .await;
         within("it leads", async {
             while !election.is_leader() {
                 election.changed().await
@@ -72,7 +79,8 @@ fn a_stopped_etcd_is_noticed_and_changes_arrive_when_it_continues() {
 
         etcd.signal(Signal::STOP);
         running.status("it is lost", is_down).await;
-        let compared = write("toggles/b", Some("{}"), Expected::At(Revision(0)));
+        let compared =
+            write("toggles/b", Some("{\"name\":\"a\",\"enabled\":true}"), Expected::At(Revision(0)));
         let error = running.source.write(compared).await.expect_err("is not answered");
         assert!(matches!(error, SourceError::OutcomeUnknown(_)), "{error}");
         let error = running.source.get(&key("toggles/b")).await.expect_err("is not answered");
@@ -83,11 +91,17 @@ fn a_stopped_etcd_is_noticed_and_changes_arrive_when_it_continues() {
             }
         })
         .await;
-        assert!(has(&running.source.plan().borrow(), "toggles/a", "{\"v\":1}"));
+        assert!(has(
+            &running.source.plan().borrow(),
+            "toggles/a",
+            "{\"name\":\"a\",\"enabled\":true,\"v\":1}"
+        ));
         etcd.signal(Signal::CONT);
         running.status("it is back", |status| status.state.connected).await;
-        running.put("toggles/a", "{\"v\":2}").await;
-        running.plan("a change", |plan| has(plan, "toggles/a", "{\"v\":2}")).await;
+        running.put("toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":2}").await;
+        running
+            .plan("a change", |plan| has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":2}"))
+            .await;
         within("it leads again", async {
             while !election.is_leader() {
                 election.changed().await
@@ -106,8 +120,10 @@ fn a_silent_watch_is_renewed_without_losing_the_connection() {
         // Others write and compact, so that the watch's next revision is gone when it is renewed.
         etcd.compact().await;
         running.status("the compaction", |status| status.state.compactions > 0).await;
-        etcd.put("/stack/toggles/a", "{\"v\":1}").await;
-        running.plan("a change", |plan| has(plan, "toggles/a", "{\"v\":1}")).await;
+        etcd.put("/stack/toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}").await;
+        running
+            .plan("a change", |plan| has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}"))
+            .await;
         let state = running.source.status().state;
         assert_eq!((state.connected, state.connects, state.wipes), (true, 1, 0));
     });
@@ -120,18 +136,20 @@ fn what_was_compacted_while_disconnected_is_listed() {
         members.iter_mut().for_each(Etcd::spawn);
         let running = Running::start(&members[0].settings());
         for name in ["a", "b", "c"] {
-            running.put(&format!("toggles/{name}"), "{\"v\":1}").await;
+            running.put(&format!("toggles/{name}"), "{\"name\":\"a\",\"enabled\":true,\"v\":1}").await;
         }
         running.plan("all", |plan| plan.documents().count() == 3).await;
 
         members[0].kill();
         running.status("it is lost", is_down).await;
         let other = Source::open(&members[1].settings()).expect("opens").0;
-        put(&other, "toggles/a", "{\"v\":2}").await;
+        put(&other, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":2}").await;
         other.write(write("toggles/b", None, Expected::Any)).await.expect("removes");
         members[1].compact().await;
         members[0].run().await;
-        let plan = running.plan("the change", |plan| has(plan, "toggles/a", "{\"v\":2}")).await;
+        let plan = running
+            .plan("the change", |plan| has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":2}"))
+            .await;
         assert_eq!(plan.documents().count(), 2, "the deletion came with it");
         assert_eq!(running.source.status().state.wipes, 0);
     });
@@ -145,12 +163,15 @@ fn a_wiped_etcd_takes_nothing_out_of_force() {
         let front = key("buses/front/t1");
         let held = publish(&running.source, "front", "t1", &listener()).expect("publishes");
         for at in 0..20 {
-            running.put("toggles/a", &format!("{{\"v\":{at}}}")).await;
+            running.put("toggles/a", &format!("{{\"name\":\"a\",\"enabled\":true,\"v\":{at}}}")).await;
         }
-        running.put("toggles/b", "{}").await;
-        running.put("toggles/c", "{}").await;
+        running.put("toggles/b", "{\"name\":\"a\",\"enabled\":true}").await;
+        running.put("toggles/c", "{\"name\":\"a\",\"enabled\":true}").await;
         running
-            .plan("all", |plan| has(plan, "toggles/a", "{\"v\":19}") && plan.documents().count() == 3)
+            .plan("all", |plan| {
+                has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":19}")
+                    && plan.documents().count() == 3
+            })
             .await;
 
         etcd.kill();
@@ -168,8 +189,10 @@ fn a_wiped_etcd_takes_nothing_out_of_force() {
             .await;
 
         // What is written again counts; what is not stays; what an operator removes goes.
-        running.put("toggles/a", "{\"v\":\"new\"}").await;
-        let plan = running.plan("a", |plan| has(plan, "toggles/a", "{\"v\":\"new\"}")).await;
+        running.put("toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":\"new\"}").await;
+        let plan = running
+            .plan("a", |plan| has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":\"new\"}"))
+            .await;
         assert_eq!(origin(&plan, "toggles/a"), Some(Origin::Etcd));
         assert_eq!(origin(&plan, "toggles/b"), Some(Origin::Lost));
         running.source.write(write("toggles/b", None, Expected::Any)).await.expect("removes");
@@ -179,8 +202,9 @@ fn a_wiped_etcd_takes_nothing_out_of_force() {
         etcd.kill();
         running.status("it is lost", is_down).await;
         etcd.run().await;
-        running.put("toggles/d", "{}").await;
-        let plan = running.plan("d", |plan| has(plan, "toggles/d", "{}")).await;
+        running.put("toggles/d", "{\"name\":\"a\",\"enabled\":true}").await;
+        let plan =
+            running.plan("d", |plan| has(plan, "toggles/d", "{\"name\":\"a\",\"enabled\":true}")).await;
         assert_eq!(origin(&plan, "toggles/c"), Some(Origin::Lost));
         assert!(plan.document(&key("toggles/b")).is_none());
         drop(held);
@@ -193,8 +217,10 @@ fn of_three_members_one_may_die() {
         let Some(mut members) = Etcd::cluster(3, &[]) else { return };
         members.iter_mut().for_each(Etcd::spawn);
         let running = Running::start(&settings(&members));
-        running.put("toggles/a", "{\"v\":1}").await;
-        running.plan("a change", |plan| has(plan, "toggles/a", "{\"v\":1}")).await;
+        running.put("toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}").await;
+        running
+            .plan("a change", |plan| has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}"))
+            .await;
         let mut election = running.source.elect("rollouts").expect("is a name");
         within("it leads", async {
             while !election.is_leader() {
@@ -205,7 +231,7 @@ fn of_three_members_one_may_die() {
 
         for (dead, member) in members.iter_mut().enumerate() {
             member.kill();
-            let text = format!("{{\"dead\":{dead}}}");
+            let text = format!("{{\"name\":\"a\",\"enabled\":true,\"dead\":{dead}}}");
             running.put("toggles/a", &text).await;
             running.plan("a change with two members", |plan| has(plan, "toggles/a", &text)).await;
             member.run().await;
@@ -221,10 +247,18 @@ fn of_three_members_one_may_die() {
         members[0].kill();
         members[1].kill();
         running.status("there is no quorum", is_down).await;
-        assert!(has(&running.source.plan().borrow(), "toggles/a", "{\"dead\":2}"));
+        assert!(has(
+            &running.source.plan().borrow(),
+            "toggles/a",
+            "{\"name\":\"a\",\"enabled\":true,\"dead\":2}"
+        ));
         members[0].spawn();
-        running.put("toggles/a", "{}").await;
-        running.plan("a change with two members", |plan| has(plan, "toggles/a", "{}")).await;
+        running.put("toggles/a", "{\"name\":\"a\",\"enabled\":true}").await;
+        running
+            .plan("a change with two members", |plan| {
+                has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true}")
+            })
+            .await;
         assert_eq!(running.source.status().state.wipes, 0);
     });
 }
@@ -238,8 +272,8 @@ fn a_process_that_starts_without_etcd_uses_its_cache() {
         let settings = PlanSettings { cache: Some(cache.clone()), ..etcd.settings() };
         let first = Running::start(&settings);
         let held = publish(&first.source, "front", "t1", &listener()).expect("publishes");
-        first.put("toggles/a", "{\"v\":1}").await;
-        first.put("toggles/b", "{}").await;
+        first.put("toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":1}").await;
+        first.put("toggles/b", "{\"name\":\"a\",\"enabled\":true}").await;
         first.plan("both", |plan| plan.documents().count() == 2).await;
         first.records("the listener", |records| records.of(Kind::Bus).count() == 1).await;
         within("the cache is written", async {
@@ -263,8 +297,15 @@ fn a_process_that_starts_without_etcd_uses_its_cache() {
         // Changed and removed meanwhile: etcd counts once it answers.
         etcd.run().await;
         etcd.delete("/stack/toggles/b").await;
-        put(&Source::open(&etcd.settings()).expect("opens").0, "toggles/a", "{\"v\":2}").await;
-        let plan = second.plan("etcd's", |plan| has(plan, "toggles/a", "{\"v\":2}")).await;
+        put(
+            &Source::open(&etcd.settings()).expect("opens").0,
+            "toggles/a",
+            "{\"name\":\"a\",\"enabled\":true,\"v\":2}",
+        )
+        .await;
+        let plan = second
+            .plan("etcd's", |plan| has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":2}"))
+            .await;
         assert_eq!(plan.documents().count(), 1);
         assert!(!second.source.status().state.from_cache);
         second.stop().await;
@@ -278,7 +319,9 @@ fn a_process_that_starts_without_etcd_uses_its_cache() {
             let cache = dir.path().join(at.to_string());
             std::fs::write(&cache, damaged).expect("writes");
             let third = Running::start(&PlanSettings { cache: Some(cache), ..settings.clone() });
-            third.plan("etcd's", |plan| has(plan, "toggles/a", "{\"v\":2}")).await;
+            third
+                .plan("etcd's", |plan| has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":2}"))
+                .await;
             assert_eq!(third.source.status().state.cache_errors, 1, "{damaged}");
             third.crash();
         }
@@ -291,7 +334,7 @@ fn an_address_that_is_not_etcd_is_reported_and_survived() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     run(async {
         let Some(etcd) = Etcd::start().await else { return };
-        etcd.put("/stack/toggles/a", "{}").await;
+        etcd.put("/stack/toggles/a", "{\"name\":\"a\",\"enabled\":true}").await;
         let answers = [
             ("", "connection closed"),
             ("SSH-2.0-OpenSSH_9.2\r\n", "HTTP"),
@@ -325,7 +368,7 @@ fn an_address_that_is_not_etcd_is_reported_and_survived() {
             // The next endpoint is etcd.
             let urls = [url.parse().expect("is a URL")].into_iter().chain(etcd.settings().etcd).collect();
             let both = Running::start(&PlanSettings { etcd: urls, ..etcd.settings() });
-            both.plan("etcd's", |plan| has(plan, "toggles/a", "{}")).await;
+            both.plan("etcd's", |plan| has(plan, "toggles/a", "{\"name\":\"a\",\"enabled\":true}")).await;
             server.abort();
         }
     });

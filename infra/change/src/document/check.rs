@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn truncated_oversized_and_foreign_documents_are_refused() {
-        let fault = |document: &[u8]| check(Kind::Toggle, document).expect_err("is refused");
+        let fault = |document: &[u8]| check(Kind::RolloutState, document).expect_err("is refused");
         assert_eq!((fault(b"{\n\"a\":").line, fault(b"").line), (2, 1));
         assert_eq!(fault(b"[]").reason, "is no JSON object");
         assert!(fault(b"{} {}").reason.contains("trailing"));
