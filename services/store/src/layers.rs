@@ -1,6 +1,8 @@
 //! Structures made of transactions, for services in Rust; each works on both backends.
 //!
-//! Owns [`queue`] (work that is done at least once), and what structures share. A structure lives under a [`crate::Subspace`] that the caller gives it and that holds nothing
+//! Owns [`queue`] (work that is done at least once) and [`pubsub`] (messages that every subscriber
+//! reads in order), and what they share.
+//! A structure lives under a [`crate::Subspace`] that the caller gives it and that holds nothing
 //! else. `services/store/README.md` tells operators about their keys.
 //!
 //! Invariant: a structure's methods that end with `_in` only read and write inside the caller's
@@ -10,6 +12,7 @@ mod backoff;
 mod clock;
 mod id;
 mod number;
+pub mod pubsub;
 pub mod queue;
 
 pub use backoff::Backoff;
