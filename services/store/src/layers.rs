@@ -1,7 +1,7 @@
 //! Structures made of transactions, for services in Rust; each works on both backends.
 //!
-//! Owns [`queue`] (work that is done at least once) and [`pubsub`] (messages that every subscriber
-//! reads in order), and what they share.
+//! Owns [`queue`] (work that is done at least once), [`pubsub`] (messages that every subscriber
+//! reads in order) and [`slots`] (runs that one of several instances makes), and what they share.
 //! A structure lives under a [`crate::Subspace`] that the caller gives it and that holds nothing
 //! else. `services/store/README.md` tells operators about their keys.
 //!
@@ -14,6 +14,7 @@ mod id;
 mod number;
 pub mod pubsub;
 pub mod queue;
+pub mod slots;
 
 pub use backoff::Backoff;
 pub use clock::Clock;
