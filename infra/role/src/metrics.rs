@@ -18,7 +18,7 @@ mod table;
 pub use counter::{Counter, Statuses};
 pub use json::{RESERVED, to_json};
 pub use latency::{Latencies, Latency, TARGET};
-pub use picture::{Peer, Picture, RoutePicture, add_bus};
+pub use picture::{Peer, Picture, RoutePicture, TaskPicture, add_bus};
 pub use prometheus::{prometheus_name, to_prometheus};
 pub use sample::{Sample, Value, by_worker, samples};
 pub use table::{Group, Kind, METRICS, Metric, table};

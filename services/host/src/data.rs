@@ -55,7 +55,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use clap::error::ErrorKind;
-use store::{Network, OpenError, Owner, RunOptions, Store, StoreAddress};
+use store::layers::slots::Slots;
+use store::{Network, OpenError, Owner, RunOptions, Store, StoreAddress, Subspace};
 
 use crate::context::Context;
 use crate::options::Settings;
@@ -98,14 +99,17 @@ where
     crate::require_bus(&args);
     with_store::<A>(&address, |store| {
         let counters = store.clone();
+        let schedule = format!("{}-schedule", A::OWNER.service);
         let routes = build(&args, store);
         crate::run::run_with(args, true, move |context| {
-            let router = routes(context)?;
-            // The store counts for the whole process.
+            let mut router = routes(context)?;
+            // The store counts for the whole process, and one worker runs its scheduled tasks.
             if context.worker() > 0 {
+                router.tasks.run_elsewhere();
                 return Ok(router);
             }
             let store = counters.clone();
+            router.tasks.run_on(Slots::new(&store, &Subspace::from(&*schedule)));
             Ok(router.counters(move || store.counters()))
         })
     })

@@ -36,6 +36,7 @@
 //! `.await`.
 
 mod ask;
+mod background;
 mod conditional;
 mod context;
 #[cfg(feature = "store")]
@@ -51,6 +52,8 @@ mod request;
 mod response;
 mod router;
 mod run;
+#[cfg(feature = "store")]
+pub mod schedule;
 mod serve;
 mod stats;
 #[cfg(any(test, feature = "testing"))]

@@ -10,6 +10,7 @@ use bus::{Incoming, Pattern};
 use bytes::Bytes;
 use role::problem::{Problem, ProblemType};
 
+use crate::background::Start;
 use crate::endpoint::{Endpoint, Typed};
 use crate::failure::Failure;
 use crate::problems::{MALFORMED, METHOD, NO_ROUTE, NOT_UTF8};
@@ -24,6 +25,9 @@ pub struct Router {
     toggles: Vec<String>,
     ready: Option<Ready>,
     counters: Option<Counters>,
+    /// What `every` and `cron` added.
+    #[cfg(feature = "store")]
+    pub(crate) tasks: crate::schedule::Tasks,
 }
 
 /// True when a service can answer what it claims.
@@ -104,6 +108,33 @@ impl Router {
         self
     }
 
+    /// Runs `handler` every `period`, such as `1m`, in one of all instances; see
+    /// [`crate::schedule`]. A wrong period or name is reported when the service starts.
+    #[cfg(feature = "store")]
+    #[must_use]
+    pub fn every<H, F, E>(mut self, period: &str, name: &str, handler: H) -> Self
+    where
+        H: Fn(crate::schedule::Run) -> F + 'static,
+        F: Future<Output = Result<(), E>> + 'static,
+        E: Into<Box<dyn std::error::Error>> + 'static,
+    {
+        self.tasks.every(period, name, handler);
+        self
+    }
+
+    /// As [`Router::every`], at the times of a cron pattern in UTC, such as `0 3 * * *`.
+    #[cfg(feature = "store")]
+    #[must_use]
+    pub fn cron<H, F, E>(mut self, pattern: &str, name: &str, handler: H) -> Self
+    where
+        H: Fn(crate::schedule::Run) -> F + 'static,
+        F: Future<Output = Result<(), E>> + 'static,
+        E: Into<Box<dyn std::error::Error>> + 'static,
+    {
+        self.tasks.cron(pattern, name, handler);
+        self
+    }
+
     pub(crate) fn finish(self) -> Result<Routes, RouteError> {
         if let Some(wrong) = self.toggles.iter().find(|name| !is_toggle(name)) {
             return Err(RouteError::Toggle(wrong.clone()));
@@ -118,6 +149,10 @@ impl Router {
             paths: matchit::Router::new(),
             ready: self.ready,
             counters: self.counters,
+            #[cfg(feature = "store")]
+            background: self.tasks.finish()?,
+            #[cfg(not(feature = "store"))]
+            background: None,
         };
         let mut paths: Vec<(String, Methods)> = Vec::new();
         for (text, endpoint) in self.routes {
@@ -164,6 +199,9 @@ pub(crate) enum RouteError {
     Toggle(String),
     #[error("{0} toggles are read; the limit of a service is {HELLO_TOGGLES_MAX}")]
     Toggles(usize),
+    #[cfg(feature = "store")]
+    #[error(transparent)]
+    Task(#[from] crate::schedule::TaskError),
 }
 
 fn is_toggle(name: &str) -> bool {
@@ -180,6 +218,8 @@ pub(crate) struct Routes {
     /// When they are claimed; `None` means at once.
     pub(crate) ready: Option<Ready>,
     pub(crate) counters: Option<Counters>,
+    /// What the worker does besides its requests.
+    pub(crate) background: Option<Start>,
 }
 
 /// A route and its handler.

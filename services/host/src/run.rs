@@ -23,6 +23,7 @@ use role::sockets::{self, Kind, Wanted};
 use role::telemetry::{Destination, Flush, Statsd};
 use role::worker::{self, Workers};
 
+use crate::background::Background;
 use crate::context::Context;
 use crate::gate::Gate;
 use crate::options::{Options, Settings, Upstream};
@@ -95,7 +96,7 @@ fn start_and_wait<A: Settings>(
         let options = args.options().clone();
         let identity = identity::<A>(&options);
         let statsd = statsd(&options, &identity)?;
-        let groups = groups(keeps_data, args.upstream().is_some_and(Upstream::is_given));
+        let groups = views::groups(keeps_data, args.upstream().is_some_and(Upstream::is_given));
         let Inherited { own, upstream, admin } = Inherited::take(&args)?;
         let admin = bind_admin(&options, admin)?;
         let hello = hello(&identity, &options);
@@ -139,6 +140,22 @@ impl Role for Control {
         std::iter::once(&site.bus).chain(&site.upstream).cloned().collect()
     }
 
+    /// Nothing begins that another instance can do.
+    fn leave_worker(site: &Site) {
+        if let Some(background) = &site.background {
+            background.stop();
+        }
+    }
+
+    fn close_worker(site: &Site) {
+        Self::leave_worker(site);
+    }
+
+    /// What runs beside the requests ends before the buses drain, because it may ask others.
+    fn open(site: &Site) -> usize {
+        site.background.as_ref().map_or(0, |background| background.running())
+    }
+
     fn leave(&mut self) {
         if let Some(admin) = &self.admin {
             admin.set_draining();
@@ -161,19 +178,12 @@ impl Role for Control {
     }
 }
 
-/// The service's metrics; `has_upstream` is true when it asks others on a bus of its own.
-const fn groups(keeps_data: bool, has_upstream: bool) -> &'static [Group] {
-    use Group::{All, Service, Store, Upstream};
-    match (keeps_data, has_upstream) {
-        (false, false) => &[All, Service],
-        (false, true) => &[All, Service, Upstream],
-        (true, false) => &[All, Service, Store],
-        (true, true) => &[All, Service, Store, Upstream],
-    }
-}
-
 fn picture(site: &Site, latencies: Latencies) -> Picture {
-    views::picture(site.number, &site.worker, &site.bus, site.upstream.as_ref(), latencies)
+    let mut picture = views::picture(site.number, &site.worker, &site.bus, site.upstream.as_ref(), latencies);
+    if let Some(background) = &site.background {
+        background.add_to(&mut picture);
+    }
+    picture
 }
 
 fn health(site: &Site) -> role::readiness::Health {
@@ -194,6 +204,7 @@ struct Site {
     bus: Bus,
     upstream: Option<Bus>,
     worker: Rc<Worker>,
+    background: Option<Rc<dyn Background>>,
 }
 
 fn start<A: Settings>(
@@ -243,6 +254,7 @@ fn serve<A: Settings>(
     let options = context.args.options();
     let join_wait = context.args.upstream().map_or(Duration::ZERO, |upstream| upstream.join_wait);
     let ready = routes.ready.take();
+    let background = routes.background.take();
     let gate = Gate::new(options.limit_per_worker(), options.queue_per_worker());
     let Context { bus, upstream, worker: number, .. } = context;
     let worker = Worker::new(routes, gate);
@@ -268,7 +280,8 @@ fn serve<A: Settings>(
         let toggles = Rc::clone(&worker.routes.toggles);
         tokio::task::spawn_local(toggles.relay(bus.clone(), upstream.clone()));
     }
-    Ok(Site { number, weight, bus, upstream, worker })
+    let background = background.map(|start| start());
+    Ok(Site { number, weight, bus, upstream, worker, background })
 }
 
 /// Claims the routes, for a share of the requests. The bus's own hello has the topics that were

@@ -3,10 +3,21 @@
 //! Owns: nothing; reads a worker. Invariant: every counter of `stats` is in the picture.
 
 use bus::{Bus, RouteInfo};
-use role::metrics::{Latencies, Picture, add_bus};
+use role::metrics::{Group, Latencies, Picture, add_bus};
 use role::readiness::{Health, Unready};
 
 use crate::serve::Worker;
+
+/// The service's metrics; `has_upstream` is true when it asks others on a bus of its own.
+pub(crate) const fn groups(keeps_data: bool, has_upstream: bool) -> &'static [Group] {
+    use Group::{All, Service, Store, Upstream};
+    match (keeps_data, has_upstream) {
+        (false, false) => &[All, Service],
+        (false, true) => &[All, Service, Upstream],
+        (true, false) => &[All, Service, Store],
+        (true, true) => &[All, Service, Store, Upstream],
+    }
+}
 
 /// Worker number `number` as operators see it.
 pub(crate) fn picture(

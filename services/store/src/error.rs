@@ -96,6 +96,9 @@ pub enum CallerError {
         limits::WATCHES_MAX
     )]
     TooManyWatches,
+    /// [`crate::Transaction::next_stamp`] counts in the 2 bytes that a versionstamp has for it.
+    #[error("{} stamps in one transaction already: split it into several", limits::STAMPS_MAX)]
+    TooManyStamps,
     /// 2021 `no_commit_version`.
     #[error("the transaction wrote nothing, so it has no versionstamp")]
     NoCommitVersion,

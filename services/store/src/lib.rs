@@ -39,6 +39,7 @@ mod embedded;
 mod error;
 #[cfg(feature = "fdb")]
 mod fdb;
+pub mod layers;
 pub mod limits;
 mod network;
 mod options;

@@ -34,6 +34,10 @@ pub const CLUSTER_TIMEOUT: Duration = Duration::from_secs(5);
 /// (2), both big-endian.
 pub const STAMP_BYTES: usize = 10;
 
+/// Stamps that [`crate::Transaction::next_stamp`] gives in one transaction: they are counted in the
+/// 2 bytes that follow the 10.
+pub const STAMPS_MAX: usize = 65_536;
+
 /// Rows in one batch of a range read. Bounds how long a worker stays inside one poll.
 pub const BATCH_ROWS_MAX: usize = 256;
 

@@ -6,7 +6,7 @@
 //! Invariant: a closure's result is returned only after the commit of the same attempt.
 
 #[cfg(test)]
-mod faults;
+pub(crate) mod faults;
 
 use std::{
     cell::{Cell, RefCell},

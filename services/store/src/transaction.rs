@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use foundationdb_tuple::Versionstamp;
 
 use crate::{
     backend::{BackendTransaction, Reads},
@@ -44,11 +45,13 @@ pub struct Transaction {
     /// True when this attempt read what a versionstamp will decide: FoundationDB does not commit it
     /// then.
     unreadable: Cell<bool>,
+    /// Stamps that [`Transaction::next_stamp`] gave in this attempt.
+    stamps: Cell<u32>,
 }
 
 impl Transaction {
     pub(crate) fn new(backend: Box<dyn BackendTransaction>) -> Self {
-        Self { backend, failure: RefCell::new(None), unreadable: Cell::new(false) }
+        Self { backend, failure: RefCell::new(None), unreadable: Cell::new(false), stamps: Cell::new(0) }
     }
 
     /// Reads that are not checked for conflicts. They still see this transaction's own writes.
@@ -181,6 +184,18 @@ impl Transaction {
         self.backend.versionstamp()
     }
 
+    /// An incomplete versionstamp that differs from all others of this method in this transaction,
+    /// for layers that do not know what else the transaction writes. Its last 2 bytes count the
+    /// calls, so stamps sort in the order of the calls.
+    ///
+    /// # Errors
+    /// [`CallerError::TooManyStamps`] above [`crate::limits::STAMPS_MAX`].
+    pub fn next_stamp(&self) -> Result<Versionstamp, Error> {
+        let order = u16::try_from(self.stamps.get()).map_err(|_| CallerError::TooManyStamps)?;
+        self.stamps.set(self.stamps.get() + 1);
+        Ok(Versionstamp::incomplete(order))
+    }
+
     /// Waits until the value of `key` differs from its value in this transaction. Return it from
     /// the closure and await it after `run`. On the embedded backend it never conflicts; on
     /// FoundationDB it counts as a read of the key, so a transaction that also writes runs again
@@ -212,6 +227,7 @@ impl Transaction {
     pub(crate) async fn on_error(&mut self, error: RetryError) -> Result<(), Error> {
         self.failure.replace(None);
         self.unreadable.set(false);
+        self.stamps.set(0);
         self.backend.on_error(error).await
     }
 

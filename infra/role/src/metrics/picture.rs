@@ -24,6 +24,8 @@ pub struct Picture {
     pub rejected: Vec<(&'static str, u64)>,
     /// Routes that requests take or may take.
     pub routes: Vec<RoutePicture>,
+    /// Scheduled tasks.
+    pub tasks: Vec<TaskPicture>,
     /// Connections of the bus, of all buses of the worker.
     pub peers: Vec<Peer>,
     /// Routes that are claimed: by peers as the terminator sees them, or by the service itself.
@@ -41,6 +43,19 @@ pub struct RoutePicture {
     pub errors: u64,
     /// As [`Latencies`](super::Latencies) asked for.
     pub latency: Latency,
+}
+
+/// One scheduled task's numbers.
+#[derive(Clone, Debug)]
+pub struct TaskPicture {
+    /// Its name.
+    pub name: String,
+    /// Runs begun since the start.
+    pub runs: u64,
+    /// Of them those that failed.
+    pub failures: u64,
+    /// Times that passed without a run.
+    pub missed: u64,
 }
 
 /// A connection of one of the worker's buses.

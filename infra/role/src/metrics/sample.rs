@@ -6,7 +6,7 @@
 //! table, in its order, and behind them one for each of the role's own counters.
 
 use super::Latency;
-use super::picture::{Picture, RoutePicture};
+use super::picture::{Picture, RoutePicture, TaskPicture};
 use super::table::{Group, Kind, Metric, table};
 
 /// The classes of status that a response can have.
@@ -68,6 +68,8 @@ struct Sum {
     statuses: Vec<(u16, u64)>,
     rejected: Vec<(&'static str, u64)>,
     routes: Vec<RoutePicture>,
+    /// Each runs on one worker.
+    tasks: Vec<TaskPicture>,
 }
 
 impl Sum {
@@ -78,6 +80,7 @@ impl Sum {
         add_all(&mut self.numbers, &[("peers", peers as u64)]);
         add_all(&mut self.statuses, &picture.statuses);
         add_all(&mut self.rejected, &picture.rejected);
+        self.tasks.extend_from_slice(&picture.tasks);
         for route in &picture.routes {
             match self.routes.iter_mut().find(|known| known.pattern == route.pattern) {
                 Some(known) => {
@@ -112,6 +115,9 @@ impl Sum {
                 let routes = self.routes.iter();
                 Value::Latencies(routes.map(|route| (route.pattern.clone(), route.latency.clone())).collect())
             }
+            "schedule.runs" => self.of_tasks(|task| task.runs),
+            "schedule.failures" => self.of_tasks(|task| task.failures),
+            "schedule.missed" => self.of_tasks(|task| task.missed),
             "latency" => {
                 let mut all = Latency::new();
                 self.routes.iter().for_each(|route| all.merge(&route.latency));
@@ -122,6 +128,10 @@ impl Sum {
                 Value::Number(found.map_or(0, |(_, value)| *value))
             }
         }
+    }
+
+    fn of_tasks(&self, count: impl Fn(&TaskPicture) -> u64) -> Value {
+        Value::Numbers(self.tasks.iter().map(|task| (task.name.clone(), count(task))).collect())
     }
 
     fn class(&self, digit: u16) -> u64 {

@@ -179,6 +179,16 @@ const OWN: &[Metric] = &[
         "Groups of commits that failed while they were written.",
     ),
     counter(Store, "store.torn_bytes", "bytes", "Bytes of journals that could not be replayed."),
+    by("task", counter(Store, "schedule.runs", "runs", "Runs of scheduled tasks begun by this instance.")),
+    by(
+        "task",
+        counter(Store, "schedule.failures", "runs", "Of them those with an error, a panic or a lost lease."),
+    ),
+    by(
+        "task",
+        counter(Store, "schedule.missed", "times", "Times of scheduled tasks that passed without a run."),
+    ),
+    gauge(Store, "schedule.running", "runs", "Runs of scheduled tasks that last now."),
 ];
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use crate::{
     backend::{BackendTransaction, Reads},
 };
 
-#[derive(Clone, Copy)]
-enum Fault {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
     /// The commit succeeds, but the answer is lost.
     AnswerLost,
     /// The commit never arrives, which looks the same to the client.
@@ -24,14 +24,22 @@ enum Fault {
     Conflict,
 }
 
+/// The faults of the next commits, one each; later commits have none.
+pub(crate) type Script = Arc<Mutex<VecDeque<Fault>>>;
+
+/// `store`, whose commits follow `script`.
+pub(crate) fn faulty(store: &Store, script: &Script) -> Store {
+    Store { backend: Arc::new(Faulty { inner: Arc::clone(&store.backend), script: Arc::clone(script) }) }
+}
+
 struct Faulty {
     inner: Arc<dyn Backend>,
-    script: Arc<Mutex<VecDeque<Fault>>>,
+    script: Script,
 }
 
 struct FaultyTransaction {
     inner: Box<dyn BackendTransaction>,
-    script: Arc<Mutex<VecDeque<Fault>>>,
+    script: Script,
 }
 
 impl Backend for Faulty {
@@ -128,7 +136,7 @@ struct Outcome {
 /// Runs the transaction on `store` with these faults in its commits.
 async fn add_one(store: &Store, options: &RunOptions, faults: &[Fault]) -> Outcome {
     let script = Arc::new(Mutex::new(faults.iter().copied().collect()));
-    let faulty = Store { backend: Arc::new(Faulty { inner: Arc::clone(&store.backend), script }) };
+    let faulty = faulty(store, &script);
     let key = crate::Subspace::from("store-faults").pack(&(fastrand::u64(..),));
     let attempts = Cell::new(0);
     let add = async |tx: &Transaction| {

@@ -1,0 +1,75 @@
+//! A task: its name, its times, its handler.
+//!
+//! Owns what is wrong with one. Invariant: a task that exists can be run.
+
+use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+
+use store::layers::slots::Run;
+
+use super::when::When;
+
+/// Bytes of a task's name: it is a label of metrics.
+const NAME_BYTES_MAX: usize = 64;
+
+/// What a run ends with.
+pub(super) type Outcome = Result<(), String>;
+
+/// Calls the task.
+pub(super) type Handler = Box<dyn Fn(Run) -> Pin<Box<dyn Future<Output = Outcome>>>>;
+
+/// A task of a service.
+pub(super) struct Task {
+    pub(super) name: String,
+    pub(super) when: When,
+    pub(super) handler: Handler,
+}
+
+/// A task that cannot be run: the service's own fault.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TaskError {
+    #[error("a scheduled task's name {name:?} has {} bytes: give it 1 to {NAME_BYTES_MAX}", name.len())]
+    Name { name: String },
+    #[error("the scheduled task {name:?} is there twice: give each its own name")]
+    Twice { name: String },
+    #[error("the scheduled task {name:?} needs a store: start the service with service_host::data")]
+    NoStore { name: String },
+    #[error("a scheduled task runs every {text:?}: {reason}")]
+    Period { text: String, reason: String },
+    #[error("a scheduled task has the cron pattern {text:?}: {reason}")]
+    Cron { text: String, reason: String },
+}
+
+impl Task {
+    pub(super) fn new(name: &str, when: When, handler: Handler) -> Result<Self, TaskError> {
+        let name = name.to_owned();
+        match name.len() {
+            1..=NAME_BYTES_MAX => Ok(Self { name, when, handler }),
+            _ => Err(TaskError::Name { name }),
+        }
+    }
+}
+
+/// The handler behind one type. Its errors become texts with all their causes.
+pub(super) fn boxed<H, F, E>(handler: H) -> Handler
+where
+    H: Fn(Run) -> F + 'static,
+    F: Future<Output = Result<(), E>> + 'static,
+    E: Into<Box<dyn Error>> + 'static,
+{
+    Box::new(move |run| {
+        let work = handler(run);
+        Box::pin(async move { work.await.map_err(|error| with_causes(&*error.into())) })
+    })
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
