@@ -14,8 +14,10 @@ Examples:
   bench compare --only open                                 the stack at 50 000 requests/s, open loop
   bench compare --from bench/runs/2026-11-27-compare-6      a kept run's tables once more
 
-Systems: bare, stack-1, stack-2, nginx, haproxy, nats-1, nats-2, mongrel2, pushpin, nng-1, nng-2 (1 and 2: hops).
-Further measurements: open, bodies, growth. A name stands for all that begin with it: stack is stack-1 and stack-2.
+Systems: bare, stack-1, stack-2, stack-2-profile, nginx, haproxy, nats-1, nats-2, mongrel2, pushpin, nng-1, nng-2 (1 and 2: hops).
+stack-2 is a member's page as `cargo run` serves it: web asks profile and feed. stack-2-profile runs without feed, as the peers'
+hops ask one service each. Further measurements: open, bodies, growth (with stack-2). A name stands for all that begin with it:
+stack is stack-1, stack-2 and stack-2-profile.
 Debian's packages are installed by apt-get when they are missing (root, or sudo without a password); what cannot be is
 SKIPPED, with the reason. Ctrl-C ends the run, its processes too, and reports what was measured.";
 

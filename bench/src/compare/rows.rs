@@ -99,7 +99,7 @@ impl fmt::Display for Row {
         let Self { system, connections, round, requests_per_second, p50_ms, p99_ms, errors, .. } = self;
         write!(
             f,
-            "round {round}  {system:<10} @{connections:<5} {requests_per_second:>9.0}/s  p50 {p50_ms:>7.2} ms  p99 {p99_ms:>8.2} ms  {errors:>5} errors  CPU µs/request {:.1}",
+            "round {round}  {system:<15} @{connections:<5} {requests_per_second:>9.0}/s  p50 {p50_ms:>7.2} ms  p99 {p99_ms:>8.2} ms  {errors:>5} errors  CPU µs/request {:.1}",
             self.cpu_total_us()
         )
     }

@@ -100,12 +100,7 @@ impl Ground {
         self.nng.get_or_try_init(|| self.build_nng()).await.copied()
     }
 
-    /// The store with the sample.
-    pub(crate) fn store(&self) -> String {
-        self.store_of("store")
-    }
-
-    /// A store for this run only.
+    /// The store of a service for this run only.
     pub(crate) fn store_of(&self, role: &str) -> String {
         format!("embedded:{}", self.scratch.path().join(role).display())
     }
@@ -128,11 +123,11 @@ impl Ground {
     }
 
     async fn prepare_roles(&self) -> Result<()> {
-        self.binaries(&["terminator", "web", "profile"]).await?;
+        self.binaries(&["terminator", "web", "profile", "feed"]).await?;
         let sample = self.scratch.path().join("sample.jsonl");
         std::fs::write(&sample, members())?;
         let status = Command::new(self.binaries.join("profile"))
-            .args(["--store", &self.store(), "load"])
+            .args(["--store", &self.store_of("profile"), "load"])
             .arg(&sample)
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(self.logs().join("profile-load.log"))?)

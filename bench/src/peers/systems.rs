@@ -22,6 +22,7 @@ pub(crate) enum System {
     Bare,
     StackOne,
     StackTwo,
+    StackTwoProfile,
     Nginx,
     Haproxy,
     NatsOne,
@@ -45,10 +46,11 @@ pub(crate) enum Needs {
 }
 
 impl System {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Bare,
         Self::StackOne,
         Self::StackTwo,
+        Self::StackTwoProfile,
         Self::Nginx,
         Self::Haproxy,
         Self::NatsOne,
@@ -64,6 +66,7 @@ impl System {
             Self::Bare => "bare",
             Self::StackOne => "stack-1",
             Self::StackTwo => "stack-2",
+            Self::StackTwoProfile => "stack-2-profile",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::NatsOne => "nats-1",
@@ -78,7 +81,7 @@ impl System {
     pub(crate) const fn needs(self) -> Needs {
         match self {
             Self::Bare => Needs::Nothing,
-            Self::StackOne | Self::StackTwo => Needs::Roles,
+            Self::StackOne | Self::StackTwo | Self::StackTwoProfile => Needs::Roles,
             Self::Nginx => Needs::Packages(&[("nginx", "nginx-light")]),
             Self::Haproxy => Needs::Packages(&[("haproxy", "haproxy")]),
             Self::NatsOne | Self::NatsTwo => Needs::Packages(&[("nats-server", "nats-server")]),
@@ -113,6 +116,7 @@ impl System {
             Self::Bare => proxies::bare(ground, &[]).await,
             Self::StackOne => stack::one_hop(ground).await,
             Self::StackTwo => stack::two_hops(ground).await,
+            Self::StackTwoProfile => stack::two_hops_profile(ground).await,
             Self::Nginx => proxies::nginx(ground).await,
             Self::Haproxy => proxies::haproxy(ground).await,
             Self::NatsOne => messaging::nats(ground, 1).await,
