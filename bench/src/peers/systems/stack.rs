@@ -30,6 +30,23 @@ pub(crate) async fn two_hops_profile(ground: &Ground) -> Result<Running> {
     serve(ground, &["profile"], MEMBER, "\"profile\":").await
 }
 
+/// terminator -> feed -> embedded store: 20 entries of some 200 bytes.
+pub(crate) async fn feed_page(ground: &Ground) -> Result<Running> {
+    serve(ground, &["feed"], "/feeds/2?limit=20", "\"position\":").await
+}
+
+/// terminator -> events -> embedded store.
+pub(crate) async fn events(ground: &Ground) -> Result<Running> {
+    let terminator = Terminator::new(ground)?;
+    let store = ground.store_of("events");
+    let mut processes = vec![
+        role(ground, "events", &["--bus-dial", &terminator.bus, "--store", &store])?,
+        terminator.start(ground, &[])?,
+    ];
+    process::until_answers(terminator.port, "/events?limit=1", &mut processes).await?;
+    Ok(Running { processes, port: terminator.port, path: "/events" })
+}
+
 /// Starts the terminator, web and the services with `data`, and waits until an answer at `path`
 /// contains `text`.
 async fn serve(ground: &Ground, data: &[&str], path: &'static str, text: &str) -> Result<Running> {
