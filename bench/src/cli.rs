@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::peers::{bare, programs};
-use crate::{bus_alone, compare, idle, load, mixed, polls};
+use crate::{bus_alone, compare, idle, load, mixed, polls, store_alone};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,6 +15,7 @@ Examples:
   bench compare                                  the stack beside its peers, every figure that is promised
   bench compare --only stack,bare,haproxy --rounds 3 --seconds 5
   bench mixed                                    profiles, feeds, chats and 2 000 long polls at 20 000 requests/s
+  bench store                                    the store alone: reads, commits, appends
   bench bus                                      the bus alone, beside nng and a raw copy loop
   bench idle                                     what 10 000 idle connections cost
   bench polls                                    what 20 000 long polls cost, and how fast one message wakes them
@@ -42,6 +43,8 @@ pub enum Command {
     Compare(compare::Options),
     /// Profiles, feeds, chats and long polls together, at a fixed rate
     Mixed(mixed::Options),
+    /// The store alone, beside FoundationDB's own client
+    Store(store_alone::Options),
     /// The bus alone, beside nng and a raw copy loop
     Bus(bus_alone::Options),
     /// Memory of idle connections, and after a burst of bodies
@@ -65,6 +68,7 @@ impl Command {
             Self::Bare(options) => bare::main(options),
             Self::Compare(options) => compare::main(options),
             Self::Mixed(options) => mixed::main(options),
+            Self::Store(options) => store_alone::main(options),
             Self::Bus(options) => bus_alone::main(options),
             Self::Idle(options) => idle::main(options),
             Self::Polls(options) => polls::main(options),

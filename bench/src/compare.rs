@@ -5,6 +5,7 @@
 //! flags; one round measures all systems before the next round begins, so a slow minute of the
 //! machine affects all of them.
 
+mod appends;
 mod bounds;
 mod extra;
 pub(crate) mod medians;
@@ -32,10 +33,12 @@ pub fn main(options: &Options) -> Result<()> {
     if let Some(directory) = &options.from {
         return report::from_run(directory, options.ground.report);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
     runtime.block_on(async {
-        let rows = RefCell::new(Rows::new(Machine::describe(), options.seconds, options.rounds));
-        let ground = Ground::prepare(&options.ground, "compare")?;
+        let rows = Rows::new(Machine::describe(), &options.store.kind, options.seconds, options.rounds);
+        let rows = RefCell::new(rows);
+        let ground = Ground::prepare_on(&options.store.kind, &options.ground, "compare").await?;
         ground.wrk().await.context("wrk drives everybody")?;
         let measured = tokio::select! {
             measured = measure(options, &ground, &rows) => measured,
@@ -44,6 +47,8 @@ pub fn main(options: &Options) -> Result<()> {
                 Ok(())
             }
         };
+        // Every process has ended.
+        ground.clear().await?;
         let rows = rows.into_inner();
         if !rows.rows.is_empty() || !rows.extras.is_empty() {
             report::write(&rows, &ground.runs, options.ground.report)?;
@@ -73,7 +78,7 @@ async fn measure(options: &Options, ground: &Ground, rows: &RefCell<Rows>) -> Re
         }
         systems.retain(|system| !failed.contains(system));
     }
-    for extra in Extra::ALL.into_iter().filter(|extra| options.wants(extra.name())) {
+    for extra in Extra::ALL.into_iter().filter(|extra| extra.is_wanted(options)) {
         if let Err(error) = extra.measure(options, ground, rows).await {
             skip(rows, extra.name(), &error);
         }

@@ -40,22 +40,42 @@ const CONNECTIONS_MAX: u64 = 32_768;
 pub fn main(options: &Options) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut interrupted = pin!(interrupt::requested());
+        let interrupted = pin!(interrupt::requested());
         let machine = Machine::describe();
-        let ground = Ground::prepare(&options.ground, "mixed")?;
-        let prepared = tokio::select! {
-            prepared = prepare(options, &ground) => prepared?,
-            () = &mut interrupted => {
+        ensure!(
+            options.url.is_none() || !options.store.kind.is_cluster(),
+            "--store {} is for roles that are started here; the stack at --url has its own",
+            options.store.kind
+        );
+        let ground = Ground::prepare_on(&options.store.kind, &options.ground, "mixed").await?;
+        let report = run(options, machine, &ground, interrupted).await;
+        ground.clear().await?;
+        match report? {
+            Some(report) => report.write(&ground.runs, options.ground.report),
+            None => {
                 println!("stopped before anything was measured");
-                return Ok(());
+                Ok(())
             }
-        };
-        let report = measure(options, machine, &prepared, interrupted).await?;
-        if let Some(running) = prepared.running {
-            running.stop().await;
         }
-        report.write(&ground.runs, options.ground.report)
     })
+}
+
+/// `None` when a stop was requested before the measurement. No role runs afterwards.
+async fn run(
+    options: &Options,
+    machine: Machine,
+    ground: &Ground,
+    mut interrupted: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Option<Report>> {
+    let prepared = tokio::select! {
+        prepared = prepare(options, ground) => prepared?,
+        () = &mut interrupted => return Ok(None),
+    };
+    let report = measure(options, machine, &prepared, interrupted).await?;
+    if let Some(running) = prepared.running {
+        running.stop().await;
+    }
+    Ok(Some(report))
 }
 
 /// What is measured.

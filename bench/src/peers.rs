@@ -9,5 +9,6 @@ pub(crate) mod ground;
 mod install;
 pub mod programs;
 pub(crate) mod running;
+pub(crate) mod stores;
 pub(crate) mod systems;
 pub(crate) mod wrk;

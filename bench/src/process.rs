@@ -148,32 +148,43 @@ pub fn find(program: &str) -> Option<PathBuf> {
 /// # Errors
 /// One of `processes` ended, or there was no such answer in 20 s.
 pub async fn until_answers(port: u16, path: &str, processes: &mut [Process]) -> Result<()> {
+    until_answer_has("", port, path, processes).await
+}
+
+/// Waits until an HTTP server answers `GET path` at `port` with a 2xx status and a body that
+/// contains `text`.
+///
+/// # Errors
+/// One of `processes` ended, or there was no such answer in 20 s.
+pub async fn until_answer_has(text: &str, port: u16, path: &str, processes: &mut [Process]) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         for process in &mut *processes {
             process.check()?;
         }
-        let asked = tokio::time::timeout(Duration::from_secs(2), status(port, path)).await;
+        let asked = tokio::time::timeout(Duration::from_secs(2), answer(port, path)).await;
         match asked {
-            Ok(Ok(200..300)) => return Ok(()),
+            Ok(Ok((200..300, body))) if body.contains(text) => return Ok(()),
             seen if Instant::now() >= deadline => {
-                bail!("http://127.0.0.1:{port}{path}: no 2xx answer in 20 s, last {seen:?}")
+                bail!("http://127.0.0.1:{port}{path}: no 2xx answer with {text:?} in 20 s, last {seen:?}")
             }
             _ => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }
 
-async fn status(port: u16, path: &str) -> Result<u16> {
+/// The status of an answer, and everything after the status line.
+async fn answer(port: u16, path: &str) -> Result<(u16, String)> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
     // Mongrel2 accepts `Host` in this spelling only.
     let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
-    let mut head = [0; 12];
-    stream.read_exact(&mut head).await?;
-    let status = std::str::from_utf8(&head[9..])?;
-    Ok(status.parse()?)
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.get(9..12).context("the answer has no status")?.parse()?;
+    Ok((status, answer[12..].to_owned()))
 }
 
 /// A port of 127.0.0.1 that was free a moment ago.

@@ -5,10 +5,12 @@
 
 use std::cell::RefCell;
 use std::process::Stdio;
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use tokio::process::Command;
 
+use super::appends;
 use super::options::Options;
 use super::rows::Rows;
 use crate::figures::{float, median};
@@ -17,6 +19,7 @@ use crate::load::plot;
 use crate::peers::ground::Ground;
 use crate::peers::running::Running;
 use crate::peers::systems::{self, System};
+use crate::store_alone::{self, Work};
 
 const MIB: usize = 1 << 20;
 /// A body of 1 MiB with its head exceeds the default limit of a message.
@@ -34,17 +37,29 @@ pub(super) enum Extra {
     Bodies,
     /// CPU per request by number of connections, instances and routes.
     Growth,
+    /// `POST /events`.
+    Events,
+    /// FoundationDB's own client, on the cluster of the run.
+    Client,
 }
 
 impl Extra {
-    pub(super) const ALL: [Self; 3] = [Self::Open, Self::Bodies, Self::Growth];
+    pub(super) const ALL: [Self; 5] = [Self::Open, Self::Bodies, Self::Growth, Self::Events, Self::Client];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Bodies => "bodies",
             Self::Growth => "growth",
+            Self::Events => "events",
+            Self::Client => "client",
         }
+    }
+
+    /// True when it was asked for, or all were and the store has it.
+    pub(super) fn is_wanted(self, options: &Options) -> bool {
+        let is_possible = options.store.kind.is_cluster() || !matches!(self, Self::Client);
+        options.wants(self.name()) && (is_possible || !options.only.is_empty())
     }
 
     pub(super) async fn measure(
@@ -59,6 +74,8 @@ impl Extra {
             Self::Open => run.open().await,
             Self::Bodies => run.bodies().await,
             Self::Growth => run.growth().await,
+            Self::Events => run.events().await,
+            Self::Client => run.client().await,
         }
     }
 }
@@ -179,6 +196,50 @@ impl Run<'_> {
             self.keep(&format!("{name}_from_us"), before);
             self.keep(&format!("{name}_to_us"), after);
             self.keep(name, after / before.max(1e-9));
+        }
+        Ok(())
+    }
+
+    async fn events(&self) -> Result<()> {
+        let mut singles = appends::WRITERS.map(|writers| (writers, Vec::new(), Vec::new()));
+        let (mut batches, mut errors) = (Vec::new(), 0);
+        for _ in 0..self.options.rounds {
+            let running = systems::events(self.ground).await?;
+            let url = format!("http://127.0.0.1:{}", running.port);
+            for (writers, rates, p99s) in &mut singles {
+                let outcome = appends::append(&url, *writers, false, self.options.seconds).await?;
+                rates.push(appends::per_second(&outcome));
+                p99s.push(appends::p99_ms(&outcome));
+                errors += appends::errors(&outcome);
+            }
+            let outcome = appends::append(&url, appends::BATCH_WRITERS, true, self.options.seconds).await?;
+            batches.push(appends::per_second(&outcome) * float(appends::BATCH as u64));
+            errors += appends::errors(&outcome);
+            running.stop().await;
+        }
+        for (writers, rates, p99s) in singles {
+            self.keep(&format!("events_{writers}_per_s"), median(rates));
+            self.keep(&format!("events_{writers}_p99_ms"), median(p99s));
+        }
+        self.keep("events_batches_per_s", median(batches));
+        self.keep("events_errors", float(errors));
+        Ok(())
+    }
+
+    /// Point reads and commits of FoundationDB's own client, 256 in flight.
+    async fn client(&self) -> Result<()> {
+        let Some(store) = self.ground.cluster() else {
+            bail!("an embedded store has no client of its own; give --store fdb:CLUSTER_FILE")
+        };
+        store_alone::fill(store).await?;
+        for (name, work) in [("client_reads_per_s", Work::Get), ("client_commits_per_s", Work::Set)] {
+            let mut rates = Vec::new();
+            for _ in 0..self.options.rounds {
+                let duration = Duration::from_secs(self.options.seconds.into());
+                let measured = store_alone::beside(&self.options.store.kind, work, 256, duration).await?;
+                rates.extend(measured.map(|measured| measured.per_second));
+            }
+            self.keep(name, median(rates));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::peers::ground::Settings;
+use crate::peers::stores::StoreFlag;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -12,10 +13,15 @@ Examples:
   bench compare --report                                    the same, and the tables of bench/README.md anew
   bench compare --only stack,bare,haproxy --connections 256
   bench compare --only open                                 the stack at 50 000 requests/s, open loop
+  bench compare --store fdb:/etc/foundationdb/fdb.cluster --only stack,client,events --connections 256
+                                                            the stack on FoundationDB, beside its own client
   bench compare --from bench/runs/2026-11-27-compare-6      a kept run's tables once more
 
-Systems: bare, stack-1, stack-2, nginx, haproxy, nats-1, nats-2, mongrel2, pushpin, nng-1, nng-2 (1 and 2: hops).
-Further measurements: open, bodies, growth. A name stands for all that begin with it: stack is stack-1 and stack-2.
+Systems: bare, stack-1, stack-2, stack-2-profile, stack-feed, nginx, haproxy, nats-1, nats-2, mongrel2, pushpin, nng-1, nng-2 (1 and 2: hops).
+stack-2 is a member's page as `cargo run` serves it: web asks profile and feed. stack-2-profile runs without feed, as the peers'
+hops ask one service each. stack-feed is a page of 20 entries. Further measurements: open, bodies, growth (with stack-2), events
+(POST /events), client (FoundationDB's own, with --store fdb). A name stands for all that begin with it: stack is stack-1, stack-2,
+stack-2-profile and stack-feed.
 Debian's packages are installed by apt-get when they are missing (root, or sudo without a password); what cannot be is
 SKIPPED, with the reason. Ctrl-C ends the run, its processes too, and reports what was measured.";
 
@@ -44,6 +50,9 @@ pub struct Options {
     /// Print (and with --report write) the tables of a kept run instead of measuring
     #[arg(long, value_name = "RUN")]
     pub from: Option<PathBuf>,
+    /// Where the stack's services store their data
+    #[command(flatten)]
+    pub store: StoreFlag,
     /// What every system needs
     #[command(flatten)]
     pub ground: Settings,

@@ -25,7 +25,7 @@ const PICTURES: [(&str, &str); 2] = [
 pub(super) fn write(rows: &Rows, run: &Path, into_readme: bool) -> Result<()> {
     let markdown = markdown(rows, run);
     report::keep(run, "rows.json", rows, &markdown)?;
-    put(&markdown, run, into_readme)
+    put(rows, &markdown, run, into_readme)
 }
 
 /// Prints the report of a kept run, and writes it into the README on request.
@@ -35,12 +35,12 @@ pub(super) fn from_run(run: &Path, into_readme: bool) -> Result<()> {
     let rows: Rows = serde_json::from_str(&json).with_context(|| file.display().to_string())?;
     let markdown = markdown(&rows, run);
     println!("\n{markdown}");
-    put(&markdown, run, into_readme)
+    put(&rows, &markdown, run, into_readme)
 }
 
-fn put(markdown: &str, run: &Path, into_readme: bool) -> Result<()> {
+fn put(rows: &Rows, markdown: &str, run: &Path, into_readme: bool) -> Result<()> {
     if into_readme {
-        readme::replace("compare", &format!("{markdown}{}", pictures(run)))?;
+        readme::replace(&format!("compare{}", rows.store.suffix()), &format!("{markdown}{}", pictures(run)))?;
     }
     Ok(())
 }
@@ -54,8 +54,10 @@ fn markdown(rows: &Rows, run: &Path) -> String {
     let _ = writeln!(out, "`{}` · {}", rows.command, rows.machine.line());
     let _ = writeln!(
         out,
-        "\nRun kept in `bench/runs/{name}`: {} rounds of {} s each.\n",
-        rows.rounds, rows.seconds
+        "\nRun kept in `bench/runs/{name}`: {} rounds of {} s each; the stack's data in {}.\n",
+        rows.rounds,
+        rows.seconds,
+        rows.store.described()
     );
     if rows.interrupted {
         let _ = writeln!(out, "**Ended early by Ctrl-C.**\n");

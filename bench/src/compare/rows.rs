@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::figures::float;
 use crate::machine::Machine;
+use crate::peers::stores::StoreKind;
 use crate::peers::wrk::Measured;
 use crate::process::Cpu;
 
@@ -19,6 +20,9 @@ pub(super) struct Rows {
     pub(super) machine: Machine,
     /// The command line of the run.
     pub(super) command: String,
+    /// Where the stack's services stored their data.
+    #[serde(default)]
+    pub(super) store: StoreKind,
     /// Duration of each measurement.
     pub(super) seconds: u32,
     pub(super) rounds: u32,
@@ -47,11 +51,12 @@ pub(super) struct Row {
 }
 
 impl Rows {
-    pub(super) fn new(machine: Machine, seconds: u32, rounds: u32) -> Self {
+    pub(super) fn new(machine: Machine, store: &StoreKind, seconds: u32, rounds: u32) -> Self {
         let command: Vec<String> = std::env::args().skip(1).collect();
         Self {
             machine,
             command: format!("bench {}", command.join(" ")),
+            store: store.clone(),
             seconds,
             rounds,
             interrupted: false,
@@ -99,7 +104,7 @@ impl fmt::Display for Row {
         let Self { system, connections, round, requests_per_second, p50_ms, p99_ms, errors, .. } = self;
         write!(
             f,
-            "round {round}  {system:<10} @{connections:<5} {requests_per_second:>9.0}/s  p50 {p50_ms:>7.2} ms  p99 {p99_ms:>8.2} ms  {errors:>5} errors  CPU µs/request {:.1}",
+            "round {round}  {system:<15} @{connections:<5} {requests_per_second:>9.0}/s  p50 {p50_ms:>7.2} ms  p99 {p99_ms:>8.2} ms  {errors:>5} errors  CPU µs/request {:.1}",
             self.cpu_total_us()
         )
     }

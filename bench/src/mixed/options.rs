@@ -5,12 +5,15 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::peers::ground::Settings;
+use crate::peers::stores::StoreFlag;
 
 const EXAMPLES: &str = "\
 Examples:
   bench mixed                                      20 000 requests/s for 20 s, 2 000 long polls, roles of its own
   bench mixed --report                             the same, and the table of bench/README.md anew
   bench mixed --rate 5000 --duration 10s --polls 500 --seed 7
+  bench mixed --store fdb:/etc/foundationdb/fdb.cluster --rate 10000
+      Roles of its own on a FoundationDB cluster.
   stack seed --members 1000 --days 3 && bench mixed --url http://127.0.0.1:8080
       A stack that runs already, and the population that it was given before.
 
@@ -65,6 +68,9 @@ pub struct Options {
     /// No progress line
     #[arg(short, long)]
     pub quiet: bool,
+    /// Where the roles that are started here store their data
+    #[command(flatten)]
+    pub store: StoreFlag,
     /// What the stack needs
     #[command(flatten)]
     pub ground: Settings,

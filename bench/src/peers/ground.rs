@@ -13,9 +13,13 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use super::install::Installer;
+use super::stores::{Keys, StoreKind};
 
 /// The packages that the README builds.
-const PACKAGES: [&str; 7] = ["bench", "terminator", "web", "profile", "feed", "chat", "stack"];
+const PACKAGES: [&str; 8] = ["bench", "terminator", "web", "profile", "feed", "chat", "events", "stack"];
+
+/// What the README adds for FoundationDB.
+const FDB_FEATURES: [&str; 2] = ["--features", "bench/fdb,profile/fdb,feed/fdb,chat/fdb,events/fdb"];
 
 /// Members of the sample that the stack reads from.
 const MEMBERS: u32 = 1000;
@@ -53,6 +57,9 @@ pub(crate) struct Ground {
     pub(crate) scratch: TempDir,
     pub(crate) workers: Option<u16>,
     pub(crate) installer: Installer,
+    store: StoreKind,
+    /// On a cluster.
+    keys: Option<Keys>,
     build: bool,
     roles: OnceCell<()>,
     nng: OnceCell<()>,
@@ -72,12 +79,38 @@ impl Ground {
             scratch: tempfile::Builder::new().prefix("bench-").tempdir()?,
             workers: options.workers,
             installer: Installer::new(!options.no_install),
+            store: StoreKind::Embedded,
+            keys: None,
             build: !options.no_build,
             roles: OnceCell::new(),
             nng: OnceCell::new(),
         };
         std::fs::create_dir(ground.logs())?;
         Ok(ground)
+    }
+
+    /// As [`Ground::prepare`], for services that store their data in `store`; [`Ground::clear`]
+    /// removes their keys.
+    pub(crate) async fn prepare_on(store: &StoreKind, options: &Settings, what: &str) -> Result<Self> {
+        let keys = match store {
+            StoreKind::Embedded => None,
+            StoreKind::Fdb(address) => Some(Keys::take(address).await?),
+        };
+        let ground = Self::prepare(options, &format!("{what}{}", store.suffix()))?;
+        Ok(Self { store: store.clone(), keys, ..ground })
+    }
+
+    /// Removes what the run wrote on a cluster. The services must have ended.
+    pub(crate) async fn clear(&self) -> Result<()> {
+        match &self.keys {
+            Some(keys) => keys.clear().await.context("the run's keys stay on the cluster"),
+            None => Ok(()),
+        }
+    }
+
+    /// The cluster of the run, when there is one.
+    pub(crate) fn cluster(&self) -> Option<&store::Store> {
+        self.keys.as_ref().map(|keys| &keys.store)
     }
 
     /// Directory of the processes' output.
@@ -100,14 +133,12 @@ impl Ground {
         self.nng.get_or_try_init(|| self.build_nng()).await.copied()
     }
 
-    /// The store with the sample.
-    pub(crate) fn store(&self) -> String {
-        self.store_of("store")
-    }
-
-    /// A store for this run only.
+    /// The store of a service, for this run only.
     pub(crate) fn store_of(&self, role: &str) -> String {
-        format!("embedded:{}", self.scratch.path().join(role).display())
+        match &self.store {
+            StoreKind::Embedded => format!("embedded:{}", self.scratch.path().join(role).display()),
+            cluster => cluster.to_string(),
+        }
     }
 
     /// Path of the nng peer: this program built with the feature `nng`.
@@ -118,7 +149,8 @@ impl Ground {
     /// Builds everything unless told not to, and checks that `names` exist.
     pub(crate) async fn binaries(&self, names: &[&str]) -> Result<()> {
         if self.build {
-            self.cargo(&[]).await?;
+            let features = if self.store.is_cluster() { &FDB_FEATURES[..] } else { &[] };
+            self.cargo(features).await?;
         }
         for name in names {
             let binary = self.binaries.join(name);
@@ -128,22 +160,28 @@ impl Ground {
     }
 
     async fn prepare_roles(&self) -> Result<()> {
-        self.binaries(&["terminator", "web", "profile"]).await?;
+        self.binaries(&["terminator", "web", "profile", "feed", "events"]).await?;
         let sample = self.scratch.path().join("sample.jsonl");
         std::fs::write(&sample, members())?;
-        let status = Command::new(self.binaries.join("profile"))
-            .args(["--store", &self.store(), "load"])
-            .arg(&sample)
+        self.load("profile", &["load", &sample.to_string_lossy()], "").await?;
+        self.load("feed", &["--lines"], &entries()).await
+    }
+
+    /// Runs a service on its store until it has taken `input`.
+    async fn load(&self, service: &str, args: &[&str], input: &str) -> Result<()> {
+        let file = self.scratch.path().join(format!("{service}.input"));
+        std::fs::write(&file, input)?;
+        let log = self.logs().join(format!("{service}-load.log"));
+        let status = Command::new(self.binaries.join(service))
+            .args(["--store", &self.store_of(service)])
+            .args(args)
+            .stdin(std::fs::File::open(&file)?)
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(self.logs().join("profile-load.log"))?)
+            .stderr(std::fs::File::create(&log)?)
             .kill_on_drop(true)
             .status()
             .await?;
-        ensure!(
-            status.success(),
-            "`profile load` failed ({status}); see {}/profile-load.log",
-            self.logs().display()
-        );
+        ensure!(status.success(), "`{service} {}` failed ({status}); see {}", args.join(" "), log.display());
         Ok(())
     }
 
@@ -239,4 +277,14 @@ fn members() -> String {
         format!("{member}\n")
     };
     (1..=MEMBERS).map(line).collect()
+}
+
+/// More entries than a page has, of the member whose feed is read; the other members' are empty.
+fn entries() -> String {
+    let line = |id: u32| {
+        let body = serde_json::json!({ "id": format!("e{id}"), "text": "x".repeat(120) });
+        let line = serde_json::json!({ "id": id, "method": "POST", "path": "/feeds/2", "body": body });
+        format!("{line}\n")
+    };
+    (1..=30).map(line).collect()
 }

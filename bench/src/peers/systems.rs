@@ -14,7 +14,7 @@ use super::ground::Ground;
 use super::running::Running;
 
 pub(crate) use self::proxies::bare;
-pub(crate) use self::stack::{services, whole};
+pub(crate) use self::stack::{events, services, whole};
 
 /// A system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(crate) enum System {
     Bare,
     StackOne,
     StackTwo,
+    StackTwoProfile,
+    StackFeed,
     Nginx,
     Haproxy,
     NatsOne,
@@ -45,10 +47,12 @@ pub(crate) enum Needs {
 }
 
 impl System {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Bare,
         Self::StackOne,
         Self::StackTwo,
+        Self::StackTwoProfile,
+        Self::StackFeed,
         Self::Nginx,
         Self::Haproxy,
         Self::NatsOne,
@@ -64,6 +68,8 @@ impl System {
             Self::Bare => "bare",
             Self::StackOne => "stack-1",
             Self::StackTwo => "stack-2",
+            Self::StackTwoProfile => "stack-2-profile",
+            Self::StackFeed => "stack-feed",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::NatsOne => "nats-1",
@@ -78,7 +84,7 @@ impl System {
     pub(crate) const fn needs(self) -> Needs {
         match self {
             Self::Bare => Needs::Nothing,
-            Self::StackOne | Self::StackTwo => Needs::Roles,
+            Self::StackOne | Self::StackTwo | Self::StackTwoProfile | Self::StackFeed => Needs::Roles,
             Self::Nginx => Needs::Packages(&[("nginx", "nginx-light")]),
             Self::Haproxy => Needs::Packages(&[("haproxy", "haproxy")]),
             Self::NatsOne | Self::NatsTwo => Needs::Packages(&[("nats-server", "nats-server")]),
@@ -113,6 +119,8 @@ impl System {
             Self::Bare => proxies::bare(ground, &[]).await,
             Self::StackOne => stack::one_hop(ground).await,
             Self::StackTwo => stack::two_hops(ground).await,
+            Self::StackTwoProfile => stack::two_hops_profile(ground).await,
+            Self::StackFeed => stack::feed_page(ground).await,
             Self::Nginx => proxies::nginx(ground).await,
             Self::Haproxy => proxies::haproxy(ground).await,
             Self::NatsOne => messaging::nats(ground, 1).await,

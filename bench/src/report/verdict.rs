@@ -13,14 +13,14 @@ pub(crate) enum Bound {
 /// A bound and its result.
 #[derive(Clone, Debug)]
 pub(crate) struct Verdict {
-    pub(crate) what: &'static str,
+    pub(crate) what: String,
     pub(crate) bound: String,
     pub(crate) measured: Option<f64>,
     pub(crate) holds: Option<bool>,
 }
 
 impl Verdict {
-    pub(crate) fn new(what: &'static str, bound: Bound, measured: Option<f64>) -> Self {
+    pub(crate) fn new(what: impl Into<String>, bound: Bound, measured: Option<f64>) -> Self {
         let holds = measured.map(|measured| match bound {
             Bound::AtLeast(least) => measured >= least,
             Bound::AtMost(most) => measured <= most,
@@ -29,7 +29,7 @@ impl Verdict {
             Bound::AtLeast(least) => format!("≥ {least}"),
             Bound::AtMost(most) => format!("≤ {most}"),
         };
-        Self { what, bound, measured, holds }
+        Self { what: what.into(), bound, measured, holds }
     }
 
     pub(crate) const fn word(&self) -> &'static str {

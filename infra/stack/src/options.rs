@@ -72,7 +72,7 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 pub enum Task {
     /// Fill a running stack with a generated population, or with a file of your own.
-    Seed(crate::seed::options::Options),
+    Seed(Box<crate::seed::options::Options>),
     /// Becomes PROGRAM, which gets SIGTERM when the process PARENT ends.
     #[command(hide = true)]
     Tied {

@@ -2,9 +2,11 @@
 //!
 //! Owns the cached data and their size. `heads` checks that a cached head is current.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
+use service_host::ETag;
 use store::Position;
 
 use crate::counter::Changes;
@@ -34,6 +36,45 @@ pub(crate) struct Head {
     pub(crate) wanted: usize,
     /// The newest entry first.
     pub(crate) entries: Vec<PageEntry>,
+    /// The answers with the first `limit` that was asked for: most requests ask for the same one.
+    answers: OnceLock<(usize, Answers)>,
+}
+
+/// What clients get of a head.
+pub(crate) struct Answers {
+    /// The page of entries.
+    pub(crate) page: Tagged,
+    /// The page, and what is unread.
+    pub(crate) head: Tagged,
+}
+
+/// A body and its tag.
+pub(crate) type Tagged = (Bytes, ETag);
+
+impl Head {
+    pub(crate) fn new(sources: Sources, wanted: usize, entries: Vec<PageEntry>) -> Self {
+        Self { sources, wanted, entries, answers: OnceLock::new() }
+    }
+
+    /// One of the answers with at most `limit` entries, which `encode` writes when they are not
+    /// known yet.
+    pub(crate) fn answer(
+        &self,
+        limit: usize,
+        which: fn(&Answers) -> &Tagged,
+        encode: impl FnOnce() -> Answers,
+    ) -> Tagged {
+        match self.answers.get() {
+            Some((known, answers)) if *known == limit => which(answers).clone(),
+            _ => {
+                let answers = encode();
+                let answer = which(&answers).clone();
+                // Another limit, or another worker, may have been first.
+                let _ = self.answers.set((limit, answers));
+                answer
+            }
+        }
+    }
 }
 
 /// Where a feed's entries come from, and how many entries each source had received at one moment.
@@ -59,6 +100,8 @@ impl Weighter<String, Arc<Head>> for Weight {
     fn weight(&self, owner: &String, head: &Arc<Head>) -> u64 {
         let texts: usize = head.entries.iter().map(|entry| entry.entry.len()).sum();
         let pulls: usize = head.sources.pulls.iter().map(|pull| pull.key.len() + pull.other.len()).sum();
+        // The answers, which share one text, hold the entries' texts once more.
+        let texts = 2 * texts;
         let parts = 2 + head.entries.len() + head.sources.pulls.len();
         (owner.len() + texts + pulls) as u64 + OVERHEAD_BYTES * parts as u64
     }

@@ -91,7 +91,7 @@ impl Feeds {
             let page = Page::of(&head.entries, limit);
             if head.sources.changes != sources.changes {
                 // No entry arrived; usually the feed was marked as read.
-                let head = Head { sources, wanted: head.wanted, entries: head.entries.clone() };
+                let head = Head::new(sources, head.wanted, head.entries.clone());
                 self.heads.insert(owner.to_owned(), Arc::new(head));
             }
             return Ok(page);
@@ -125,7 +125,7 @@ impl Feeds {
             for entry in entries.iter_mut().take_while(|entry| entry.position > since) {
                 entry.entry = Bytes::copy_from_slice(&entry.entry);
             }
-            self.heads.insert(owner.to_owned(), Arc::new(Head { sources, wanted, entries }));
+            self.heads.insert(owner.to_owned(), Arc::new(Head::new(sources, wanted, entries)));
         }
         Ok(page)
     }

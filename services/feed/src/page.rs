@@ -7,6 +7,7 @@
 use futures_util::future::try_join;
 use store::{Error, Position, RunOptions, Snapshot};
 
+use crate::cache::{Answers, Tagged};
 use crate::feeds::Feeds;
 use crate::interval::Interval;
 use crate::merge::{Newest, PULLS_AT_ONCE, Page};
@@ -42,6 +43,34 @@ impl Feeds {
         if let Some(head) = self.current(owner).await?.filter(|head| head.wanted > limit) {
             return Ok((Page::of(&head.entries, limit), Unread::of(&head.sources)));
         }
+        self.renewed(owner, limit, options).await
+    }
+
+    /// One of the answers that `encode` makes of [`Feeds::head`]. While the cached head is current,
+    /// they are made once.
+    pub(crate) async fn first(
+        &self,
+        owner: &str,
+        limit: usize,
+        options: &RunOptions,
+        encode: fn(&Page, &Unread) -> Answers,
+        which: fn(&Answers) -> &Tagged,
+    ) -> Result<Tagged, Error> {
+        if let Some(head) = self.current(owner).await?.filter(|head| head.wanted > limit) {
+            let encode = || encode(&Page::of(&head.entries, limit), &Unread::of(&head.sources));
+            return Ok(head.answer(limit, which, encode));
+        }
+        let (page, unread) = self.renewed(owner, limit, options).await?;
+        Ok(which(&encode(&page, &unread)).clone())
+    }
+
+    /// The first page and the unread count from the store, which renew the cached head.
+    async fn renewed(
+        &self,
+        owner: &str,
+        limit: usize,
+        options: &RunOptions,
+    ) -> Result<(Page, Unread), Error> {
         let work = async |snapshot: Snapshot<'_>| {
             let kept = self.heads.get(owner);
             let sources = self.sources(snapshot, owner, kept.as_deref()).await?;

@@ -9,9 +9,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use service_host::data::{now_ms, within};
 use service_host::problems::BAD_CURSOR;
-use service_host::{Failure, Problem, ProblemType, Request, Response, Router, check_id};
+use service_host::{ETag, Failure, Problem, ProblemType, Request, Response, Router, check_id};
 use store::Position;
 
+use crate::cache::{Answers, Tagged};
 use crate::entry::NewEntry;
 use crate::feeds::Feeds;
 use crate::merge::{Page, PageEntry};
@@ -60,11 +61,12 @@ async fn post(feeds: &Feeds, request: &Request) -> Answer {
 async fn page(feeds: &Feeds, request: &Request) -> Answer {
     let owner = request.param_id("owner")?;
     let limit = limit(request)?;
-    let before = match request.query("before") {
-        Some(text) => Some(cursor("before", &text)?),
-        None => None,
+    let Some(before) = request.query("before") else {
+        let page = feeds.first(&owner, limit, &within(request), answers, |answers| &answers.page).await?;
+        return Ok(tagged(page, request));
     };
-    let page = feeds.page(&owner, before, limit, &within(request)).await?;
+    let before = cursor("before", &before)?;
+    let page = feeds.page(&owner, Some(before), limit, &within(request)).await?;
     Ok(Response::raw_json(page_text(&page)).header("cache-control", REVALIDATE).tagged(request))
 }
 
@@ -97,13 +99,28 @@ async fn follows(feeds: &Feeds, request: &Request) -> Answer {
 async fn head(feeds: &Feeds, request: &Request) -> Answer {
     let owner = request.param_id("owner")?;
     let limit = limit(request)?;
-    let (page, unread) = feeds.head(&owner, limit, &within(request)).await?;
-    let mut out = BytesMut::with_capacity(page_len(&page) + 128);
-    out.put_slice(b"{\"feed\":");
-    put_page(&page, &mut out);
+    let head = feeds.first(&owner, limit, &within(request), answers, |answers| &answers.head).await?;
+    Ok(tagged(head, request))
+}
+
+fn tagged((body, tag): Tagged, request: &Request) -> Response {
+    Response::raw_json(body).header("cache-control", REVALIDATE).tagged_as(tag, request)
+}
+
+/// `{"feed":{"entries":[..],"next":".."},"unread":3,"more":false,"read":".."}`, and the page as a
+/// slice of it.
+fn answers(page: &Page, unread: &Unread) -> Answers {
+    const BEFORE: &[u8] = b"{\"feed\":";
+    let mut out = BytesMut::with_capacity(page_len(page) + 128);
+    out.put_slice(BEFORE);
+    put_page(page, &mut out);
+    let page_end = out.len();
     out.put_u8(b',');
-    out.put_slice(&unread_text(&unread).as_bytes()[1..]);
-    Ok(Response::raw_json(out.freeze()).header("cache-control", REVALIDATE).tagged(request))
+    out.put_slice(&unread_text(unread).as_bytes()[1..]);
+    let head = out.freeze();
+    let page = head.slice(BEFORE.len()..page_end);
+    let with_tag = |body: Bytes| (body.clone(), ETag::of(&body));
+    Answers { page: with_tag(page), head: with_tag(head) }
 }
 
 async fn unread(feeds: &Feeds, request: &Request) -> Answer {

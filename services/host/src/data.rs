@@ -59,6 +59,7 @@ use store::layers::slots::Slots;
 use store::{Network, OpenError, Owner, RunOptions, Store, StoreAddress, Subspace};
 
 use crate::context::Context;
+use crate::lines;
 use crate::options::Settings;
 use crate::request::Request;
 use crate::router::Router;
@@ -70,6 +71,12 @@ pub struct StoreOptions {
     /// Where the data is stored: embedded:DIR, or fdb:CLUSTER_FILE in a build with FoundationDB.
     #[arg(long, value_name = "ADDRESS", global = true)]
     pub store: Option<StoreAddress>,
+
+    /// Answer requests from standard input, one JSON object a line, instead of serving a bus:
+    /// {"id":7,"method":"PUT","path":"/..","body":..} is answered by {"id":7,"status":204}. `stack
+    /// seed --direct` loads data this way.
+    #[arg(long)]
+    pub lines: bool,
 }
 
 /// What [`run`] needs to know of the clap struct of a service that keeps data.
@@ -95,6 +102,9 @@ pub fn run<A: StoreSettings, B>(args: A, build: impl FnOnce(&A, Store) -> B) -> 
 where
     B: Fn(&Context<A>) -> anyhow::Result<Router> + Clone + Send + 'static,
 {
+    if args.store().lines {
+        return run_command(&args, |store| lines::answer(args.clone(), &build(&args, store.clone())));
+    }
     let address = address(&args);
     crate::require_bus(&args);
     with_store::<A>(&address, |store| {

@@ -46,6 +46,8 @@ mod endpoint;
 mod failure;
 mod gate;
 mod id;
+#[cfg(feature = "store")]
+mod lines;
 mod options;
 pub mod problems;
 mod request;

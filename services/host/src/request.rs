@@ -144,7 +144,13 @@ impl Request {
     /// The first query parameter `name`, decoded (`+` is a space).
     #[must_use]
     pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
-        let pairs = form_urlencoded::parse(self.query_string().as_bytes());
+        let text = self.query_string();
+        if !text.contains(['%', '+']) {
+            // There is nothing to decode.
+            let mut pairs = text.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+            return pairs.find(|(found, _)| *found == name).map(|(_, value)| Cow::Borrowed(value));
+        }
+        let pairs = form_urlencoded::parse(text.as_bytes());
         pairs.into_iter().find(|(found, _)| found == name).map(|(_, value)| value)
     }
 

@@ -86,6 +86,12 @@ impl Response {
     #[must_use]
     pub fn tagged(self, request: &Request) -> Self {
         let tag = ETag::of(&self.inner.body);
+        self.tagged_as(tag, request)
+    }
+
+    /// As [`Response::tagged`], with the body's tag, which is known already.
+    #[must_use]
+    pub fn tagged_as(self, tag: ETag, request: &Request) -> Self {
         let mut response = self.header("etag", tag.to_bytes());
         if request.has(&tag) {
             response.inner.status = 304;

@@ -10,28 +10,57 @@ use crate::peers::ground::Ground;
 use crate::peers::running::Running;
 use crate::process::{self, Process};
 
+/// The page that web builds for a member.
+const MEMBER: &str = "/members/1";
+
 /// terminator -> profile -> embedded store.
 pub(crate) async fn one_hop(ground: &Ground) -> Result<Running> {
-    serve(ground, &Terminator::new(ground)?, "/profiles/1").await
+    serve(ground, &["profile"], "/profiles/1", "").await
 }
 
-/// terminator -> web -> profile -> embedded store.
+/// terminator -> web -> profile and feed -> embedded stores: the member's page of the stack that
+/// `cargo run` starts.
 pub(crate) async fn two_hops(ground: &Ground) -> Result<Running> {
-    serve(ground, &Terminator::new(ground)?, "/members/1").await
+    serve(ground, &["profile", "feed"], MEMBER, "\"unread\":").await
 }
 
-/// Starts every role and waits until `path` is answered.
-async fn serve(ground: &Ground, terminator: &Terminator, path: &'static str) -> Result<Running> {
-    let web = format!("ipc://{}/web.ipc", ground.scratch.path().display());
-    let store = ground.store();
-    let bus = terminator.bus.as_str();
-    let profile = ["--bus-dial", bus, "--bus-dial", &web, "--store", &store];
+/// terminator -> web -> profile -> embedded store: the member's page without feed. Each hop asks
+/// one service, as with the peers.
+pub(crate) async fn two_hops_profile(ground: &Ground) -> Result<Running> {
+    serve(ground, &["profile"], MEMBER, "\"profile\":").await
+}
+
+/// terminator -> feed -> embedded store: 20 entries of some 200 bytes.
+pub(crate) async fn feed_page(ground: &Ground) -> Result<Running> {
+    serve(ground, &["feed"], "/feeds/2?limit=20", "\"position\":").await
+}
+
+/// terminator -> events -> embedded store.
+pub(crate) async fn events(ground: &Ground) -> Result<Running> {
+    let terminator = Terminator::new(ground)?;
+    let store = ground.store_of("events");
     let mut processes = vec![
-        role(ground, "profile", &profile)?,
-        role(ground, "web", &["--bus-dial", bus, "--upstream-listen", &web])?,
+        role(ground, "events", &["--bus-dial", &terminator.bus, "--store", &store])?,
         terminator.start(ground, &[])?,
     ];
-    process::until_answers(terminator.port, path, &mut processes).await?;
+    process::until_answers(terminator.port, "/events?limit=1", &mut processes).await?;
+    Ok(Running { processes, port: terminator.port, path: "/events" })
+}
+
+/// Starts the terminator, web and the services with `data`, and waits until an answer at `path`
+/// contains `text`.
+async fn serve(ground: &Ground, data: &[&str], path: &'static str, text: &str) -> Result<Running> {
+    let terminator = Terminator::new(ground)?;
+    let web = format!("ipc://{}/web.ipc", ground.scratch.path().display());
+    let bus = terminator.bus.as_str();
+    let mut processes = Vec::new();
+    for name in data {
+        let store = ground.store_of(name);
+        processes.push(role(ground, name, &["--bus-dial", bus, "--bus-dial", &web, "--store", &store])?);
+    }
+    processes.push(role(ground, "web", &["--bus-dial", bus, "--upstream-listen", &web])?);
+    processes.push(terminator.start(ground, &[])?);
+    process::until_answer_has(text, terminator.port, path, &mut processes).await?;
     Ok(Running { processes, port: terminator.port, path })
 }
 

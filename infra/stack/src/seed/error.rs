@@ -38,6 +38,24 @@ pub enum Error {
         /// The value of `--patience`.
         patience: std::time::Duration,
     },
+    /// A process that writes into a store has ended.
+    #[error("{at}: {reason}; its reason is above; run the same command again to continue")]
+    Ended {
+        /// The line.
+        at: String,
+        /// The process.
+        reason: String,
+    },
+    /// A process that is to write into a store cannot.
+    #[error(
+        "--direct: {service}: {reason}; stop the stack that uses the store, or load over HTTP with --target"
+    )]
+    Direct {
+        /// The service.
+        service: String,
+        /// The reason.
+        reason: String,
+    },
     /// No process listens at the target.
     #[error(
         "--target {target}: {source}; start the stack (cargo run --release), or give --target the address of one"

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::direct::DirectStore;
 use super::target::Target;
 
 const EXAMPLES: &str = "Examples:
@@ -13,6 +14,10 @@ const EXAMPLES: &str = "Examples:
       Sends a population to the stack at http://127.0.0.1:8080: profiles, follows, 30 days of entries and messages.
   stack seed --members 1000 --days 30 --seed 7 --output population.jsonl
       The same kind of population as a file, one request a line; the same seed gives the same bytes.
+  stack seed --members 1000 --days 30 --direct embedded:data
+      The population into the stores of a stack that does not run, without HTTP: what `stack --data data` serves then.
+  stack seed --members 100000 --direct fdb:/etc/foundationdb/fdb.cluster --unordered
+      Into a cluster, whose services may run meanwhile.
   stack seed --from population.jsonl --target http://10.0.0.5:8080
       Sends it: every line is {\"method\":\"PUT\",\"path\":\"/profiles/m1\",\"body\":{..}}.
   stack seed --from members.jsonl --path '/profiles/{login}'
@@ -28,7 +33,8 @@ DELETE and bodies with an id of their own; a population has only such requests. 
 
 Exit code: 0 everything loaded, 1 failure, 2 usage, 3 everything but skipped lines loaded, 130 stopped by a signal.";
 
-/// Fills a stack with a generated population, or with a file of your own, over HTTP.
+/// Fills a stack with a generated population, or with a file of your own, over HTTP or straight
+/// into the stores.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
@@ -78,8 +84,20 @@ pub struct Options {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub target: Target,
 
-    /// Concurrent requests, each on a connection of its own.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// Write straight into the stores of the services profile, feed, chat and events, whose
+    /// programs are beside this one: embedded:DIR, where each service has a directory in DIR as
+    /// with `stack --data DIR` and no stack may run, or fdb:CLUSTER_FILE.
+    #[arg(long, value_name = "STORE", conflicts_with = "target")]
+    pub direct: Option<DirectStore>,
+
+    /// With --direct under cargo: use the services' programs as they are, instead of building them
+    /// first.
+    #[arg(long, requires = "direct")]
+    pub no_build: bool,
+
+    /// Concurrent requests, each on a connection of its own. On FoundationDB a write takes some
+    /// milliseconds, so its rate follows this number.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub connections: u16,
 
     /// Spread the requests over the connections in any order. Without it, requests whose paths
@@ -102,7 +120,7 @@ pub struct Options {
     pub from_start: bool,
 
     /// Send nothing; write the requests into this file, one per line, or - for standard output.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "connections", "unordered", "patience",
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "direct", "connections", "unordered", "patience",
         "checkpoint", "from_start"])]
     pub output: Option<PathBuf>,
 }

@@ -22,7 +22,7 @@ use super::place::{Item, Place};
 use super::request::Request;
 use super::shown::Shown;
 use super::source::Source;
-use super::target::{Connection, Outcome};
+use super::target::{Connection, Destination, Outcome};
 use crate::signals::Signals;
 
 /// Requests that wait for one connection.
@@ -72,6 +72,7 @@ impl<'a> Sending<'a> {
     /// Begins after `place`; must be called on a `LocalSet` or a local runtime.
     pub fn new(
         options: &'a Options,
+        destination: &Destination,
         source: &'a Source,
         checkpoint: Option<&'a Checkpoint>,
         shown: &'a Shown,
@@ -80,7 +81,7 @@ impl<'a> Sending<'a> {
         let count = usize::from(options.connections);
         let (answered, answers) = mpsc::channel(count);
         let (retries, stopping) = (shown.retries(), Rc::<Cell<bool>>::default());
-        let lane = || lane(options, answered.clone(), Rc::clone(&retries), Rc::clone(&stopping));
+        let lane = || lane(options, destination, answered.clone(), Rc::clone(&retries), Rc::clone(&stopping));
         let (front, lanes) = (Front::new(place, bad), std::iter::repeat_with(lane).take(count).collect());
         Self {
             options,
@@ -211,6 +212,7 @@ impl<'a> Sending<'a> {
             Outcome::GaveUp(reason) => {
                 return self.fail(Error::GaveUp { at: at(), reason, patience: self.options.patience });
             }
+            Outcome::Ended(reason) => return self.fail(Error::Ended { at: at(), reason }),
         };
         self.front.done(number, answer);
         self.shown.reached(self.front.place());
@@ -234,12 +236,13 @@ impl<'a> Sending<'a> {
 /// Starts a connection and its queue.
 fn lane(
     options: &Options,
+    destination: &Destination,
     answered: mpsc::Sender<(u64, Place, Outcome)>,
     retries: Rc<Cell<u64>>,
     stopping: Rc<Cell<bool>>,
 ) -> mpsc::Sender<Sent> {
     let (sender, mut waiting) = mpsc::channel::<Sent>(LANE_MAX);
-    let mut connection = Connection::new(options.target.clone(), options.patience);
+    let mut connection = Connection::new(destination.clone(), options.patience);
     tokio::task::spawn_local(async move {
         while let Some((number, place, request)) = waiting.recv().await.filter(|_| !stopping.get()) {
             let outcome = connection.send(&request, || retries.set(retries.get() + 1)).await;

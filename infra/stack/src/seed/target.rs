@@ -1,10 +1,12 @@
-//! One keep-alive connection to the target, and one request on it until it is answered.
+//! One way to the target, and one request on it until it is answered.
 //!
-//! Owns what an answer means, and repetitions. Invariant: a connection has one request at a time;
-//! an answer is bounded in time and bytes.
+//! Owns what an answer means, repetitions, and keep-alive connections; `direct` owns the processes
+//! that write into stores. Invariant: a way has one request at a time; an answer is bounded in time
+//! and bytes.
 
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::direct::Direct;
 use super::request::Request;
 use crate::backoff::Backoff;
 
@@ -45,6 +48,17 @@ pub enum Outcome {
     Refused(String),
     /// The request was not accepted in time; holds the last reason.
     GaveUp(String),
+    /// Nothing will answer any more; holds the reason.
+    Ended(String),
+}
+
+/// Where requests are sent.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// A stack that serves.
+    Http(Target),
+    /// Programs that write into the services' stores.
+    Direct(Rc<Direct>),
 }
 
 /// Why the request must be repeated.
@@ -54,12 +68,22 @@ struct Again {
     after: Duration,
 }
 
-/// A connection, opened when it is needed.
+/// A way to the target for one request at a time.
 pub struct Connection {
-    target: Target,
+    way: Way,
     patience: Duration,
-    sender: Option<SendRequest<Full<Bytes>>>,
     rng: fastrand::Rng,
+}
+
+enum Way {
+    Http(Http),
+    Direct(Rc<Direct>),
+}
+
+/// A connection, opened when it is needed.
+struct Http {
+    target: Target,
+    sender: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Target {
@@ -104,10 +128,14 @@ impl fmt::Display for Target {
 }
 
 impl Connection {
-    /// A connection that is not open yet.
+    /// A way that is not open yet.
     #[must_use]
-    pub fn new(target: Target, patience: Duration) -> Self {
-        Self { target, patience, sender: None, rng: fastrand::Rng::new() }
+    pub fn new(destination: Destination, patience: Duration) -> Self {
+        let way = match destination {
+            Destination::Http(target) => Way::Http(Http { target, sender: None }),
+            Destination::Direct(direct) => Way::Direct(direct),
+        };
+        Self { way, patience, rng: fastrand::Rng::new() }
     }
 
     /// Sends `request` until it is accepted or refused; calls `again` before each repetition.
@@ -128,15 +156,48 @@ impl Connection {
         }
     }
 
-    /// Sends `request` once. Invariant: a connection whose answer was not read to its end is not
-    /// used again.
+    /// Sends `request` once.
     async fn attempt(&mut self, request: &Request) -> Result<Outcome, Again> {
-        let again = |error: &dyn fmt::Display| Again { reason: error.to_string(), after: Duration::ZERO };
+        match &mut self.way {
+            Way::Http(http) => {
+                let again = |error: AnyError| Again { reason: error.to_string(), after: Duration::ZERO };
+                let (head, body) = http.exchange(request).await.map_err(again)?;
+                outcome(head.status, retry_after(&head.headers), &body)
+            }
+            Way::Direct(direct) => match direct.ask(request).await {
+                Ok(answer) => {
+                    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
+                    outcome(status, Duration::ZERO, answer.body.as_bytes())
+                }
+                Err(reason) => Ok(Outcome::Ended(reason)),
+            },
+        }
+    }
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+fn outcome(status: StatusCode, after: Duration, body: &[u8]) -> Result<Outcome, Again> {
+    match status {
+        _ if status.is_success() => Ok(Outcome::Taken),
+        StatusCode::REQUEST_TIMEOUT
+        | StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Err(Again { reason: reason(status, body), after }),
+        _ => Ok(Outcome::Refused(reason(status, body))),
+    }
+}
+
+impl Http {
+    /// Sends `request`, and reads the answer. Invariant: a connection whose answer was not read to
+    /// its end is not used again.
+    async fn exchange(&mut self, request: &Request) -> Result<(http::response::Parts, Bytes), AnyError> {
         let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
             Some(sender) => sender,
-            None => self.open().await.map_err(|error| again(&error))?,
+            None => self.open().await?,
         };
-        sender.ready().await.map_err(|error| again(&error))?;
+        sender.ready().await?;
         let message = http::Request::builder()
             .method(&request.method)
             .uri(request.path.as_str())
@@ -144,23 +205,10 @@ impl Connection {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(request.body.clone()))
             .expect("method and path were checked");
-        let answer = sender.send_request(message).await.map_err(|error| again(&error))?;
-        let (head, body) = answer.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| again(&error))?.to_bytes();
+        let (head, body) = sender.send_request(message).await?.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
         self.sender = Some(sender);
-        let status = head.status;
-        match status {
-            _ if status.is_success() => Ok(Outcome::Taken),
-            StatusCode::REQUEST_TIMEOUT
-            | StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::BAD_GATEWAY
-            | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => {
-                Err(Again { reason: reason(status, &body), after: retry_after(&head.headers) })
-            }
-            _ => Ok(Outcome::Refused(reason(status, &body))),
-        }
+        Ok((head, body))
     }
 
     async fn open(&self) -> io::Result<SendRequest<Full<Bytes>>> {

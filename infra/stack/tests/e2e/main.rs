@@ -24,6 +24,7 @@ mod admin;
 mod cats;
 #[cfg(not(feature = "fdb"))]
 mod cluster;
+mod direct;
 mod faults;
 mod garbage;
 mod guests;
