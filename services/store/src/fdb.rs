@@ -77,7 +77,7 @@ impl Fdb {
         };
         block_on(cluster.newest_version()).map_err(failed)?;
         if let Some(owner) = owner
-            && let Some(stamp) = block_on(cluster.claim(owner)).map_err(failed)?
+            && let Some(stamp) = block_on(cluster.claim(owner, address.prefix.as_ref())).map_err(failed)?
         {
             let name = || format!("keys of {} on the cluster of {}", owner.service, file.path);
             owner::check(owner, &stamp, name)?;

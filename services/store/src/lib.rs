@@ -44,6 +44,7 @@ mod network;
 mod options;
 mod owner;
 mod position;
+mod prefix;
 mod range;
 mod size;
 mod store;
@@ -61,6 +62,7 @@ pub use crate::{
     options::RunOptions,
     owner::Owner,
     position::Position,
+    prefix::Prefix,
     range::{KeySelector, KeyValue, Range, RangeBatch},
     store::Store,
     transaction::{Rows, Snapshot, Transaction},

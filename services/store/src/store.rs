@@ -30,6 +30,7 @@ use crate::{
     error::{Error, OpenError, RetryError, StoreError},
     options::RunOptions,
     owner::Owner,
+    prefix::{Part, Prefix},
     transaction::{Snapshot, Transaction},
 };
 
@@ -70,12 +71,22 @@ impl Store {
                 Ok(Self { backend: Arc::new(Embedded::open(embedded, owner)?) })
             }
             #[cfg(feature = "fdb")]
-            StoreAddress::Fdb(fdb) => Ok(Self { backend: Arc::new(crate::fdb::Fdb::open(fdb, owner)?) }),
+            StoreAddress::Fdb(fdb) => {
+                let whole = Self { backend: Arc::new(crate::fdb::Fdb::open(fdb, owner)?) };
+                Ok(fdb.prefix.as_ref().map_or_else(|| whole.clone(), |prefix| whole.part(prefix)))
+            }
             #[cfg(not(feature = "fdb"))]
             StoreAddress::Fdb(_) => {
                 Err(OpenError::FeatureMissing { address: address.to_string(), feature: "fdb" })
             }
         }
+    }
+
+    /// The part of this store under `prefix`: a store of its own, whose keys begin with the prefix
+    /// here. What was written before stays outside.
+    #[must_use]
+    pub fn part(&self, prefix: &Prefix) -> Self {
+        Self { backend: Arc::new(Part { whole: Arc::clone(&self.backend), prefix: prefix.clone() }) }
     }
 
     /// The newest committed value of one key: a transaction of a single read. On the embedded
