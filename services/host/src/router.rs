@@ -8,6 +8,7 @@ use std::rc::Rc;
 use bus::{Incoming, Pattern};
 use bytes::Bytes;
 use role::problem::{Problem, ProblemType};
+use role::readiness::Unready;
 
 use crate::endpoint::{Endpoint, Typed};
 use crate::failure::Failure;
@@ -20,14 +21,19 @@ use crate::response::{IntoResponse, Response};
 pub struct Router {
     routes: Vec<(String, Box<dyn Endpoint>)>,
     ready: Option<Ready>,
-    counters: Option<Counters>,
+    counters: Option<Figures>,
+    gauges: Option<Figures>,
+    unready: Option<Reason>,
 }
 
 /// True when a service can answer what it claims.
 pub(crate) type Ready = Box<dyn Fn() -> bool>;
 
-/// Lists a worker's counters of the service's own.
-pub(crate) type Counters = Box<dyn Fn() -> Vec<(&'static str, u64)>>;
+/// Lists a worker's counters or gauges of the service's own.
+pub(crate) type Figures = Box<dyn Fn() -> Vec<(&'static str, u64)>>;
+
+/// The reason for which a service is not ready, while there is one.
+pub(crate) type Reason = Box<dyn Fn() -> Option<Unready>>;
 
 impl Router {
     /// No routes yet.
@@ -90,6 +96,18 @@ impl Router {
         self
     }
 
+    /// Adds gauges, as [`Router::counters`] adds counters.
+    pub(crate) fn gauges(mut self, list: impl Fn() -> Vec<(&'static str, u64)> + 'static) -> Self {
+        self.gauges = Some(Box::new(list));
+        self
+    }
+
+    /// `/ready` is 503 while `reason` returns one. The worker still takes requests.
+    pub(crate) fn unready(mut self, reason: impl Fn() -> Option<Unready> + 'static) -> Self {
+        self.unready = Some(Box::new(reason));
+        self
+    }
+
     pub(crate) fn finish(self) -> Result<Routes, RouteError> {
         let mut routes = Routes {
             handlers: Vec::new(),
@@ -97,6 +115,8 @@ impl Router {
             paths: matchit::Router::new(),
             ready: self.ready,
             counters: self.counters,
+            gauges: self.gauges,
+            unready: self.unready,
         };
         let mut paths: Vec<(String, Methods)> = Vec::new();
         for (text, endpoint) in self.routes {
@@ -146,7 +166,9 @@ pub(crate) struct Routes {
     paths: matchit::Router<Methods>,
     /// When they are claimed; `None` means at once.
     pub(crate) ready: Option<Ready>,
-    pub(crate) counters: Option<Counters>,
+    pub(crate) counters: Option<Figures>,
+    pub(crate) gauges: Option<Figures>,
+    pub(crate) unready: Option<Reason>,
 }
 
 /// A route and its handler.

@@ -137,6 +137,25 @@ impl Store {
         counters::collect()
     }
 
+    /// When a read version and a commit of this process last succeeded, in seconds since 1970, by
+    /// the names in services/store/README.md; 0 for never. [`Store::probe`] and
+    /// [`Transaction::read_version`] note read versions.
+    #[must_use]
+    pub fn times(&self) -> Vec<(&'static str, u64)> {
+        counters::times()
+    }
+
+    /// Asks the store for its newest version, which shows that it answers: a cluster that has lost
+    /// its coordinators or its log answers nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::DeadlineExceeded`] when there is no answer within `limit`; otherwise as for
+    /// [`Store::run`].
+    pub async fn probe(&self, limit: Duration) -> Result<(), Error> {
+        let version = async |snapshot: Snapshot<'_>| snapshot.read_version().await;
+        self.read(&RunOptions::within(limit), version).await.map(drop)
+    }
+
     /// Runs `work` on one moment of the store. It only reads, so it never conflicts; it runs again
     /// when its transaction became too old.
     ///
