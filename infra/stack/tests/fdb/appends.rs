@@ -132,15 +132,21 @@ fn follow(site: &Site, written: &AtomicBool) -> Vec<Seen> {
 fn appends_of_two_processes_are_accepted_or_refused_as_the_model_says() {
     let Some(cluster) = Cluster::start() else { return };
     let sites = [(); 2].map(|()| Site::start(&cluster.store(), 1, "20s"));
+    append_through(sites.each_ref());
+    sites.map(Site::end);
+}
+
+/// Writers at both sites, and a reader at each that follows the log; then the check.
+fn append_through(sites: [&Site; 2]) {
     let seed = from_environment("PAIR_SEED", fastrand::u64(..));
     let left = AtomicU64::new(from_environment("PAIR_APPENDS", APPENDS));
     let written = AtomicBool::new(false);
     let (attempts, followed) = std::thread::scope(|scope| {
-        let followers = sites.each_ref().map(|site| scope.spawn(|| follow(site, &written)));
-        let (sites, left) = (&sites, &left);
+        let followers = sites.map(|site| scope.spawn(|| follow(site, &written)));
+        let left = &left;
         let writers = (0..WRITERS).map(|writer| {
             scope.spawn(move || {
-                let site = &sites[usize::from(writer % 2 == 1)];
+                let site = sites[usize::from(writer % 2 == 1)];
                 let mut client = Client::connect(site.terminator.http).unwrap();
                 let mut rng = fastrand::Rng::with_seed(seed ^ writer.wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 let (mut known, mut attempts) = (Known::new(), Vec::new());
@@ -164,7 +170,6 @@ fn appends_of_two_processes_are_accepted_or_refused_as_the_model_says() {
     for followed in followed {
         assert_eq!(followed, all, "a reader that follows the log misses nothing and sees nothing late");
     }
-    sites.map(Site::end);
 }
 
 fn check(all: &[Seen], attempts: &[Attempt]) {

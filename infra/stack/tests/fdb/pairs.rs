@@ -18,9 +18,14 @@ fn json_of(response: &Response, status: u16) -> Value {
 fn what_one_process_acknowledged_the_other_of_its_service_reads() {
     let Some(cluster) = Cluster::start() else { return };
     let sites = [(); 2].map(|()| Site::start(&cluster.store(), 1, "20s"));
+    write_and_read(sites.each_ref());
+    sites.map(Site::end);
+}
+
+fn write_and_read(sites: [&Site; 2]) {
     let position = |list: &Value| list["position"].clone();
     for round in 0..ROUNDS {
-        let [writes, reads] = if round % 2 == 0 { [&sites[0], &sites[1]] } else { [&sites[1], &sites[0]] };
+        let [writes, reads] = if round % 2 == 0 { sites } else { [sites[1], sites[0]] };
         let text = format!("text of {round}");
 
         let profile = json!({"name": "Ada", "round": round});
@@ -46,24 +51,28 @@ fn what_one_process_acknowledged_the_other_of_its_service_reads() {
         let again = json_of(&reads.send("POST", "/events", &event), 201);
         assert_eq!(again["positions"][0], appended);
     }
-    sites.map(Site::end);
 }
 
 #[test]
 fn a_write_through_one_process_wakes_the_poll_at_the_other() {
     let Some(cluster) = Cluster::start() else { return };
     let sites = [(); 2].map(|()| Site::start(&cluster.store(), 1, "20s"));
+    write_and_poll(sites.each_ref());
+    sites.map(Site::end);
+}
+
+fn write_and_poll(sites: [&Site; 2]) {
     let (mut chat, mut event) = ("00000000000000000000".to_owned(), String::new());
     for round in 0..4 {
-        let [writes, polls] = if round % 2 == 0 { [&sites[0], &sites[1]] } else { [&sites[1], &sites[0]] };
+        let [writes, polls] = if round % 2 == 0 { sites } else { [sites[1], sites[0]] };
         let [waiting, streaming] =
             [format!("/chats/c/updates?after={chat}"), format!("/events/stream?tags=t&after={event}")];
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| polls.get(&waiting));
             let streaming = scope.spawn(|| polls.get(&streaming));
             crate::until::until("both polls wait", || {
-                let held = ["chat-0", "events-0"]
-                    .map(|instance| polls.admin(instance, "/stats").json()["in_flight"].as_u64());
+                let in_flight = |service| polls.terminator.peers(service)[0]["in_flight"].as_u64();
+                let held = ["chat", "events"].map(in_flight);
                 if held == [Some(1); 2] { Ok(()) } else { Err(format!("{held:?}")) }
             });
             let text = format!("text of {round}");
@@ -80,5 +89,4 @@ fn a_write_through_one_process_wakes_the_poll_at_the_other() {
             event = page["position"].as_str().unwrap().to_owned();
         });
     }
-    sites.map(Site::end);
 }
