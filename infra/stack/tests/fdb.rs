@@ -2,7 +2,7 @@
 //! writes the other reads, and a server that stops or dies costs no acknowledged write.
 //!
 //! Owns a cluster of its own (`cluster`), since its server is stopped and killed, the processes on
-//! it (`site`), and the load (`load`). Built with the feature `fdb` alone, because the services must
+//! it (`site`), and the load (`load`). Built with the feature `fdb` only, because the services must
 //! have it too. `FDB_SERVER` names the server's binary, and fdbcli is beside it; without it every
 //! test is skipped with the reason. Invariant: no process outlives its test, and nothing is left of
 //! its data.

@@ -2,9 +2,9 @@
 //! is open while the service runs.
 //!
 //! Owns the flag, opening and closing the store, and what is said when it cannot be opened. `probe`
-//! asks whether it answers, `store` owns what an address means; a service owns what it keeps. Invariant: exit codes are those of
-//! [`crate::run`]; a store that is missing or that this build cannot open is a usage error (2), one
-//! that fails to open is a failure (1).
+//! asks if it answers, `store` owns what an address means, a service what it keeps. Invariant: exit
+//! codes are those of [`crate::run`]; a store that is missing or that this build cannot open is a
+//! usage error (2), one that fails to open is a failure (1).
 //!
 //! ```no_run
 //! use service_host::data::{StoreOptions, StoreSettings};

@@ -5,7 +5,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use crate::prefix::Prefix;
+use crate::prefix::{Prefix, PrefixError};
 
 /// Where a store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,13 +77,8 @@ pub enum AddressError {
         known: &'static str,
     },
     /// The name of a prefix has another form.
-    #[error(
-        "prefix `{name}` is not a name: use a letter, then letters, digits, `-`, `_` and `.`, at most 64 in all"
-    )]
-    Prefix {
-        /// The name.
-        name: String,
-    },
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
 }
 
 impl FromStr for StoreAddress {

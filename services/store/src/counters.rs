@@ -1,8 +1,8 @@
 //! What the stores of this process did, in numbers.
 //!
-//! Owns the counters, the times of the last successes, and their names. Every thread counts in a shard of its own, so counting is a
-//! load and a store of memory that no other thread writes; reading sums the shards up. The counters
-//! are those of the process, which has one store.
+//! Owns the counters, the times of the last successes, and their names. Every thread counts in a
+//! shard of its own, so counting is a load and a store of memory that no other thread writes;
+//! reading sums the shards up. The counters are those of the process, which has one store.
 //!
 //! Invariant: a counter never decreases, and a time never goes back unless the clock does.
 

@@ -62,7 +62,7 @@ pub use crate::{
     options::RunOptions,
     owner::Owner,
     position::Position,
-    prefix::Prefix,
+    prefix::{Prefix, PrefixError},
     range::{KeySelector, KeyValue, Range, RangeBatch},
     store::Store,
     transaction::{Rows, Snapshot, Transaction},

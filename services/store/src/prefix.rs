@@ -11,7 +11,6 @@ use std::{fmt, path::Path, str::FromStr, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    address::AddressError,
     answer::Answer,
     backend::{Access, Backend, BackendTransaction, Reads},
     backup::{Backup, BackupError},
@@ -33,6 +32,16 @@ const NAME_BYTES_MAX: usize = 64;
 pub struct Prefix {
     /// The name and a slash.
     text: Arc<str>,
+}
+
+/// The text is not the name of a part.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "prefix `{name}` is not a name: use a letter, then letters, digits, `-`, `_` and `.`, at most 64 in all"
+)]
+pub struct PrefixError {
+    /// The text.
+    pub name: String,
 }
 
 impl Prefix {
@@ -94,13 +103,13 @@ impl Prefix {
 }
 
 impl FromStr for Prefix {
-    type Err = AddressError;
+    type Err = PrefixError;
 
-    fn from_str(name: &str) -> Result<Self, AddressError> {
+    fn from_str(name: &str) -> Result<Self, PrefixError> {
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         let begins = name.bytes().next().is_some_and(|first| first.is_ascii_alphabetic());
         if !begins || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_part) {
-            return Err(AddressError::Prefix { name: name.to_owned() });
+            return Err(PrefixError { name: name.to_owned() });
         }
         Ok(Self { text: format!("{name}/").into() })
     }

@@ -1,6 +1,6 @@
 //! The contract of every backend, as tests that take a store: they run unchanged on the embedded
-//! store, on a part of one, and with the feature `fdb` on the cluster of `FDB_CLUSTER_FILE`. Commits
-//! with an unknown outcome are tested in `src/store/faults.rs`, two concurrent processes in
+//! store, on a part of one, and with the feature `fdb` on the cluster of `FDB_CLUSTER_FILE`.
+//! Commits with an unknown outcome are tested in `src/store/faults.rs`, two concurrent processes in
 //! `tests/processes.rs`.
 //!
 //! `main` runs the tests, because FoundationDB's client must be stopped before the process exits,
