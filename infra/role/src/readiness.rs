@@ -12,7 +12,7 @@ use serde::Serialize;
 /// Something that keeps a role from being ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unready {
-    /// Stable: `draining`, `settling`, `expected`, `joining`, `bus`, `worker`.
+    /// Stable: `draining`, `settling`, `expected`, `joining`, `store`, `bus`, `worker`.
     pub reason: &'static str,
     /// What is the case.
     pub detail: String,

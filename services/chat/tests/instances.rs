@@ -12,27 +12,32 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use service_host::bus::{self, PeerInfo};
-use service_host::testing::{Answer, Peer, Process, run, socket};
+use service_host::testing::stores::Place;
+use service_host::testing::{Answer, Peer, Process, run};
 use tokio::task::JoinHandle;
+
+service_host::store_tests! {
+    on_stores:
+        a_message_wakes_the_poll_at_another_instance_by_its_event,
+        a_message_wakes_the_poll_at_another_instance_when_its_event_is_lost,
+        typing_at_one_instance_is_seen_at_the_other;
+}
 
 struct Workers {
     hub: Peer,
     _process: Process,
-    _dir: tempfile::TempDir,
 }
 
 /// `relay_events` is true when events reach the other worker.
-async fn start(relay_events: bool) -> Workers {
-    let dir = tempfile::tempdir().unwrap();
-    let url = socket(dir.path(), "hub.sock");
+async fn start(place: &Place, relay_events: bool) -> Workers {
+    let url = place.socket("hub.sock");
     let config = bus::Config { listen: vec![url.parse().unwrap()], relay_events, ..bus::Config::default() };
     let hub = Peer { bus: bus::bind(&config, 1).unwrap().pop().unwrap().start() };
-    let store = format!("embedded:{}/store", dir.path().display());
-    let args = ["--bus-dial", &url, "--store", &store, "--workers", "2"];
+    let args = ["--bus-dial", &url, "--store", place.store(), "--workers", "2"];
     let process = Process::start(env!("CARGO_BIN_EXE_chat"), &args);
     let said_hello = |peer: &PeerInfo| peer.hello.as_ref().is_some_and(|hello| !hello.topics.is_empty());
     hub.until(|bus| bus.peers().iter().filter(|peer| said_hello(peer)).count() == 2).await;
-    Workers { hub, _process: process, _dir: dir }
+    Workers { hub, _process: process }
 }
 
 impl Workers {
@@ -99,8 +104,8 @@ async fn cross(
     panic!("only {crossed} of {ROUNDS} rounds went from one worker to the other");
 }
 
-async fn messages(relay_events: bool) -> u64 {
-    let workers = start(relay_events).await;
+async fn messages(place: &Place, relay_events: bool) -> u64 {
+    let workers = start(place, relay_events).await;
     let say = async |round| {
         let body = json!({"id": format!("{round}"), "author": "ada", "text": "x"});
         workers.send("POST", "/chats/c/messages", body).await
@@ -109,22 +114,19 @@ async fn messages(relay_events: bool) -> u64 {
     workers.events()
 }
 
-#[test]
-fn a_message_wakes_the_poll_at_another_instance_by_its_event() {
-    run(async { assert!(messages(true).await >= CROSSED as u64) });
+fn a_message_wakes_the_poll_at_another_instance_by_its_event(place: &Place) {
+    run(async { assert!(messages(place, true).await >= CROSSED as u64) });
 }
 
-#[test]
-fn a_message_wakes_the_poll_at_another_instance_when_its_event_is_lost() {
+fn a_message_wakes_the_poll_at_another_instance_when_its_event_is_lost(place: &Place) {
     run(async {
-        messages(false).await;
+        messages(place, false).await;
     });
 }
 
-#[test]
-fn typing_at_one_instance_is_seen_at_the_other() {
+fn typing_at_one_instance_is_seen_at_the_other(place: &Place) {
     run(async {
-        let workers = start(true).await;
+        let workers = start(place, true).await;
         let type_it = async |round| {
             let path = "/chats/c/typing";
             workers.send("PUT", path, json!({"member": format!("m{round:03}")})).await

@@ -6,8 +6,15 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use service_host::testing::{Answer, Peer, Process, run, socket};
+use service_host::testing::stores::Place;
+use service_host::testing::{Answer, Peer, Process, run};
 use tokio::task::JoinHandle;
+
+service_host::store_tests! {
+    on_stores:
+        a_peer_that_does_not_read_holds_up_nobody_elses_polls,
+        twenty_thousand_polls_are_small_and_all_woken_by_one_message;
+}
 
 const POLLS: usize = 20_000;
 
@@ -52,13 +59,10 @@ async fn post(peer: &Peer, room: &str, id: &str) {
 /// queue.
 const UNREAD: usize = 6_000;
 
-#[test]
-fn a_peer_that_does_not_read_holds_up_nobody_elses_polls() {
-    let dir = tempfile::tempdir().unwrap();
-    let url = socket(dir.path(), "chat.sock");
-    let store = format!("embedded:{}/store", dir.path().display());
+fn a_peer_that_does_not_read_holds_up_nobody_elses_polls(place: &Place) {
+    let url = place.socket("chat.sock");
     // One worker, so that both peers share it.
-    let args = ["--bus-listen", &url, "--store", &store, "--workers", "1"];
+    let args = ["--bus-listen", &url, "--store", place.store(), "--workers", "1"];
     let _process = Process::start(env!("CARGO_BIN_EXE_chat"), &args);
     let ((waits, waiting), (end, ended)) = (mpsc::sync_channel(1), mpsc::sync_channel::<()>(1));
     let stopped = std::thread::spawn({
@@ -98,14 +102,12 @@ fn a_peer_that_does_not_read_holds_up_nobody_elses_polls() {
     stopped.join().unwrap();
 }
 
-#[test]
-fn twenty_thousand_polls_are_small_and_all_woken_by_one_message() {
+fn twenty_thousand_polls_are_small_and_all_woken_by_one_message(place: &Place) {
     for rooms in [1, POLLS / 2] {
         run(async {
-            let dir = tempfile::tempdir().unwrap();
-            let url = socket(dir.path(), "chat.sock");
-            let store = format!("embedded:{}/store", dir.path().display());
-            let args = ["--bus-listen", &url, "--store", &store];
+            let place = place.another();
+            let url = place.socket("chat.sock");
+            let args = ["--bus-listen", &url, "--store", place.store()];
             let process = Process::start(env!("CARGO_BIN_EXE_chat"), &args);
             let peer = Peer::dial(&url, None);
             peer.ready("GET", "/chats/x/updates").await;

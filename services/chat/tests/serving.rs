@@ -6,27 +6,45 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use service_host::bus::Hello;
-use service_host::testing::{Answer, Peer, Process, run, socket};
+use service_host::testing::stores::Place;
+use service_host::testing::{Answer, Peer, Process, run};
 use tokio::task::JoinHandle;
+
+service_host::store_tests! {
+    on_stores:
+        a_message_is_posted_once_however_often_it_is_sent,
+        pages_go_on_where_they_ended_although_messages_arrive,
+        a_poll_waits_for_what_is_new_and_gets_it,
+        a_poll_to_which_nothing_comes_is_answered_before_its_asker_gives_up,
+        any_worker_wakes_the_polls_of_every_other,
+        typing_and_presence_are_seen_in_updates,
+        of_a_crowd_as_many_are_told_to_others_as_are_shown,
+        who_stops_typing_is_gone_after_a_while,
+        read_markers_go_forward_and_wake_polls,
+        every_refusal_names_the_field_and_the_limit,
+        an_asker_that_stops_gets_an_empty_answer_at_once,
+        sigterm_answers_the_polls_and_ends_with_code_0;
+    alone:
+        without_a_bus_or_a_store_the_usage_says_what_to_give;
+}
 
 struct Chat {
     process: Process,
     peer: Peer,
     url: String,
-    dir: tempfile::TempDir,
 }
 
-async fn start_in(dir: tempfile::TempDir, more: &[&str]) -> Chat {
-    let (url, store) = (socket(dir.path(), "chat.sock"), format!("embedded:{}/store", dir.path().display()));
-    let args = [&["--bus-listen", &url, "--store", &store], more].concat();
+async fn start_with(place: &Place, more: &[&str]) -> Chat {
+    let url = place.socket("chat.sock");
+    let args = [&["--bus-listen", &url, "--store", place.store()], more].concat();
     let process = Process::start(env!("CARGO_BIN_EXE_chat"), &args);
     let peer = Peer::dial(&url, None);
     peer.ready("GET", "/chats/x/messages").await;
-    Chat { process, peer, url, dir }
+    Chat { process, peer, url }
 }
 
-async fn start() -> Chat {
-    start_in(tempfile::tempdir().unwrap(), &[]).await
+async fn start(place: &Place) -> Chat {
+    start_with(place, &[]).await
 }
 
 fn poll(peer: &Peer, path: &str) -> JoinHandle<Answer> {
@@ -62,10 +80,9 @@ fn ids(messages: &Value) -> Vec<&str> {
     messages.as_array().unwrap().iter().map(|message| message["id"].as_str().unwrap()).collect()
 }
 
-#[test]
-fn a_message_is_posted_once_however_often_it_is_sent() {
+fn a_message_is_posted_once_however_often_it_is_sent(place: &Place) {
     run(async {
-        let chat = start().await;
+        let chat = start(place).await;
         let empty = chat.peer.get("/chats/a%20b/messages").await;
         assert_eq!(empty.text(), r#"{"messages":[],"next":null,"after":"00000000000000000000"}"#);
         let body = json!({"id": "1", "author": "ada", "text": "<b> \"ö\""});
@@ -81,10 +98,9 @@ fn a_message_is_posted_once_however_often_it_is_sent() {
     });
 }
 
-#[test]
-fn pages_go_on_where_they_ended_although_messages_arrive() {
+fn pages_go_on_where_they_ended_although_messages_arrive(place: &Place) {
     run(async {
-        let chat = start().await;
+        let chat = start(place).await;
         for n in 0..80 {
             chat.say("c", &format!("{n}")).await;
         }
@@ -98,10 +114,9 @@ fn pages_go_on_where_they_ended_although_messages_arrive() {
     });
 }
 
-#[test]
-fn a_poll_waits_for_what_is_new_and_gets_it() {
+fn a_poll_waits_for_what_is_new_and_gets_it(place: &Place) {
     run(async {
-        let chat = start().await;
+        let chat = start(place).await;
         chat.say("c", "1").await;
         let after = chat.peer.get("/chats/c/messages").await.json()["after"].as_str().unwrap().to_owned();
         let polls = [
@@ -135,10 +150,9 @@ fn a_poll_waits_for_what_is_new_and_gets_it() {
     });
 }
 
-#[test]
-fn a_poll_to_which_nothing_comes_is_answered_before_its_asker_gives_up() {
+fn a_poll_to_which_nothing_comes_is_answered_before_its_asker_gives_up(place: &Place) {
     run(async {
-        let chat = start().await;
+        let chat = start(place).await;
         let after = chat.say("c", "1").await["position"].as_str().unwrap().to_owned();
         let path = format!("/chats/c/updates?after={after}");
         let empty = json!({"messages": [], "read": {}, "typing": [], "present": [], "next": after});
@@ -149,10 +163,9 @@ fn a_poll_to_which_nothing_comes_is_answered_before_its_asker_gives_up() {
     });
 }
 
-#[test]
-fn any_worker_wakes_the_polls_of_every_other() {
+fn any_worker_wakes_the_polls_of_every_other(place: &Place) {
     run(async {
-        let chat = start_in(tempfile::tempdir().unwrap(), &["--workers", "2"]).await;
+        let chat = start_with(place, &["--workers", "2"]).await;
         let peers: Vec<Peer> = (0..6).map(|_| Peer::dial(&chat.url, None)).collect();
         let mut polls = Vec::new();
         for peer in &peers {
@@ -167,10 +180,9 @@ fn any_worker_wakes_the_polls_of_every_other() {
     });
 }
 
-#[test]
-fn typing_and_presence_are_seen_in_updates() {
+fn typing_and_presence_are_seen_in_updates(place: &Place) {
     run(async {
-        let chat = start().await;
+        let chat = start(place).await;
         let first = poll(&chat.peer, "/chats/c/updates?after=00000000000000000000");
         held(&chat.peer, 1).await;
         chat.put("/chats/c/typing", json!({"member": "ada"})).await;
@@ -195,10 +207,9 @@ fn typing_and_presence_are_seen_in_updates() {
     });
 }
 
-#[test]
-fn of_a_crowd_as_many_are_told_to_others_as_are_shown() {
+fn of_a_crowd_as_many_are_told_to_others_as_are_shown(place: &Place) {
     run(async {
-        let chat = start_in(tempfile::tempdir().unwrap(), &["--workers", "1"]).await;
+        let chat = start_with(place, &["--workers", "1"]).await;
         let hello = Hello { topics: vec!["chat".to_owned()], ..Hello::new("other", "1", "1") };
         let other = Peer::dial(&chat.url, Some(hello));
         other.ready("GET", "/chats/x/messages").await;
@@ -218,10 +229,9 @@ fn of_a_crowd_as_many_are_told_to_others_as_are_shown() {
     });
 }
 
-#[test]
-fn who_stops_typing_is_gone_after_a_while() {
+fn who_stops_typing_is_gone_after_a_while(place: &Place) {
     run(async {
-        let chat = start().await;
+        let chat = start(place).await;
         chat.put("/chats/c/typing", json!({"member": "ada"})).await;
         let news = chat.peer.get("/chats/c/updates").await.json();
         assert_eq!(news["typing"], json!(["ada"]));
@@ -230,10 +240,9 @@ fn who_stops_typing_is_gone_after_a_while() {
     });
 }
 
-#[test]
-fn read_markers_go_forward_and_wake_polls() {
+fn read_markers_go_forward_and_wake_polls(place: &Place) {
     run(async {
-        let chat = start().await;
+        let chat = start(place).await;
         let (one, two) = (chat.say("c", "1").await, chat.say("c", "2").await);
         let after = two["position"].as_str().unwrap();
         let waiting = poll(&chat.peer, &format!("/chats/c/updates?after={after}"));
@@ -253,10 +262,9 @@ fn read_markers_go_forward_and_wake_polls() {
     });
 }
 
-#[test]
-fn every_refusal_names_the_field_and_the_limit() {
+fn every_refusal_names_the_field_and_the_limit(place: &Place) {
     run(async {
-        let chat = start().await;
+        let chat = start(place).await;
         let long = "x".repeat(201);
         let refused = |answer: &Answer, status: u16, field: &str, limit: Option<u64>| {
             let problem = answer.json();
@@ -298,10 +306,9 @@ fn every_refusal_names_the_field_and_the_limit() {
     });
 }
 
-#[test]
-fn an_asker_that_stops_gets_an_empty_answer_at_once() {
+fn an_asker_that_stops_gets_an_empty_answer_at_once(place: &Place) {
     run(async {
-        let chat = start().await;
+        let chat = start(place).await;
         let after = chat.say("c", "1").await["position"].as_str().unwrap().to_owned();
         let waiting = poll(&chat.peer, &format!("/chats/c/updates?after={after}"));
         held(&chat.peer, 1).await;
@@ -316,10 +323,9 @@ fn an_asker_that_stops_gets_an_empty_answer_at_once() {
     });
 }
 
-#[test]
-fn sigterm_answers_the_polls_and_ends_with_code_0() {
+fn sigterm_answers_the_polls_and_ends_with_code_0(place: &Place) {
     run(async {
-        let mut chat = start().await;
+        let mut chat = start(place).await;
         let after = chat.say("c", "1").await["position"].as_str().unwrap().to_owned();
         let waiting = poll(&chat.peer, &format!("/chats/c/updates?after={after}"));
         held(&chat.peer, 1).await;
@@ -328,12 +334,11 @@ fn sigterm_answers_the_polls_and_ends_with_code_0() {
         assert_eq!((answer.status, answer.json()["next"].as_str()), (200, Some(after.as_str())));
         assert_eq!(chat.process.ended().code(), Some(0));
         let _ = chat.process.logged("every request in hand was answered");
-        let again = start_in(chat.dir, &[]).await;
+        let again = start(place).await;
         assert_eq!(ids(&again.peer.get("/chats/c/messages").await.json()["messages"]), ["1"]);
     });
 }
 
-#[test]
 fn without_a_bus_or_a_store_the_usage_says_what_to_give() {
     let run = |args: &[&str]| {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_chat")).args(args).output().unwrap();

@@ -1,6 +1,4 @@
 //! Appends that arrive together share a transaction, and each has its own answer.
-//!
-//! One test, because the counters are those of the process.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -8,7 +6,13 @@ use std::rc::Rc;
 
 use events::{Append, AppendError, Appender, Condition, EventPosition, EventStore, NewEvent, Query};
 use service_host::testing::run;
-use store::{RunOptions, Store};
+use service_host::testing::stores::Place;
+use store::RunOptions;
+
+service_host::store_tests! {
+    counted:
+        appends_that_arrive_together_share_a_transaction_and_each_has_its_own_answer;
+}
 
 type Answer = Result<Vec<EventPosition>, AppendError>;
 
@@ -34,12 +38,9 @@ async fn at_once(appender: &Rc<Appender>, appends: Vec<Append>) -> Vec<Answer> {
     answers
 }
 
-#[test]
-fn appends_that_arrive_together_share_a_transaction_and_each_has_its_own_answer() {
+fn appends_that_arrive_together_share_a_transaction_and_each_has_its_own_answer(place: &Place) {
     run(async {
-        let dir = tempfile::tempdir().unwrap();
-        let address = format!("embedded:{}/store", dir.path().display()).parse().unwrap();
-        let store = Store::open(&address).unwrap();
+        let store = place.open();
         let commits = || store.counters().into_iter().find(|(name, _)| *name == "store.commits").unwrap().1;
         let appender = Appender::new(EventStore::new(store.clone()));
 

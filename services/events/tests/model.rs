@@ -1,7 +1,7 @@
 //! Many writers with random conditions, checked by a model that knows only names and positions.
 //!
 //! The appends of a thread run alone, or in groups that share a transaction, as those of the
-//! service do. With the feature `fdb` and `FDB_CLUSTER_FILE`, the groups run on a cluster too.
+//! service do.
 //!
 //! `MODEL_APPENDS` (default 4 000) is the number of appends, `MODEL_SEED` determines them; the
 //! interleaving of threads is not determined. Full size: `MODEL_APPENDS=100000 cargo nextest run
@@ -21,7 +21,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use events::{Append, Appender, EventPosition, EventStore, NewEvent, Query, Tail};
 use model::check::{self, Seen};
 use model::writer::{Attempt, Writer};
-use store::{RunOptions, Store};
+use service_host::testing::stores::Place;
+use store::RunOptions;
+
+service_host::store_tests! {
+    on_stores:
+        accepted_appends_are_there_once_in_one_order_and_rejected_ones_truly_conflict,
+        appends_that_share_transactions_are_as_good_as_one_after_the_other;
+}
 
 const WRITERS: u64 = 250;
 const THREADS: u64 = 2;
@@ -40,37 +47,17 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(work)
 }
 
-#[test]
-fn accepted_appends_are_there_once_in_one_order_and_rejected_ones_truly_conflict() {
-    on_embedded(false);
+fn accepted_appends_are_there_once_in_one_order_and_rejected_ones_truly_conflict(place: &Place) {
+    on(place, false);
 }
 
-#[test]
-fn appends_that_share_transactions_are_as_good_as_one_after_the_other() {
-    on_embedded(true);
+fn appends_that_share_transactions_are_as_good_as_one_after_the_other(place: &Place) {
+    on(place, true);
 }
 
-#[cfg(feature = "fdb")]
-#[test]
-fn appends_that_share_transactions_on_a_cluster_are_as_good_as_one_after_the_other() {
-    let Ok(cluster) = std::env::var("FDB_CLUSTER_FILE") else {
-        println!("SKIPPED: FDB_CLUSTER_FILE is not set");
-        return;
-    };
-    let _network = store::Network::new();
-    let store = Store::open(&format!("fdb:{cluster}").parse().unwrap()).unwrap();
-    let prefix = store::Subspace::from(("test-events", fastrand::i64(..)));
-    check(&EventStore::under(store.clone(), &prefix), true);
-    let (begin, end) = prefix.range();
-    let clear = async |transaction: &store::Transaction| transaction.clear_range(&begin, &end);
-    run(store.run(&RunOptions::default(), clear)).unwrap();
-}
-
-fn on_embedded(grouped: bool) {
-    let dir = tempfile::tempdir().unwrap();
-    let address = format!("embedded:{}/store", dir.path().display()).parse().unwrap();
-    let all = check(&EventStore::new(Store::open(&address).unwrap()), grouped);
-    let again = EventStore::new(Store::open(&address).unwrap());
+fn on(place: &Place, grouped: bool) {
+    let all = check(&EventStore::new(place.open()), grouped);
+    let again = EventStore::new(place.open());
     assert_eq!(run(follow(&again, &Query::default(), 1000)), all, "after a restart");
 }
 

@@ -4,28 +4,38 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use serde_json::{Value, json};
-use service_host::testing::{Answer, PATIENCE, Peer, Process, run, socket};
+use service_host::testing::stores::Place;
+use service_host::testing::{Answer, PATIENCE, Peer, Process, run};
+
+service_host::store_tests! {
+    on_stores:
+        events_are_appended_and_found_by_types_and_tags_in_their_order,
+        pages_go_on_where_the_last_one_ended,
+        a_page_of_long_events_ends_early_and_fits_into_a_message,
+        the_same_append_again_is_the_same_answer_and_the_same_id_for_another_event_is_a_409,
+        a_condition_fails_when_a_matching_event_is_behind_its_position,
+        a_long_poll_answers_when_an_event_for_it_comes_and_not_before,
+        a_long_poll_without_events_answers_in_time_with_a_position_to_go_on_from,
+        projections_are_written_by_who_knows_their_position,
+        every_refusal_names_the_field_and_the_limit,
+        an_asker_that_stops_gets_an_empty_answer_at_once,
+        sigterm_answers_long_polls_and_what_was_appended_is_there_again;
+    alone:
+        without_a_bus_or_a_store_the_usage_says_what_to_give;
+}
 
 struct Events {
     process: Process,
     peer: Peer,
-    dir: tempfile::TempDir,
 }
 
-async fn start() -> Events {
-    let dir = tempfile::tempdir().unwrap();
-    let (process, peer) = start_in(&dir).await;
-    Events { process, peer, dir }
-}
-
-async fn start_in(dir: &tempfile::TempDir) -> (Process, Peer) {
-    let (url, store) =
-        (socket(dir.path(), "events.sock"), format!("embedded:{}/store", dir.path().display()));
-    let args = ["--bus-listen", &url, "--store", &store, "--workers", "2"];
+async fn start(place: &Place) -> Events {
+    let url = place.socket("events.sock");
+    let args = ["--bus-listen", &url, "--store", place.store(), "--workers", "2"];
     let process = Process::start(env!("CARGO_BIN_EXE_events"), &args);
     let peer = Peer::dial(&url, None);
     peer.ready("GET", "/events").await;
-    (process, peer)
+    Events { process, peer }
 }
 
 impl Events {
@@ -54,10 +64,9 @@ fn ids(page: &Value) -> Vec<String> {
     events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect()
 }
 
-#[test]
-fn events_are_appended_and_found_by_types_and_tags_in_their_order() {
+fn events_are_appended_and_found_by_types_and_tags_in_their_order(place: &Place) {
     run(async {
-        let events = start().await;
+        let events = start(place).await;
         let empty = events.peer.get("/events").await.json();
         assert_eq!((&empty["events"], &empty["more"]), (&json!([]), &json!(false)));
         let many = json!({"events": [event("1", "Opened", &["account:1", "user:\"a\""]), event("2", "Opened", &[])]});
@@ -86,10 +95,9 @@ fn events_are_appended_and_found_by_types_and_tags_in_their_order() {
     });
 }
 
-#[test]
-fn pages_go_on_where_the_last_one_ended() {
+fn pages_go_on_where_the_last_one_ended(place: &Place) {
     run(async {
-        let events = start().await;
+        let events = start(place).await;
         let all: Vec<Value> =
             (0..25).map(|n| event(&format!("{n:02}"), ["A", "B"][n % 2], &["t", "u"])).collect();
         assert_eq!(events.post(&json!({"events": all})).await.status, 201);
@@ -113,10 +121,9 @@ fn pages_go_on_where_the_last_one_ended() {
     });
 }
 
-#[test]
-fn a_page_of_long_events_ends_early_and_fits_into_a_message() {
+fn a_page_of_long_events_ends_early_and_fits_into_a_message(place: &Place) {
     run(async {
-        let events = start().await;
+        let events = start(place).await;
         let long = "x".repeat(65_000);
         for n in 0..12 {
             let event = json!({"id": n.to_string(), "type": "Long", "tags": ["t"], "data": long});
@@ -133,10 +140,9 @@ fn a_page_of_long_events_ends_early_and_fits_into_a_message() {
     });
 }
 
-#[test]
-fn the_same_append_again_is_the_same_answer_and_the_same_id_for_another_event_is_a_409() {
+fn the_same_append_again_is_the_same_answer_and_the_same_id_for_another_event_is_a_409(place: &Place) {
     run(async {
-        let events = start().await;
+        let events = start(place).await;
         let body = json!({"events": [event("1", "A", &["x"]), event("2", "A", &["x"])],
             "condition": {"query": {"types": ["A"], "tags": ["x"]}}});
         let first = events.post(&body).await;
@@ -161,10 +167,9 @@ fn the_same_append_again_is_the_same_answer_and_the_same_id_for_another_event_is
     });
 }
 
-#[test]
-fn a_condition_fails_when_a_matching_event_is_behind_its_position() {
+fn a_condition_fails_when_a_matching_event_is_behind_its_position(place: &Place) {
     run(async {
-        let events = start().await;
+        let events = start(place).await;
         let first = events.append("1", "Named", &["name:ada"]).await;
         let append = |id: &str, condition: Value| {
             let body = json!({"events": [event(id, "Named", &["name:ada"])], "condition": condition});
@@ -200,10 +205,9 @@ fn a_condition_fails_when_a_matching_event_is_behind_its_position() {
     });
 }
 
-#[test]
-fn a_long_poll_answers_when_an_event_for_it_comes_and_not_before() {
+fn a_long_poll_answers_when_an_event_for_it_comes_and_not_before(place: &Place) {
     run(async {
-        let events = start().await;
+        let events = start(place).await;
         let position = events.append("1", "A", &["x"]).await;
         let at_once = events.peer.get("/events/stream?tags=x").await.json();
         assert_eq!(ids(&at_once), ["1"]);
@@ -225,10 +229,9 @@ fn a_long_poll_answers_when_an_event_for_it_comes_and_not_before() {
     });
 }
 
-#[test]
-fn a_long_poll_without_events_answers_in_time_with_a_position_to_go_on_from() {
+fn a_long_poll_without_events_answers_in_time_with_a_position_to_go_on_from(place: &Place) {
     run(async {
-        let events = start().await;
+        let events = start(place).await;
         let last = events.append("1", "A", &["x"]).await;
         let quiet = events.peer.get("/events/stream?wait=0&tags=other").await.json();
         assert_eq!(quiet["events"], json!([]));
@@ -243,10 +246,9 @@ fn a_long_poll_without_events_answers_in_time_with_a_position_to_go_on_from() {
     });
 }
 
-#[test]
-fn projections_are_written_by_who_knows_their_position() {
+fn projections_are_written_by_who_knows_their_position(place: &Place) {
     run(async {
-        let events = start().await;
+        let events = start(place).await;
         let one = events.append("1", "A", &[]).await;
         let two = events.append("2", "A", &[]).await;
         let missing = events.peer.get("/projections/count").await;
@@ -270,10 +272,9 @@ fn projections_are_written_by_who_knows_their_position() {
     });
 }
 
-#[test]
-fn every_refusal_names_the_field_and_the_limit() {
+fn every_refusal_names_the_field_and_the_limit(place: &Place) {
     run(async {
-        let events = start().await;
+        let events = start(place).await;
         let tags: Vec<String> = (0..17).map(|n| n.to_string()).collect();
         let many: Vec<Value> = (0..1001).map(|n| json!({"id": n.to_string(), "type": "A"})).collect();
         let long = "x".repeat(129);
@@ -330,10 +331,9 @@ fn every_refusal_names_the_field_and_the_limit() {
     });
 }
 
-#[test]
-fn an_asker_that_stops_gets_an_empty_answer_at_once() {
+fn an_asker_that_stops_gets_an_empty_answer_at_once(place: &Place) {
     run(async {
-        let events = start().await;
+        let events = start(place).await;
         events.append("1", "A", &["x"]).await;
         let peer = events.peer.clone();
         let poll = tokio::task::spawn_local(async move {
@@ -348,10 +348,9 @@ fn an_asker_that_stops_gets_an_empty_answer_at_once() {
     });
 }
 
-#[test]
-fn sigterm_answers_long_polls_and_what_was_appended_is_there_again() {
+fn sigterm_answers_long_polls_and_what_was_appended_is_there_again(place: &Place) {
     run(async {
-        let mut events = start().await;
+        let mut events = start(place).await;
         let first = events.append("1", "A", &["x"]).await;
         let poll = {
             let peer = events.peer.clone();
@@ -366,7 +365,7 @@ fn sigterm_answers_long_polls_and_what_was_appended_is_there_again() {
         events.process.terminate();
         assert_eq!((poll.await.unwrap().status, events.process.ended().code()), (200, Some(0)));
         let _ = events.process.logged("every request in hand was answered");
-        let (_process, peer) = start_in(&events.dir).await;
+        let Events { process: _process, peer } = start(place).await;
         let page = peer.get("/events").await.json();
         assert_eq!((ids(&page), &page["events"][0]["position"]), (vec!["1".to_owned()], &json!(first)));
         let again = json!({"events": [event("1", "A", &["x"])]}).to_string();
@@ -375,7 +374,6 @@ fn sigterm_answers_long_polls_and_what_was_appended_is_there_again() {
     });
 }
 
-#[test]
 fn without_a_bus_or_a_store_the_usage_says_what_to_give() {
     let run = |args: &[&str]| {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_events")).args(args).output().unwrap();

@@ -9,17 +9,23 @@ use std::rc::Rc;
 
 use feed::{Feeds, NewEntry, PageEntry, Position};
 use service_host::testing::run;
-use store::{RunOptions, Store};
+use service_host::testing::stores::Place;
+use store::RunOptions;
+
+service_host::store_tests! {
+    on_stores:
+        no_entry_twice_and_none_missed_while_entries_arrive,
+        feeds_and_counters_are_those_of_the_model_whatever_the_fan_out,
+        unread_entries_are_counted_to_a_thousand;
+}
 
 /// The seed, from the environment when set, so that a failure can be repeated.
 fn seed() -> u64 {
     std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..))
 }
 
-fn open(fan_out_limit: u32, cache_bytes: u64) -> (Feeds, tempfile::TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let address = format!("embedded:{}?durability=buffered", dir.path().display()).parse().unwrap();
-    (Feeds::new(Store::open(&address).unwrap(), fan_out_limit, cache_bytes), dir)
+fn open(place: &Place, fan_out_limit: u32, cache_bytes: u64) -> Feeds {
+    Feeds::new(place.open_buffered(), fan_out_limit, cache_bytes)
 }
 
 /// More than all feeds of a test need.
@@ -94,13 +100,12 @@ async fn churn(scene: Rc<Scene>, authors: [&'static str; 4], seed: u64) {
     }
 }
 
-#[test]
-fn no_entry_twice_and_none_missed_while_entries_arrive() {
+fn no_entry_twice_and_none_missed_while_entries_arrive(place: &Place) {
     let seed = seed();
     println!("SEED={seed}");
     run(async {
         let authors = ["a", "b", "c", "reader"];
-        let (feeds, _dir) = open(2, CACHE_BYTES);
+        let feeds = open(place, 2, CACHE_BYTES);
         for author in &authors[..3] {
             feeds.follow("reader", author, &options()).await.unwrap();
         }
@@ -165,8 +170,7 @@ impl Model {
 
 const MEMBERS: usize = 5;
 
-#[test]
-fn feeds_and_counters_are_those_of_the_model_whatever_the_fan_out() {
+fn feeds_and_counters_are_those_of_the_model_whatever_the_fan_out(place: &Place) {
     let seed = seed();
     println!("SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -174,7 +178,8 @@ fn feeds_and_counters_are_those_of_the_model_whatever_the_fan_out() {
     for (fan_out_limit, cache) in [(0, CACHE_BYTES), (1, 6_000), (2, CACHE_BYTES), (2, 0), (100, CACHE_BYTES)]
     {
         run(async {
-            let (feeds, _dir) = open(fan_out_limit, cache);
+            let place = place.another();
+            let feeds = open(&place, fan_out_limit, cache);
             let mut model = Model::default();
             for step in 0..250 {
                 let (one, two) = (random.usize(..MEMBERS), random.usize(..MEMBERS));
@@ -219,11 +224,11 @@ fn feeds_and_counters_are_those_of_the_model_whatever_the_fan_out() {
     }
 }
 
-#[test]
-fn unread_entries_are_counted_to_a_thousand() {
+fn unread_entries_are_counted_to_a_thousand(place: &Place) {
     run(async {
         for fan_out_limit in [0, 10] {
-            let (feeds, _dir) = open(fan_out_limit, CACHE_BYTES);
+            let place = place.another();
+            let feeds = open(&place, fan_out_limit, CACHE_BYTES);
             feeds.follow("reader", "a", &options()).await.unwrap();
             let mut positions = Vec::new();
             for n in 0..1500 {

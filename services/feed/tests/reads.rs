@@ -1,12 +1,16 @@
 //! How many rows a request reads: each is a round trip to a cluster.
-//!
-//! One test, because the counters are those of the process.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use feed::{Feeds, NewEntry};
 use service_host::testing::run;
+use service_host::testing::stores::Place;
 use store::{RunOptions, Store};
+
+service_host::store_tests! {
+    counted:
+        a_head_that_did_not_change_costs_one_row_and_any_change_is_seen;
+}
 
 const OPTIONS: RunOptions =
     RunOptions { timeout: std::time::Duration::from_secs(5), retries_max: 100, idempotent: false };
@@ -24,12 +28,9 @@ async fn post(feeds: &Feeds, owner: &str, id: &str) {
     feeds.post(owner, &entry, 0, &OPTIONS).await.unwrap();
 }
 
-#[test]
-fn a_head_that_did_not_change_costs_one_row_and_any_change_is_seen() {
+fn a_head_that_did_not_change_costs_one_row_and_any_change_is_seen(place: &Place) {
     run(async {
-        let dir = tempfile::tempdir().unwrap();
-        let address = format!("embedded:{}/store", dir.path().display()).parse().unwrap();
-        let store = Store::open(&address).unwrap();
+        let store = place.open();
         // One follower makes an owner large for the next ones.
         let feeds = Feeds::new(store.clone(), 1, 1 << 20);
         feeds.follow("ada", "bob", &OPTIONS).await.unwrap();

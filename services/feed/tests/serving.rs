@@ -4,25 +4,39 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use serde_json::{Value, json};
-use service_host::testing::{Answer, Peer, Process, run, socket};
+use service_host::testing::stores::Place;
+use service_host::testing::{Answer, Peer, Process, run};
+
+service_host::store_tests! {
+    on_stores:
+        an_entry_is_posted_once_however_often_it_is_sent,
+        the_same_entry_sent_at_once_many_times_is_there_once,
+        pages_go_on_where_they_ended_although_entries_arrive,
+        who_follows_sees_what_comes_and_counts_it,
+        the_list_of_those_followed_comes_in_pages,
+        every_refusal_names_the_field_and_the_limit,
+        the_longest_entry_reaches_as_many_followers_as_are_copied_to,
+        sigterm_ends_it_with_code_0_and_what_was_posted_is_there_again;
+    alone:
+        without_a_bus_or_a_store_the_usage_says_what_to_give;
+}
 
 struct Feed {
     process: Process,
     peer: Peer,
-    dir: tempfile::TempDir,
 }
 
-async fn start_in(dir: tempfile::TempDir, more: &[&str]) -> Feed {
-    let (url, store) = (socket(dir.path(), "feed.sock"), format!("embedded:{}/store", dir.path().display()));
-    let args = [&["--bus-listen", &url, "--store", &store], more].concat();
+async fn start_with(place: &Place, more: &[&str]) -> Feed {
+    let url = place.socket("feed.sock");
+    let args = [&["--bus-listen", &url, "--store", place.store()], more].concat();
     let process = Process::start(env!("CARGO_BIN_EXE_feed"), &args);
     let peer = Peer::dial(&url, None);
     peer.ready("GET", "/feeds/x").await;
-    Feed { process, peer, dir }
+    Feed { process, peer }
 }
 
-async fn start() -> Feed {
-    start_in(tempfile::tempdir().unwrap(), &[]).await
+async fn start(place: &Place) -> Feed {
+    start_with(place, &[]).await
 }
 
 impl Feed {
@@ -46,10 +60,9 @@ impl Feed {
     }
 }
 
-#[test]
-fn an_entry_is_posted_once_however_often_it_is_sent() {
+fn an_entry_is_posted_once_however_often_it_is_sent(place: &Place) {
     run(async {
-        let feed = start().await;
+        let feed = start(place).await;
         assert_eq!(feed.peer.get("/feeds/a%20b").await.text(), r#"{"entries":[],"next":null}"#);
         let body = json!({"id": "1", "text": "<b> \"ö\""});
         let created = feed.post("a%20b", &body).await;
@@ -68,10 +81,9 @@ fn an_entry_is_posted_once_however_often_it_is_sent() {
     });
 }
 
-#[test]
-fn the_same_entry_sent_at_once_many_times_is_there_once() {
+fn the_same_entry_sent_at_once_many_times_is_there_once(place: &Place) {
     run(async {
-        let feed = start().await;
+        let feed = start(place).await;
         let tasks: Vec<_> = (0..30)
             .map(|_| {
                 let peer = feed.peer.clone();
@@ -92,10 +104,9 @@ fn the_same_entry_sent_at_once_many_times_is_there_once() {
     });
 }
 
-#[test]
-fn pages_go_on_where_they_ended_although_entries_arrive() {
+fn pages_go_on_where_they_ended_although_entries_arrive(place: &Place) {
     run(async {
-        let feed = start().await;
+        let feed = start(place).await;
         for n in 0..5 {
             feed.entry("a", &format!("{n}")).await;
         }
@@ -109,11 +120,11 @@ fn pages_go_on_where_they_ended_although_entries_arrive() {
     });
 }
 
-#[test]
-fn who_follows_sees_what_comes_and_counts_it() {
+fn who_follows_sees_what_comes_and_counts_it(place: &Place) {
     run(async {
         for limit in ["0", "1", "200"] {
-            let feed = start_in(tempfile::tempdir().unwrap(), &["--fan-out-limit", limit]).await;
+            let place = place.another();
+            let feed = start_with(&place, &["--fan-out-limit", limit]).await;
             feed.entry("b", "before").await;
             for follower in ["a", "c", "a"] {
                 feed.follows("PUT", follower, "b").await;
@@ -144,10 +155,9 @@ fn who_follows_sees_what_comes_and_counts_it() {
     });
 }
 
-#[test]
-fn the_list_of_those_followed_comes_in_pages() {
+fn the_list_of_those_followed_comes_in_pages(place: &Place) {
     run(async {
-        let feed = start().await;
+        let feed = start(place).await;
         for other in ["d", "b", "c"] {
             feed.follows("PUT", "a", other).await;
         }
@@ -158,10 +168,9 @@ fn the_list_of_those_followed_comes_in_pages() {
     });
 }
 
-#[test]
-fn every_refusal_names_the_field_and_the_limit() {
+fn every_refusal_names_the_field_and_the_limit(place: &Place) {
     run(async {
-        let feed = start().await;
+        let feed = start(place).await;
         let long = "x".repeat(201);
         let refused = |answer: &Answer, status: u16, field: &str, limit: Option<u64>| {
             let problem = answer.json();
@@ -203,10 +212,9 @@ fn every_refusal_names_the_field_and_the_limit() {
     });
 }
 
-#[test]
-fn the_longest_entry_reaches_as_many_followers_as_are_copied_to() {
+fn the_longest_entry_reaches_as_many_followers_as_are_copied_to(place: &Place) {
     run(async {
-        let feed = start_in(tempfile::tempdir().unwrap(), &["--fan-out-limit", "500"]).await;
+        let feed = start_with(place, &["--fan-out-limit", "500"]).await;
         let follower = |n: usize| format!("{n:0>200}");
         for n in 0..500 {
             feed.follows("PUT", &follower(n), "a").await;
@@ -220,19 +228,17 @@ fn the_longest_entry_reaches_as_many_followers_as_are_copied_to() {
     });
 }
 
-#[test]
-fn sigterm_ends_it_with_code_0_and_what_was_posted_is_there_again() {
+fn sigterm_ends_it_with_code_0_and_what_was_posted_is_there_again(place: &Place) {
     run(async {
-        let mut feed = start().await;
+        let mut feed = start(place).await;
         feed.entry("a", "1").await;
         feed.process.terminate();
         assert_eq!(feed.process.ended().code(), Some(0));
-        let again = start_in(feed.dir, &[]).await;
+        let again = start(place).await;
         assert_eq!(again.ids("/feeds/a").await, ["1"]);
     });
 }
 
-#[test]
 fn without_a_bus_or_a_store_the_usage_says_what_to_give() {
     let run = |args: &[&str]| {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_feed")).args(args).output().unwrap();

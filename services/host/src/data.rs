@@ -1,10 +1,10 @@
 //! What a service that keeps data has beyond [`crate::main`]: the flag `--store`, and a store that
 //! is open while the service runs.
 //!
-//! Owns the flag, opening and closing the store, and what is said when it cannot be opened. `store`
-//! owns what an address means; a service owns what it keeps. Invariant: exit codes are those of
-//! [`crate::run`]; a store that is missing or that this build cannot open is a usage error (2), one
-//! that fails to open is a failure (1).
+//! Owns the flag, opening and closing the store, and what is said when it cannot be opened. `probe`
+//! asks if it answers, `store` owns what an address means, a service what it keeps. Invariant: exit
+//! codes are those of [`crate::run`]; a store that is missing or that this build cannot open is a
+//! usage error (2), one that fails to open is a failure (1).
 //!
 //! ```no_run
 //! use service_host::data::{StoreOptions, StoreSettings};
@@ -49,12 +49,15 @@
 //! }
 //! ```
 
+mod probe;
+
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use clap::error::ErrorKind;
+use probe::Probe;
 use store::layers::slots::Slots;
 use store::{Network, OpenError, Owner, RunOptions, Store, StoreAddress, Subspace};
 
@@ -68,7 +71,8 @@ use crate::router::Router;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Store")]
 pub struct StoreOptions {
-    /// Where the data is stored: embedded:DIR, or fdb:CLUSTER_FILE in a build with FoundationDB.
+    /// Where the data is stored: embedded:DIR, or fdb:CLUSTER_FILE in a build with FoundationDB;
+    /// fdb:CLUSTER_FILE?prefix=NAME for one of several stacks on a cluster.
     #[arg(long, value_name = "ADDRESS", global = true)]
     pub store: Option<StoreAddress>,
 
@@ -107,8 +111,9 @@ where
     }
     let address = address(&args);
     crate::require_bus(&args);
+    let of_probe = address.clone();
     with_store::<A>(&address, |store| {
-        let counters = store.clone();
+        let own = store.clone();
         let schedule = format!("{}-schedule", A::OWNER.service);
         let routes = build(&args, store);
         crate::run::run_with(args, true, move |context| {
@@ -118,9 +123,13 @@ where
                 router.tasks.run_elsewhere();
                 return Ok(router);
             }
-            let store = counters.clone();
-            router.tasks.run_on(Slots::new(&store, &Subspace::from(&*schedule)));
-            Ok(router.counters(move || store.counters()))
+            router.tasks.run_on(Slots::new(&own, &Subspace::from(&*schedule)));
+            let probe = Probe::start(own.clone(), of_probe.clone());
+            let [counters, times] = [own.clone(), own.clone()];
+            Ok(router
+                .counters(move || counters.counters())
+                .gauges(move || times.times())
+                .unready(move || probe.unready()))
         })
     })
 }

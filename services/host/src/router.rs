@@ -9,6 +9,7 @@ use bus::proto::limits::HELLO_TOGGLES_MAX;
 use bus::{Incoming, Pattern};
 use bytes::Bytes;
 use role::problem::{Problem, ProblemType};
+use role::readiness::Unready;
 
 use crate::background::Start;
 use crate::endpoint::{Endpoint, Typed};
@@ -24,7 +25,9 @@ pub struct Router {
     routes: Vec<(String, Box<dyn Endpoint>)>,
     toggles: Vec<String>,
     ready: Option<Ready>,
-    counters: Option<Counters>,
+    counters: Option<Figures>,
+    gauges: Option<Figures>,
+    unready: Option<Reason>,
     /// What `every` and `cron` added.
     #[cfg(feature = "store")]
     pub(crate) tasks: crate::schedule::Tasks,
@@ -33,8 +36,11 @@ pub struct Router {
 /// True when a service can answer what it claims.
 pub(crate) type Ready = Box<dyn Fn() -> bool>;
 
-/// Lists a worker's counters of the service's own.
-pub(crate) type Counters = Box<dyn Fn() -> Vec<(&'static str, u64)>>;
+/// Lists a worker's counters or gauges of the service's own.
+pub(crate) type Figures = Box<dyn Fn() -> Vec<(&'static str, u64)>>;
+
+/// The reason for which a service is not ready, while there is one.
+pub(crate) type Reason = Box<dyn Fn() -> Option<Unready>>;
 
 impl Router {
     /// No routes yet.
@@ -135,6 +141,18 @@ impl Router {
         self
     }
 
+    /// Adds gauges, as [`Router::counters`] adds counters.
+    pub(crate) fn gauges(mut self, list: impl Fn() -> Vec<(&'static str, u64)> + 'static) -> Self {
+        self.gauges = Some(Box::new(list));
+        self
+    }
+
+    /// `/ready` is 503 while `reason` returns one. The worker still takes requests.
+    pub(crate) fn unready(mut self, reason: impl Fn() -> Option<Unready> + 'static) -> Self {
+        self.unready = Some(Box::new(reason));
+        self
+    }
+
     pub(crate) fn finish(self) -> Result<Routes, RouteError> {
         if let Some(wrong) = self.toggles.iter().find(|name| !is_toggle(name)) {
             return Err(RouteError::Toggle(wrong.clone()));
@@ -149,6 +167,8 @@ impl Router {
             paths: matchit::Router::new(),
             ready: self.ready,
             counters: self.counters,
+            gauges: self.gauges,
+            unready: self.unready,
             #[cfg(feature = "store")]
             background: self.tasks.finish()?,
             #[cfg(not(feature = "store"))]
@@ -217,7 +237,9 @@ pub(crate) struct Routes {
     paths: matchit::Router<Methods>,
     /// When they are claimed; `None` means at once.
     pub(crate) ready: Option<Ready>,
-    pub(crate) counters: Option<Counters>,
+    pub(crate) counters: Option<Figures>,
+    pub(crate) gauges: Option<Figures>,
+    pub(crate) unready: Option<Reason>,
     /// What the worker does besides its requests.
     pub(crate) background: Option<Start>,
 }

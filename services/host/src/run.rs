@@ -187,7 +187,7 @@ fn picture(site: &Site, latencies: Latencies) -> Picture {
 }
 
 fn health(site: &Site) -> role::readiness::Health {
-    views::health(&site.bus, site.upstream.as_ref(), site.weight)
+    views::health(&site.worker, &site.bus, site.upstream.as_ref(), site.weight)
 }
 
 fn bind_admin(options: &Options, inherited: Option<sockets::Inherited>) -> anyhow::Result<Option<Admin>> {

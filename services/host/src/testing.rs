@@ -6,6 +6,8 @@
 
 #[cfg(feature = "store")]
 pub mod data;
+#[cfg(feature = "store")]
+pub mod stores;
 
 use std::future::Future;
 use std::io::{BufRead, BufReader};

@@ -45,6 +45,7 @@ pub(crate) fn picture(
     };
     worker.tally.stats.add_to(&mut picture);
     picture.counters.extend(worker.routes.counters.iter().flat_map(|list| list()));
+    picture.gauges.extend(worker.routes.gauges.iter().flat_map(|list| list()));
     picture
         .gauges
         .extend([("in_flight", worker.gate.running() as u64), ("queued", worker.gate.queued() as u64)]);
@@ -52,9 +53,11 @@ pub(crate) fn picture(
     picture
 }
 
-/// The reasons for which a worker takes no requests; `weight` is the one that it has once it does.
-pub(crate) fn health(bus: &Bus, upstream: Option<&Bus>, weight: u32) -> Health {
+/// The reasons for which a worker takes no requests or would fail them; `weight` is the one that it
+/// has once it takes them.
+pub(crate) fn health(worker: &Worker, bus: &Bus, upstream: Option<&Bus>, weight: u32) -> Health {
     let mut health = Health::of(bus, upstream);
+    health.unready.extend(worker.routes.unready.iter().filter_map(|reason| reason()));
     if weight > 0 && bus.hello().is_some_and(|hello| hello.weight == 0) {
         health.unready.push(Unready {
             reason: "joining",
@@ -93,16 +96,20 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_without_its_weight_is_still_joining() {
+    fn a_worker_without_its_weight_is_joining_and_its_own_reasons_are_told_too() {
         run(async {
             let dir = tempfile::tempdir().unwrap();
             let hello = Hello { weight: 0, ..Hello::new("s", "1", "a") };
             let peer = Peer::dial(&socket(dir.path(), "bus.sock"), Some(hello));
-            let reasons = |weight| {
-                let unready = health(&peer.bus, None, weight).unready;
+            let worker = |router: Router| Worker::new(router.finish().unwrap(), Gate::new(1, 1));
+            let reasons = |worker: &Worker, weight| {
+                let unready = health(worker, &peer.bus, None, weight).unready;
                 unready.iter().map(|one| one.reason).collect::<Vec<_>>()
             };
-            assert_eq!((reasons(100), reasons(0)), (vec!["joining"], vec![]));
+            let plain = worker(Router::new());
+            assert_eq!((reasons(&plain, 100), reasons(&plain, 0)), (vec!["joining"], vec![]));
+            let silent = || Some(Unready { reason: "store", detail: String::new(), remedy: "" });
+            assert_eq!(reasons(&worker(Router::new().unready(silent)), 0), ["store"]);
         });
     }
 }

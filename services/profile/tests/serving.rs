@@ -3,22 +3,38 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use service_host::bus::RequestError;
-use service_host::testing::{Answer, Peer, Process, run, socket};
+use service_host::testing::stores::Place;
+use service_host::testing::{Answer, Peer, Process, run};
+
+service_host::store_tests! {
+    on_stores:
+        documents_are_written_read_changed_and_removed,
+        preconditions_hold_or_are_a_412_that_names_them,
+        changes_of_different_members_at_once_are_all_kept,
+        the_list_comes_in_pages_in_the_order_of_ids,
+        a_page_of_long_documents_ends_early_and_fits_into_a_message,
+        limits_are_named,
+        bodies_that_say_they_are_no_json_are_415,
+        sigterm_ends_it_with_code_0_and_what_was_written_is_there_again,
+        everything_is_served_while_the_drain_is_delayed,
+        several_workers_serve_one_store,
+        figures_reach_a_statsd_daemon_by_the_interval_and_at_the_end;
+    alone:
+        without_a_bus_or_a_store_the_usage_says_what_to_give;
+}
 
 struct Profile {
     _process: Process,
     peer: Peer,
-    _dir: tempfile::TempDir,
 }
 
-async fn start() -> Profile {
-    let dir = tempfile::tempdir().unwrap();
-    let (url, store) =
-        (socket(dir.path(), "profile.sock"), format!("embedded:{}/store", dir.path().display()));
-    let process = Process::start(env!("CARGO_BIN_EXE_profile"), &["--bus-listen", &url, "--store", &store]);
+async fn start(place: &Place) -> Profile {
+    let url = place.socket("profile.sock");
+    let args = ["--bus-listen", &url, "--store", place.store()];
+    let process = Process::start(env!("CARGO_BIN_EXE_profile"), &args);
     let peer = Peer::dial(&url, None);
     peer.ready("GET", "/profiles/x").await;
-    Profile { _process: process, peer, _dir: dir }
+    Profile { _process: process, peer }
 }
 
 impl Profile {
@@ -27,10 +43,9 @@ impl Profile {
     }
 }
 
-#[test]
-fn documents_are_written_read_changed_and_removed() {
+fn documents_are_written_read_changed_and_removed(place: &Place) {
     run(async {
-        let profile = start().await;
+        let profile = start(place).await;
         let peer = &profile.peer;
         let created = profile.put("a%20b", " {\"name\": \"Ada\", \"n\": 1.50}\n").await;
         assert_eq!((created.status, created.header("location")), (201, Some("/profiles/a%20b")));
@@ -56,10 +71,9 @@ fn documents_are_written_read_changed_and_removed() {
     });
 }
 
-#[test]
-fn preconditions_hold_or_are_a_412_that_names_them() {
+fn preconditions_hold_or_are_a_412_that_names_them(place: &Place) {
     run(async {
-        let profile = start().await;
+        let profile = start(place).await;
         let peer = &profile.peer;
         let put = |name, value: &str, body: &str| {
             peer.ask("PUT", "/profiles/1").header(name, value).body(body.to_owned()).answer()
@@ -83,10 +97,9 @@ fn preconditions_hold_or_are_a_412_that_names_them() {
     });
 }
 
-#[test]
-fn changes_of_different_members_at_once_are_all_kept() {
+fn changes_of_different_members_at_once_are_all_kept(place: &Place) {
     run(async {
-        let profile = start().await;
+        let profile = start(place).await;
         profile.put("1", "{}").await;
         let tasks: Vec<_> = (0..40)
             .map(|n| {
@@ -105,10 +118,9 @@ fn changes_of_different_members_at_once_are_all_kept() {
     });
 }
 
-#[test]
-fn the_list_comes_in_pages_in_the_order_of_ids() {
+fn the_list_comes_in_pages_in_the_order_of_ids(place: &Place) {
     run(async {
-        let profile = start().await;
+        let profile = start(place).await;
         let peer = &profile.peer;
         assert_eq!(peer.get("/profiles").await.text(), r#"{"profiles":[],"next":null}"#);
         for n in 0..25 {
@@ -138,10 +150,9 @@ fn the_list_comes_in_pages_in_the_order_of_ids() {
     });
 }
 
-#[test]
-fn a_page_of_long_documents_ends_early_and_fits_into_a_message() {
+fn a_page_of_long_documents_ends_early_and_fits_into_a_message(place: &Place) {
     run(async {
-        let profile = start().await;
+        let profile = start(place).await;
         let long = format!("{{\"t\":\"{}\"}}", "x".repeat(99_000));
         for n in 0..8 {
             assert_eq!(profile.put(&format!("{n}"), &long).await.status, 201);
@@ -153,10 +164,9 @@ fn a_page_of_long_documents_ends_early_and_fits_into_a_message() {
     });
 }
 
-#[test]
-fn limits_are_named() {
+fn limits_are_named(place: &Place) {
     run(async {
-        let profile = start().await;
+        let profile = start(place).await;
         let long = format!("{{\"t\":\"{}\"}}", "x".repeat(100_000));
         let refused = profile.put("1", &long).await;
         assert_eq!((refused.status, refused.json()["limit"].as_u64()), (413, Some(100_000)));
@@ -177,10 +187,9 @@ fn limits_are_named() {
     });
 }
 
-#[test]
-fn bodies_that_say_they_are_no_json_are_415() {
+fn bodies_that_say_they_are_no_json_are_415(place: &Place) {
     run(async {
-        let profile = start().await;
+        let profile = start(place).await;
         let ask = |method, kind: &str| {
             profile.peer.ask(method, "/profiles/1").header("content-type", kind).body("{\"v\":1}").answer()
         };
@@ -226,13 +235,10 @@ fn bodies_that_say_they_are_no_json_are_415() {
     });
 }
 
-#[test]
-fn sigterm_ends_it_with_code_0_and_what_was_written_is_there_again() {
+fn sigterm_ends_it_with_code_0_and_what_was_written_is_there_again(place: &Place) {
     run(async {
-        let dir = tempfile::tempdir().unwrap();
-        let url = socket(dir.path(), "profile.sock");
-        let store = format!("embedded:{}/store", dir.path().display());
-        let args = ["--bus-listen", &url, "--store", &store];
+        let url = place.socket("profile.sock");
+        let args = ["--bus-listen", &url, "--store", place.store()];
         let mut process = Process::start(env!("CARGO_BIN_EXE_profile"), &args);
         let peer = Peer::dial(&url, None);
         peer.ready("GET", "/profiles/x").await;
@@ -249,13 +255,10 @@ fn sigterm_ends_it_with_code_0_and_what_was_written_is_there_again() {
     });
 }
 
-#[test]
-fn everything_is_served_while_the_drain_is_delayed() {
+fn everything_is_served_while_the_drain_is_delayed(place: &Place) {
     run(async {
-        let dir = tempfile::tempdir().unwrap();
-        let url = socket(dir.path(), "profile.sock");
-        let store = format!("embedded:{}/store", dir.path().display());
-        let args = ["--bus-listen", &url, "--store", &store, "--drain-delay", "1h"];
+        let url = place.socket("profile.sock");
+        let args = ["--bus-listen", &url, "--store", place.store(), "--drain-delay", "1h"];
         let process = Process::start(env!("CARGO_BIN_EXE_profile"), &args);
         let peer = Peer::dial(&url, None);
         peer.ready("GET", "/profiles/x").await;
@@ -269,13 +272,10 @@ fn everything_is_served_while_the_drain_is_delayed() {
     });
 }
 
-#[test]
-fn several_workers_serve_one_store() {
+fn several_workers_serve_one_store(place: &Place) {
     run(async {
-        let dir = tempfile::tempdir().unwrap();
-        let url = socket(dir.path(), "profile.sock");
-        let store = format!("embedded:{}/store", dir.path().display());
-        let args = ["--bus-listen", &url, "--store", &store, "--workers", "2"];
+        let url = place.socket("profile.sock");
+        let args = ["--bus-listen", &url, "--store", place.store(), "--workers", "2"];
         let process = Process::start(env!("CARGO_BIN_EXE_profile"), &args);
         let peers = [Peer::dial(&url, None), Peer::dial(&url, None), Peer::dial(&url, None)];
         for (n, peer) in peers.iter().enumerate() {
@@ -300,17 +300,13 @@ async fn hears(daemon: &tokio::net::UdpSocket, wanted: &[&str]) {
     }
 }
 
-#[test]
-fn figures_reach_a_statsd_daemon_by_the_interval_and_at_the_end() {
+fn figures_reach_a_statsd_daemon_by_the_interval_and_at_the_end(place: &Place) {
     for (interval, stops) in [("100ms", false), ("1h", true)] {
         run(async {
-            let dir = tempfile::tempdir().unwrap();
             let daemon = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            let (url, target) =
-                (socket(dir.path(), "profile.sock"), daemon.local_addr().unwrap().to_string());
-            let store = format!("embedded:{}/store", dir.path().display());
+            let (url, target) = (place.socket("profile.sock"), daemon.local_addr().unwrap().to_string());
             let statsd = ["--statsd", &target, "--statsd-interval", interval, "--dogstatsd"];
-            let bus = ["--bus-listen", &url, "--store", &store];
+            let bus = ["--bus-listen", &url, "--store", place.store()];
             let process = Process::start(env!("CARGO_BIN_EXE_profile"), &[&bus[..], &statsd[..]].concat());
             let peer = Peer::dial(&url, None);
             peer.ready("GET", "/profiles/x").await;
@@ -331,7 +327,6 @@ fn figures_reach_a_statsd_daemon_by_the_interval_and_at_the_end() {
     }
 }
 
-#[test]
 fn without_a_bus_or_a_store_the_usage_says_what_to_give() {
     let run = |args: &[&str]| {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_profile")).args(args).output().unwrap();

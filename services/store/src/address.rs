@@ -1,9 +1,11 @@
 //! The value of `--store`, and what it means.
 //!
 //! `embedded:DIR`, `embedded:DIR?durability=buffered`, `fdb:CLUSTER_FILE`,
-//! `fdb:CLUSTER_FILE?grv_cache=true`. Parsing touches no file.
+//! `fdb:CLUSTER_FILE?grv_cache=true&prefix=NAME`. Parsing touches no file.
 
 use std::{fmt, path::PathBuf, str::FromStr};
+
+use crate::prefix::{Prefix, PrefixError};
 
 /// Where a store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,9 @@ pub struct FdbAddress {
     /// They see what this process committed before, but may miss commits of other processes.
     /// Default false. [`crate::Store::run`] is never stale.
     pub grv_cache: bool,
+    /// `prefix=NAME`: every key begins with `NAME/`, so that several stacks share a cluster without
+    /// seeing each other. Default none.
+    pub prefix: Option<Prefix>,
 }
 
 /// What an acknowledged commit survives.
@@ -71,6 +76,9 @@ pub enum AddressError {
         /// The options of this kind of store.
         known: &'static str,
     },
+    /// The name of a prefix has another form.
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
 }
 
 impl FromStr for StoreAddress {
@@ -97,13 +105,19 @@ impl FromStr for StoreAddress {
                 Ok(Self::Embedded(address))
             }
             "fdb" => {
-                let mut address = FdbAddress { cluster_file: path(place)?, grv_cache: false };
+                let mut address = FdbAddress { cluster_file: path(place)?, grv_cache: false, prefix: None };
                 for option in options(query) {
-                    address.grv_cache = match option {
-                        "grv_cache=true" => true,
-                        "grv_cache=false" => false,
-                        _ => return Err(unknown(option, "`grv_cache=true` or `grv_cache=false`")),
-                    };
+                    match option.split_once('=') {
+                        Some(("grv_cache", "true")) => address.grv_cache = true,
+                        Some(("grv_cache", "false")) => address.grv_cache = false,
+                        Some(("prefix", name)) => address.prefix = Some(name.parse()?),
+                        _ => {
+                            return Err(unknown(
+                                option,
+                                "`grv_cache=true`, `grv_cache=false` or `prefix=NAME`",
+                            ));
+                        }
+                    }
                 }
                 Ok(Self::Fdb(address))
             }
@@ -122,9 +136,15 @@ impl fmt::Display for StoreAddress {
                 };
                 write!(f, "embedded:{}{query}", dir.display())
             }
-            Self::Fdb(FdbAddress { cluster_file, grv_cache }) => {
-                let query = if *grv_cache { "?grv_cache=true" } else { "" };
-                write!(f, "fdb:{}{query}", cluster_file.display())
+            Self::Fdb(FdbAddress { cluster_file, grv_cache, prefix }) => {
+                write!(f, "fdb:{}", cluster_file.display())?;
+                if *grv_cache {
+                    f.write_str("?grv_cache=true")?;
+                }
+                if let Some(prefix) = prefix {
+                    write!(f, "{}prefix={prefix}", if *grv_cache { '&' } else { '?' })?;
+                }
+                Ok(())
             }
         }
     }
@@ -149,6 +169,8 @@ mod tests {
             "embedded:data?durability=buffered",
             "fdb:/etc/fdb.cluster",
             "fdb:fdb.cluster?grv_cache=true",
+            "fdb:fdb.cluster?prefix=staging",
+            "fdb:fdb.cluster?grv_cache=true&prefix=staging",
         ] {
             assert_eq!(text.parse::<StoreAddress>().unwrap().to_string(), text);
         }
@@ -169,6 +191,7 @@ mod tests {
             ("embedded:d?grv_cache=true", "grv_cache=true"),
             ("fdb:f?durability=buffered", "durability=buffered"),
             ("fdb:f?grv_cache=1", "grv_cache=1"),
+            ("fdb:f?prefix", "prefix"),
         ] {
             let error = text.parse::<StoreAddress>().unwrap_err();
             assert!(

@@ -1,17 +1,17 @@
 //! What the stores of this process did, in numbers.
 //!
-//! Owns the counters and their names. Every thread counts in a shard of its own, so counting is a
-//! load and a store of memory that no other thread writes; reading sums the shards up. The counters
-//! are those of the process, which has one store.
+//! Owns the counters, the times of the last successes, and their names. Every thread counts in a
+//! shard of its own, so counting is a load and a store of memory that no other thread writes;
+//! reading sums the shards up. The counters are those of the process, which has one store.
 //!
-//! Invariant: a counter never decreases.
+//! Invariant: a counter never decreases, and a time never goes back unless the clock does.
 
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 macro_rules! counters {
@@ -101,6 +101,43 @@ pub(crate) fn add_read(counter: Counter, bytes: usize) {
         shard.add(Counter::ReadBytes, bytes as u64);
     });
     added.ok();
+}
+
+/// What last succeeded at a time that is told.
+#[derive(Clone, Copy)]
+pub(crate) enum Last {
+    /// A read version.
+    ReadVersion,
+    /// A commit that wrote something.
+    Commit,
+}
+
+/// Seconds since 1970, by [`Last`]; 0 for never. Written once a second at most.
+static LAST: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+/// Notes that it succeeded now.
+pub(crate) fn succeeded(what: Last) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let last = &LAST[what as usize];
+    if last.load(Ordering::Relaxed) != now {
+        last.store(now, Ordering::Relaxed);
+    }
+}
+
+/// Counts a commit that wrote something and took `time`.
+pub(crate) fn add_commit(time: Duration) {
+    add(Counter::Commits, 1);
+    add_time(Counter::CommitTime, time);
+    succeeded(Last::Commit);
+}
+
+/// When each last succeeded, in seconds since 1970, with its name.
+pub(crate) fn times() -> Vec<(&'static str, u64)> {
+    let time = |what: Last| LAST[what as usize].load(Ordering::Relaxed);
+    vec![
+        ("store.last_read_version_seconds", time(Last::ReadVersion)),
+        ("store.last_commit_seconds", time(Last::Commit)),
+    ]
 }
 
 /// Adds a time to a counter of microseconds.

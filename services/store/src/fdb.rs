@@ -2,7 +2,8 @@
 //!
 //! Owns opening, and what all transactions of a store share ([`Cluster`]). `boot` starts the
 //! client's network thread, `transaction` is one transaction, `turn` batches the point reads of one
-//! turn of a worker's loop, `failure` interprets error numbers. [`crate::Store::run`] retries. This
+//! turn of a worker's loop, `failure` interprets error numbers,
+//! `status` logs the cluster's health. [`crate::Store::run`] retries. This
 //! module has no limits of its own: keys, values and sizes are checked before, as for the embedded
 //! backend.
 //!
@@ -18,6 +19,7 @@ pub(crate) mod boot;
 mod cluster;
 mod cluster_file;
 mod failure;
+mod status;
 mod timing;
 mod transaction;
 mod turn;
@@ -57,8 +59,8 @@ pub(crate) struct Fdb {
 }
 
 impl Fdb {
-    /// Starts the client, once per process, asks the cluster for a version, and claims the owner's
-    /// keys. Blocks.
+    /// Starts the client, once per process, asks the cluster for a version, logs its health, and
+    /// claims the owner's keys. Blocks.
     pub(crate) fn open(address: &FdbAddress, owner: Option<Owner>) -> Result<Self, OpenError> {
         let file = ClusterFile::read(&address.cluster_file)?;
         boot::boot()?;
@@ -75,9 +77,12 @@ impl Fdb {
                 OpenError::Cluster { cluster_file: address.cluster_file.clone(), source: Box::new(source) }
             }
         };
-        block_on(cluster.newest_version()).map_err(failed)?;
+        let answered = block_on(cluster.newest_version());
+        // Also when there was no answer: the client may know why.
+        block_on(status::log(&cluster, &file));
+        answered.map_err(failed)?;
         if let Some(owner) = owner
-            && let Some(stamp) = block_on(cluster.claim(owner)).map_err(failed)?
+            && let Some(stamp) = block_on(cluster.claim(owner, address.prefix.as_ref())).map_err(failed)?
         {
             let name = || format!("keys of {} on the cluster of {}", owner.service, file.path);
             owner::check(owner, &stamp, name)?;

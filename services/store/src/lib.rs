@@ -45,6 +45,7 @@ mod network;
 mod options;
 mod owner;
 mod position;
+mod prefix;
 mod range;
 mod size;
 mod store;
@@ -62,6 +63,7 @@ pub use crate::{
     options::RunOptions,
     owner::Owner,
     position::Position,
+    prefix::{Prefix, PrefixError},
     range::{KeySelector, KeyValue, Range, RangeBatch},
     store::Store,
     transaction::{Rows, Snapshot, Transaction},

@@ -30,6 +30,7 @@ use crate::{
     error::{Error, OpenError, RetryError, StoreError},
     options::RunOptions,
     owner::Owner,
+    prefix::{Part, Prefix},
     transaction::{Snapshot, Transaction},
 };
 
@@ -70,12 +71,22 @@ impl Store {
                 Ok(Self { backend: Arc::new(Embedded::open(embedded, owner)?) })
             }
             #[cfg(feature = "fdb")]
-            StoreAddress::Fdb(fdb) => Ok(Self { backend: Arc::new(crate::fdb::Fdb::open(fdb, owner)?) }),
+            StoreAddress::Fdb(fdb) => {
+                let whole = Self { backend: Arc::new(crate::fdb::Fdb::open(fdb, owner)?) };
+                Ok(fdb.prefix.as_ref().map_or_else(|| whole.clone(), |prefix| whole.part(prefix)))
+            }
             #[cfg(not(feature = "fdb"))]
             StoreAddress::Fdb(_) => {
                 Err(OpenError::FeatureMissing { address: address.to_string(), feature: "fdb" })
             }
         }
+    }
+
+    /// The part of this store under `prefix`: a store of its own, whose keys begin with the prefix
+    /// here. What was written before stays outside.
+    #[must_use]
+    pub fn part(&self, prefix: &Prefix) -> Self {
+        Self { backend: Arc::new(Part { whole: Arc::clone(&self.backend), prefix: prefix.clone() }) }
     }
 
     /// The newest committed value of one key: a transaction of a single read. On the embedded
@@ -124,6 +135,25 @@ impl Store {
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         counters::collect()
+    }
+
+    /// When a read version and a commit of this process last succeeded, in seconds since 1970, by
+    /// the names in services/store/README.md; 0 for never. [`Store::probe`] and
+    /// [`Transaction::read_version`] note read versions.
+    #[must_use]
+    pub fn times(&self) -> Vec<(&'static str, u64)> {
+        counters::times()
+    }
+
+    /// Asks the store for its newest version, which shows that it answers: a cluster that has lost
+    /// its coordinators or its log answers nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::DeadlineExceeded`] when there is no answer within `limit`; otherwise as for
+    /// [`Store::run`].
+    pub async fn probe(&self, limit: Duration) -> Result<(), Error> {
+        let version = async |snapshot: Snapshot<'_>| snapshot.read_version().await;
+        self.read(&RunOptions::within(limit), version).await.map(drop)
     }
 
     /// Runs `work` on one moment of the store. It only reads, so it never conflicts; it runs again

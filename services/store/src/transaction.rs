@@ -18,7 +18,7 @@ use foundationdb_tuple::Versionstamp;
 use crate::{
     backend::{BackendTransaction, Reads},
     check::{check_bound, check_key, check_key_len, check_selector, check_value, stamp_offset},
-    counters::{self, Counter},
+    counters::{self, Counter, Last},
     error::{CallerError, Error, RetryError},
     range::{KeySelector, KeyValue, Range, RangeBatch},
     watch::{CommitStamp, Watch},
@@ -66,7 +66,9 @@ impl Transaction {
     /// # Errors
     /// See [`Transaction`].
     pub async fn read_version(&self) -> Result<u64, Error> {
-        self.note(self.backend.read_version().await)
+        let version = self.note(self.backend.read_version().await)?;
+        counters::succeeded(Last::ReadVersion);
+        Ok(version)
     }
 
     /// The value of `key`.

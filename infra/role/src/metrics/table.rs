@@ -179,6 +179,18 @@ const OWN: &[Metric] = &[
         "Groups of commits that failed while they were written.",
     ),
     counter(Store, "store.torn_bytes", "bytes", "Bytes of journals that could not be replayed."),
+    gauge(
+        Store,
+        "store.last_read_version_seconds",
+        "seconds",
+        "When the store last answered with a read version, in seconds since 1970; asked every second.",
+    ),
+    gauge(
+        Store,
+        "store.last_commit_seconds",
+        "seconds",
+        "When a commit last succeeded, in seconds since 1970; 0 for none since the start.",
+    ),
     by("task", counter(Store, "schedule.runs", "runs", "Runs of scheduled tasks begun by this instance.")),
     by(
         "task",

@@ -16,7 +16,9 @@ pub async fn assert_rows_are_of(names: &[&str], address: &str) {
     let store = Store::open(&address).expect("the service has closed its store");
     let all = async |snapshot: Snapshot<'_>| snapshot.range(Range::all()).await;
     let rows = store.read(&RunOptions::default(), all).await.expect("the store can be read");
-    let own: Vec<Subspace> = names.iter().map(|name| Subspace::from(*name)).collect();
+    // On a cluster the owner's stamp is a row too.
+    let stamp = Subspace::from(("store", "owner"));
+    let own: Vec<Subspace> = names.iter().map(|name| Subspace::from(*name)).chain([stamp]).collect();
     let is_foreign = |key: &[u8]| !own.iter().any(|own| own.is_start_of(key));
     let foreign: Vec<_> = rows.iter().filter(|row| is_foreign(&row.key)).collect();
     assert!(rows.len() >= 2 && foreign.is_empty(), "{} rows, foreign: {foreign:?}", rows.len());

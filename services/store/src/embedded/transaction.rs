@@ -314,8 +314,7 @@ impl BackendTransaction for EmbeddedTransaction {
                 let stamp = replied.await.unwrap_or_else(|_| {
                     Err(StoreError::WriteFailed { reason: "its committer ended".to_owned() }.into())
                 })?;
-                counters::add(Counter::Commits, 1);
-                counters::add_time(Counter::CommitTime, begun.elapsed());
+                counters::add_commit(begun.elapsed());
                 self.committed(Some(stamp));
                 Ok(())
             }),

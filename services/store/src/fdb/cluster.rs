@@ -11,7 +11,7 @@ use super::{
     failure::{self, During},
     watches::WatchPlaces,
 };
-use crate::{Subspace, backend::Access, error::Error, owner::Owner};
+use crate::{Subspace, backend::Access, error::Error, owner::Owner, prefix::Prefix};
 
 /// What transactions use of their store.
 pub(super) struct Cluster {
@@ -45,8 +45,9 @@ impl Cluster {
     }
 
     /// The stamp of the owner's keys; `None` when they had none and have the owner's now.
-    pub(super) async fn claim(&self, owner: Owner) -> Result<Option<Bytes>, Error> {
+    pub(super) async fn claim(&self, owner: Owner, prefix: Option<&Prefix>) -> Result<Option<Bytes>, Error> {
         let key = owner_key(owner);
+        let key = prefix.map_or_else(|| Ok(key.clone()), |prefix| prefix.key(&key))?;
         let claim = async {
             let mut transaction = self.begin()?;
             loop {

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     answer::Answer,
     backend::{Access, BackendTransaction, Reads},
-    counters::{self, Counter},
+    counters,
     error::{CallerError, Error, RetryError, StoreError},
     limits,
     options::RunOptions,
@@ -303,8 +303,7 @@ impl BackendTransaction for FdbTransaction {
             match committed.await {
                 Ok(_) => {
                     if wrote {
-                        counters::add(Counter::Commits, 1);
-                        counters::add_time(Counter::CommitTime, begun.elapsed());
+                        counters::add_commit(begun.elapsed());
                     }
                     Ok(())
                 }

@@ -1,6 +1,7 @@
 //! The contract of every backend, as tests that take a store: they run unchanged on the embedded
-//! store, and with the feature `fdb` on the cluster of `FDB_CLUSTER_FILE`. Commits with an unknown
-//! outcome are tested in `src/store/faults.rs`, two concurrent processes in `tests/processes.rs`.
+//! store, on a part of one, and with the feature `fdb` on the cluster of `FDB_CLUSTER_FILE`.
+//! Commits with an unknown outcome are tested in `src/store/faults.rs`, two concurrent processes in
+//! `tests/processes.rs`.
 //!
 //! `main` runs the tests, because FoundationDB's client must be stopped before the process exits,
 //! and the usual harness returns to no code of ours.
@@ -13,6 +14,7 @@
 mod isolation;
 #[cfg(feature = "fdb")]
 mod owner;
+mod parts;
 mod ranges;
 mod serializable;
 mod together;
@@ -22,12 +24,13 @@ mod writes;
 use std::{process::ExitCode, time::Duration};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use store::{Error, RunOptions, Store, Subspace};
+use store::{Error, RunOptions, Store, Subspace, limits};
 
 /// Where a test may write, and how it lets time pass.
 pub(crate) struct Place {
     pub(crate) store: Store,
     pub(crate) keys: Subspace,
+    pub(crate) key_bytes_max: usize,
     /// The test's clock, which can be moved except with a cluster.
     clock: Clock,
     /// Removed with its contents at the end.
@@ -45,7 +48,16 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         let address = format!("embedded:{}", dir.path().display()).parse().unwrap();
         let store = Store::open(&address).unwrap();
-        Self { store, keys: "conformance".into(), clock: Clock::Virtual, _dir: Some(dir) }
+        let key_bytes_max = limits::KEY_BYTES_MAX;
+        Self { store, keys: "conformance".into(), key_bytes_max, clock: Clock::Virtual, _dir: Some(dir) }
+    }
+
+    /// A part of an embedded store.
+    fn part() -> Self {
+        let whole = Self::embedded();
+        let part: store::Prefix = "part".parse().unwrap();
+        let key_bytes_max = whole.key_bytes_max - "part/".len();
+        Self { store: whole.store.part(&part), key_bytes_max, ..whole }
     }
 
     /// A place of this run on the cluster, or `None` without a cluster.
@@ -57,7 +69,7 @@ impl Place {
         };
         let store = Store::open(&format!("fdb:{file}").parse().unwrap()).unwrap();
         let keys = Subspace::from(("store-conformance", fastrand::u64(..), test));
-        Some(Self { store, keys, clock: Clock::Real, _dir: None })
+        Some(Self { store, keys, key_bytes_max: limits::KEY_BYTES_MAX, clock: Clock::Real, _dir: None })
     }
 
     /// Runs `test` in this place, then removes its keys.
@@ -156,6 +168,13 @@ macro_rules! conformance {
                     run(async { $module::$test(&Place::embedded()).await })
                 }),
             )+)+];
+            let part = [$($(
+                Trial::test(concat!("part::", stringify!($test)), || {
+                    run(async { $module::$test(&Place::part()).await })
+                }),
+            )+)+].into_iter().chain([Trial::test("part::keys_outside_a_part_are_neither_seen_nor_changed", || {
+                run(parts::keys_outside_a_part_are_neither_seen_nor_changed())
+            })]);
             #[cfg(feature = "fdb")]
             let fdb = [$($(
                 Trial::test(concat!("fdb::", stringify!($test)), || run(async {
@@ -168,7 +187,7 @@ macro_rules! conformance {
             })]);
             #[cfg(not(feature = "fdb"))]
             let fdb = [];
-            embedded.into_iter().chain(fdb).collect()
+            embedded.into_iter().chain(part).chain(fdb).collect()
         }
     };
 }

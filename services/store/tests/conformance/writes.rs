@@ -170,11 +170,11 @@ pub(crate) async fn only_a_committed_write_has_a_stamp(place: &Place) {
 
 pub(crate) async fn a_key_has_a_limit(place: &Place) {
     let prefix = place.keys.bytes();
-    let longest = [prefix, &vec![b'k'; limits::KEY_BYTES_MAX - prefix.len()]].concat();
+    let longest = [prefix, &vec![b'k'; place.key_bytes_max - prefix.len()]].concat();
     let too_long = [&longest[..], b"k"].concat();
     let write = async |tx: &Transaction| {
         tx.set(&longest, b"x")?;
-        let expected = CallerError::KeyTooLarge { len: too_long.len() };
+        let expected = CallerError::KeyTooLarge { len: limits::KEY_BYTES_MAX + 1 };
         assert_eq!(refusal(tx.set(&too_long, b"x")), expected);
         assert_eq!(refusal(tx.clear(&too_long)), expected);
         assert_eq!(refusal(tx.add(&too_long, b"x")), expected);
