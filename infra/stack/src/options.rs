@@ -55,7 +55,8 @@ pub struct Options {
     pub data: PathBuf,
 
     /// Store everything in this FoundationDB cluster instead: fdb:CLUSTER_FILE, for every service
-    /// with data. No sample is loaded. Needs a build with --features fdb.
+    /// with data; fdb:CLUSTER_FILE?prefix=NAME beside other stacks. No sample is loaded. Needs a
+    /// build with --features fdb.
     #[arg(long, value_name = "fdb:CLUSTER_FILE", value_parser = cluster, conflicts_with = "data")]
     pub store: Option<String>,
 

@@ -84,7 +84,12 @@ impl Fdb {
         if let Some(owner) = owner
             && let Some(stamp) = block_on(cluster.claim(owner, address.prefix.as_ref())).map_err(failed)?
         {
-            let name = || format!("keys of {} on the cluster of {}", owner.service, file.path);
+            let name = || match &address.prefix {
+                None => format!("keys of {} on the cluster of {}", owner.service, file.path),
+                Some(part) => {
+                    format!("keys of {} under {part}/ on the cluster of {}", owner.service, file.path)
+                }
+            };
             owner::check(owner, &stamp, name)?;
         }
         Ok(Self { cluster: Arc::new(cluster) })

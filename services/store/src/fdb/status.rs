@@ -65,6 +65,7 @@ fn health(status: &Value) -> Health {
         troubles.push("too few coordinators can be reached".to_owned());
     }
     let text = |path: &str| status.pointer(path).and_then(Value::as_str);
+    let list = |path: &str| status.pointer(path).and_then(Value::as_array).into_iter().flatten();
     if status.pointer("/cluster/data/state/healthy").and_then(Value::as_bool) == Some(false) {
         let state = text("/cluster/data/state/description").or_else(|| text("/cluster/data/state/name"));
         troubles.push(format!("data is not healthy ({})", state.unwrap_or("no reason given")));
@@ -87,10 +88,19 @@ fn health(status: &Value) -> Health {
         Some(degraded) => troubles.push(format!("{degraded} degraded processes")),
         None => {}
     }
-    troubles.extend(client_versions(status, &servers));
+    // Also the libraries that a client has loaded for an upgrade.
+    let libraries = list("/cluster/clients/supported_versions");
+    let libraries: Vec<&str> = libraries.filter_map(|library| library["client_version"].as_str()).collect();
+    if !libraries.is_empty() {
+        facts.push(format!("client libraries {}", libraries.join(" and ")));
+    }
+    // A client of another minor version cannot connect, so it is not among these.
+    let refused = list("/cluster/incompatible_connections").count();
+    if refused > 0 {
+        troubles.push(format!("{refused} processes of another version were refused"));
+    }
     for of in ["/client/messages", "/cluster/messages"] {
-        let names = status.pointer(of).and_then(Value::as_array).into_iter().flatten();
-        troubles.extend(names.filter_map(|message| message["name"].as_str()).map(str::to_owned));
+        troubles.extend(list(of).filter_map(|message| message["name"].as_str()).map(str::to_owned));
     }
     let good = troubles.is_empty();
     troubles.append(&mut facts);
@@ -105,27 +115,6 @@ fn versions_of(status: &Value) -> BTreeMap<&str, usize> {
         *versions.entry(process["version"].as_str().unwrap_or("unknown")).or_default() += 1;
     }
     versions
-}
-
-/// The clients whose major and minor version no server has, and those that could not connect.
-fn client_versions(status: &Value, servers: &BTreeMap<&str, usize>) -> Vec<String> {
-    let mut troubles = Vec::new();
-    let minor = |version: &str| version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
-    let clients = status.pointer("/cluster/clients/supported_versions").and_then(Value::as_array);
-    for client in clients.into_iter().flatten() {
-        let version = client["client_version"].as_str().unwrap_or("unknown");
-        let connected = client["connected_clients"].as_array().map_or(0, Vec::len);
-        // A client lists all versions that it has loaded; the current protocol's is connected.
-        let is_known = servers.keys().any(|server| minor(server) == minor(version));
-        if connected > 0 && !is_known && !servers.is_empty() && version != "Unknown" {
-            troubles.push(format!("{connected} clients of version {version}"));
-        }
-    }
-    let refused = status.pointer("/cluster/incompatible_connections").and_then(Value::as_array);
-    if let Some(refused) = refused.filter(|refused| !refused.is_empty()) {
-        troubles.push(format!("{} processes of another version were refused", refused.len()));
-    }
-    troubles
 }
 
 #[cfg(test)]
@@ -178,9 +167,9 @@ mod tests {
         assert!(troubled("/cluster/degraded_processes", json!(2)).starts_with("2 degraded processes"));
         let other = json!({"a": {"version": "7.1.67"}, "b": {"version": "7.3.1"}});
         assert!(troubled("/cluster/processes", other).starts_with("its processes have different versions"));
-        let older = json!("6.3.24");
-        let text = troubled("/cluster/clients/supported_versions/0/client_version", older);
-        assert!(text.starts_with("1 clients of version 6.3.24"), "{text}");
+        let refused = json!(["127.0.0.1:4501"]);
+        let text = troubled("/cluster/incompatible_connections", refused);
+        assert!(text.starts_with("1 processes of another version were refused"), "{text}");
         let message = json!([{"name": "unreachable_cluster_controller", "description": "..."}]);
         assert!(troubled("/client/messages", message).starts_with("unreachable_cluster_controller"));
     }
