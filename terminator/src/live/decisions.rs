@@ -24,9 +24,10 @@ use super::identities::{Identities, Identity};
 use super::snapshot::Snapshot;
 
 /// Services for which the selected toggles are kept. A bus has few; this bounds hostile hellos.
-const SERVICES_MAX: usize = 256;
+const SERVICES_MAX: usize = 64;
 
-/// Decisions that are kept per service: those of the clients of the last moments. A power of two.
+/// Decisions that are kept per service, a few hundred bytes each: those of the clients of the last
+/// moments.
 const KEPT: usize = 1024;
 
 /// Longest user and session, together, for which a decision is kept.
