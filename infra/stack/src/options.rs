@@ -54,6 +54,11 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = "./data")]
     pub data: PathBuf,
 
+    /// The directory of the plan: toggles and rollouts, which the terminator follows (docs/live-change.md)
+    /// [default: DATA/plan].
+    #[arg(long, value_name = "DIR")]
+    pub plan: Option<PathBuf>,
+
     /// Store everything in this FoundationDB cluster instead: fdb:CLUSTER_FILE, for every service
     /// with data. No sample is loaded. Needs a build with --features fdb.
     #[arg(long, value_name = "fdb:CLUSTER_FILE", value_parser = cluster, conflicts_with = "data")]
@@ -88,6 +93,12 @@ pub enum Task {
 }
 
 impl Options {
+    /// The directory of the plan: that of `--plan`, else `plan` in that of `--data`.
+    #[must_use]
+    pub fn plan_directory(&self) -> PathBuf {
+        self.plan.clone().unwrap_or_else(|| self.data.join("plan"))
+    }
+
     /// The file of `--store fdb:FILE?OPTIONS`.
     #[must_use]
     pub fn cluster_file(&self) -> Option<&Path> {
