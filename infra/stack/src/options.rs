@@ -19,6 +19,9 @@ const EXAMPLES: &str = "Examples:
   cargo run --release -- seed --members 1000 --days 30 fills a running stack with a generated population
   cargo run --release -- seed --help                   the same with a file of your own
 
+  cargo run --release -- toggle ls                     the toggles of the plan (docs/live-change.md)
+  cargo run --release -- rollout status profile        how far a rollout is
+
   curl -i http://127.0.0.1:8080/members/1              a member as JSON, through every hop
   curl -s http://127.0.0.1:8081/stats                  the terminator's figures
 
@@ -78,6 +81,12 @@ pub struct Options {
 pub enum Task {
     /// Fill a running stack with a generated population, or with a file of your own.
     Seed(crate::seed::options::Options),
+    /// Checks plans: the documents of toggles and rollouts.
+    Plan(crate::live::check::Options),
+    /// Shows and changes toggles.
+    Toggle(crate::live::toggle::Options),
+    /// Begins and shows rollouts.
+    Rollout(crate::live::rollout::Options),
     /// Becomes PROGRAM, which gets SIGTERM when the process PARENT ends.
     #[command(hide = true)]
     Tied {
