@@ -27,6 +27,7 @@ mod cluster;
 mod faults;
 mod garbage;
 mod guests;
+mod live;
 mod members;
 mod services;
 mod shares;
