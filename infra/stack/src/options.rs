@@ -57,8 +57,8 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = "./data")]
     pub data: PathBuf,
 
-    /// The directory of the plan: toggles and rollouts, which the terminator follows (docs/live-change.md)
-    /// [default: DATA/plan].
+    /// The directory of the plan: toggles and rollouts, which the terminator follows
+    /// (docs/live-change.md) [default: DATA/plan].
     #[arg(long, value_name = "DIR")]
     pub plan: Option<PathBuf>,
 
