@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use clap::Parser;
 use clap::error::ErrorKind;
+use stack::live::{self, Command};
 use stack::options::{Options, Task};
 use stack::seed::{self, error::Error, sending::End};
 use stack::{run, tied};
@@ -16,10 +17,25 @@ fn main() -> ExitCode {
     let result = match &options.task {
         Some(Task::Tied { parent, program, args }) => tied::exec(*parent, program, args),
         Some(Task::Seed(options)) => return seeded(options),
+        Some(Task::Plan(options)) => return changed(Command::Plan(options)),
+        Some(Task::Toggle(options)) => return changed(Command::Toggle(options)),
+        Some(Task::Rollout(options)) => return changed(Command::Rollout(options)),
         None => run::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The exit code of a command of live change: 1 when a plan has faults.
+fn changed(command: Command<'_>) -> ExitCode {
+    match live::run(command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE

@@ -19,6 +19,9 @@ const EXAMPLES: &str = "Examples:
   cargo run --release -- seed --members 1000 --days 30 fills a running stack with a generated population
   cargo run --release -- seed --help                   the same with a file of your own
 
+  cargo run --release -- toggle ls                     the toggles of the plan (docs/live-change.md)
+  cargo run --release -- rollout status profile        how far a rollout is
+
   curl -i http://127.0.0.1:8080/members/1              a member as JSON, through every hop
   curl -s http://127.0.0.1:8081/stats                  the terminator's figures
 
@@ -54,6 +57,11 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = "./data")]
     pub data: PathBuf,
 
+    /// The directory of the plan: toggles and rollouts, which the terminator follows
+    /// (docs/live-change.md) [default: DATA/plan].
+    #[arg(long, value_name = "DIR")]
+    pub plan: Option<PathBuf>,
+
     /// Store everything in this FoundationDB cluster instead: fdb:CLUSTER_FILE, for every service
     /// with data; fdb:CLUSTER_FILE?prefix=NAME beside other stacks. No sample is loaded. Needs a
     /// build with --features fdb.
@@ -74,6 +82,12 @@ pub struct Options {
 pub enum Task {
     /// Fill a running stack with a generated population, or with a file of your own.
     Seed(Box<crate::seed::options::Options>),
+    /// Checks plans: the documents of toggles and rollouts.
+    Plan(crate::live::check::Options),
+    /// Shows and changes toggles.
+    Toggle(crate::live::toggle::Options),
+    /// Begins and shows rollouts.
+    Rollout(crate::live::rollout::Options),
     /// Becomes PROGRAM, which gets SIGTERM when the process PARENT ends.
     #[command(hide = true)]
     Tied {
@@ -89,6 +103,12 @@ pub enum Task {
 }
 
 impl Options {
+    /// The directory of the plan: that of `--plan`, else `plan` in that of `--data`.
+    #[must_use]
+    pub fn plan_directory(&self) -> PathBuf {
+        self.plan.clone().unwrap_or_else(|| self.data.join("plan"))
+    }
+
     /// The file of `--store fdb:FILE?OPTIONS`.
     #[must_use]
     pub fn cluster_file(&self) -> Option<&Path> {

@@ -136,6 +136,7 @@ fn terminator(options: &Options, machine: Machine, runtime: &Path) -> Vec<OsStri
             args.extend(["--route-deadline".into(), format!("{route}={LONG_POLL_DEADLINE}").into()]);
         }
     }
+    args.extend(plan_of(options, machine).into_iter().flatten());
     // The limit is per worker. The kernel does not distribute connections evenly, so each worker
     // may have all.
     let connections = CONNECTIONS.min(machine.open_files_max.saturating_sub(FILES_RESERVED)).max(1);
@@ -146,6 +147,13 @@ fn terminator(options: &Options, machine: Machine, runtime: &Path) -> Vec<OsStri
         }
     }
     args
+}
+
+/// Where the terminator finds its plan. Without `--plan` its own variables come first.
+fn plan_of(options: &Options, machine: Machine) -> Option<[OsString; 2]> {
+    let is_set = |flag: &str| (machine.has_variable)(&variable(flag));
+    let overruled = options.plan.is_none() && (is_set("plan") || is_set("etcd"));
+    (!overruled).then(|| ["--plan".into(), options.plan_directory().into()])
 }
 
 /// The rule for the guests' listener: every path but the stack's own.
@@ -209,7 +217,7 @@ mod tests {
         assert_eq!(
             lines(&[], MACHINE),
             [
-                "/bin/terminator --http 127.0.0.1:8080 --admin 127.0.0.1:8081 --bus-listen tcp://127.0.0.1:5555 --bus-listen ipc:///run/s/terminator.ipc --bus-allow tcp://127.0.0.1:5555 *=*,!* /,!* /chats,!* /chats/{*rest},!* /conversations,!* /conversations/{*rest},!* /events,!* /events/{*rest},!* /feeds,!* /feeds/{*rest},!* /members,!* /members/{*rest},!* /profiles,!* /profiles/{*rest},!* /projections,!* /projections/{*rest},!* /static,!* /static/{*rest} --expect web,profile --drain-delay 1s --route-deadline GET /chats/{id}/updates=31s --route-deadline GET /events/stream=31s --connection-limit 32768 --in-flight-limit 32768",
+                "/bin/terminator --http 127.0.0.1:8080 --admin 127.0.0.1:8081 --bus-listen tcp://127.0.0.1:5555 --bus-listen ipc:///run/s/terminator.ipc --bus-allow tcp://127.0.0.1:5555 *=*,!* /,!* /chats,!* /chats/{*rest},!* /conversations,!* /conversations/{*rest},!* /events,!* /events/{*rest},!* /feeds,!* /feeds/{*rest},!* /members,!* /members/{*rest},!* /profiles,!* /profiles/{*rest},!* /projections,!* /projections/{*rest},!* /static,!* /static/{*rest} --expect web,profile --drain-delay 1s --route-deadline GET /chats/{id}/updates=31s --route-deadline GET /events/stream=31s --plan ./data/plan --connection-limit 32768 --in-flight-limit 32768",
                 "/bin/web --bus-dial ipc:///run/s/terminator.ipc --upstream-listen ipc:///run/s/web.ipc --admin unix:/run/s/web.admin.sock",
                 &format!(
                     "/bin/profile {both} --store embedded:./data/profile --admin unix:/run/s/profile.admin.sock"
@@ -252,6 +260,10 @@ mod tests {
         assert!(!line.contains("--bus-allow"), "{line}");
         let line = of(|name| name == "TERMINATOR_CONNECTION_LIMIT");
         assert!(!line.contains("--connection-limit") && line.contains("--in-flight-limit 32768"), "{line}");
+        let line = of(|name| name == "TERMINATOR_ETCD");
+        assert!(!line.contains("--plan") && line.contains("--drain-delay"), "{line}");
+        let given = &lines(&["--plan", "/p"], Machine { has_variable: |_| true, ..MACHINE })[0];
+        assert!(given.contains(" --plan /p"), "{given}");
         let has_variable = |name: &str| name == "WEB_ADMIN";
         let lines = lines(&[], Machine { has_variable, ..MACHINE });
         assert!(!lines[1].contains("--admin") && lines[2].contains("--admin"), "{lines:?}");

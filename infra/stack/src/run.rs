@@ -76,6 +76,7 @@ async fn prepare(options: &Options, log: &Log) -> Result<Prepared, Error> {
         check_port(flag, address)?;
     }
     check_store(options)?;
+    make_plan(options)?;
     let binaries = binaries::ready(!options.no_build).await?;
     // A cluster may be shared, and gets no sample.
     let lock = if options.store.is_none() { Some(lock(&options.data)?) } else { None };
@@ -100,6 +101,17 @@ fn check_store(options: &Options) -> Result<(), Error> {
         return Err(Error::NoFdb { store: store.clone() });
     }
     File::open(path).map(drop).map_err(|source| Error::ClusterFile { path: path.to_owned(), source })
+}
+
+/// Makes the default directory of the plan, so that a new stack starts with an empty plan. One that
+/// `--plan` names may appear later: the terminator waits a while for it, says so, and follows it
+/// once it is there.
+fn make_plan(options: &Options) -> Result<(), Error> {
+    if options.plan.is_some() {
+        return Ok(());
+    }
+    let path = options.plan_directory();
+    std::fs::create_dir_all(&path).map_err(|source| Error::Directory { path, source })
 }
 
 fn lock(data: &Path) -> Result<File, Error> {

@@ -32,12 +32,23 @@ pub fn check(kind: Kind, document: &[u8]) -> Result<&str, Fault> {
         Kind::Bus => parse::<Listener>(text).and_then(|listener| listener.check()),
         Kind::Toggle => parse::<Feature>(text).map(drop),
         Kind::Segments => parse::<Vec<Segment>>(text).map(drop),
-        Kind::Rollout => parse::<rollout::Document>(text).map(drop),
-        Kind::Ghost => parse::<ghost::Document>(text).map(drop),
+        Kind::Rollout => parse::<rollout::Document>(text).map(drop).map_err(of_field),
+        Kind::Ghost => parse::<ghost::Document>(text).map(drop).map_err(of_field),
         // A newer version may write records that this one does not read.
         Kind::RolloutState | Kind::Counts | Kind::Candidate => object(text),
     };
     checked.map(|()| text).map_err(|fault| fault.located(text))
+}
+
+/// The documents of rollouts and ghosts report a value that they cannot work with as `FIELD:
+/// PROBLEM`, without a place.
+fn of_field(fault: Fault) -> Fault {
+    match fault.reason.split_once(": ") {
+        Some((field, reason)) if fault.line == 0 && fault.path.is_empty() => {
+            Fault::at(field, reason.to_owned())
+        }
+        _ => fault,
+    }
 }
 
 fn object(text: &str) -> Result<(), Fault> {
@@ -64,6 +75,15 @@ mod tests {
 
         let fault = check(Kind::Bus, b"{\"urls\":[],\"role\":\"\",\"version\":\"\"}").expect_err("no URL");
         assert_eq!(fault.to_string(), "line 1 column 9: urls: has 0 URLs: 1 to 16 are");
+    }
+
+    #[test]
+    fn a_value_that_a_rollout_cannot_work_with_has_a_place() {
+        let text =
+            "{\"stable\":\"1\",\"candidate\":\"2\",\n \"stages\":[{\"percent\":10},\n {\"percent\":5}]}";
+        let fault = check(Kind::Rollout, text.as_bytes()).expect_err("5 is below 10");
+        assert_eq!((fault.line, fault.column, fault.path.as_str()), (3, 13, "stages[1].percent"), "{fault}");
+        assert!(fault.reason.starts_with("5 is not above"), "{fault}");
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod direct;
 mod faults;
 mod garbage;
 mod guests;
+mod live;
 mod members;
 mod services;
 mod shares;

@@ -1,0 +1,106 @@
+//! The operator's commands beside a running terminator: what they write, it does, and what it does,
+//! they show.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::http;
+use crate::process::role;
+use crate::terminator::Terminator;
+use crate::until::until;
+use crate::whole::Stack;
+
+/// Runs `stack` with `args`; stdout when it succeeds, else stderr.
+fn stack(args: &[&str]) -> Result<String, String> {
+    let output = Command::new(role("stack")).args(args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+/// A plan with the toggle `new`, off.
+fn plan() -> tempfile::TempDir {
+    let plan = tempfile::tempdir().unwrap();
+    put(plan.path(), "toggles/new.json", &json!({ "name": "new", "enabled": false }));
+    plan
+}
+
+fn put(plan: &Path, file: &str, document: &Value) {
+    std::fs::create_dir_all(plan.join(file).parent().unwrap()).unwrap();
+    std::fs::write(plan.join(file), document.to_string()).unwrap();
+}
+
+#[test]
+fn a_toggle_switched_by_command_is_what_the_terminator_evaluates() {
+    let plan = plan();
+    let directory = plan.path().to_str().unwrap();
+    let terminator = Terminator::start(&["--plan", directory]);
+    let value = || {
+        let path = "/ofrep/v1/evaluate/flags/new";
+        let body = b"{\"context\":{\"targetingKey\":\"ann\"}}";
+        http::send(terminator.admin, "POST", path, &[], body).json()["value"].clone()
+    };
+    for (command, expected) in [("on", true), ("off", false)] {
+        stack(&["toggle", command, "new", "--plan", directory]).unwrap();
+        until(&format!("the toggle is {command}"), || match value() {
+            value if value == expected => Ok(()),
+            value => Err(value.to_string()),
+        });
+    }
+}
+
+#[test]
+fn a_rollout_begun_by_command_is_shown_and_not_replaced_by_mistake() {
+    let plan = plan();
+    let directory = plan.path().to_str().unwrap();
+    let terminator = Terminator::start(&["--plan", directory]);
+    let admin = terminator.admin.to_string();
+    let start = |candidate: &str, replace: &[&str]| {
+        let versions = ["rollout", "start", "s", "--stable", "1", "--candidate", candidate];
+        stack(&[&versions[..], &["--plan", directory], replace].concat())
+    };
+    let status = |candidate: &str| {
+        until(&format!("the rollout of {candidate} runs"), || {
+            let said = stack(&["rollout", "status", "s", "--admin", &admin, "-o", "json"])?;
+            let said: Value = serde_json::from_str(&said).unwrap();
+            let is_it = said["candidate"] == candidate && said["state"] == "running";
+            if is_it { Ok(said) } else { Err(said.to_string()) }
+        })
+    };
+    assert_eq!(stack(&["rollout", "ls", "--admin", &admin, "-o", "json"]).as_deref(), Ok("[]\n"));
+    start("2", &[]).unwrap();
+    assert_eq!(status("2")["percent"], 1.0);
+    let refused = start("3", &[]).unwrap_err();
+    assert!(refused.contains("from 1 to 2") && refused.contains("--replace"), "{refused}");
+    start("3", &["--replace"]).unwrap();
+    status("3");
+    let text = stack(&["rollout", "status", "s", "--admin", &admin]).unwrap();
+    assert!(
+        text.starts_with("s: candidate 3 beside stable 1\n  state      running, stage 1, share 1 %"),
+        "{text}"
+    );
+    let absent = stack(&["rollout", "status", "t", "--admin", &admin]).unwrap_err();
+    assert!(absent.contains("no rollout of t; it has: s"), "{absent}");
+}
+
+#[test]
+fn a_terminator_that_does_not_answer_is_named_with_the_remedy() {
+    let error = stack(&["rollout", "ls", "--admin", "127.0.0.1:1"]).unwrap_err();
+    assert!(error.contains("--admin 127.0.0.1:1: ") && error.contains("start the stack"), "{error}");
+}
+
+#[test]
+fn the_stack_follows_the_plan_in_its_data_directory() {
+    let data = tempfile::tempdir().unwrap();
+    let running = Stack::start(data.path());
+    let directory = data.path().join("plan");
+    assert!(directory.is_dir(), "made at the start, so that the terminator waits for nothing");
+    put(data.path(), "new.json", &json!({ "name": "new", "enabled": true }));
+    let (file, plan) = (data.path().join("new.json"), directory.to_str().unwrap());
+    stack(&["toggle", "set", "new", file.to_str().unwrap(), "--plan", plan]).unwrap();
+    until("the toggle is in force", || {
+        let plan = http::get(running.admin, "/plan").json();
+        if plan["documents"][0]["key"] == "toggles/new" { Ok(()) } else { Err(plan.to_string()) }
+    });
+}
