@@ -12,6 +12,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use store::{Versionstamp, limits::STAMP_BYTES};
 
+use crate::limits::CHUNK_EVENTS;
+
 /// Bytes of a position.
 pub(crate) const POSITION_BYTES: usize = STAMP_BYTES + 2;
 
@@ -61,6 +63,20 @@ impl EventPosition {
     #[must_use]
     pub(crate) fn at_end_of(bytes: &[u8]) -> Self {
         Self(*bytes.last_chunk().expect("keys of lists and values of ids end with a position"))
+    }
+
+    /// The event with this index in the same commit.
+    pub(crate) fn with_index(self, index: u16) -> Self {
+        let mut bytes = self.0;
+        bytes[STAMP_BYTES..].copy_from_slice(&index.to_be_bytes());
+        Self(bytes)
+    }
+
+    /// Where rows that may hold this position begin.
+    pub(crate) fn chunk(self) -> Self {
+        let [.., a, b] = self.0;
+        let index = u16::from_be_bytes([a, b]);
+        self.with_index(index - index % CHUNK_EVENTS)
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8; POSITION_BYTES] {
