@@ -296,7 +296,7 @@ fn put_rows<'e>(
 ) -> Result<(), Error> {
     let entries = indexes.iter().map(|&index| (index, entry(index.into())));
     let mut rows = chunk::rows(entries).into_iter();
-    rows.try_for_each(|(first, value)| transaction.set_versionstamped_key(&list.stamped(first), &value))
+    rows.try_for_each(|row| transaction.set_versionstamped_key(&list.stamped(row.last), &row.value))
 }
 
 /// True when so many of the events between the first and the last have these indexes that a reader

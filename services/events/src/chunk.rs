@@ -2,28 +2,29 @@
 //!
 //! Owns the form of such rows. `keys` names them, `row` says what an entry is, `walk` reads them.
 //!
-//! A row's key ends with the position of its first event. Its value is one entry for each event:
-//! the index in the commit (u16), the length (u32, both big-endian), and that many bytes. A server
-//! pays for rows rather than for bytes, so appends that share a commit share rows.
+//! A row's key ends with the position of its last event, so the rows that hold the events after a
+//! position are those whose keys are after it. Its value is one entry for each event: the index in
+//! the commit (u16), the length (u32, both big-endian), and that many bytes. A server pays for rows
+//! rather than for bytes, so appends that share a commit share rows.
 //!
-//! Invariant: all events of a row have one value of `index / CHUNK_EVENTS`. So the row of a
-//! position begins at or after that position's [`EventPosition::chunk`].
+//! Invariant: the events of a list are in its rows in the order of their positions, each once.
 
 use bytes::{Buf, Bytes};
 
-use crate::{
-    limits::{CHUNK_EVENTS, ROW_BYTES_MAX},
-    position::EventPosition,
-};
+use crate::{limits::ROW_BYTES_MAX, position::EventPosition};
 
 const HEAD: usize = size_of::<u16>() + size_of::<u32>();
 
-/// A row to write: the index of its first event, and its value.
-pub(crate) type NewRow = (u16, Vec<u8>);
+/// A row to write.
+pub(crate) struct NewRow {
+    /// Index of its last event.
+    pub(crate) last: u16,
+    pub(crate) value: Vec<u8>,
+}
 
 /// The entries of a row, in the order of their positions.
 pub(crate) struct Entries {
-    first: EventPosition,
+    last: EventPosition,
     rest: Bytes,
 }
 
@@ -31,17 +32,16 @@ pub(crate) struct Entries {
 pub(crate) fn rows<'a>(entries: impl IntoIterator<Item = (u16, &'a [u8])>) -> Vec<NewRow> {
     let mut rows = Vec::<NewRow>::new();
     for (index, bytes) in entries {
-        let fits = |(first, value): &NewRow| {
-            first / CHUNK_EVENTS == index / CHUNK_EVENTS && value.len() + HEAD + bytes.len() <= ROW_BYTES_MAX
-        };
-        if !rows.last().is_some_and(fits) {
-            rows.push((index, Vec::with_capacity(HEAD + bytes.len())));
+        let fits = |row: &&mut NewRow| row.value.len() + HEAD + bytes.len() <= ROW_BYTES_MAX;
+        if rows.last_mut().filter(fits).is_none() {
+            rows.push(NewRow { last: index, value: Vec::with_capacity(HEAD + bytes.len()) });
         }
-        let (_, value) = rows.last_mut().expect("a row was added when there was none");
-        value.extend_from_slice(&index.to_be_bytes());
+        let row = rows.last_mut().expect("a row was added when there was none");
+        row.last = index;
+        row.value.extend_from_slice(&index.to_be_bytes());
         let len = u32::try_from(bytes.len()).expect("an entry fits into a value of the store");
-        value.extend_from_slice(&len.to_be_bytes());
-        value.extend_from_slice(bytes);
+        row.value.extend_from_slice(&len.to_be_bytes());
+        row.value.extend_from_slice(bytes);
     }
     rows
 }
@@ -49,12 +49,12 @@ pub(crate) fn rows<'a>(entries: impl IntoIterator<Item = (u16, &'a [u8])>) -> Ve
 impl Entries {
     /// The entries of a stored row.
     pub(crate) fn stored(row: store::KeyValue) -> Self {
-        Self { first: EventPosition::at_end_of(&row.key), rest: row.value }
+        Self { last: EventPosition::at_end_of(&row.key), rest: row.value }
     }
 
     /// No entries.
     pub(crate) fn none() -> Self {
-        Self { first: EventPosition::START, rest: Bytes::new() }
+        Self { last: EventPosition::START, rest: Bytes::new() }
     }
 }
 
@@ -67,7 +67,7 @@ impl Iterator for Entries {
         }
         let index = self.rest.get_u16();
         let len = usize::try_from(self.rest.get_u32()).expect("a length was a usize when it was stored");
-        Some((self.first.with_index(index), self.rest.split_to(len)))
+        Some((self.last.with_index(index), self.rest.split_to(len)))
     }
 }
 
@@ -79,19 +79,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_give_back_their_entries_and_keep_to_chunks(
+        fn rows_give_back_their_entries_up_to_their_last(
             lens in proptest::collection::btree_map(0u16..1_000, 0usize..3_000, 1..60),
         ) {
             let entries: Vec<(u16, Vec<u8>)> = lens.into_iter().map(|(index, len)| (index, vec![7; len])).collect();
             let rows = rows(entries.iter().map(|(index, bytes)| (*index, &bytes[..])));
             let mut found = Vec::new();
-            for (first, value) in rows {
-                let at = EventPosition::new([1; 10], first);
-                let row = store::KeyValue { key: Bytes::copy_from_slice(at.as_bytes()), value: value.into() };
-                for (position, bytes) in Entries::stored(row) {
-                    prop_assert!(at >= position.chunk() && position >= at);
-                    found.push((position, bytes.to_vec()));
-                }
+            for NewRow { last, value } in rows {
+                let last = EventPosition::new([1; 10], last);
+                let row = store::KeyValue { key: Bytes::copy_from_slice(last.as_bytes()), value: value.into() };
+                found.extend(Entries::stored(row).map(|(position, bytes)| (position, bytes.to_vec())));
+                prop_assert_eq!(found.last().map(|(position, _)| *position), Some(last));
             }
             let expected: Vec<_> =
                 entries.into_iter().map(|(index, bytes)| (EventPosition::new([1; 10], index), bytes)).collect();

@@ -12,7 +12,7 @@
 //! | `("events", 7)` | exists when there are buckets |
 //!
 //! A row of a list (0, 2, 3) holds one or more events of one commit, as `chunk` says, and its key
-//! ends with the position of the first. Appends of one commit share rows.
+//! ends with the position of the last. Appends of one commit share rows.
 //!
 //! All keys are tuples with versionstamps as positions, so FoundationDB's own tools can read them.
 //!
@@ -108,18 +108,19 @@ impl Keys {
 }
 
 impl List {
-    /// The key of the `index`th event of a commit, for `set_versionstamped_key`.
+    /// The key of a row whose last event is the `index`th of a commit, for `set_versionstamped_key`.
     pub(crate) fn stamped(&self, index: u16) -> Vec<u8> {
         self.0.pack_with_versionstamp(&Versionstamp::incomplete(index))
     }
 
-    /// The rows that hold the events after a position, and perhaps some up to it.
+    /// The rows that hold the events after a position; the first may hold some up to it too.
     pub(crate) fn after(&self, position: EventPosition) -> Range {
         let (begin, end) = self.0.range();
         if position == EventPosition::START {
             return Range::between(begin, end);
         }
-        let range = Range::between(self.key(position.chunk()), end);
+        let begin = KeySelector::first_greater_than(self.key(position));
+        let range = Range::selected(begin, KeySelector::first_greater_or_equal(end));
         match position.version().checked_sub(1) {
             // Other commits with the position's version may come after it.
             Some(before) => range.written_after(before),
@@ -127,11 +128,15 @@ impl List {
         }
     }
 
-    /// The rows that hold the events from `first` to `last`, which must be in the list and of one
-    /// commit.
+    /// The rows that hold the events from `first` to `last`, which must be in the list.
     pub(crate) fn holding(&self, first: EventPosition, last: EventPosition) -> Range {
-        let begin = KeySelector::last_less_or_equal(self.key(first));
-        Range::selected(begin, KeySelector::first_greater_than(self.key(last)))
+        let begin = self.key(first);
+        if first == last {
+            return Range::between(begin, self.0.range().1).limit(1);
+        }
+        let holding_last = KeySelector::first_greater_or_equal(self.key(last));
+        let next = KeySelector { offset: holding_last.offset + 1, ..holding_last };
+        Range::selected(KeySelector::first_greater_or_equal(begin), next)
     }
 
     fn key(&self, position: EventPosition) -> Vec<u8> {

@@ -8,10 +8,6 @@ use std::time::Duration;
 /// Events in one append, which is one transaction.
 pub const EVENTS_MAX: usize = 1_000;
 
-/// Events of one commit that may share a row. A reader that continues within a commit reads the
-/// rows of up to so many events again.
-pub(crate) const CHUNK_EVENTS: u16 = 256;
-
 /// Bytes of a row that several events share; a longer event has a row of its own. Reading one event
 /// of the log reads its row.
 pub(crate) const ROW_BYTES_MAX: usize = 4_096;
@@ -90,6 +86,9 @@ pub const CONDITION_ROWS_MAX: usize = 50_000;
 
 /// Index rows that are read of each label of a query, to continue with the label that has fewest.
 pub const PROBE_ROWS: usize = 16;
+
+/// Events between two others of a commit that are read with them rather than reading twice.
+pub(crate) const NEAR_MAX: u16 = 32;
 
 /// Concurrent reads of one transaction.
 pub const READS_AT_ONCE: usize = 64;

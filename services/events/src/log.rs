@@ -111,8 +111,7 @@ impl EventStore {
         snapshot: Snapshot<'_>,
         positions: &[EventPosition],
     ) -> Result<Vec<Record>, Error> {
-        // Neighbours of one chunk are often in one row.
-        let parts = positions.chunk_by(|a, b| a.chunk() == b.chunk());
+        let parts = positions.chunk_by(EventPosition::is_near);
         let read = join(parts.map(async |part: &[EventPosition]| {
             let (Some(first), Some(last)) = (part.iter().min(), part.iter().max()) else {
                 return Ok(Vec::new());

@@ -12,7 +12,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use store::{Versionstamp, limits::STAMP_BYTES};
 
-use crate::limits::CHUNK_EVENTS;
+use crate::limits::NEAR_MAX;
 
 /// Bytes of a position.
 pub(crate) const POSITION_BYTES: usize = STAMP_BYTES + 2;
@@ -72,11 +72,12 @@ impl EventPosition {
         Self(bytes)
     }
 
-    /// Where rows that may hold this position begin.
-    pub(crate) fn chunk(self) -> Self {
-        let [.., a, b] = self.0;
-        let index = u16::from_be_bytes([a, b]);
-        self.with_index(index - index % CHUNK_EVENTS)
+    /// True when the events are of one commit and not farther apart there than reading those
+    /// between costs less than another read.
+    pub(crate) fn is_near(&self, other: &Self) -> bool {
+        let index =
+            |position: &Self| u16::from_be_bytes([position.0[STAMP_BYTES], position.0[STAMP_BYTES + 1]]);
+        self.0[..STAMP_BYTES] == other.0[..STAMP_BYTES] && index(self).abs_diff(index(other)) <= NEAR_MAX
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8; POSITION_BYTES] {

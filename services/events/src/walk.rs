@@ -95,7 +95,7 @@ impl<'t> Source<'t> {
 
     async fn next(&mut self) -> Result<Option<Row>, Error> {
         loop {
-            // The first rows may hold events up to `after` too.
+            // The first row may hold events up to `after` too.
             if let Some((position, value)) = self.entries.find(|(position, _)| *position > self.after) {
                 return Ok(Some(Row { position, value: RowValue::stored(value) }));
             }
