@@ -12,15 +12,18 @@
 //!
 //! Invariant: all events of an append are written, or none; an id has one event.
 
-use bytes::Bytes;
+use std::collections::BTreeMap;
+
 use store::{CommitStamp, Error, RunOptions, Transaction, limits::STAMP_BYTES};
 
 use crate::{
+    chunk,
     event::NewEvent,
+    ids::Ids,
     invalid::Invalid,
     join::join,
-    keys::stamped_position,
-    limits::{CONDITION_ROWS_MAX, EVENTS_MAX, HEADS},
+    keys::{List, stamped_position},
+    limits::{CONDITION_ROWS_MAX, DENSE_MIN, DENSE_SPAN, EVENTS_MAX, HEADS},
     log::EventStore,
     plan::Plan,
     position::EventPosition,
@@ -175,12 +178,9 @@ impl EventStore {
     /// Reads for all appends at once, then decides and writes: what has been written under a
     /// versionstamp cannot be read before the commit.
     async fn write<'a>(&self, transaction: &Transaction, appends: &[&'a Append]) -> Result<Decided, Error> {
-        let ids = appends.iter().flat_map(|append| &append.events).map(|event| self.keys.id(&event.id));
-        let mut found = transaction.get_all(&ids.collect::<Vec<_>>()).await?.into_iter();
-        let check = |append: &&'a Append| {
-            let found = found.by_ref().take(append.events.len()).collect();
-            self.check(transaction, append, found)
-        };
+        let events: Vec<&[NewEvent]> = appends.iter().map(|append| &append.events[..]).collect();
+        let ids = Ids::read(&self.keys, transaction, &events, &self.buckets_used).await?;
+        let check = |append: &&'a Append| self.check(transaction, append, &ids);
         let checked = join(appends.iter().map(check)).await;
         let mut together = Together::default();
         let mut decisions = Vec::with_capacity(appends.len());
@@ -192,30 +192,31 @@ impl EventStore {
             };
             decisions.push(decision);
         }
-        for (event, index) in together.events.iter().zip(0..) {
-            self.put(transaction, event, index)?;
-        }
         if together.events.is_empty() {
             return Ok(Decided { decisions, stamp: None });
         }
+        ids.write(&self.keys, transaction, &together.events)?;
+        self.put(transaction, &together.events)?;
         transaction.set_versionstamped_value(&self.keys.head(fastrand::u8(..HEADS)), &stamped_position(0))?;
         Ok(Decided { decisions, stamp: Some(transaction.versionstamp()) })
     }
 
-    /// The positions of events that were appended earlier; `found` are the rows of the append's
-    /// ids.
+    /// The positions of events that were appended earlier.
     async fn check(
         &self,
         transaction: &Transaction,
         append: &Append,
-        found: Vec<Option<Bytes>>,
+        ids: &Ids<'_>,
     ) -> Result<Vec<Option<EventPosition>>, AppendError> {
-        let mut known = Vec::with_capacity(found.len());
-        for ((index, event), found) in append.events.iter().enumerate().zip(found) {
-            known.push(match found {
-                Some(value) => Some(self.known_event(transaction, index, event, &value).await?),
-                None => None,
-            });
+        let known: Vec<_> = append.events.iter().map(|event| ids.position(&event.id)).collect();
+        let positions: Vec<_> = known.iter().copied().flatten().collect();
+        let mut records = self.records(transaction.snapshot(), &positions).await?.into_iter();
+        for (index, (event, position)) in append.events.iter().zip(&known).enumerate() {
+            if let Some(position) = *position
+                && records.next().is_none_or(|record| record != event.record)
+            {
+                return Err(AppendError::IdTaken { index, id: event.id.clone(), position });
+            }
         }
         if !known.iter().all(Option::is_some)
             && let Some(condition) = &append.condition
@@ -224,22 +225,6 @@ impl EventStore {
             return Err(AppendError::ConditionFailed { position });
         }
         Ok(known)
-    }
-
-    /// The position of an event whose id has the row `value`.
-    async fn known_event(
-        &self,
-        transaction: &Transaction,
-        index: usize,
-        event: &NewEvent,
-        value: &[u8],
-    ) -> Result<EventPosition, AppendError> {
-        let position = EventPosition::at_end_of(value);
-        let same = self.record(transaction.snapshot(), position).await?;
-        if same.is_some_and(|record| record == event.record) {
-            return Ok(position);
-        }
-        Err(AppendError::IdTaken { index, id: event.id.clone(), position })
     }
 
     /// The first event found that the condition forbids.
@@ -265,8 +250,8 @@ impl EventStore {
             let matches = match row.value {
                 RowValue::Record(record) => query.matches(&record),
                 RowValue::Fingerprints(fingerprints) if query.may_match(&fingerprints) => {
-                    let record = self.record(snapshot, row.position).await?;
-                    record.is_some_and(|record| query.matches(&record))
+                    let records = self.records(snapshot, &[row.position]).await?;
+                    records.iter().any(|record| query.matches(record))
                 }
                 RowValue::Fingerprints(_) => false,
             };
@@ -277,16 +262,46 @@ impl EventStore {
         Ok(None)
     }
 
-    fn put(&self, transaction: &Transaction, event: &NewEvent, index: u16) -> Result<(), Error> {
+    /// Writes the new events of a transaction: of each list, the rows that hold them.
+    fn put(&self, transaction: &Transaction, events: &[&NewEvent]) -> Result<(), Error> {
         let keys = &self.keys;
-        transaction.set_versionstamped_key(&keys.log().stamped(index), event.record.as_bytes())?;
-        transaction.set_versionstamped_value(&keys.id(&event.id), &stamped_position(index))?;
-        let fingerprints = fingerprints(event);
-        transaction.set_versionstamped_key(&keys.of_type(&event.event_type).stamped(index), &fingerprints)?;
-        for tag in &event.tags {
-            transaction
-                .set_versionstamped_key(&keys.of_tag(tag).stamped(index), copy_or(event, &fingerprints))?;
+        let fingerprints: Vec<_> = events.iter().map(|event| fingerprints(event)).collect();
+        let (mut types, mut tags) = (BTreeMap::<&str, Vec<u16>>::new(), BTreeMap::<&str, Vec<u16>>::new());
+        for (event, index) in events.iter().zip(0..) {
+            types.entry(&event.event_type).or_default().push(index);
+            event.tags.iter().for_each(|tag| tags.entry(tag).or_default().push(index));
+        }
+        let all: Vec<u16> = (0..).take(events.len()).collect();
+        put_rows(transaction, &keys.log(), &all, |index| events[index].record.as_bytes())?;
+        for (event_type, indexes) in types {
+            put_rows(transaction, &keys.of_type(event_type), &indexes, |index| &fingerprints[index])?;
+        }
+        for (tag, indexes) in tags {
+            let copies = !is_dense(&indexes);
+            put_rows(transaction, &keys.of_tag(tag), &indexes, |index| match copies {
+                true => copy_or(events[index], &fingerprints[index]),
+                false => &fingerprints[index],
+            })?;
         }
         Ok(())
     }
+}
+
+/// Writes the events with these indexes in the commit into a list.
+fn put_rows<'e>(
+    transaction: &Transaction,
+    list: &List,
+    indexes: &[u16],
+    entry: impl Fn(usize) -> &'e [u8],
+) -> Result<(), Error> {
+    let entries = indexes.iter().map(|&index| (index, entry(index.into())));
+    let mut rows = chunk::rows(entries).into_iter();
+    rows.try_for_each(|row| transaction.set_versionstamped_key(&list.stamped(row.last), &row.value))
+}
+
+/// True when so many of the events between the first and the last have these indexes that a reader
+/// had better read them in the log.
+fn is_dense(indexes: &[u16]) -> bool {
+    let (Some(first), Some(last)) = (indexes.first(), indexes.last()) else { return false };
+    indexes.len() >= DENSE_MIN && usize::from(last - first) < DENSE_SPAN * indexes.len()
 }

@@ -41,7 +41,7 @@ impl Settings for Args {
 }
 
 impl StoreSettings for Args {
-    const OWNER: Owner = Owner { service: "events", layout: 1 };
+    const OWNER: Owner = Owner { service: "events", layout: 2 };
 
     fn store(&self) -> &StoreOptions {
         &self.store

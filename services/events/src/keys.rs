@@ -2,12 +2,17 @@
 //!
 //! | key | value |
 //! | --- | --- |
-//! | `("events", 0, position)` | the log: a record |
+//! | `("events", 0, position)` | the log: records |
 //! | `("events", 1, id)` | the position of the event with this id |
-//! | `("events", 2, type, position)` | fingerprints of the event's type and tags |
-//! | `("events", 3, tag, position)` | a copy of a short record, or fingerprints |
+//! | `("events", 2, type, position)` | fingerprints of the events' types and tags |
+//! | `("events", 3, tag, position)` | copies of short records, or fingerprints |
 //! | `("events", 4, head)` | the position of an append, for watches |
 //! | `("events", 5, name)` | a projection: position and state |
+//! | `("events", 6, prefix)` | the positions of the events with these ids: a bucket, as `ids` says |
+//! | `("events", 7)` | exists when there are buckets |
+//!
+//! A row of a list (0, 2, 3) holds one or more events of one commit, as `chunk` says, and its key
+//! ends with the position of the last. Appends of one commit share rows.
 //!
 //! All keys are tuples with versionstamps as positions, so FoundationDB's own tools can read them.
 //!
@@ -29,6 +34,8 @@ pub(crate) struct Keys {
     tags: Subspace,
     heads: Subspace,
     projections: Subspace,
+    buckets: Subspace,
+    buckets_used: Subspace,
 }
 
 /// Events in the order of their positions: the log, or an index of one type or tag.
@@ -51,6 +58,8 @@ impl Keys {
             tags: part(3),
             heads: part(4),
             projections: part(5),
+            buckets: part(6),
+            buckets_used: part(7),
         }
     }
 
@@ -66,12 +75,27 @@ impl Keys {
         List(self.tags.subspace(&tag))
     }
 
-    pub(crate) fn record(&self, position: EventPosition) -> Vec<u8> {
-        self.log.pack(&Versionstamp::from(position))
-    }
-
     pub(crate) fn id(&self, id: &str) -> Vec<u8> {
         self.ids.pack(&id)
+    }
+
+    /// The id of a key that [`Keys::id`] made.
+    pub(crate) fn id_of(&self, key: &[u8]) -> String {
+        self.ids.unpack(key).expect("only ids are written here")
+    }
+
+    /// The rows of the ids from `first` to `last`.
+    pub(crate) fn ids_between(&self, first: &str, last: &str) -> Range {
+        let begin = KeySelector::first_greater_or_equal(self.id(first));
+        Range::selected(begin, KeySelector::first_greater_than(self.id(last)))
+    }
+
+    pub(crate) fn bucket(&self, prefix: &str) -> Vec<u8> {
+        self.buckets.pack(&prefix)
+    }
+
+    pub(crate) fn buckets_used(&self) -> Vec<u8> {
+        self.buckets_used.bytes().to_vec()
     }
 
     pub(crate) fn head(&self, head: u8) -> Vec<u8> {
@@ -84,25 +108,39 @@ impl Keys {
 }
 
 impl List {
-    /// The key of the `index`th event of a commit, for `set_versionstamped_key`.
+    /// The key of a row whose last event is the `index`th of a commit, for `set_versionstamped_key`.
     pub(crate) fn stamped(&self, index: u16) -> Vec<u8> {
         self.0.pack_with_versionstamp(&Versionstamp::incomplete(index))
     }
 
-    /// The rows after a position.
+    /// The rows that hold the events after a position; the first may hold some up to it too.
     pub(crate) fn after(&self, position: EventPosition) -> Range {
         let (begin, end) = self.0.range();
         if position == EventPosition::START {
             return Range::between(begin, end);
         }
-        let last = self.0.pack(&Versionstamp::from(position));
-        let range =
-            Range::selected(KeySelector::first_greater_than(last), KeySelector::first_greater_or_equal(end));
+        let begin = KeySelector::first_greater_than(self.key(position));
+        let range = Range::selected(begin, KeySelector::first_greater_or_equal(end));
         match position.version().checked_sub(1) {
             // Other commits with the position's version may come after it.
             Some(before) => range.written_after(before),
             None => range,
         }
+    }
+
+    /// The rows that hold the events from `first` to `last`, which must be in the list.
+    pub(crate) fn holding(&self, first: EventPosition, last: EventPosition) -> Range {
+        let begin = self.key(first);
+        if first == last {
+            return Range::between(begin, self.0.range().1).limit(1);
+        }
+        let holding_last = KeySelector::first_greater_or_equal(self.key(last));
+        let next = KeySelector { offset: holding_last.offset + 1, ..holding_last };
+        Range::selected(KeySelector::first_greater_or_equal(begin), next)
+    }
+
+    fn key(&self, position: EventPosition) -> Vec<u8> {
+        self.0.pack(&Versionstamp::from(position))
     }
 }
 
@@ -131,7 +169,7 @@ mod tests {
         let mut ranges: Vec<_> = lists.into_iter().map(range).collect();
         ranges.sort();
         assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{ranges:?}");
-        let key = keys.record(position);
+        let key = keys.log().key(position);
         assert_eq!(EventPosition::at_end_of(&key), position);
     }
 }

@@ -12,10 +12,12 @@
 
 mod append;
 mod args;
+mod chunk;
 mod draft;
 mod event;
 mod failure;
 mod group;
+mod ids;
 mod invalid;
 mod join;
 mod keys;

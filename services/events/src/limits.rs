@@ -5,8 +5,16 @@
 
 use std::time::Duration;
 
-/// Events in one append. All are written in one transaction, up to some 20 rows each.
+/// Events in one append, which is one transaction.
 pub const EVENTS_MAX: usize = 1_000;
+
+/// Bytes of a row that several events share; a longer event has a row of its own. Reading one event
+/// of the log reads its row.
+pub(crate) const ROW_BYTES_MAX: usize = 4_096;
+
+/// Rows of a list that are read first; as many events may be in one row or in as many rows. When
+/// they do not suffice, the next portions are larger.
+pub(crate) const PORTION_ROWS: usize = 24;
 
 /// Bytes of rows in a transaction that several appends share. Longer transactions delay others, and
 /// FoundationDB recommends less than 1 MB.
@@ -19,6 +27,12 @@ pub(crate) const GROUPS_AT_ONCE: usize = 2;
 /// Appends of a worker below which each may have a transaction of its own, because the store has
 /// room for as many and none has to wait for another then.
 pub(crate) const FEW_APPENDS: usize = 16;
+
+/// Ids of one append that differ in their last two characters only, above which they share a row.
+pub(crate) const RUN_IDS_MIN: usize = 16;
+
+/// Longest row of ids that share a prefix. Each lookup of one of them reads it.
+pub(crate) const BUCKET_BYTES_MAX: usize = 2_048;
 
 /// Longest id, in bytes: a UUID has 36.
 pub const ID_BYTES_MAX: usize = 128;
@@ -38,6 +52,13 @@ pub const DATA_BYTES_MAX: usize = 65_536;
 /// Longest record, in bytes, that is copied into the lists of its tags, so that the events of an
 /// entity are one range read. Longer records are stored once, and found by position.
 pub const COPIED_BYTES_MAX: usize = 1_024;
+
+/// Events of a tag in one commit above which they may be hashes instead of copies, and the longest
+/// distance between them in the log, on average. A reader reads them in the log then, with few
+/// others, and the events of a large append are not stored twice.
+pub(crate) const DENSE_MIN: usize = 4;
+/// See [`DENSE_MIN`].
+pub(crate) const DENSE_SPAN: usize = 4;
 
 /// Types in one query. Each is a list that is merged with the others.
 pub const QUERY_TYPES_MAX: usize = 32;
@@ -65,6 +86,9 @@ pub const CONDITION_ROWS_MAX: usize = 50_000;
 
 /// Index rows that are read of each label of a query, to continue with the label that has fewest.
 pub const PROBE_ROWS: usize = 16;
+
+/// Events between two others of a commit that are read with them rather than reading twice.
+pub(crate) const NEAR_MAX: u16 = 32;
 
 /// Concurrent reads of one transaction.
 pub const READS_AT_ONCE: usize = 64;
@@ -99,6 +123,6 @@ pub const STATE_BYTES_MAX: usize = 65_536;
 // are refused.
 const RECORD_BYTES_MAX: usize =
     100 + 2 * (ID_BYTES_MAX + TYPE_BYTES_MAX) + TAGS_MAX * (2 * TAG_BYTES_MAX + 3) + DATA_BYTES_MAX;
-const _: () = assert!(RECORD_BYTES_MAX <= store::limits::VALUE_BYTES_MAX);
+const _: () = assert!(RECORD_BYTES_MAX + 6 <= store::limits::VALUE_BYTES_MAX, "a row may hold one record");
 const _: () =
     assert!(EVENTS_MAX <= u16::MAX as usize, "an event's place in its commit is 16 bits of its position");

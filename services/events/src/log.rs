@@ -6,9 +6,12 @@
 //! gaps, because commits become visible in the order of their versionstamps: a transaction that
 //! sees one commit sees all earlier ones.
 
+use std::sync::{Arc, atomic::AtomicBool};
+
 use store::{Error, RunOptions, Snapshot, Store, Subspace, Watch};
 
 use crate::{
+    chunk::Entries,
     event::Record,
     join::join,
     keys::Keys,
@@ -25,6 +28,8 @@ use crate::{
 pub struct EventStore {
     pub(crate) store: Store,
     pub(crate) keys: Keys,
+    /// True when buckets of ids have been seen.
+    pub(crate) buckets_used: Arc<AtomicBool>,
 }
 
 /// Events in the order of their positions.
@@ -57,13 +62,13 @@ impl EventStore {
     /// The events in `store`.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, keys: Keys::new() }
+        Self { store, keys: Keys::new(), buckets_used: Arc::default() }
     }
 
     /// Events under a prefix of their own, for tests that share a cluster.
     #[must_use]
     pub fn under(store: Store, prefix: &Subspace) -> Self {
-        Self { store, keys: Keys::under(prefix) }
+        Self { store, keys: Keys::under(prefix), buckets_used: Arc::default() }
     }
 
     /// At most `limit` events after `after` that match `query`; fewer when they are long or rare.
@@ -100,14 +105,28 @@ impl EventStore {
         self.store.run(options, work).await
     }
 
-    /// The event at a position, if there is one.
-    pub(crate) async fn record(
+    /// The events at these positions, which ids or indexes name.
+    pub(crate) async fn records(
         &self,
         snapshot: Snapshot<'_>,
-        position: EventPosition,
-    ) -> Result<Option<Record>, Error> {
-        let value = snapshot.get(&self.keys.record(position)).await?;
-        Ok(value.map(Record::stored))
+        positions: &[EventPosition],
+    ) -> Result<Vec<Record>, Error> {
+        let parts = positions.chunk_by(EventPosition::is_near);
+        let read = join(parts.map(async |part: &[EventPosition]| {
+            let (Some(first), Some(last)) = (part.iter().min(), part.iter().max()) else {
+                return Ok(Vec::new());
+            };
+            let rows = snapshot.range(self.keys.log().holding(*first, *last)).await?;
+            let entries: Vec<_> = rows.into_iter().flat_map(Entries::stored).collect();
+            let record = |position| {
+                let at = entries.binary_search_by_key(position, |(position, _)| *position);
+                let at = at.expect("an event's rows are written together and never removed");
+                Record::stored(entries[at].1.clone())
+            };
+            Ok(part.iter().map(record).collect())
+        }));
+        let records: Result<Vec<Vec<_>>, Error> = read.await.into_iter().collect();
+        Ok(records?.concat())
     }
 
     async fn page(
@@ -147,16 +166,15 @@ impl EventStore {
 
     /// Replaces fingerprints by records where these match.
     async fn fetch(&self, rows: &mut [Row], query: &Query, snapshot: Snapshot<'_>) -> Result<(), Error> {
-        let missing = rows.iter_mut().filter(|row| matches!(row.value, RowValue::Fingerprints(_)));
-        let fetched = join(missing.map(async |row: &mut Row| {
-            let record = self.record(snapshot, row.position).await?;
-            let record = record.expect("rows of indexes and records are written together and never removed");
+        let mut missing: Vec<&mut Row> =
+            rows.iter_mut().filter(|row| matches!(row.value, RowValue::Fingerprints(_))).collect();
+        let positions: Vec<_> = missing.iter().map(|row| row.position).collect();
+        for (row, record) in missing.iter_mut().zip(self.records(snapshot, &positions).await?) {
             if query.matches(&record) {
                 row.value = RowValue::Record(record);
             }
-            Ok(())
-        }));
-        fetched.await.into_iter().collect()
+        }
+        Ok(())
     }
 }
 

@@ -12,6 +12,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use store::{Versionstamp, limits::STAMP_BYTES};
 
+use crate::limits::NEAR_MAX;
+
 /// Bytes of a position.
 pub(crate) const POSITION_BYTES: usize = STAMP_BYTES + 2;
 
@@ -61,6 +63,21 @@ impl EventPosition {
     #[must_use]
     pub(crate) fn at_end_of(bytes: &[u8]) -> Self {
         Self(*bytes.last_chunk().expect("keys of lists and values of ids end with a position"))
+    }
+
+    /// The event with this index in the same commit.
+    pub(crate) fn with_index(self, index: u16) -> Self {
+        let mut bytes = self.0;
+        bytes[STAMP_BYTES..].copy_from_slice(&index.to_be_bytes());
+        Self(bytes)
+    }
+
+    /// True when the events are of one commit and not farther apart there than reading those
+    /// between costs less than another read.
+    pub(crate) fn is_near(&self, other: &Self) -> bool {
+        let index =
+            |position: &Self| u16::from_be_bytes([position.0[STAMP_BYTES], position.0[STAMP_BYTES + 1]]);
+        self.0[..STAMP_BYTES] == other.0[..STAMP_BYTES] && index(self).abs_diff(index(other)) <= NEAR_MAX
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8; POSITION_BYTES] {
