@@ -43,7 +43,7 @@ pub struct Options {
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Task {
     /// Begins a rollout: writes its document.
-    Start(Start),
+    Start(Box<Start>),
     /// Lists the rollouts of a terminator.
     Ls(Asked),
     /// Shows the rollout of a service.
