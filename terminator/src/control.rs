@@ -233,7 +233,7 @@ impl Role for Control {
         if let Some(admin) = self.admin.take() {
             admin.stop().await;
         }
-        // The admin listener has ended, so nobody else holds it.
+        // The admin listener has ended, so this is the only reference.
         if let Some(plan) = self.plan.take().and_then(Rc::into_inner) {
             plan.stop().await;
         }

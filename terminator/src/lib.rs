@@ -11,8 +11,8 @@
 //!
 //! 1. Plain values: [`limits`] (every bound), [`config`] (the checked settings), [`trace`] (ids),
 //!    [`rescue`], [`access_log`], [`stats`] and [`route`].
-//! 2. State: [`live`] (what the plan means for requests), [`worker`] (what one thread owns) and [`connection`] (what one connection shares with
-//!    its requests). They spawn nothing.
+//! 2. State: [`live`] (what the plan means for requests), [`worker`] (what one thread owns) and
+//!    [`connection`] (what one connection shares with its requests). They spawn nothing.
 //! 3. The path of a request: [`request`], [`response`], [`forward`].
 //! 4. What runs: [`serve`] (a connection's task), [`listen`], `tasks` (starts a worker).
 //! 5. The process: [`views`] (what operators see of a worker) and [`control`] (the main thread).

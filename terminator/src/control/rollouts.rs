@@ -197,7 +197,7 @@ impl Rollouts {
         most
     }
 
-    /// Stores the state, so that another terminator can go on with it.
+    /// Stores the state, so that another terminator can continue from it.
     async fn store(&mut self, service: &str, now: u64) {
         let running = self.running.get_mut(service).expect("the caller found it");
         running.shared_ms = now;

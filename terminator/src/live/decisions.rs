@@ -1,9 +1,9 @@
 //! What one worker decides about requests: their toggles, and the version of each service.
 //!
 //! Owns the snapshot in force on the worker, the toggles that each service reads, and the decisions
-//! that were made for identities. Leaves evaluation to crate `change`, and writing the decision into
-//! the envelope to `request`. Invariant: a decision is reused only for the same service, the same
-//! user and session, the same snapshot and the same hellos, and never when anything else matters.
+//! that were made for identities. Leaves evaluation to crate `change`, and writing the decision
+//! into the envelope to `request`. Invariant: a decision is reused only for the same service, user,
+//! session, snapshot and hellos, and never when anything else matters.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -1,8 +1,8 @@
 //! The plan in force, compiled for the workers.
 //!
 //! Owns the compiled toggles and the splits of the rollouts, as one value that all workers share.
-//! Leaves reading documents to `change::document` and moving shares to `change::rollout`. Invariant:
-//! a snapshot never changes; every change of the plan makes a new one.
+//! Leaves reading documents to `change::document`, and moving shares to `change::rollout`.
+//! Invariant: a snapshot never changes; every change of the plan makes a new one.
 
 use std::fmt;
 

@@ -42,8 +42,8 @@ const METHOD: ProblemType =
     ProblemType::new("method", 405, "Method not allowed").remedy("use a method that Allow lists");
 const LOG_LEVEL: ProblemType =
     ProblemType::new("log_level", 400, "Bad log level").remedy("POST /log?level=info");
-const BODY_TOO_LONG: ProblemType =
-    ProblemType::new("body_too_long", 413, "Body too long").remedy("send a shorter body");
+const BODY_TOO_LARGE: ProblemType =
+    ProblemType::new("body_too_large", 413, "Body too large").remedy("send a shorter body");
 const NOT_READY: ProblemType = ProblemType::new("not_ready", 503, "Not ready");
 
 /// What a client is told to wait after a 503.
@@ -109,7 +109,7 @@ impl<S: 'static> Desk<S> {
         let path = head.uri.path().to_owned();
         let Some(extension) = &self.extension else { return no_route(&path) };
         let Ok(body) = Limited::new(body, BODY_BYTES).collect().await else {
-            let problem = Problem::new(BODY_TOO_LONG, format!("The limit is {BODY_BYTES} bytes."));
+            let problem = Problem::new(BODY_TOO_LARGE, format!("The limit is {BODY_BYTES} bytes."));
             return answer::problem(&problem, Value::Null);
         };
         let method = if head.method == Method::HEAD { Method::GET } else { head.method };
