@@ -32,9 +32,12 @@ pub(super) struct Route {
     p99_us: u64,
 }
 
+/// The instances that claim a route: all of them, and by version.
+type Claimants = (usize, BTreeMap<String, usize>);
+
 /// The routes of all workers, by pattern.
 pub(super) fn routes(pictures: &[Picture], rates: &Rates, now: Instant) -> Vec<Route> {
-    let mut claims: BTreeMap<(&str, &str), (usize, BTreeMap<String, usize>)> = BTreeMap::new();
+    let mut claims: BTreeMap<(&str, &str), Claimants> = BTreeMap::new();
     for claim in pictures.iter().flat_map(|picture| &picture.claims) {
         let (instances, versions) = claims.entry((&claim.pattern, &claim.service)).or_default();
         *instances = claim.instances.max(*instances);
