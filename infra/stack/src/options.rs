@@ -85,9 +85,9 @@ pub enum Task {
     /// Checks plans: the documents of toggles and rollouts.
     Plan(crate::live::check::Options),
     /// Shows and changes toggles.
-    Toggle(crate::live::toggle::Options),
+    Toggle(Box<crate::live::toggle::Options>),
     /// Begins and shows rollouts.
-    Rollout(crate::live::rollout::Options),
+    Rollout(Box<crate::live::rollout::Options>),
     /// Becomes PROGRAM, which gets SIGTERM when the process PARENT ends.
     #[command(hide = true)]
     Tied {

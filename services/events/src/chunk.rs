@@ -2,10 +2,10 @@
 //!
 //! Owns the form of such rows. `keys` names them, `row` says what an entry is, `walk` reads them.
 //!
-//! A row's key ends with the position of its last event, so the rows that hold the events after a
-//! position are those whose keys are after it. Its value is one entry for each event: the index in
-//! the commit (u16), the length (u32, both big-endian), and that many bytes. A server pays for rows
-//! rather than for bytes, so appends that share a commit share rows.
+//! A row's key ends with the position of its last event. A row therefore holds events after a
+//! position exactly when its key is after that position. Its value is one entry for each event: the
+//! index in the commit (u16), the length (u32, both big-endian), and that many bytes. A server pays
+//! for rows rather than for bytes, so appends that share a commit share rows.
 //!
 //! Invariant: the events of a list are in its rows in the order of their positions, each once.
 

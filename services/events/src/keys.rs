@@ -108,7 +108,8 @@ impl Keys {
 }
 
 impl List {
-    /// The key of a row whose last event is the `index`th of a commit, for `set_versionstamped_key`.
+    /// The key of a row whose last event is the `index`th of a commit, for
+    /// `set_versionstamped_key`.
     pub(crate) fn stamped(&self, index: u16) -> Vec<u8> {
         self.0.pack_with_versionstamp(&Versionstamp::incomplete(index))
     }

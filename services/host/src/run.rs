@@ -394,9 +394,6 @@ fn announcement(hello: &Hello, options: &Options, places: &Places, admin: Option
     if let Some(admin) = admin {
         text.push_str(&format!(", admin={}", admin.address()));
     }
-    text.push_str(&format!(
-        "; workers {}, limit {}, weight {}",
-        options.workers, options.limit, options.weight
-    ));
-    text
+    let Options { workers, limit, weight, .. } = options;
+    text + &format!("; workers {workers}, limit {limit}, weight {weight}")
 }

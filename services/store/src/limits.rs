@@ -30,8 +30,8 @@ pub const WATCHES_MAX: usize = 10_000;
 /// a value from it.
 pub const CLUSTER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long [`crate::Store::open`] waits for a FoundationDB cluster's status, which it only logs. The
-/// client itself waits 2 s for coordinators and 2 s for the cluster's controller.
+/// How long [`crate::Store::open`] waits for a FoundationDB cluster's status, which it only logs.
+/// The client itself waits 2 s for coordinators and 2 s for the cluster's controller.
 pub const CLUSTER_STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes of a versionstamp that the store fills in: commit version (8) and order within its group

@@ -184,6 +184,9 @@ fn schema(value: &Value) -> BTreeSet<String> {
     }
 }
 
+/// Paths that only the terminator has, in the form that [`schema`] gives them.
+const OF_TERMINATOR: [&str; 3] = ["/plan", "/rollouts", "/ofrep/"];
+
 #[test]
 fn every_role_answers_all_admin_paths_with_one_schema() {
     let data = tempfile::tempdir().unwrap();
@@ -195,7 +198,11 @@ fn every_role_answers_all_admin_paths_with_one_schema() {
             let answer = admin.send("GET", path);
             assert_eq!(answer.status, 200, "{role} {path}: {answer:?}");
             assert!(!schema(&answer.json()).is_empty(), "{role} {path}: {answer:?}");
-            assert_eq!(schema(&answer.json()), schema(&terminator.json(path)), "{role} {path}");
+            let mut expected = schema(&terminator.json(path));
+            if path == "/" && *role != "terminator" {
+                expected.retain(|path| !OF_TERMINATOR.iter().any(|own| path.starts_with(own)));
+            }
+            assert_eq!(schema(&answer.json()), expected, "{role} {path}");
         }
         for (method, path, status) in
             [("GET", "/nothing", 404), ("POST", "/live", 405), ("POST", "/log?level=loud", 400)]

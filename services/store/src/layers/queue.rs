@@ -6,9 +6,9 @@
 //!
 //! An item is *ready*, or *later*: delayed, leased to a consumer, or waiting for another attempt;
 //! or *dead* after [`QueueOptions::attempts_max`] attempts. [`Queue::pop`] leases items: no other
-//! consumer gets them before the lease ends. A consumer that is done with an item calls [`Queue::ack`],
-//! which removes it. A consumer that fails calls [`Queue::retry`], or dies, and then the item is
-//! leased again when the lease has ended.
+//! consumer gets them before the lease ends. A consumer that is done with an item calls
+//! [`Queue::ack`], which removes it. A consumer that fails calls [`Queue::retry`], or dies, and
+//! then the item is leased again when the lease has ended.
 //!
 //! **Order.** Ready items are in the order of their commits. One consumer takes them in that order;
 //! several take them roughly so. Items whose time has come are taken before ready ones.
@@ -34,9 +34,10 @@
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
 //! # let store = Store::open(&format!("embedded:{}", dir.path().display()).parse()?)?;
-//! let options = QueueOptions { lease: Duration::from_secs(60), ..QueueOptions::default() };
-//! let mails = Queue::new(&store, &Subspace::from(("members", "mails")), options);
-//! mails.push(&[Item::new("to ada"), Item::new("to bob").delayed(Duration::from_secs(3600))]).await?;
+//! let options = QueueOptions { lease: Duration::from_secs(60), ..QueueOptions::default() }; let
+//! mails = Queue::new(&store, &Subspace::from(("members", "mails")), options);
+//! mails.push(&[Item::new("to ada"), Item::new("to
+//! bob").delayed(Duration::from_secs(3600))]).await?;
 //!
 //! // A consumer waits for up to 10 items; here one is ready at once.
 //! for lease in mails.wait(10).await? {
