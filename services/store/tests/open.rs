@@ -127,12 +127,12 @@ async fn a_commit_that_was_queued_is_made_though_nobody_waits_for_it() {
     let options = RunOptions::default();
     for number in 0..100u8 {
         let mut commit = Box::pin(store.run(&options, async |tx| tx.set(&[number], b"x")));
-        // One poll sends the commit to the committer; then the client leaves.
-        std::future::poll_fn(|context| {
-            assert!(commit.as_mut().poll(context).is_pending());
-            Poll::Ready(())
-        })
-        .await;
+        // One poll sends the commit to the committer; then the client leaves. On a busy machine the
+        // committer may be faster than the poll.
+        let polled = std::future::poll_fn(|context| Poll::Ready(commit.as_mut().poll(context))).await;
+        if let Poll::Ready(made) = polled {
+            made.unwrap();
+        }
     }
     drop(store);
     let store = Store::open(&address).unwrap();
