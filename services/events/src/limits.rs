@@ -76,11 +76,11 @@ pub const PAGE_MAX: u64 = 1_000;
 /// still fits into one bus message (1 MiB).
 pub const PAGE_BYTES_MAX: usize = 512 * 1024;
 
-/// Index rows that one read examines; then it answers with what it found and the position it
+/// Events of an index that one read examines; then it answers with what it found and the position it
 /// reached.
 pub const READ_ROWS_MAX: usize = 10_000;
 
-/// Index rows that one condition examines. A condition cannot stop half-way, so an append that
+/// Events of an index that one condition examines. A condition cannot stop half-way, so an append that
 /// needs more is refused.
 pub const CONDITION_ROWS_MAX: usize = 50_000;
 
@@ -93,7 +93,7 @@ pub(crate) const NEAR_MAX: u16 = 32;
 /// Concurrent reads of one transaction.
 pub const READS_AT_ONCE: usize = 64;
 
-/// Rows that the task behind the long polls (`tail`) reads from the log at a time.
+/// Events that the task behind the long polls (`tail`) reads from the log at a time.
 pub const TAIL_ROWS_MAX: usize = 256;
 
 /// Keys that long polls watch. An append writes one of them, in turn, so that not all appends

@@ -34,6 +34,7 @@ async fn rows(store: &Store) -> BTreeMap<i64, usize> {
         let part = (0..8).find(|part| row.key.starts_with(Subspace::from(("events", *part)).bytes()));
         *rows.entry(part.unwrap()).or_default() += 1;
     }
+    println!("rows: {rows:?}");
     rows
 }
 
