@@ -5,17 +5,18 @@
 //!
 //! - **Once.** Each time of a task is run by one instance of the service, whichever claims it first
 //!   in their store. In a process, worker 0 runs all tasks.
-//! - **Times** are those of UTC. A period begins with 1970, so `every("1h", ...)` runs at full hours.
-//!   A task that is new runs first at its next time.
-//! - **Missed times.** When no instance ran at some times of a task, it is run once, at once, as soon
-//!   as an instance runs; [`Run::previous_ms`] tells since when. So a task must do what its time asks
-//!   for, not one step per run.
+//! - **Times** are those of UTC. A period begins with 1970, so `every("1h", ...)` runs at full
+//!   hours. A task that is new runs first at its next time.
+//! - **Missed times.** When no instance ran at some times of a task, it is run once, at once, as
+//!   soon as an instance runs; [`Run::previous_ms`] tells since when. So a task must do what its
+//!   time asks for, not one step per run.
 //! - **No overlap.** A task is not run while its last run lasts, wherever that is. Times that pass
 //!   meanwhile are missed times.
 //! - **The end of an instance.** One that is asked to stop begins no run; a run that lasts has the
-//!   drain deadline. When an instance dies in a run, the run's lease ends after the task's period, at
-//!   least 1 s and at most 15 s, and another instance runs the task again. So a run may be begun
-//!   again; what it writes to the store in a transaction with [`Run::check_in`] is not written twice.
+//!   drain deadline. When an instance dies in a run, the run's lease ends after the task's period,
+//!   at least 1 s and at most 15 s, and another instance runs the task again. So a run may be begun
+//!   again; what it writes to the store in a transaction with [`Run::check_in`] is not written
+//!   twice.
 //! - **Failures.** A task that returns an error or panics is logged, counted, and run again after a
 //!   pause: 1 s, doubling with each failure up to 5 min. Its times do not come sooner meanwhile.
 //!
@@ -63,6 +64,7 @@
 //! ```
 
 mod driver;
+mod error;
 mod tally;
 mod task;
 mod when;
@@ -79,7 +81,7 @@ pub use store::layers::slots::Run;
 use store::layers::slots::Slots;
 
 use self::driver::Schedule;
-pub(crate) use self::task::TaskError;
+pub(crate) use self::error::TaskError;
 use self::task::{Task, boxed};
 use self::when::When;
 use crate::background::{Background, Start};

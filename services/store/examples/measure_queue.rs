@@ -1,8 +1,8 @@
 //! Measures the queue: items pushed and popped per second, on either backend.
 //!
-//! `cargo run --release -p store --example measure_queue -- ADDRESS [ITEMS] [BATCH]` prints one line
-//! per measurement. ADDRESS is `embedded:DIR` or, with `--features fdb`, `fdb:CLUSTER_FILE`. ITEMS
-//! (default 20 000) of 100 bytes are pushed by 8 producers, then popped and acknowledged by 8
+//! `cargo run --release -p store --example measure_queue -- ADDRESS [ITEMS] [BATCH]` prints one
+//! line per measurement. ADDRESS is `embedded:DIR` or, with `--features fdb`, `fdb:CLUSTER_FILE`.
+//! ITEMS (default 20 000) of 100 bytes are pushed by 8 producers, then popped and acknowledged by 8
 //! consumers, BATCH (default 1, and then 20) at a time. On a cluster it clears the keys
 //! `measure-queue` before and after.
 

@@ -1,7 +1,7 @@
 //! Runs the tasks of an instance: waits for a time, claims it, calls the task, keeps the lease.
 //!
-//! Owns one tokio task for each scheduled task. Invariant: a handler is dropped as soon as its run's
-//! lease is known to be over; after `stop` no run begins.
+//! Owns one tokio task for each scheduled task. Invariant: a handler is dropped as soon as its
+//! run's lease is known to be over; after `stop` no run begins.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,6 +1,6 @@
 //! A task: its name, its times, its handler.
 //!
-//! Owns what is wrong with one. Invariant: a task that exists can be run.
+//! Owns the call of the handler. Invariant: a task that exists can be run.
 
 use std::error::Error;
 use std::future::Future;
@@ -8,10 +8,8 @@ use std::pin::Pin;
 
 use store::layers::slots::Run;
 
+use super::error::{NAME_BYTES_MAX, TaskError};
 use super::when::When;
-
-/// Bytes of a task's name: it is a label of metrics.
-const NAME_BYTES_MAX: usize = 64;
 
 /// What a run ends with.
 pub(super) type Outcome = Result<(), String>;
@@ -24,21 +22,6 @@ pub(super) struct Task {
     pub(super) name: String,
     pub(super) when: When,
     pub(super) handler: Handler,
-}
-
-/// A task that cannot be run: the service's own fault.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TaskError {
-    #[error("a scheduled task's name {name:?} has {} bytes: give it 1 to {NAME_BYTES_MAX}", name.len())]
-    Name { name: String },
-    #[error("the scheduled task {name:?} is there twice: give each its own name")]
-    Twice { name: String },
-    #[error("the scheduled task {name:?} needs a store: start the service with service_host::data")]
-    NoStore { name: String },
-    #[error("a scheduled task runs every {text:?}: {reason}")]
-    Period { text: String, reason: String },
-    #[error("a scheduled task has the cron pattern {text:?}: {reason}")]
-    Cron { text: String, reason: String },
 }
 
 impl Task {

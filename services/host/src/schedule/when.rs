@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 
-use super::task::TaskError;
+use super::error::TaskError;
 
 /// The shortest period: each time costs every instance a transaction.
 const PERIOD_MIN: Duration = Duration::from_millis(100);

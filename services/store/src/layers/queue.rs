@@ -5,10 +5,10 @@
 //! "QuiCK: A Queuing System in CloudKit", SIGMOD 2021).
 //!
 //! An item is *ready*, or *later*: delayed, leased to a consumer, or waiting for another attempt;
-//! or *dead* after [`QueueOptions::attempts_max`] attempts. [`Queue::pop`] leases items: nobody
-//! else gets them before the lease ends. A consumer that is done with an item calls [`Queue::ack`],
-//! which removes it. A consumer that fails calls [`Queue::retry`], or dies, and then the item is
-//! leased again when the lease has ended.
+//! or *dead* after [`QueueOptions::attempts_max`] attempts. [`Queue::pop`] leases items: no other
+//! consumer gets them before the lease ends. A consumer that is done with an item calls
+//! [`Queue::ack`], which removes it. A consumer that fails calls [`Queue::retry`], or dies, and
+//! then the item is leased again when the lease has ended.
 //!
 //! **Order.** Ready items are in the order of their commits. One consumer takes them in that order;
 //! several take them roughly so. Items whose time has come are taken before ready ones.

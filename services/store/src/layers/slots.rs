@@ -99,8 +99,8 @@ impl Slots {
     }
 
     /// Claims the slot `due_ms`, the newest one of `task` that is not after `now_ms`. A slot that
-    /// was missed because no instance ran is not claimed when a newer one is due: the task runs once
-    /// for all of them. A task that is new is done until its next slot.
+    /// was missed because no instance ran is not claimed when a newer one is due: the task runs
+    /// once for all of them. A task that is new is done until its next slot.
     ///
     /// # Errors
     /// As for [`Store::run`].

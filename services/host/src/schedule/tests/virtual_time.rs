@@ -13,9 +13,9 @@ use tokio::sync::Notify;
 
 use super::{embedded, instance, lease_end, record, recorded, until};
 use crate::background::Background;
+use crate::schedule::TaskError;
 use crate::schedule::Tasks;
 use crate::schedule::driver::Schedule;
-use crate::schedule::task::TaskError;
 
 /// Virtual time that moves by hand alone: while a blocking task runs, tokio does not advance its
 /// clock by itself.

@@ -66,8 +66,8 @@ pub struct Subscription {
 }
 
 impl Topic {
-    /// Subscribes as `name`, or continues where `name` acknowledged last: `start` is for a name that
-    /// has no cursor.
+    /// Subscribes as `name`, or continues where `name` acknowledged last: `start` is for a name
+    /// that has no cursor.
     ///
     /// # Errors
     /// [`PubsubError::Name`], [`PubsubError::Store`].

@@ -79,7 +79,7 @@ impl Topic {
 
     async fn trim_in(&self, tx: &Transaction, retention: &Retention) -> Result<Step, Error> {
         let keys = &self.keys;
-        // Conflicts with another trimming; everything else may go on meanwhile.
+        // Conflicts with another trimming, and with nothing else.
         let before = trimmed(tx.get(&keys.trimmed).await?.as_deref());
         let snapshot = tx.snapshot();
         let log = keys.after(before);

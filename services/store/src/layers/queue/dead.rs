@@ -56,8 +56,8 @@ impl DeadLetter {
 }
 
 impl Queue {
-    /// Up to `max` dead letters after `after`, in the order in which they were pushed; `None` begins
-    /// at the first one.
+    /// Up to `max` dead letters after `after`, in the order in which they were pushed; `None`
+    /// begins at the first one.
     ///
     /// # Errors
     /// [`QueueError::Batch`], [`QueueError::Store`].

@@ -28,8 +28,8 @@ pub enum QueueError {
         /// Items given or asked for.
         len: usize,
     },
-    /// The store's error. When it may have been committed, a push may have pushed and a pop may have
-    /// leased items until the end of their leases.
+    /// The store's error. When it may have been committed, a push may have pushed and a pop may
+    /// have leased items until the end of their leases.
     #[error(transparent)]
     Store(#[from] Error),
 }

@@ -34,8 +34,7 @@ pub struct Queue {
 pub struct Lengths {
     /// Items that were never leased, or were released.
     pub ready: u64,
-    /// Items that are delayed, leased or waiting for another attempt, and those whose time has
-    /// come.
+    /// Items that are delayed, leased or waiting for another attempt, or whose time has come.
     pub later: u64,
     /// Dead letters.
     pub dead: u64,

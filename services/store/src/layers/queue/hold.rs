@@ -28,8 +28,8 @@ impl Queue {
     /// removed too.
     ///
     /// # Errors
-    /// [`QueueError::LeaseLost`]; [`QueueError::Store`]: when that may have been committed, the item
-    /// is removed, or comes again when its lease ends.
+    /// [`QueueError::LeaseLost`]; [`QueueError::Store`]: when that may have been committed, the
+    /// item is removed, or comes again when its lease ends.
     ///
     /// # Cancel safety
     /// Dropping the future removes the item or not.

@@ -155,7 +155,8 @@ impl Queue {
         Ok(taken)
     }
 
-    /// Up to `max` rows of each list that are visible at `now_ms`: first those whose time has come.
+    /// Up to `max` rows of each list that are visible at `now_ms`. Items whose time has come are
+    /// first.
     async fn visible(&self, tx: &Transaction, now_ms: u64, max: usize) -> Result<Vec<Row>, Error> {
         let ranges = [self.keys.due(now_ms).limit(max), self.keys.all_ready().limit(max)];
         let lists = tx.snapshot().range_all(&ranges).await?;

@@ -106,8 +106,8 @@ impl Run {
         shot(&self.consumers[0]).await
     }
 
-    /// The expected rows of a change of one item: as `change` says, or as before when the outcome is
-    /// unknown or the lease is lost.
+    /// The expected rows of a change of one item: as `change` says, or as before when the outcome
+    /// is unknown or the lease is lost.
     async fn check_one<T>(
         &mut self,
         before: &Shot,
