@@ -38,7 +38,7 @@ struct Work {
     events: usize,
     /// True for ids that count up; otherwise they are random.
     in_order: bool,
-    /// True for the condition that nobody else wrote to the writer's tag.
+    /// True for the condition that no other writer wrote to the writer's tag.
     is_conditional: bool,
 }
 

@@ -76,12 +76,12 @@ pub const PAGE_MAX: u64 = 1_000;
 /// still fits into one bus message (1 MiB).
 pub const PAGE_BYTES_MAX: usize = 512 * 1024;
 
-/// Events of an index that one read examines; then it answers with what it found and the position it
-/// reached.
+/// Events of an index that one read examines; then it answers with what it found and the position
+/// it reached.
 pub const READ_ROWS_MAX: usize = 10_000;
 
-/// Events of an index that one condition examines. A condition cannot stop half-way, so an append that
-/// needs more is refused.
+/// Events of an index that one condition examines. A condition cannot stop half-way, so an append
+/// that needs more is refused.
 pub const CONDITION_ROWS_MAX: usize = 50_000;
 
 /// Index rows that are read of each label of a query, to continue with the label that has fewest.

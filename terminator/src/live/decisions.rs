@@ -28,7 +28,7 @@ const SERVICES_MAX: usize = 64;
 
 /// Decisions that are kept per service, a few hundred bytes each: those of the clients of the last
 /// moments.
-const KEPT: usize = 1024;
+const KEPT: u32 = 1024;
 
 /// Longest user and session, together, for which a decision is kept.
 const KEPT_IDENTITY_LEN_MAX: usize = 128;
@@ -329,7 +329,7 @@ impl View {
         if !self.is_kept || unknown || len > KEPT_IDENTITY_LEN_MAX || draws() {
             return None;
         }
-        Some(change::hash::normalized("", sticky, KEPT as u32) as usize - 1)
+        Some(change::hash::normalized("", sticky, KEPT) as usize - 1)
     }
 }
 
