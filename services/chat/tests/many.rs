@@ -2,6 +2,7 @@
 //! that a peer that does not read does not delay other peers' polls.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "prints what a poll costs")]
 
 use std::sync::mpsc;
 use std::time::Duration;

@@ -74,7 +74,7 @@ fn a_client_cannot_set_the_decisions_of_the_edge() {
     let mut service = terminator.service(&["GET /a"]);
     for name in [":toggle", ":pin", ":priority", ": toggle"] {
         let mut client = terminator.client();
-        client.send(&format!("GET /a HTTP/1.1\r\nhost: a\r\n{name}: high\r\n\r\n"));
+        client.send(format!("GET /a HTTP/1.1\r\nhost: a\r\n{name}: high\r\n\r\n"));
         assert_eq!(client.answer().status, 400, "{name}");
     }
     let mut client = terminator.client();

@@ -34,7 +34,7 @@ fn terminator(plan: &Path, flags: &[&str]) -> Terminator {
 
 /// An instance of service `s` that reads the toggle `new`.
 fn instance(terminator: &Terminator, version: &str) -> Service {
-    let mut hello = Hello::new("s", version, &format!("s{version}"));
+    let mut hello = Hello::new("s", version, format!("s{version}"));
     hello.routes = vec!["GET /a".parse().unwrap()];
     hello.toggles = vec!["new".into()];
     let service = Service::join(&terminator.bus(), &hello);
