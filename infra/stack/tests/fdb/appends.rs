@@ -133,7 +133,7 @@ fn appends_of_two_processes_are_accepted_or_refused_as_the_model_says() {
     let Some(cluster) = Cluster::start() else { return };
     let sites = [(); 2].map(|()| Site::start(&cluster.store(), 1, "20s"));
     append_through(sites.each_ref());
-    sites.map(Site::end);
+    sites.into_iter().for_each(Site::end);
 }
 
 /// Writers at both sites, and a reader at each that follows the log; then the check.

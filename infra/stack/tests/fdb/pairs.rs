@@ -19,7 +19,7 @@ fn what_one_process_acknowledged_the_other_of_its_service_reads() {
     let Some(cluster) = Cluster::start() else { return };
     let sites = [(); 2].map(|()| Site::start(&cluster.store(), 1, "20s"));
     write_and_read(sites.each_ref());
-    sites.map(Site::end);
+    sites.into_iter().for_each(Site::end);
 }
 
 fn write_and_read(sites: [&Site; 2]) {
@@ -58,7 +58,7 @@ fn a_write_through_one_process_wakes_the_poll_at_the_other() {
     let Some(cluster) = Cluster::start() else { return };
     let sites = [(); 2].map(|()| Site::start(&cluster.store(), 1, "20s"));
     write_and_poll(sites.each_ref());
-    sites.map(Site::end);
+    sites.into_iter().for_each(Site::end);
 }
 
 fn write_and_poll(sites: [&Site; 2]) {
