@@ -201,8 +201,8 @@ impl Slots {
 }
 
 impl Run {
-    /// Makes `tx`, a transaction of the run on the same store, fail when another run of the task has
-    /// begun, or begins before the commit.
+    /// Makes `tx`, a transaction of the run on the same store, fail when another run of the task
+    /// has begun, or begins before the commit.
     ///
     /// # Errors
     /// [`RunError::Lost`], [`RunError::Store`].
