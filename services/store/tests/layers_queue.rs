@@ -92,19 +92,34 @@ async fn consume(store: Store, place: String) {
                     .try_for_each(|lease| tx.add(&done.pack(&(number(lease),)), &1_u64.to_le_bytes()))
             };
             store.run(&RunOptions::default(), work).await.unwrap();
+            // Together, or one by one when a lease is lost.
+            if acknowledged(&store, &queue, &acked, leases).await {
+                continue;
+            }
             for lease in leases {
-                let ack = async |tx: &Transaction| {
-                    queue.ack_in(tx, lease).await?;
-                    Ok(tx.add(&acked.pack(&(number(lease),)), &1_u64.to_le_bytes())?)
-                };
-                match store.run(&RunOptions::default(), ack).await {
-                    Ok(()) => println!("ack {}", number(lease)),
-                    Err(QueueError::LeaseLost { .. }) => println!("lost {}", number(lease)),
-                    Err(error) => panic!("{error}"),
+                if !acknowledged(&store, &queue, &acked, std::slice::from_ref(lease)).await {
+                    println!("lost {}", number(lease));
                 }
             }
         }
     }
+}
+
+/// Acknowledges and marks `leases` in one transaction; false when one of them is lost.
+async fn acknowledged(store: &Store, queue: &Queue, acked: &Subspace, leases: &[Lease]) -> bool {
+    let ack = async |tx: &Transaction| {
+        for lease in leases {
+            queue.ack_in(tx, lease).await?;
+            tx.add(&acked.pack(&(number(lease),)), &1_u64.to_le_bytes())?;
+        }
+        Ok(())
+    };
+    match store.run(&RunOptions::default(), ack).await {
+        Ok(()) => leases.iter().for_each(|lease| println!("ack {}", number(lease))),
+        Err(QueueError::LeaseLost { .. }) => return false,
+        Err(error) => panic!("{error}"),
+    }
+    true
 }
 
 /// The counts of every item's marks.

@@ -11,7 +11,8 @@
 //! then the item is leased again when the lease has ended.
 //!
 //! **Order.** Ready items are in the order of their commits. One consumer takes them in that order;
-//! several take them roughly so. Items whose time has come are taken before ready ones.
+//! several take them roughly so. Items whose time has come are taken before ready ones; while there
+//! are ready ones, consumers look for them twice a second.
 //!
 //! **Clocks.** Leases and delays are times of day of the consumer or the producer that sets them,
 //! and are compared with the clock of the consumer that looks. When a consumer's clock is ahead by
@@ -85,6 +86,7 @@ mod handle;
 mod hold;
 mod item;
 mod keys;
+mod low;
 mod options;
 mod spread;
 mod take;

@@ -77,8 +77,8 @@ impl Queue {
         Ok(read.await?)
     }
 
-    /// Makes 1 to [`super::BATCH_MAX`] dead letters ready again, as if they had never been leased,
-    /// at the places that they had. Returns how many of them were dead letters.
+    /// Makes 1 to [`super::BATCH_MAX`] dead letters visible again, with all their attempts. Returns
+    /// how many of them were dead letters.
     ///
     /// # Errors
     /// [`QueueError::Batch`], [`QueueError::Store`].
@@ -87,14 +87,15 @@ impl Queue {
     /// Dropping the future requeues all of them or none.
     pub async fn requeue(&self, ids: &[Id]) -> Result<usize, QueueError> {
         let requeue = async |tx: &Transaction| {
+            let now_ms = self.options.clock.now_ms();
             let dead = self.exhume(tx, ids).await?;
             for (id, letter) in &dead {
                 let DeadLetter { attempts, .. } = DeadLetter::of(*id, letter, None);
                 // Attempts are fencing tokens, so they are forgiven and not forgotten.
                 let state = State { attempts, forgiven: attempts, is_leased: false };
-                tx.set(&self.keys.ready(*id), &state.to_bytes())?;
+                tx.set(&self.keys.later(now_ms, *id), &state.to_bytes())?;
             }
-            self.count(tx, List::Ready, i64::try_from(dead.len()).unwrap_or(i64::MAX))?;
+            self.count(tx, List::Later, i64::try_from(dead.len()).unwrap_or(i64::MAX))?;
             self.announce(tx)?;
             Ok::<_, Error>(dead.len())
         };

@@ -7,6 +7,7 @@ use super::{
     error::{QueueError, check_batch},
     item::Item,
     keys::{Keys, List, State},
+    low::Low,
     options::QueueOptions,
     spread::Spread,
 };
@@ -26,13 +27,14 @@ pub struct Queue {
     pub(super) keys: Keys,
     pub(super) options: QueueOptions,
     pub(super) spread: Spread,
+    pub(super) low: Low,
 }
 
 /// How many items a queue has. Commits count them with atomic additions, so reading is one round
 /// trip and disturbs nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lengths {
-    /// Items that were never leased, or were released.
+    /// Items that were never leased.
     pub ready: u64,
     /// Items that are delayed, leased or waiting for another attempt, or whose time has come.
     pub later: u64,
@@ -50,7 +52,8 @@ impl Queue {
     /// As [`Queue::new`], with random choices that a test can repeat.
     #[must_use]
     pub fn seeded(store: &Store, keys: &Subspace, options: QueueOptions, rng: fastrand::Rng) -> Self {
-        Self { store: store.clone(), keys: Keys::under(keys), options, spread: Spread::new(rng) }
+        let (keys, spread) = (Keys::under(keys), Spread::new(rng));
+        Self { store: store.clone(), keys, options, spread, low: Low::new() }
     }
 
     /// Pushes 1 to [`super::BATCH_MAX`] items in one transaction, and returns their ids in order.

@@ -111,8 +111,8 @@ impl Queue {
         fate
     }
 
-    /// Gives back an item that was not worked on, such as when the consumer stops: it is ready at
-    /// its old place, and the attempt does not count.
+    /// Gives back an item that was not worked on, such as when the consumer stops: it is visible
+    /// at once, and the attempt does not count.
     ///
     /// # Errors
     /// As for [`Queue::ack`].
@@ -123,10 +123,8 @@ impl Queue {
         let give_back = async |tx: &Transaction| {
             tx.clear(&self.held(tx, lease).await?)?;
             let forgiven = lease.state.forgiven + 1;
-            let ready = State { forgiven, is_leased: false, ..lease.state };
-            tx.set(&self.keys.ready(lease.id), &ready.to_bytes())?;
-            self.count(tx, List::Later, -1)?;
-            self.count(tx, List::Ready, 1)?;
+            let waiting = State { forgiven, is_leased: false, ..lease.state };
+            tx.set(&self.keys.later(self.options.clock.now_ms(), lease.id), &waiting.to_bytes())?;
             Ok(self.announce(tx)?)
         };
         self.store.run(&self.options.run, give_back).await

@@ -3,7 +3,7 @@
 //! | key | value |
 //! | --- | --- |
 //! | `(0, id)` | the body of an item |
-//! | `(1, id)` | a ready item: its state |
+//! | `(1, id)` | a ready item, never leased: its state |
 //! | `(2, time, id)` | an item for later, visible at `time` in milliseconds: its state |
 //! | `(3, id)` | a dead letter: time of death, attempts, reason |
 //! | `(4, n)` | lengths: 0 ready, 1 later, 2 dead; 8 bytes, little-endian |
@@ -61,10 +61,6 @@ impl Keys {
         self.bodies.pack_with_versionstamp(&(stamp,))
     }
 
-    pub(super) fn ready(&self, id: Id) -> Vec<u8> {
-        self.ready.pack(&(id.stamp(),))
-    }
-
     pub(super) fn new_ready(&self, stamp: &Versionstamp) -> Vec<u8> {
         self.ready.pack_with_versionstamp(&(stamp,))
     }
@@ -85,19 +81,19 @@ impl Keys {
         &self.lengths[list as usize]
     }
 
-    /// Ready items, the oldest first.
-    pub(super) fn all_ready(&self) -> Range {
-        Range::subspace(&self.ready)
+    /// Ready items from `first` on, the oldest first.
+    pub(super) fn ready_from(&self, first: Id) -> Range {
+        Range::between(self.ready.pack(&(first.stamp(),)), self.ready.range().1)
     }
 
-    /// Items for later, the next one first.
-    pub(super) fn all_later(&self) -> Range {
-        Range::subspace(&self.later)
+    /// Items for later whose time is between `first_ms` and `now_ms`, both included.
+    pub(super) fn due(&self, first_ms: u64, now_ms: u64) -> Range {
+        Range::between(self.later.pack(&(first_ms,)), self.later.pack(&(now_ms.saturating_add(1),)))
     }
 
-    /// Items whose time has come at `now_ms`.
-    pub(super) fn due(&self, now_ms: u64) -> Range {
-        Range::between(self.later.range().0, self.later.pack(&(now_ms.saturating_add(1),)))
+    /// Items for later whose time is after `now_ms`, the next one first.
+    pub(super) fn later_after(&self, now_ms: u64) -> Range {
+        Range::between(self.later.pack(&(now_ms.saturating_add(1),)), self.later.range().1)
     }
 
     /// Dead letters after `after`, in the order in which the items were pushed.
@@ -168,12 +164,15 @@ mod tests {
         let id = Id::newest_at(5);
         let later = keys.later(300, id);
         assert_eq!((Id::of_key(&later), keys.time_of(&later)), (Some(id), Some(300)));
-        assert_eq!(keys.time_of(&keys.ready(id)), None);
+        let ready = keys.ready_from(id);
+        assert_eq!((Id::of_key(&ready.begin.key), keys.time_of(&ready.begin.key)), (Some(id), None));
         let inside = |range: &Range, key: &[u8]| &range.begin.key[..] <= key && key < &range.end.key[..];
-        assert!(inside(&keys.due(300), &later) && !inside(&keys.due(299), &later));
-        assert!(inside(&keys.due(u64::MAX), &later) && inside(&keys.all_later(), &later));
-        assert!(inside(&keys.all_ready(), &keys.ready(id)) && !inside(&keys.all_ready(), &keys.body(id)));
+        assert!(inside(&keys.due(300, 300), &later) && inside(&keys.due(0, u64::MAX), &later));
+        assert!(!inside(&keys.due(0, 299), &later) && !inside(&keys.due(301, 400), &later));
+        assert!(inside(&keys.later_after(299), &later) && !inside(&keys.later_after(300), &later));
+        assert!(inside(&keys.ready_from(Id::FIRST), &ready.begin.key));
+        assert!(!inside(&keys.ready_from(Id::FIRST), &keys.body(id)));
         assert!(inside(&keys.dead_after(None), &keys.dead(id)));
-        assert!(!inside(&keys.due(u64::MAX), keys.length(List::Dead)));
+        assert!(!inside(&keys.due(0, u64::MAX), keys.length(List::Dead)));
     }
 }

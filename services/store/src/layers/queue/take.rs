@@ -42,6 +42,12 @@ struct Idle {
     next_ms: Option<u64>,
 }
 
+struct Visible {
+    rows: Vec<Row>,
+    /// True when items whose time has come would be among the rows.
+    looked: bool,
+}
+
 /// A row of one of the lists.
 struct Row {
     list: List,
@@ -113,9 +119,9 @@ impl Queue {
 
     async fn take_in(&self, tx: &Transaction, max: usize, waits: bool) -> Result<Taken, Error> {
         let now_ms = self.options.clock.now_ms();
-        let rows = self.visible(tx, now_ms, self.spread.rows(max)).await?;
+        let Visible { rows, looked } = self.visible(tx, now_ms, self.spread.rows(max), !waits).await?;
         if rows.is_empty() {
-            let idle = if waits { Some(self.idle(tx).await?) } else { None };
+            let idle = if waits { Some(self.idle(tx, now_ms, looked).await?) } else { None };
             return Ok(Taken { idle, ..Taken::default() });
         }
         let begin = self.spread.begin(rows.len(), max);
@@ -155,23 +161,51 @@ impl Queue {
         Ok(taken)
     }
 
-    /// Up to `max` rows of each list that are visible at `now_ms`. Items whose time has come are
-    /// first.
-    async fn visible(&self, tx: &Transaction, now_ms: u64, max: usize) -> Result<Vec<Row>, Error> {
-        let ranges = [self.keys.due(now_ms).limit(max), self.keys.all_ready().limit(max)];
-        let lists = tx.snapshot().range_all(&ranges).await?;
-        let row = |list| {
-            move |KeyValue { key, value }: KeyValue| {
-                Id::of_key(&key).map(|id| Row { list, key, id, state: State::parse(&value) })
-            }
+    /// Up to `max` rows of each list that are visible at `now_ms`; items whose time has come are
+    /// first. Leaves them out while it is not time to look for them, unless `accurate` and no item
+    /// is ready.
+    async fn visible(
+        &self,
+        tx: &Transaction,
+        now_ms: u64,
+        max: usize,
+        accurate: bool,
+    ) -> Result<Visible, Error> {
+        let snapshot = tx.snapshot();
+        let ready = self.keys.ready_from(self.low.ready()).limit(max);
+        let due = self.keys.due(self.low.due_ms(now_ms), now_ms).limit(max);
+        let (ready, due) = if self.low.looks(now_ms) {
+            let (ready, due) = tokio::join!(snapshot.range(ready), snapshot.range(due));
+            (ready?, Some(due?))
+        } else {
+            let ready = snapshot.range(ready).await?;
+            let due = if ready.is_empty() && accurate { Some(snapshot.range(due).await?) } else { None };
+            (ready, due)
         };
-        let lists = lists.into_iter().zip([List::Later, List::Ready]);
-        Ok(lists.flat_map(|(rows, list)| rows.into_iter().filter_map(row(list))).collect())
+        let rows = |list, rows: Vec<KeyValue>| {
+            rows.into_iter().filter_map(move |KeyValue { key, value }| {
+                Id::of_key(&key).map(|id| Row { list, key, id, state: State::parse(&value) })
+            })
+        };
+        let looked = due.is_some();
+        if let Some(due) = &due {
+            self.low.looked(now_ms, due.first().and_then(|row| self.keys.time_of(&row.key)));
+        }
+        let rows: Vec<Row> =
+            rows(List::Later, due.unwrap_or_default()).chain(rows(List::Ready, ready)).collect();
+        match rows.iter().find(|row| row.list == List::Ready) {
+            Some(first) => self.low.saw_ready(first.id),
+            None => self.low.saw_ready(Id::newest_at(tx.read_version().await?)),
+        }
+        Ok(Visible { rows, looked })
     }
 
-    async fn idle(&self, tx: &Transaction) -> Result<Idle, Error> {
-        let next = tx.snapshot().range(self.keys.all_later().limit(1)).await?;
-        let next_ms = next.first().and_then(|row| self.keys.time_of(&row.key));
-        Ok(Idle { changed: tx.watch(&self.keys.changes)?, next_ms })
+    async fn idle(&self, tx: &Transaction, now_ms: u64, looked: bool) -> Result<Idle, Error> {
+        let changed = tx.watch(&self.keys.changes)?;
+        if !looked {
+            return Ok(Idle { changed, next_ms: Some(self.low.look_at_ms()) });
+        }
+        let next = tx.snapshot().range(self.keys.later_after(now_ms).limit(1)).await?;
+        Ok(Idle { changed, next_ms: next.first().and_then(|row| self.keys.time_of(&row.key)) })
     }
 }

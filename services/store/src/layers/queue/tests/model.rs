@@ -261,7 +261,8 @@ impl Run {
         let Some((lease, is_newest)) = self.choose(before) else { return };
         let result = self.consumers[consumer].release(&lease).await;
         let state = State { forgiven: lease.state.forgiven + 1, is_leased: false, ..lease.state };
-        self.check_one(before, (&lease, is_newest), &result, Some(Spot::Ready(state))).await;
+        let spot = Spot::Later(self.place.now(), state);
+        self.check_one(before, (&lease, is_newest), &result, Some(spot)).await;
     }
 
     async fn extend(&mut self, consumer: usize, before: &Shot) {
@@ -293,7 +294,7 @@ impl Run {
         let after = self.after().await;
         let mut changed = before.clone();
         let state = State { attempts: letter.attempts, forgiven: letter.attempts, is_leased: false };
-        changed.insert(letter.id, Spot::Ready(state));
+        changed.insert(letter.id, Spot::Later(self.place.now(), state));
         match result {
             Ok(count) => assert!(count == 1 && after == changed),
             Err(error) => assert!(is_unknown(&error) && (after == changed || after == *before)),
