@@ -14,8 +14,8 @@ from guest import REPLY, arguments, serve, unpack
 
 def pass_on(upstream, request):
     correlation = os.urandom(16)
-    # The decisions of the edge go with the request, so they hold two hops down. A BUS socket sends to all of its
-    # pipes: one service at a time may dial this one.
+    # The decisions of the edge go with the request, so they hold two hops down. A BUS socket sends
+    # to all of its pipes, so only one service at a time may dial this one.
     upstream.send(request.onward("GET", request.path.replace("/py-front/", "/py/", 1), correlation))
     end = time.monotonic() + (request.message.ttl / 1e6 or 1)
     while (left := end - time.monotonic()) > 0:
@@ -37,5 +37,6 @@ if __name__ == "__main__":
     args = parser.parse_args()
     upstream = pynng.Bus0(send_buffer_size=8192, recv_buffer_size=8192)
     upstream.listen(args.upstream)
-    # It reads no toggle itself; it names the one of the service behind it, so that its requests carry it.
+    # This service reads no toggle. It announces the toggle of the service behind it, so that the
+    # requests carry the decision.
     serve(args, "py-front", "GET /py-front/{name}", lambda request: pass_on(upstream, request), ["shout"])

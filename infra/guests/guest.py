@@ -49,7 +49,8 @@ class Request:
         self.path = dict(message.fields).get(":path", "/").partition("?")[0]
         # True for a copy, whose answer is only compared: leave out what reaches the outside.
         self.is_shadow = bool(message.flags & SHADOW)
-        # The variant of each toggle that is on; None for one without variants. Decisions precede the headers.
+        # The variant of each toggle that is on, None where it has no variants. Decisions precede
+        # the headers.
         decided = itertools.takewhile(lambda field: field[0].startswith(":"), message.fields)
         toggles = [value.partition("=") for name, value in decided if name == ":toggle"]
         self.toggles = {name: variant if equals else None for name, equals, variant in reversed(toggles)}

@@ -1,4 +1,5 @@
-//! Who asks: the userId and the sessionId of a request, and the name of either in logs.
+//! The identity of a client: the userId and the sessionId of a request, and their pseudonyms in
+//! logs.
 //!
 //! Owns the settings that say where an identity is found, reading one cookie, session cookies, and
 //! the pseudonyms of the exposure log. Leaves header maps to the terminator, which passes the
@@ -76,8 +77,8 @@ impl Source {
         }
     }
 
-    /// The identity in the values of that header, in the order in which they came. `None` if there
-    /// is none, or one that is not allowed.
+    /// The identity in the values of that header, in the order in which they came. `None` if the
+    /// request has no identity, or an invalid one (see [`ID_LEN_MAX`]).
     pub fn find<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> Option<&'a str> {
         match self {
             Self::Header(_) => values.into_iter().next().and_then(|value| allowed(value.trim_ascii())),

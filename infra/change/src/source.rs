@@ -11,6 +11,7 @@ mod directory;
 mod error;
 mod etcd;
 mod file;
+mod flags;
 mod hold;
 mod request;
 mod settings;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 pub use board::{DocumentStatus, RefusalStatus, State, Status};
 pub use error::SourceError;
+pub use flags::PlanFlags;
 pub use hold::{Election, Hold};
 pub use request::{Change, Expected, Write};
 pub use settings::{EtcdUrl, PlanSettings, Prefix, Times, User};

@@ -15,7 +15,8 @@
 //! use change::toggle::{Context, Feature, Set, parse};
 //!
 //! let json = br#"{"name":"checkout","enabled":true,
-//!     "strategies":[{"name":"flexibleRollout","parameters":{"rollout":"30","stickiness":"userId"}}]}"#;
+//!     "strategies":[{"name":"flexibleRollout",
+//!                    "parameters":{"rollout":"30","stickiness":"userId"}}]}"#;
 //! let feature: Feature = parse(json)?;
 //! let (set, warnings) = Set::compile([&feature], [], "host-1");
 //! assert!(warnings.is_empty());

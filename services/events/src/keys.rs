@@ -8,7 +8,7 @@
 //! | `("events", 3, tag, position)` | copies of short records, or fingerprints |
 //! | `("events", 4, head)` | the position of an append, for watches |
 //! | `("events", 5, name)` | a projection: position and state |
-//! | `("events", 6, prefix)` | the positions of the events with these ids: a bucket, as `ids` says |
+//! | `("events", 6, prefix)` | the positions of events by id: a bucket, as `ids` says |
 //! | `("events", 7)` | exists when there are buckets |
 //!
 //! A row of a list (0, 2, 3) holds one or more events of one commit, as `chunk` says, and its key

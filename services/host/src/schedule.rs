@@ -12,11 +12,11 @@
 //!   time asks for, not one step per run.
 //! - **No overlap.** A task is not run while its last run lasts, wherever that is. Times that pass
 //!   meanwhile are missed times.
-//! - **The end of an instance.** One that is asked to stop begins no run; a run that lasts has the
-//!   drain deadline. When an instance dies in a run, the run's lease ends after the task's period,
-//!   at least 1 s and at most 15 s, and another instance runs the task again. So a run may be begun
-//!   again; what it writes to the store in a transaction with [`Run::check_in`] is not written
-//!   twice.
+//! - **The end of an instance.** An instance that is asked to stop begins no run. A run in progress
+//!   may last until the drain deadline. When an instance dies during a run, the run's lease ends
+//!   after the task's period, at least 1 s and at most 15 s, and another instance runs the task
+//!   again. A run may therefore begin twice; what it writes to the store in a transaction with
+//!   [`Run::check_in`] is written once.
 //! - **Failures.** A task that returns an error or panics is logged, counted, and run again after a
 //!   pause: 1 s, doubling with each failure up to 5 min. Its times do not come sooner meanwhile.
 //!

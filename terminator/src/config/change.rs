@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use change::identity::{SessionCookie, Source};
-use change::source::{EtcdUrl, PlanSettings, Prefix, User};
+use change::source::{PlanFlags, PlanSettings, User};
 
 use crate::live::Identities;
 
@@ -14,28 +14,12 @@ use crate::live::Identities;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Live change")]
 pub struct ChangeSettings {
-    /// The directory of the plan: toggles/NAME.json, segments.json, rollouts/SERVICE.json; a change
-    /// of a file takes effect at once
-    #[arg(long, value_name = "DIR")]
-    pub plan: Option<PathBuf>,
-    /// The etcd that the plan is in, instead of --plan; may be repeated, one for each member
-    #[arg(long, value_name = "URL")]
-    pub etcd: Vec<EtcdUrl>,
-    /// What the keys in etcd start with
-    #[arg(long, value_name = "PREFIX", default_value_t = Prefix::default())]
-    pub etcd_prefix: Prefix,
+    /// Where the plan is
+    #[command(flatten)]
+    pub flags: PlanFlags,
     /// The user of etcd, where authentication is on
     #[arg(long, value_name = "NAME:PASSWORD")]
     pub etcd_user: Option<User>,
-    /// The authority that signed etcd's certificate, in PEM; needed for https
-    #[arg(long, value_name = "FILE")]
-    pub etcd_ca: Option<PathBuf>,
-    /// The certificate that etcd asks for, in PEM; with --etcd-key
-    #[arg(long, value_name = "FILE")]
-    pub etcd_cert: Option<PathBuf>,
-    /// The private key of --etcd-cert, in PEM
-    #[arg(long, value_name = "FILE")]
-    pub etcd_key: Option<PathBuf>,
     /// Where the plan is kept for a start without etcd
     #[arg(long, value_name = "FILE")]
     pub plan_cache: Option<PathBuf>,
@@ -59,17 +43,7 @@ impl ChangeSettings {
 
     /// Where the plan comes from; `None` when there is none.
     pub(super) fn plan(&self) -> Option<PlanSettings> {
-        let plan = PlanSettings {
-            directory: self.plan.clone(),
-            etcd: self.etcd.clone(),
-            prefix: self.etcd_prefix.clone(),
-            user: self.etcd_user.clone(),
-            ca: self.etcd_ca.clone(),
-            certificate: self.etcd_cert.clone(),
-            private_key: self.etcd_key.clone(),
-            cache: self.plan_cache.clone(),
-            times: Default::default(),
-        };
+        let plan = self.flags.settings(self.etcd_user.clone(), self.plan_cache.clone());
         let is_absent = plan.directory.is_none()
             && plan.etcd.is_empty()
             && plan.ca.is_none()

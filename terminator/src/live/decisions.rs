@@ -98,7 +98,8 @@ struct View {
     is_kept: bool,
     /// True when a rollout draws for each request that has no session.
     needs_session: bool,
-    kept: RefCell<Box<[Option<Kept>]>>,
+    /// Empty until the first decision is kept.
+    kept: RefCell<Vec<Option<Kept>>>,
 }
 
 /// A decision for one user and session.
@@ -194,7 +195,7 @@ impl Decisions {
         }
         let place = view.place(identity).filter(|_| new.is_none());
         if let Some(place) = place
-            && let Some(kept) = &view.kept.borrow()[place]
+            && let Some(Some(kept)) = view.kept.borrow().get(place)
             && kept.is_of(identity)
         {
             return Rc::clone(&kept.decision);
@@ -208,7 +209,9 @@ impl Decisions {
         if let Some(place) = place {
             let owned = |part: Option<&str>| part.map(Into::into);
             let (user, session) = (owned(identity.user), owned(identity.session));
-            view.kept.borrow_mut()[place] = Some(Kept { user, session, decision: Rc::clone(&decision) });
+            let mut places = view.kept.borrow_mut();
+            places.resize_with(KEPT as usize, || None);
+            places[place] = Some(Kept { user, session, decision: Rc::clone(&decision) });
         }
         decision
     }
@@ -296,7 +299,7 @@ impl Decisions {
             fixed: encoded[..].into(),
             is_kept: depends_on_identity,
             needs_session: snapshot.rollouts.iter().any(|rollout| rollout.sticky == Sticky::Session),
-            kept: RefCell::new((0..if depends_on_identity { KEPT } else { 0 }).map(|_| None).collect()),
+            kept: RefCell::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The plan: every document in force, and every one that was refused.
+//! The plan: the documents in force, and the refused documents with the reason.
 //!
 //! Owns the rule that a document which fails its check leaves the last good one in force, the bound
 //! on documents, and what the log says about both. Sources feed it; it opens nothing and takes

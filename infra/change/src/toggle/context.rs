@@ -11,9 +11,9 @@ use std::time::SystemTime;
 /// The fields of one request. A field that is `None` is unknown: conditions on it do not hold.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// Who asks.
+    /// The id of the user.
     pub user_id: Option<&'a str>,
-    /// Which session asks.
+    /// The id of the session.
     pub session_id: Option<&'a str>,
     /// The client's IP address as text.
     pub remote_address: Option<&'a str>,
@@ -154,7 +154,7 @@ impl Dependence {
         Self { environment: false, app_name: false, ..self.clone() }.is_constant()
     }
 
-    /// True when nothing matters but what [`is_fixed`](Self::is_fixed) allows and who asks.
+    /// True when the outcomes depend only on user, session, environment and service.
     #[must_use]
     pub fn is_identity(&self) -> bool {
         !(self.remote_address || self.time || self.random) && self.properties.is_empty()

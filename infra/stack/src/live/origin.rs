@@ -4,13 +4,14 @@
 //! Leaves the check that they fit together to `change::source`. Invariant: without a flag it is the
 //! directory of a stack that was started in this working directory.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use change::source::{Driver, EtcdUrl, PlanSettings, Prefix, Source, User};
+use change::source::{Driver, PlanFlags, PlanSettings, Source, User};
 
 use super::error::Error;
 
+/// Where `stack` has the plan, in the directory in which it was started.
+const DEFAULT_DIRECTORY: &str = "./data/plan";
 /// Longest wait for the documents of a plan.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How often the source is asked whether it failed.
@@ -20,15 +21,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Where the plan is")]
 pub struct Origin {
-    /// The directory of the plan [default: ./data/plan, where `stack` has it].
-    #[arg(long, value_name = "DIR", global = true)]
-    pub plan: Option<PathBuf>,
-    /// The etcd that the plan is in, instead of --plan; may be repeated, one for each member.
-    #[arg(long, value_name = "URL", global = true)]
-    pub etcd: Vec<EtcdUrl>,
-    /// What the keys in etcd start with.
-    #[arg(long, value_name = "PREFIX", default_value_t = Prefix::default(), global = true)]
-    pub etcd_prefix: Prefix,
+    /// Where the plan is; without a flag in ./data/plan, where `stack` has it.
+    #[command(flatten)]
+    pub flags: PlanFlags,
     /// The user of etcd, where authentication is on.
     #[arg(
         long,
@@ -38,15 +33,6 @@ pub struct Origin {
         global = true
     )]
     pub etcd_user: Option<User>,
-    /// The authority that signed etcd's certificate, in PEM; needed for https.
-    #[arg(long, value_name = "FILE", global = true)]
-    pub etcd_ca: Option<PathBuf>,
-    /// The certificate that etcd asks for, in PEM; with --etcd-key.
-    #[arg(long, value_name = "FILE", global = true)]
-    pub etcd_cert: Option<PathBuf>,
-    /// The private key of --etcd-cert, in PEM.
-    #[arg(long, value_name = "FILE", global = true)]
-    pub etcd_key: Option<PathBuf>,
 }
 
 impl Origin {
@@ -67,18 +53,11 @@ impl Origin {
     }
 
     fn settings(&self) -> PlanSettings {
-        let is_default = self.plan.is_none() && self.etcd.is_empty();
-        PlanSettings {
-            directory: self.plan.clone().or_else(|| is_default.then(|| "./data/plan".into())),
-            etcd: self.etcd.clone(),
-            prefix: self.etcd_prefix.clone(),
-            user: self.etcd_user.clone(),
-            ca: self.etcd_ca.clone(),
-            certificate: self.etcd_cert.clone(),
-            private_key: self.etcd_key.clone(),
-            cache: None,
-            times: Default::default(),
+        let mut settings = self.flags.settings(self.etcd_user.clone(), None);
+        if settings.directory.is_none() && settings.etcd.is_empty() {
+            settings.directory = Some(DEFAULT_DIRECTORY.into());
         }
+        settings
     }
 }
 

@@ -22,7 +22,8 @@
 //! use store::layers::pubsub::{Retention, Start, Topic};
 //! use store::{Store, Subspace};
 //!
-//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
 //! # let store = Store::open(&format!("embedded:{}", dir.path().display()).parse()?)?;
 //! let topic = Topic::new(&store, &Subspace::from(("members", "renamed")));

@@ -32,7 +32,8 @@
 //! use store::layers::queue::{Item, Queue, QueueOptions};
 //! use store::{Store, Subspace};
 //!
-//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
 //! # let store = Store::open(&format!("embedded:{}", dir.path().display()).parse()?)?;
 //! let options = QueueOptions { lease: Duration::from_secs(60), ..QueueOptions::default() }; let
@@ -58,10 +59,12 @@
 //! ```
 //! # use store::layers::queue::{Item, Queue, QueueError, QueueOptions};
 //! # use store::{RunOptions, Store, Subspace};
-//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
 //! # let store = Store::open(&format!("embedded:{}", dir.path().display()).parse()?)?;
-//! # let mails = Queue::new(&store, &Subspace::from(("members", "mails")), QueueOptions::default());
+//! # let keys = Subspace::from(("members", "mails"));
+//! # let mails = Queue::new(&store, &keys, QueueOptions::default());
 //! let member = Subspace::from(("members", 0)).pack(&(42,));
 //! store
 //!     .run(&RunOptions::default(), async |tx| {

@@ -6,7 +6,7 @@
 //!
 //! | key | value |
 //! | --- | --- |
-//! | `(task)` | slot, fence, end of the lease, token: 8 bytes each; failures: 4 bytes; 1 when done |
+//! | `(task)` | slot, fence, lease end, token: 8 bytes each; failures: 4 bytes; 1 when done |
 //!
 //! **Once.** The instance whose claim commits first has the slot; another's claim conflicts, and
 //! sees then that the slot is taken. When the instance dies, its lease ends, and another one runs

@@ -1,0 +1,50 @@
+//! The flags that say where the plan is: the same in every program that reads or writes it.
+//!
+//! Owns their names, forms and help. Leaves the user of etcd and the cache to the programs, which
+//! differ in them, and the check that all of it fits together to [`PlanSettings::check`].
+//! Invariant: every value that parses has the right form.
+
+use std::path::PathBuf;
+
+use super::settings::{EtcdUrl, PlanSettings, Prefix, User};
+
+/// Where the plan is, as typed.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PlanFlags {
+    /// The directory of the plan: toggles/NAME.json, segments.json, rollouts/SERVICE.json
+    #[arg(long, value_name = "DIR", global = true)]
+    pub plan: Option<PathBuf>,
+    /// The etcd that the plan is in, instead of --plan; may be repeated, one for each member
+    #[arg(long, value_name = "URL", global = true)]
+    pub etcd: Vec<EtcdUrl>,
+    /// What the keys in etcd start with
+    #[arg(long, value_name = "PREFIX", default_value_t = Prefix::default(), global = true)]
+    pub etcd_prefix: Prefix,
+    /// The authority that signed etcd's certificate, in PEM; needed for https
+    #[arg(long, value_name = "FILE", global = true)]
+    pub etcd_ca: Option<PathBuf>,
+    /// The certificate that etcd asks for, in PEM; with --etcd-key
+    #[arg(long, value_name = "FILE", global = true)]
+    pub etcd_cert: Option<PathBuf>,
+    /// The private key of --etcd-cert, in PEM
+    #[arg(long, value_name = "FILE", global = true)]
+    pub etcd_key: Option<PathBuf>,
+}
+
+impl PlanFlags {
+    /// The settings, with the user of etcd and the file of the cache.
+    #[must_use]
+    pub fn settings(&self, user: Option<User>, cache: Option<PathBuf>) -> PlanSettings {
+        PlanSettings {
+            directory: self.plan.clone(),
+            etcd: self.etcd.clone(),
+            prefix: self.etcd_prefix.clone(),
+            user,
+            ca: self.etcd_ca.clone(),
+            certificate: self.etcd_cert.clone(),
+            private_key: self.etcd_key.clone(),
+            cache,
+            times: Default::default(),
+        }
+    }
+}
