@@ -1,5 +1,5 @@
 //! Point reads: reads that begin in one turn of a worker's loop share a transaction, and so a read
-//! version.
+//! version. Reads of one key in one turn are one read of the cluster.
 //!
 //! A request for a version costs a round trip, and a transaction some microseconds of the network
 //! thread that serves the whole process; a worker reads for hundreds of requests in a turn.
@@ -13,6 +13,7 @@
 
 use std::{
     cell::{OnceCell, RefCell},
+    collections::HashMap,
     rc::Rc,
     sync::Arc,
     time::Instant,
@@ -43,7 +44,12 @@ struct Turn {
     /// Identifies the cluster: its address, which is only compared.
     cluster: *const Cluster,
     transaction: OnceCell<FdbResult<Transaction>>,
+    /// The keys that were asked for. The first of the reads of a key asks the cluster; when it is
+    /// dropped, another one does.
+    found: RefCell<HashMap<Box<[u8]>, Rc<Found>>>,
 }
+
+type Found = tokio::sync::OnceCell<FdbResult<Option<Bytes>>>;
 
 /// The newest value of `key` at a moment after this call.
 pub(crate) async fn get(cluster: &Arc<Cluster>, key: &[u8]) -> Result<Option<Bytes>, Error> {
@@ -51,11 +57,14 @@ pub(crate) async fn get(cluster: &Arc<Cluster>, key: &[u8]) -> Result<Option<Byt
     let turn = Turn::join(cluster);
     tokio::task::yield_now().await;
     let read = match turn.transaction(cluster) {
-        Ok(transaction) => transaction.get(key, true).await,
+        Ok(transaction) => {
+            let read = || async { transaction.get(key, true).await.map(|found| found.map(value)) };
+            turn.found(key).get_or_init(read).await.clone()
+        }
         Err(error) => Err(error),
     };
     match read {
-        Ok(found) => Ok(found.map(value)),
+        Ok(found) => Ok(found),
         Err(error) if error.is_retryable() => again(cluster, key, error, began).await,
         Err(error) => Err(failed(error, 1)),
     }
@@ -68,10 +77,19 @@ impl Turn {
             if let Some(turn) = open.iter().find(|turn| turn.cluster == cluster) {
                 return Rc::clone(turn);
             }
-            let turn = Rc::new(Self { cluster, transaction: OnceCell::new() });
+            let turn = Rc::new(Self { cluster, transaction: OnceCell::new(), found: RefCell::default() });
             open.push(Rc::clone(&turn));
             turn
         })
+    }
+
+    /// Where the value of `key` is once it was read.
+    fn found(&self, key: &[u8]) -> Rc<Found> {
+        let mut found = self.found.borrow_mut();
+        if let Some(found) = found.get(key) {
+            return Rc::clone(found);
+        }
+        Rc::clone(found.entry(key.into()).or_default())
     }
 
     /// Closes the turn if it is open, and returns its transaction.

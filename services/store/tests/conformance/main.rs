@@ -210,7 +210,7 @@ conformance! {
         a_watch_does_not_fire_for_the_same_value, a_watch_of_a_cleared_range_fires,
         a_watch_of_a_failed_transaction_ends, watches_are_bounded;
     together: keys_read_at_once_have_the_values_of_one_moment, each_of_the_keys_read_at_once_conflicts,
-        ranges_read_at_once_are_whole;
+        ranges_read_at_once_are_whole, one_key_read_several_times_at_once_has_one_value;
     serializable: random_transactions_replay_in_commit_order, counters_add_up_over_threads,
         keys_that_are_read_again_and_again_are_those_of_one_commit;
 }

@@ -1,6 +1,11 @@
 //! Reads that are sent at once: the same results and the same conflicts as one after the other.
 
-use std::cell::Cell;
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+};
 
 use store::{Error, Range};
 
@@ -73,4 +78,35 @@ pub(crate) async fn ranges_read_at_once_are_whole(place: &Place) {
     let (once, singly) = read.await.unwrap();
     assert_eq!(once, singly);
     assert_eq!(once.iter().map(Vec::len).collect::<Vec<_>>(), [600, 10, 0, 300]);
+}
+
+pub(crate) async fn one_key_read_several_times_at_once_has_one_value(place: &Place) {
+    place.set("a", b"1").await;
+    let (a, missing) = (place.key("a"), place.key("missing"));
+    let mut dropped = Box::pin(place.store.get(&a));
+    let get = |key| place.store.get(key);
+    let mut all = pin!(async { tokio::join!(get(&a), get(&missing), get(&a), get(&missing), get(&a)) });
+    let (mut is_first_done, mut early) = (false, None);
+    for _ in 0..2 {
+        poll_fn(|context| {
+            is_first_done = is_first_done || dropped.as_mut().poll(context).is_ready();
+            if early.is_none()
+                && let Poll::Ready(found) = all.as_mut().poll(context)
+            {
+                early = Some(found);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        tokio::task::yield_now().await;
+    }
+    // The others do not depend on the read that began first.
+    drop(dropped);
+    let found = match early {
+        Some(found) => found,
+        None => all.await,
+    };
+    let found = [found.0, found.1, found.2, found.3, found.4].map(|found| found.unwrap());
+    let (one, none) = (Some(bytes::Bytes::from_static(b"1")), None);
+    assert_eq!(found, [one.clone(), none.clone(), one.clone(), none, one]);
 }
