@@ -147,8 +147,8 @@ mod tests {
 
     #[test]
     fn a_healthy_cluster_is_told_with_its_processes_and_replication() {
-        let text =
-            "available, replication single, engine ssd-2, processes 1 of version 7.1.67, none degraded";
+        let text = "available, replication single, engine ssd-2, processes 1 of version 7.1.67, none degraded, \
+                    client libraries 7.1.67";
         assert_eq!(health(&good()), Health { good: true, text: text.to_owned() });
     }
 
