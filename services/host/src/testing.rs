@@ -24,19 +24,22 @@ use rustix::process::{Pid, Signal, kill_process};
 /// After this long a test has failed. Generous: machines that run tests are busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// After this long [`run`] gives up.
+const TEST_TIME: Duration = Duration::from_secs(120);
+
 /// After this long a [`Question`] gives up.
 const TIME: Duration = Duration::from_secs(10);
 
 /// Runs a test on a worker's kind of runtime.
 ///
 /// # Panics
-/// When it takes longer than [`PATIENCE`].
+/// When it takes longer than 2 minutes.
 pub fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .expect("a runtime can be made");
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("the test took too long") })
+    runtime.block_on(async { tokio::time::timeout(TEST_TIME, test).await.expect("the test took too long") })
 }
 
 /// A running service; killed when dropped.

@@ -106,15 +106,20 @@ impl Drop for Place {
         if self.kind == Kind::Embedded {
             return;
         }
-        let store = self.open();
-        let clear = async |transaction: &Transaction| transaction.clear_range(b"", b"\xff");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.expect("a runtime can be made");
-        let cleared = runtime.block_on(store.run(&RunOptions::default().idempotent(), clear));
+        // On a thread of its own, because a place may be dropped inside a runtime.
+        let cleared = std::thread::scope(|scope| scope.spawn(|| clear(&self.open())).join());
+        let cleared = cleared.expect("clearing does not panic");
         if !std::thread::panicking() {
             cleared.expect("the keys of the test can be cleared");
         }
     }
+}
+
+fn clear(store: &Store) -> Result<(), store::Error> {
+    let clear = async |transaction: &Transaction| transaction.clear_range(b"", b"\xff");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime can be made");
+    runtime.block_on(store.run(&RunOptions::default().idempotent(), clear))
 }
 
 fn open(address: &str) -> Store {
