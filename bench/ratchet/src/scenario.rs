@@ -22,12 +22,13 @@ const BODY: [u8; 200] = [b'x'; 200];
 pub type Scenario = (&'static str, fn(u32));
 
 /// Every scenario.
-pub const ALL: [Scenario; 5] = [
+pub const ALL: [Scenario; 6] = [
     ("envelope-encode", encode),
     ("envelope-decode", decode),
     ("outqueue-push-write", push),
     ("node-request-reply", exchange),
     ("one-hop", one_hop),
+    ("one-hop-plan", one_hop_plan),
 ];
 
 /// The head of a browser's request, as the terminator writes it.
@@ -104,6 +105,11 @@ fn exchange(count: u32) {
 /// HTTP to envelope to service and back: the real terminator, a real socket pair, one thread.
 fn one_hop(count: u32) {
     crate::hop::Hop::new().requests(count);
+}
+
+/// The same with twenty toggles that the service reads, and a rollout of it.
+fn one_hop_plan(count: u32) {
+    crate::hop::Hop::new().with_plan().requests(count);
 }
 
 struct Pair {

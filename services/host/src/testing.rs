@@ -1,7 +1,7 @@
 //! Tests of services from outside: start the binary, ask it over the bus.
 //!
 //! Owns a process that ends with its test, and a peer in the test's own thread. Behind the feature
-//! `testing`, which only tests switch on. Invariant: nothing here waits longer than [`PATIENCE`],
+//! `testing`, which only tests switch on. Invariant: nothing here waits without a limit,
 //! so a test that hangs fails.
 
 #[cfg(feature = "store")]
