@@ -41,7 +41,7 @@ pub struct Stats {
     pub access_log_dropped: Counter,
     /// Requests that were copied for a candidate.
     pub ghost_copies: Counter,
-    /// Of them those whose replies were compared.
+    /// Of them the compared ones.
     pub ghost_compared: Counter,
     /// Of them those that lack a reply.
     pub ghost_lost: Counter,

@@ -142,8 +142,8 @@ impl Worker {
         }
     }
 
-    /// True while at least half of every limit on requests is free, and no drain is near: copies are
-    /// the first to go.
+    /// True while at least half of every limit on requests is free, and no drain is near: copies
+    /// are the first to go.
     #[must_use]
     pub fn has_time_for_copies(&self) -> bool {
         let limits = (self.config.limits.in_flight, self.config.bus.limits.pending_max);

@@ -2,7 +2,8 @@
 //!
 //! Owns the source's driver and the task that compiles snapshots. Leaves documents to
 //! `change::document`, the shares of rollouts to `rollouts`, comparisons to `ghosts`, and decisions
-//! to `live`. Invariant: workers see whole revisions of the plan; losing the source changes nothing for them.
+//! to `live`. Invariant: workers see whole revisions of the plan; losing the source changes nothing
+//! for them.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -143,8 +143,8 @@ impl Original {
         copied.pipe == self.instance.pipe || name(copied) == name(self.instance)
     }
 
-    /// Waits for the whole reply to a copy, and counts it for the rollout's ghost stage; `None` when
-    /// there is none in time.
+    /// Waits for the whole reply to a copy, and counts it for the rollout's ghost stage; `None`
+    /// when there is none in time.
     async fn reply(&self, copy: Shadow, group: Group) -> Option<Whole> {
         let sent = Instant::now();
         let whole = tokio::time::timeout(self.patience, whole(copy)).await.ok().flatten();

@@ -1,8 +1,9 @@
 //! The plan in force, compiled for the workers.
 //!
-//! Owns the compiled toggles, the splits of the rollouts and the ghost traffic, as one value that all
-//! workers share. Leaves reading documents to `change::document`, and moving shares to
-//! `change::rollout`. Invariant: a snapshot never changes; every change of the plan makes a new one.
+//! Owns the compiled toggles, the splits of the rollouts and the ghost traffic, as one value that
+//! all workers share. Leaves reading documents to `change::document`, and moving shares to
+//! `change::rollout`. Invariant: a snapshot never changes; every change of the plan makes a new
+//! one.
 
 use std::fmt;
 

@@ -54,7 +54,8 @@ impl Service {
         }
     }
 
-    /// As [`request`](Self::request), for as long as it takes; `None` once the connection is closed.
+    /// As [`request`](Self::request), for as long as it takes; `None` once the connection is
+    /// closed.
     pub(crate) fn try_request(&mut self) -> Option<Envelope> {
         self.socket.set_read_timeout(None).unwrap();
         loop {

@@ -54,9 +54,9 @@ pub struct Counted {
     pub lost: u64,
     /// Requests that were not copied, because of a bound or because stable's answer cannot be kept.
     pub skipped: u64,
-    /// Of the compared requests: those whose second copy went to the instance that had answered,
-    /// because stable has no other. What an instance says of itself, such as its name, then differs
-    /// between stable and the candidate and is not recognised as noise.
+    /// Compared requests with the second copy at the instance that had answered, because stable has
+    /// no other. What an instance says of itself, such as its name, then differs between stable and
+    /// the candidate and is not recognised as noise.
     pub same_instance: u64,
     /// What was not counted.
     pub dropped: Dropped,
