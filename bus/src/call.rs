@@ -64,6 +64,18 @@ impl<H: Head + Unpin> Call<H> {
         &self.head
     }
 
+    /// The body of the request.
+    #[must_use]
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// The route of the request.
+    #[must_use]
+    pub fn route(&self) -> Route {
+        self.route
+    }
+
     /// The instance that the request was last sent to: when the call has completed, the one that
     /// answered, or failed to. `None` before the request was sent.
     #[inline]

@@ -5,6 +5,7 @@
 //! nothing is served before everything is bound.
 
 mod files;
+mod ghosts;
 mod plan;
 mod questions;
 mod rollouts;

@@ -7,6 +7,7 @@
 //! and is counted as such.
 
 mod asked;
+mod copies;
 mod exchange;
 
 use std::rc::Rc;

@@ -109,6 +109,14 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Routes whose latency one worker keeps; further routes share a line named `(other)`.
 pub const ROUTES: usize = 4096;
 
+/// Requests of one worker whose copies are sent or expected (ghost traffic): 256 copied requests in
+/// flight are 10 000 a second at 25 ms each. Further requests are not copied.
+pub const COPIES: usize = 256;
+
+/// Bytes of a request's body and its answer's, together, and of each reply to a copy. A longer one
+/// is not compared: comparing it would take milliseconds of a worker that serves clients.
+pub const COPY_BYTES: usize = 256 << 10;
+
 /// Longest `x-request-id` of a client that is kept, in bytes: it is repeated in every log line.
 pub const REQUEST_ID_BYTES: usize = 128;
 

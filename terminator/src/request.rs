@@ -154,6 +154,12 @@ impl RequestHead {
         self.encoded.path()
     }
 
+    /// The encoded fields, once [`encode`](Self::encode) has written them.
+    #[must_use]
+    pub fn fields(&self) -> &[u8] {
+        self.encoded.fields()
+    }
+
     /// True when the client prefers HTML to JSON (`accept`).
     #[must_use]
     pub fn prefers_html(&self) -> bool {
@@ -225,6 +231,6 @@ impl Drop for RequestHead {
 
 impl Head for RequestHead {
     fn encode(&self, head: &mut HeadWriter<'_>) {
-        head.encoded(self.encoded.fields());
+        head.encoded(self.fields());
     }
 }

@@ -5,6 +5,8 @@
 //! its request ends (or, for those that answer no request, where they leave), so that the statuses
 //! clients saw sum to the responses.
 
+use std::cell::Cell;
+
 use http::StatusCode;
 use role::metrics::{Counter, Picture, Statuses};
 
@@ -37,6 +39,16 @@ pub struct Stats {
     pub replies_broken_off: Counter,
     /// Lines that the access log had no room for: its file takes them too slowly.
     pub access_log_dropped: Counter,
+    /// Requests that were copied for a candidate.
+    pub ghost_copies: Counter,
+    /// Of them the compared ones.
+    pub ghost_compared: Counter,
+    /// Of them those that lack a reply.
+    pub ghost_lost: Counter,
+    /// Requests that were to be copied and were not.
+    pub ghost_skipped: Counter,
+    /// Differences that are not noise, of all workers; 0 on all but the first.
+    pub ghost_differences: Cell<u64>,
     statuses: Statuses,
     rejected: [Counter; Reason::COUNT],
 }
@@ -67,7 +79,12 @@ impl Stats {
             ("reply_fields_dropped", self.reply_fields_dropped.value()),
             ("replies_broken_off", self.replies_broken_off.value()),
             ("access_log_dropped", self.access_log_dropped.value()),
+            ("ghost.copies", self.ghost_copies.value()),
+            ("ghost.compared", self.ghost_compared.value()),
+            ("ghost.lost", self.ghost_lost.value()),
+            ("ghost.skipped", self.ghost_skipped.value()),
         ]);
+        picture.gauges.push(("ghost.differences", self.ghost_differences.get()));
         picture.gauges.push(("connections_open", self.connections_open.value()));
         picture.statuses = self.statuses.list();
         let rejected =

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 use crate::access_log::{AccessLog, Record};
 use crate::config::Config;
+use crate::limits::COPIES;
 use crate::live::Decisions;
 use crate::rescue::Refusal;
 use crate::route::Routes;
@@ -40,6 +41,8 @@ pub struct Worker {
     pub bus: BusHandle,
     /// Requests in flight.
     pub permits: Permits,
+    /// Requests whose copies are in flight.
+    pub copies: Permits,
     /// Deadline and latency of each route.
     pub routes: Routes,
     /// Toggles and versions of requests.
@@ -89,6 +92,7 @@ impl Worker {
             id,
             bus: BusHandle(bus),
             permits: Permits::new(config.limits.in_flight),
+            copies: Permits::new(COPIES),
             routes: Routes::new(Arc::clone(&config)),
             decisions: Decisions::new(config.identities.clone(), config.environment.as_deref()),
             stats: Stats::default(),
@@ -136,6 +140,19 @@ impl Worker {
         } else {
             Refusal::NoRoute
         }
+    }
+
+    /// True while at least half of every limit on requests is free, and no drain is near: copies
+    /// are the first to go.
+    #[must_use]
+    pub fn has_time_for_copies(&self) -> bool {
+        let limits = (self.config.limits.in_flight, self.config.bus.limits.pending_max);
+        !self.leaving() && self.permits.in_flight() <= limits.0 / 2 && self.bus.outstanding() <= limits.1 / 2
+    }
+
+    /// Shows the number of differences that all workers together have found, on the first worker.
+    pub fn show_differences(&self, differences: u64) {
+        self.stats.ghost_differences.set(if self.id == 0 { differences } else { 0 });
     }
 
     /// True when the process is about to stop: every response closes its connection.

@@ -248,6 +248,41 @@ fn a_copy_goes_to_another_instance_of_the_same_version() {
     assert!(seen.contains(&true) && seen.contains(&false));
     asker.node.close_pipe(asker.now, b);
     let original = asker.ask(prefer("1"), Flags::NONE).expect("a");
-    assert!(asker.ask(To::Beside(original.pipe), Flags::SHADOW).is_err(), "a is the only one");
+    let copy = asker.ask(To::Beside(original.pipe), Flags::SHADOW).expect("a is the only one");
+    assert_ne!(copy.pipe, b);
     assert!(asker.ask(To::Beside(b), Flags::SHADOW).is_err(), "its pipe is closed");
+}
+
+#[test]
+fn a_copy_does_not_fall_back_while_another_instance_is_at_its_limit() {
+    let mut asker = Asker::new();
+    asker.join("1", "a");
+    let b = asker.join_with("1", "b", 2);
+    let original = loop {
+        let sent = asker.ask(To::Any, Flags::NONE).expect("an instance");
+        if sent.pipe != b {
+            break sent;
+        }
+        asker.answer();
+    };
+    assert_eq!(asker.ask(To::Beside(original.pipe), Flags::SHADOW).expect("half of the limit").pipe, b);
+    assert!(asker.ask(To::Beside(original.pipe), Flags::SHADOW).is_err(), "the other half is for requests");
+}
+
+#[test]
+fn an_excepted_version_gets_nothing_even_when_no_other_is_left() {
+    let mut asker = Asker::new();
+    let a = asker.join("1", "a");
+    asker.join("2", "b");
+    asker.join("0", "c");
+    let except = |_: usize| To::Except(VersionId::of("2"));
+    let got = asker.shares(1000, except);
+    assert!(!got.contains_key("b") && got["a"].abs_diff(500) <= 100, "{got:?}");
+    let c = asker.pipes[2].0;
+    for pipe in [a, c] {
+        asker.node.close_pipe(asker.now, pipe);
+    }
+    let refused = asker.ask(To::Except(VersionId::of("2")), Flags::NONE).err();
+    assert_eq!((refused, asker.node.counters.pins_missed), (Some(Refused::NoInstance), 0));
+    asker.ask(To::Any, Flags::NONE).expect("b is there");
 }

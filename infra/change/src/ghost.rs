@@ -15,7 +15,7 @@ pub mod difference;
 pub mod document;
 pub mod selection;
 
-pub use comparison::{Comparison, Report};
+pub use comparison::{Comparison, Counted, Report};
 pub use difference::Reply;
 pub use document::Document;
 pub use selection::{Selection, Target};

@@ -81,7 +81,7 @@ fn a_renamed_field_is_reported_and_noise_is_not() {
             (name.samples[0].stable.as_str(), name.samples[0].candidate.as_str()),
             ("\"Ann\"", "absent")
         );
-        assert_eq!((report.copies, report.compared, name.noise), (2_000, 2_000, 0));
+        assert_eq!((report.counted.copies, report.counted.compared, name.noise), (2_000, 2_000, 0));
     }
 }
 
@@ -178,10 +178,56 @@ fn routes_paths_and_samples_are_bounded_and_counted() {
         comparison.compare("/0", &reply("{}"), &reply(&candidate), &reply("{}"));
     }
     let report = comparison.report();
-    assert_eq!((report.dropped.routes, report.dropped.paths), (100, 300));
+    assert_eq!((report.counted.dropped.routes, report.counted.dropped.paths), (100, 300));
     let report = compared(50, "{}", &format!(r#"{{"a":"{}"}}"#, "ä".repeat(400)), "{}");
     assert_eq!(report.differences[0].samples.len(), 10);
     assert!(report.differences[0].samples[0].candidate.len() <= 103);
+}
+
+#[test]
+fn workers_that_compare_apart_report_as_one() {
+    let (one, two) = (r#"{"a":1,"b":1}"#, r#"{"a":2,"b":1}"#);
+    let [mut all, mut worker] = [(); 2].map(|()| Comparison::new("profile", "2", Vec::new()));
+    for at in 0..12 {
+        worker.copy();
+        match at {
+            0 => worker.lose(),
+            1 => worker.skip(),
+            _ => worker.compare("/", &reply(one), &reply(if at < 9 { two } else { one }), &reply(one)),
+        }
+        assert_eq!(worker.report().differences.len(), usize::from(at == 6), "at {at}");
+        if at % 7 == 6 {
+            let taken = worker.take();
+            assert!(taken.is_like(&all) && worker.is_empty() && !taken.is_empty());
+            all.merge(taken);
+        }
+    }
+    all.merge(worker);
+    let report = all.report();
+    let counted = report.counted;
+    assert_eq!((counted.copies, counted.compared, counted.lost, counted.skipped), (12, 10, 1, 1));
+    let difference = &report.differences[0];
+    assert_eq!((difference.raw, difference.noise, difference.total), (7, 0, 10));
+    assert_eq!((report.differences.len(), difference.samples.len()), (1, 7));
+}
+
+#[test]
+fn merging_keeps_the_bounds_and_counts_what_exceeds_them() {
+    let [mut all, mut other] = [(); 2].map(|()| Comparison::new("profile", "2", Vec::new()));
+    for (at, comparison) in [(0, &mut all), (150, &mut other)] {
+        for route in at..at + 150 {
+            comparison.compare(&format!("/{route}"), &reply("1"), &reply("2"), &reply("1"));
+        }
+    }
+    for _ in 0..20 {
+        all.compare("/0", &reply("1"), &reply("2"), &reply("1"));
+        other.compare("/200", &reply("1"), &reply("2"), &reply("1"));
+    }
+    all.merge(other);
+    let report = all.report();
+    assert_eq!((report.counted.compared, report.counted.dropped.routes), (340, 100 + 20));
+    assert_eq!(report.differences.len(), 1, "only /0 has five differences of those that are kept");
+    assert_eq!(report.differences[0].samples.len(), 10);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The operator's commands of live change: `stack plan`, `stack toggle` and `stack rollout`.
+//! The operator's commands of live change: `stack plan`, `stack toggle`, `stack rollout` and
+//! `stack ghost`.
 //!
 //! Owns running one of them. Leaves documents, and reading and writing them, to the crate `change`;
 //! what a terminator does with them it says itself, on its admin listener. Invariant: a command
@@ -7,6 +8,7 @@
 pub mod admin;
 pub mod check;
 pub mod error;
+pub mod ghost;
 pub mod origin;
 pub mod output;
 pub mod rollout;
@@ -24,6 +26,8 @@ pub enum Command<'a> {
     Toggle(&'a toggle::Options),
     /// `stack rollout`.
     Rollout(&'a rollout::Options),
+    /// `stack ghost`.
+    Ghost(&'a ghost::Options),
 }
 
 /// Runs a command. Returns true when it found nothing wrong.
@@ -38,6 +42,7 @@ pub fn run(command: Command<'_>) -> Result<bool, Error> {
             Command::Plan(options) => check::run(options).await,
             Command::Toggle(options) => toggle::run(options).await.map(|()| true),
             Command::Rollout(options) => rollout::run(options).await.map(|()| true),
+            Command::Ghost(options) => ghost::run(options).await.map(|()| true),
         }
     });
     // A thread that resolves a name or lists a directory is not waited for.

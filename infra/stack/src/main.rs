@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Some(Task::Plan(options)) => return changed(Command::Plan(options)),
         Some(Task::Toggle(options)) => return changed(Command::Toggle(options)),
         Some(Task::Rollout(options)) => return changed(Command::Rollout(options)),
+        Some(Task::Ghost(options)) => return changed(Command::Ghost(options)),
         None => run::run(&options),
     };
     match result {

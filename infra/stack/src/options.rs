@@ -88,6 +88,8 @@ pub enum Task {
     Toggle(Box<crate::live::toggle::Options>),
     /// Begins and shows rollouts.
     Rollout(Box<crate::live::rollout::Options>),
+    /// Copies requests to a candidate, and shows where its answers differ.
+    Ghost(Box<crate::live::ghost::Options>),
     /// Becomes PROGRAM, which gets SIGTERM when the process PARENT ends.
     #[command(hide = true)]
     Tied {

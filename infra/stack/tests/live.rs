@@ -1,5 +1,5 @@
-//! `stack plan`, `stack toggle` and `stack rollout start` on a directory: what they write, say and
-//! refuse.
+//! `stack plan`, `stack toggle`, `stack rollout start` and `stack ghost` on a directory: what they
+//! write, say and refuse.
 
 #![allow(
     clippy::unwrap_used,
@@ -165,4 +165,58 @@ fn a_rollout_that_flags_describe_is_written_once() {
     assert_eq!(code, Some(1));
     assert!(err.contains("from 1 to 2 has just been started") && err.contains("--replace"), "{err}");
     assert_eq!(start(&["--stable", "1", "--candidate", "3", "--replace"]).0, Some(0));
+}
+
+#[test]
+fn ghost_traffic_is_begun_changed_and_ended_by_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let ghost = |args: &[&str]| stack(dir, &[&["ghost", "s"], args].concat(), "");
+    let file = dir.join("data/plan/ghosts/s.json");
+    let document = || -> Value { serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap() };
+
+    let (code, out, err) = ghost(&["--start", "2"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.starts_with("version 2 of s gets copies, revision "), "{out}");
+    assert_eq!(document(), json!({ "candidate": "2" }), "the defaults are the document's");
+    let more = ["--percent", "50", "--method", "GET", "--method", "POST", "--ignore", "body.at_ms"];
+    let written = json_of(dir, &[&["ghost", "s", "--start", "3"], &more[..]].concat());
+    let expected =
+        json!({ "candidate": "3", "percent": 50.0, "methods": ["GET", "POST"], "ignore": ["body.at_ms"] });
+    assert_eq!((document(), &written["key"]), (expected, &json!("ghosts/s")));
+    assert_eq!(json_of(dir, &["plan", "check", "data/plan"])["faults"], json!([]));
+
+    let removed = json_of(dir, &["ghost", "s", "--stop"]);
+    assert_eq!((&removed["before"], file.exists()), (&written["revision"], false));
+    let (code, _, err) = ghost(&["--stop"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("ghosts/s does not exist; `stack ghost` lists what does"), "{err}");
+    let history = std::fs::read_to_string(dir.join("data/plan/history.jsonl")).unwrap();
+    assert_eq!(history.lines().filter(|line| line.contains("ghosts/s") && line.contains("ann@")).count(), 3);
+}
+
+#[test]
+fn ghost_traffic_that_cannot_be_is_refused_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let ghost = |args: &[&str]| stack(dir, &[&["ghost"], args].concat(), "");
+    for (args, code, part) in [
+        (&["s", "--start", "2", "--percent", "120"][..], 1, "percent: 120 is not a percentage"),
+        (
+            &["s", "--start", "2", "--method", "post"],
+            1,
+            "methods[0]: `post` is no method: write it in capitals",
+        ),
+        (&["s", "--start", "2", "--ignore", "at_ms"], 1, "ignore[0]: `at_ms` is no path"),
+        (&["s", "--start", ""], 1, "candidate: is empty"),
+        (&["s", "--percent", "5"], 2, "--start"),
+        (&["--stop"], 2, "SERVICE"),
+        (&["s", "--start", "2", "--stop"], 2, "cannot be used with"),
+        (&["s", "--admin", "127.0.0.1:1"], 1, "--admin 127.0.0.1:1: "),
+    ] {
+        let (got, _, err) = ghost(args);
+        assert_eq!(got, Some(code), "{args:?}: {err}");
+        assert!(err.contains(part), "{args:?}: {err}");
+    }
+    assert!(!dir.join("data/plan/ghosts").exists(), "nothing was written");
 }

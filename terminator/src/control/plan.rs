@@ -1,8 +1,9 @@
 //! The plan on the control thread: it follows the source, and gives every change to the workers.
 //!
 //! Owns the source's driver and the task that compiles snapshots. Leaves documents to
-//! `change::document`, the shares of rollouts to `rollouts`, and decisions to `live`. Invariant:
-//! workers see whole revisions of the plan; losing the source changes nothing for them.
+//! `change::document`, the shares of rollouts to `rollouts`, comparisons to `ghosts`, and decisions
+//! to `live`. Invariant: workers see whole revisions of the plan; losing the source changes nothing
+//! for them.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use role::worker::Workers;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::ghosts::{Ghosts, Shown};
 use super::rollouts::Rollouts;
 use crate::live::Snapshot;
 use crate::worker::Worker;
@@ -23,8 +25,8 @@ use crate::worker::Worker;
 /// Longest wait for the first answer of the source. Without it the terminator starts with no plan.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often the counts of the workers are looked at while a rollout runs: a regression is found
-/// within a few of these.
+/// How often the counts of the workers are looked at while there is a rollout or ghost traffic: a
+/// regression is found within a few of these.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The plan of a running terminator.
@@ -35,6 +37,8 @@ pub(super) struct Follower {
     pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
     /// What `/rollouts` answers.
     pub(super) reports: watch::Receiver<Vec<change::rollout::Report>>,
+    /// What `/ghosts` answers.
+    pub(super) ghosts: watch::Receiver<Vec<Shown>>,
     stop: oneshot::Sender<()>,
     driver: JoinHandle<()>,
     task: JoinHandle<()>,
@@ -63,11 +67,20 @@ impl Follower {
         }
         let (snapshots, snapshot) = watch::channel(Arc::default());
         let (shown, reports) = watch::channel(Vec::new());
+        let (shown_ghosts, ghosts) = watch::channel(Vec::new());
         let rollouts = Rollouts::new(source.clone(), instance);
-        let mut following = Following { plan: source.plan(), workers, rollouts, snapshots, shown };
+        let mut following = Following {
+            plan: source.plan(),
+            workers,
+            rollouts,
+            ghosts: Ghosts::default(),
+            snapshots,
+            shown,
+            shown_ghosts,
+        };
         following.publish().await;
         let task = tokio::task::spawn_local(following.run());
-        Ok(Self { source, snapshot, reports, stop, driver, task })
+        Ok(Self { source, snapshot, reports, ghosts, stop, driver, task })
     }
 
     /// What `/plan` answers.
@@ -92,8 +105,10 @@ struct Following {
     plan: watch::Receiver<Arc<Plan>>,
     workers: Rc<Workers<Rc<Worker>>>,
     rollouts: Rollouts,
+    ghosts: Ghosts,
     snapshots: watch::Sender<Arc<Snapshot>>,
     shown: watch::Sender<Vec<change::rollout::Report>>,
+    shown_ghosts: watch::Sender<Vec<Shown>>,
 }
 
 impl Following {
@@ -106,13 +121,21 @@ impl Following {
                     Ok(()) => self.publish().await,
                     Err(_) => return,
                 },
-                _ = looks.tick(), if self.rollouts.any() => {
-                    if self.rollouts.look(&self.workers).await {
-                        self.publish().await;
-                    }
-                    self.shown.send_replace(self.rollouts.reports());
-                }
+                _ = looks.tick(), if self.rollouts.any() || self.ghosts.any() => self.look().await,
             }
+        }
+    }
+
+    /// Looks at what the workers have counted.
+    async fn look(&mut self) {
+        if self.rollouts.any() {
+            if self.rollouts.look(&self.workers).await {
+                self.publish().await;
+            }
+            self.shown.send_replace(self.rollouts.reports());
+        }
+        if self.ghosts.any() && self.ghosts.gather(&self.workers).await {
+            self.shown_ghosts.send_replace(self.ghosts.reports());
         }
     }
 
@@ -121,11 +144,20 @@ impl Following {
         let plan = Arc::clone(&self.plan.borrow_and_update());
         // What was counted belongs to the shares that were in force.
         self.rollouts.gather(&self.workers).await;
+        self.ghosts.gather(&self.workers).await;
         self.rollouts.follow(&plan);
-        let snapshot = Arc::new(Snapshot { toggles: compile(&plan), rollouts: self.rollouts.splits() });
+        self.ghosts.follow(&plan, self.rollouts.staged());
+        let (rollouts, ghosts) = (self.rollouts.splits(), self.ghosts.in_force());
+        let snapshot = Arc::new(Snapshot { toggles: compile(&plan), rollouts, ghosts });
         self.snapshots.send_replace(Arc::clone(&snapshot));
+        let differences = self.ghosts.differences();
+        let set = move |worker: &Rc<Worker>| {
+            worker.decisions.set(Arc::clone(&snapshot));
+            worker.show_differences(differences);
+        };
+        self.workers.ask(set).await;
         self.shown.send_replace(self.rollouts.reports());
-        self.workers.ask(move |worker: &Rc<Worker>| worker.decisions.set(Arc::clone(&snapshot))).await;
+        self.shown_ghosts.send_replace(self.ghosts.reports());
     }
 }
 

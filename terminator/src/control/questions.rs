@@ -1,4 +1,4 @@
-//! The admin paths of live change: the plan, the rollouts, and OFREP.
+//! The admin paths of live change: the plan, the rollouts, ghost traffic, and OFREP.
 //!
 //! Owns which path has which answer. Leaves the answers to `plan`, and evaluating toggles to
 //! `change::ofrep`. Invariant: the paths are there without a plan too, and then show nothing.
@@ -15,6 +15,7 @@ use super::plan::Follower;
 const PATHS: &[(&str, &str)] = &[
     ("/plan", "documents of the plan: those in force, and those that were refused with the reason"),
     ("/rollouts", "rollouts with their shares, verdicts and counts"),
+    ("/ghosts", "ghost traffic: how many requests were copied, and where candidates differ from stable"),
     (EVALUATE, "POST: every toggle for a context (OFREP, for OpenFeature's SDKs)"),
     ("/ofrep/v1/evaluate/flags/{key}", "POST: one toggle"),
 ];
@@ -35,7 +36,7 @@ fn answer(follower: Option<&Follower>, question: &Question) -> Option<Answer> {
     let one =
         path.strip_prefix(EVALUATE).and_then(|rest| rest.strip_prefix('/')).filter(|key| !key.is_empty());
     let allowed = match path {
-        "/plan" | "/rollouts" => Method::GET,
+        "/plan" | "/rollouts" | "/ghosts" => Method::GET,
         EVALUATE => Method::POST,
         _ if one.is_some() => Method::POST,
         _ => return None,
@@ -50,6 +51,10 @@ fn answer(follower: Option<&Follower>, question: &Question) -> Option<Answer> {
         },
         ("/rollouts", _) => match follower {
             Some(follower) => Answer::of(&*follower.reports.borrow()),
+            None => Answer::of(&json!([])),
+        },
+        ("/ghosts", _) => match follower {
+            Some(follower) => Answer::of(&*follower.ghosts.borrow()),
             None => Answer::of(&json!([])),
         },
         (_, key) => evaluate(follower, key, question),

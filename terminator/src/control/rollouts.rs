@@ -15,6 +15,7 @@ use change::source::{Election, Expected, Hold, Source, Write};
 use change::split::{Percent, Split};
 use role::worker::Workers;
 
+use super::ghosts::Staged;
 use crate::live::Rollout;
 use crate::worker::Worker;
 
@@ -110,6 +111,15 @@ impl Rollouts {
             Rollout::new(service, &document.stable, &document.candidate, document.sticky, split)
         };
         self.running.iter().map(split).collect()
+    }
+
+    /// The shares that ghost stages have in force.
+    pub(super) fn staged(&self) -> impl Iterator<Item = Staged<'_>> {
+        self.running.iter().map(|(service, running)| Staged {
+            service,
+            candidate: &running.machine.document().candidate,
+            percent: running.machine.state().ghost,
+        })
     }
 
     /// What `/rollouts` answers.

@@ -13,6 +13,7 @@ use std::time::Instant;
 use bus::{Call, Held, Options, To, Wait};
 use bytes::Bytes;
 
+use super::copies;
 use super::exchange::{Counted, Exchange};
 use crate::request::RequestHead;
 use crate::rescue::Refusal;
@@ -105,6 +106,19 @@ impl Asked {
             if unclaimed.held.is_none() {
                 return Poll::Ready(Err(worker.unclaimed()));
             }
+        }
+    }
+
+    /// Copies the request, if the plan wants it to be copied. To be called when the response with
+    /// `answer` has begun.
+    #[inline]
+    pub fn copy(&self, answer: &Answer) {
+        if let Stage::Called(call) = &self.stage
+            && let Some(decision) = call.head().decision()
+            && !decision.ghosts.is_empty()
+            && let Some(line) = &self.line
+        {
+            copies::copy(&self.counted.connection.worker, line, call, answer);
         }
     }
 

@@ -20,6 +20,7 @@ use change::split::{BUCKETS, Group};
 use change::toggle::{Context, Outcome, Selection};
 use http1::Request;
 
+use super::ghosts::{Ghosts, Shadowed};
 use super::identities::{Identities, Identity};
 use super::snapshot::Snapshot;
 
@@ -40,6 +41,8 @@ pub struct Decision {
     pub fields: Box<[u8]>,
     /// One for each rollout, in the snapshot's order.
     pub pins: Box<[Pin]>,
+    /// The services of which requests are copied to a candidate.
+    pub ghosts: Rc<[Rc<Shadowed>]>,
     /// The value of `set-cookie` for a client without a session; `None` for any other.
     pub set_cookie: Option<Box<str>>,
 }
@@ -59,16 +62,31 @@ impl Decision {
     /// The instances of the service that `route` belongs to that may get the request.
     #[must_use]
     pub fn to(&self, bus: &Bus, route: Route) -> To {
+        if let Some(hidden) = self.shadowed(bus, route).filter(|shadowed| shadowed.is_hidden()) {
+            return To::Except(hidden.candidate);
+        }
         if self.pins.is_empty() {
             return To::Any;
         }
         let pin = bus.with_service(route, |service| self.pins.iter().find(|pin| *pin.service == *service));
         pin.map_or(To::Any, |pin| To::Prefer(pin.version))
     }
+
+    /// The ghost traffic of the service that `route` belongs to.
+    #[inline]
+    #[must_use]
+    pub fn shadowed(&self, bus: &Bus, route: Route) -> Option<&Rc<Shadowed>> {
+        if self.ghosts.is_empty() {
+            return None;
+        }
+        bus.with_service(route, |service| self.ghosts.iter().find(|ghost| ghost.service() == service))
+    }
 }
 
 /// The decisions of one worker.
 pub struct Decisions {
+    /// The services of which requests are copied.
+    pub ghosts: Ghosts,
     identities: Identities,
     environment: Option<Box<str>>,
     snapshot: RefCell<Arc<Snapshot>>,
@@ -115,6 +133,7 @@ impl Decisions {
     pub fn new(identities: Identities, environment: Option<&str>) -> Self {
         let is_idle = Cell::new(identities.session.is_none());
         Self {
+            ghosts: Ghosts::default(),
             identities,
             environment: environment.map(Into::into),
             snapshot: RefCell::default(),
@@ -129,6 +148,7 @@ impl Decisions {
     pub fn set(&self, snapshot: Arc<Snapshot>) {
         self.is_idle.set(snapshot.is_empty() && self.identities.session.is_none());
         *self.counts.borrow_mut() = begin_counts(&snapshot);
+        self.ghosts.set(&snapshot.ghosts);
         *self.snapshot.borrow_mut() = snapshot;
         *self.services.borrow_mut() = Services::default();
     }
@@ -153,12 +173,18 @@ impl Decisions {
     /// Counts a request in the group of each rollout; `failed` is true for a status of 500 and
     /// above.
     pub fn record(&self, decision: &Decision, elapsed: Duration, failed: bool) {
-        let mut counts = self.counts.borrow_mut();
-        let latency_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         for pin in decision.pins.iter().filter(|pin| pin.group != Group::Stable) {
-            if let Some((_, recorder)) = counts.iter_mut().find(|(service, _)| *service == pin.service) {
-                recorder.record(pin.group, latency_us, failed);
-            }
+            self.record_in(&pin.service, pin.group, elapsed, failed);
+        }
+    }
+
+    /// Counts a request in one group of the rollout of `service`, if there is one.
+    pub fn record_in(&self, service: &str, group: Group, elapsed: Duration, failed: bool) {
+        let latency_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        if let Some((_, recorder)) =
+            self.counts.borrow_mut().iter_mut().find(|(rollout, _)| **rollout == *service)
+        {
+            recorder.record(group, latency_us, failed);
         }
     }
 
@@ -177,7 +203,7 @@ impl Decisions {
     ) -> Rc<Decision> {
         let view = match route {
             Some(route) => self.view(bus, route),
-            None => Rc::new(self.view_of_all()),
+            None => Rc::new(self.view_of_all(bus)),
         };
         self.decide_for(&view, request, client)
     }
@@ -258,7 +284,12 @@ impl Decisions {
         }
         // A name or a version is at most 255 bytes, so no field is too long for the envelope.
         head.finish().expect("names of toggles and versions fit a field");
-        Decision { fields: encoded[..].into(), pins: pins.into(), set_cookie: None }
+        Decision {
+            fields: encoded[..].into(),
+            pins: pins.into(),
+            ghosts: self.ghosts.in_force(),
+            set_cookie: None,
+        }
     }
 
     /// The view of the service that `route` belongs to.
@@ -271,26 +302,29 @@ impl Decisions {
         let view = services.views.entry(route.service).or_insert_with(|| {
             let toggles = bus.toggles(route);
             let names: Vec<&str> = toggles.iter().map(String::as_str).collect();
-            Rc::new(bus.with_service(route, |service| self.view_of(service, &names)))
+            let pins = self.ghosts.pins(bus);
+            Rc::new(bus.with_service(route, |service| self.view_of(service, &names, &pins)))
         });
         Rc::clone(view)
     }
 
     /// A view that selects every toggle.
-    fn view_of_all(&self) -> View {
+    fn view_of_all(&self, bus: &Bus) -> View {
         let snapshot = Arc::clone(&self.snapshot.borrow());
         let names: Vec<&str> = snapshot.toggles.iter().map(change::toggle::Toggle::name).collect();
-        self.view_of("", &names)
+        self.view_of("", &names, &self.ghosts.pins(bus))
     }
 
-    fn view_of(&self, service: &str, names: &[&str]) -> View {
+    /// The view of a service that reads the toggles `names`. Every request of it has `pins`.
+    fn view_of(&self, service: &str, names: &[&str], pins: &[String]) -> View {
         let snapshot = self.snapshot.borrow();
         let app_name = (!service.is_empty()).then_some(service);
         let selection = snapshot.toggles.select(names, self.environment.as_deref(), app_name);
         let mut encoded = BytesMut::new();
         let mut head = HeadWriter::new(&mut encoded);
         selection.fixed().for_each(|outcome| write(&mut head, outcome));
-        head.finish().expect("names of toggles fit a field");
+        pins.iter().for_each(|pin| head.field(":pin", pin));
+        head.finish().expect("names of toggles and versions fit a field");
         let depends_on_identity = selection.by_request().is_empty()
             && snapshot.rollouts.iter().all(|rollout| rollout.sticky != Sticky::Random);
         View {

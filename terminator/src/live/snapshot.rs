@@ -1,8 +1,9 @@
 //! The plan in force, compiled for the workers.
 //!
-//! Owns the compiled toggles and the splits of the rollouts, as one value that all workers share.
-//! Leaves reading documents to `change::document`, and moving shares to `change::rollout`.
-//! Invariant: a snapshot never changes; every change of the plan makes a new one.
+//! Owns the compiled toggles, the splits of the rollouts and the ghost traffic, as one value that
+//! all workers share. Leaves reading documents to `change::document`, and moving shares to
+//! `change::rollout`. Invariant: a snapshot never changes; every change of the plan makes a new
+//! one.
 
 use std::fmt;
 
@@ -11,6 +12,8 @@ use change::rollout::Sticky;
 use change::split::{Group, Split};
 use change::toggle::Set;
 
+use super::ghosts::Ghost;
+
 /// What the plan means for requests.
 #[derive(Default)]
 pub struct Snapshot {
@@ -18,6 +21,8 @@ pub struct Snapshot {
     pub toggles: Set,
     /// The services that two versions of share the requests.
     pub rollouts: Vec<Rollout>,
+    /// The services of which requests are copied to a candidate.
+    pub ghosts: Vec<Ghost>,
 }
 
 /// The split of one service's requests.
@@ -51,7 +56,7 @@ impl Snapshot {
     /// True when the plan changes nothing for any request.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.toggles.is_empty() && self.rollouts.is_empty()
+        self.toggles.is_empty() && self.rollouts.is_empty() && self.ghosts.is_empty()
     }
 }
 
@@ -60,6 +65,7 @@ impl fmt::Debug for Snapshot {
         f.debug_struct("Snapshot")
             .field("toggles", &self.toggles.len())
             .field("rollouts", &self.rollouts)
+            .field("ghosts", &self.ghosts)
             .finish()
     }
 }

@@ -50,7 +50,9 @@ pub(super) fn poll_answer(
     let order = io.connection.take_order(context.waker());
     let asked = asked.as_mut().as_mut().expect("a box is emptied only when it is given back");
     if let Poll::Ready(mut answer) = asked.poll(context) {
-        return Poll::Ready(Ok(respond(io, asked.exchange(), &mut answer)));
+        let outgoing = respond(io, asked.exchange(), &mut answer);
+        asked.copy(&answer);
+        return Poll::Ready(Ok(outgoing));
     }
     if order == Some(Order::Expire) {
         // Only a half-closed connection has a time-out in this phase.

@@ -12,6 +12,7 @@ mod bounds;
 mod client;
 mod connection;
 mod drain;
+mod ghosts;
 mod handover;
 mod http;
 mod life;

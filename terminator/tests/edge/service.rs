@@ -1,7 +1,7 @@
 //! A service written from bus/PROTOCOL.md: it dials over IPC, sends its hello, and replies when the
 //! test tells it to.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
@@ -54,6 +54,21 @@ impl Service {
         }
     }
 
+    /// As [`request`](Self::request), for as long as it takes; `None` once the connection is
+    /// closed.
+    pub(crate) fn try_request(&mut self) -> Option<Envelope> {
+        self.socket.set_read_timeout(None).unwrap();
+        loop {
+            let message = self.try_next().ok()?;
+            let header = message.header();
+            match header.kind {
+                Kind::Request => return Some(message),
+                Kind::Ping => self.try_send(Header { kind: Kind::Pong, ..header }, |_| {}, b"").ok()?,
+                _ => {}
+            }
+        }
+    }
+
     /// Waits for a message of this kind; skips others.
     pub(crate) fn until(&mut self, kind: Kind) -> Envelope {
         let begun = Instant::now();
@@ -75,17 +90,32 @@ impl Service {
     /// when only pings arrive.
     fn next(&mut self, begun: Instant) -> Envelope {
         assert!(begun.elapsed() < PATIENCE, "only messages of other kinds arrived");
+        self.try_next().unwrap()
+    }
+
+    fn try_next(&mut self) -> io::Result<Envelope> {
         let mut prefix = [0; 9];
-        self.socket.read_exact(&mut prefix).unwrap();
+        self.socket.read_exact(&mut prefix)?;
         assert_eq!(prefix[0], 1);
         let len = u64::from_be_bytes(prefix[1..].try_into().unwrap());
         let mut message = vec![0; usize::try_from(len).unwrap()];
-        self.socket.read_exact(&mut message).unwrap();
-        Envelope::decode(Bytes::from(message)).unwrap()
+        self.socket.read_exact(&mut message)?;
+        Ok(Envelope::decode(Bytes::from(message)).unwrap())
     }
 
     pub(crate) fn reply(&mut self, to: &Envelope, status: u16, fields: &[(&str, &str)], body: &[u8]) {
         self.send(to.header().reply(status), |head| write(head, fields), body);
+    }
+
+    /// As [`reply`](Self::reply); false when the connection is closed.
+    pub(crate) fn try_reply(
+        &mut self,
+        to: &Envelope,
+        status: u16,
+        fields: &[(&str, &str)],
+        body: &[u8],
+    ) -> bool {
+        self.try_send(to.header().reply(status), |head| write(head, fields), body).is_ok()
     }
 
     /// Sends one part of a reply that is not the last.
@@ -95,13 +125,22 @@ impl Service {
     }
 
     pub(crate) fn send(&mut self, header: Header, fields: impl FnOnce(&mut HeadWriter<'_>), body: &[u8]) {
+        self.try_send(header, fields, body).unwrap();
+    }
+
+    fn try_send(
+        &mut self,
+        header: Header,
+        fields: impl FnOnce(&mut HeadWriter<'_>),
+        body: &[u8],
+    ) -> io::Result<()> {
         let mut head = BytesMut::new();
         let mut writer = HeadWriter::new(&mut head);
         fields(&mut writer);
         let len = u32::try_from(writer.finish().unwrap()).unwrap();
         let message = [&header.to_bytes(len)[..], &head, body].concat();
         let prefix = [&[1][..], &(message.len() as u64).to_be_bytes()].concat();
-        self.socket.write_all(&[&prefix[..], &message].concat()).unwrap();
+        self.socket.write_all(&[&prefix[..], &message].concat())
     }
 }
 

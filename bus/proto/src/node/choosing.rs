@@ -24,8 +24,10 @@ pub enum To {
     Prefer(VersionId),
     /// The instances of this version, and no other.
     Only(VersionId),
-    /// The instances of the same version as the one behind this pipe, without that one. None when
-    /// the pipe is closed.
+    /// Every instance but those of this version.
+    Except(VersionId),
+    /// The instances of the same version as the one behind this pipe, without that one unless no
+    /// other takes requests. None when the pipe is closed.
     Beside(PipeId),
 }
 
@@ -110,6 +112,9 @@ impl Node {
         match to {
             To::Any => (self.choose_any(now, route, may), false),
             To::Only(version) => (self.choose_version(now, route, version, may), false),
+            To::Except(version) => {
+                (self.choose_any(now, route, |_, pipe| has_room(pipe) && pipe.version != version), false)
+            }
             To::Prefer(version) => match self.choose_version(now, route, version, may) {
                 Some(chosen) => (Some(chosen), false),
                 None => (self.choose_any(now, route, may), true),
@@ -122,7 +127,12 @@ impl Node {
                     let has_name = |hello: &crate::Hello| !name.is_empty() && hello.instance == name;
                     id == original || pipe.hello.as_ref().is_some_and(has_name)
                 };
-                let may = |id: PipeId, pipe: &Pipe| has_room(pipe) && !is_same(id, pipe);
+                let is_other = |id: &PipeId| {
+                    self.socket.pipe(*id).is_some_and(|pipe| pipe.takes_requests() && !is_same(*id, pipe))
+                };
+                let peers = self.directory.entry(route).map_or(&[][..], |entry| entry.peers.of(version));
+                let is_only = !peers.iter().any(is_other);
+                let may = |id: PipeId, pipe: &Pipe| has_room(pipe) && (is_only || !is_same(id, pipe));
                 (self.choose_version(now, route, version, may), false)
             }
         }
@@ -132,9 +142,10 @@ impl Node {
         let Some(entry) = self.directory.entry(route) else { return Refused::NoInstance };
         let peers = match to {
             To::Only(version) => entry.peers.of(version),
-            To::Any | To::Prefer(_) | To::Beside(_) => entry.peers.all(),
+            To::Any | To::Prefer(_) | To::Except(_) | To::Beside(_) => entry.peers.all(),
         };
-        let takes = |peer: &&PipeId| self.socket.pipe(**peer).is_some_and(Pipe::takes_requests);
+        let may = |pipe: &Pipe| to != To::Except(pipe.version) && pipe.takes_requests();
+        let takes = |peer: &&PipeId| self.socket.pipe(**peer).is_some_and(may);
         match peers.iter().filter(takes).count() {
             0 => Refused::NoInstance,
             instances => Refused::Busy { instances },

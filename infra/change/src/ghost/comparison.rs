@@ -39,11 +39,27 @@ pub struct Comparison {
     service: String,
     candidate: String,
     ignore: Vec<String>,
-    copies: u64,
-    compared: u64,
-    lost: u64,
-    dropped: Dropped,
+    counted: Counted,
     routes: BTreeMap<String, Route>,
+}
+
+/// What became of the requests that were chosen to be copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// Requests that were copied.
+    pub copies: u64,
+    /// Requests whose three replies were compared.
+    pub compared: u64,
+    /// Copied requests that lack a reply.
+    pub lost: u64,
+    /// Requests that were not copied, because of a bound or because stable's answer cannot be kept.
+    pub skipped: u64,
+    /// Compared requests with the second copy at the instance that had answered, because stable has
+    /// no other. What an instance says of itself, such as its name, then differs between stable and
+    /// the candidate and is not recognised as noise.
+    pub same_instance: u64,
+    /// What was not counted.
+    pub dropped: Dropped,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -105,14 +121,9 @@ pub struct Report {
     pub service: String,
     /// The version that gets the copies.
     pub candidate: String,
-    /// Requests that were copied.
-    pub copies: u64,
-    /// Requests whose three replies were compared.
-    pub compared: u64,
-    /// Copied requests that lack a reply.
-    pub lost: u64,
-    /// What was not counted.
-    pub dropped: Dropped,
+    /// What became of the copies.
+    #[serde(flatten)]
+    pub counted: Counted,
     /// Differences that are not noise, by route and path.
     pub differences: Vec<Difference>,
 }
@@ -125,26 +136,34 @@ impl Comparison {
 
     /// Counts a request whose copies are sent. [`Self::compare`] or [`Self::lose`] follows.
     pub fn copy(&mut self) {
-        self.copies += 1;
+        self.counted.copies += 1;
     }
 
     /// Counts a copied request that lacks a reply: a copy was dropped, or timed out.
     pub fn lose(&mut self) {
-        self.lost += 1;
+        self.counted.lost += 1;
+    }
+
+    /// Counts a chosen request that is not copied.
+    pub fn skip(&mut self) {
+        self.counted.skipped += 1;
+    }
+
+    /// Notes that the second copy of the request that is compared next went to the instance that
+    /// had answered it.
+    pub fn same_instance(&mut self) {
+        self.counted.same_instance += 1;
     }
 
     /// Compares the replies to one request: stable's, which the client got, the candidate's, and
     /// that of the second copy, which went to stable.
     pub fn compare(&mut self, route: &str, stable: &Reply<'_>, candidate: &Reply<'_>, second: &Reply<'_>) {
-        self.compared += 1;
-        if !self.routes.contains_key(route) {
-            if self.routes.len() >= ROUTES_MAX {
-                self.dropped.routes += 1;
-                return;
-            }
-            self.routes.insert(route.to_owned(), Route::default());
-        }
-        let counted = self.routes.get_mut(route).expect("is there or was inserted");
+        self.counted.compared += 1;
+        let dropped = &mut self.counted.dropped;
+        let Some(counted) = route_in(&mut self.routes, route) else {
+            dropped.routes += 1;
+            return;
+        };
         counted.compared += 1;
         let stable = Answer::new(stable);
         let raw = stable.differences(&Answer::new(candidate), &self.ignore);
@@ -152,47 +171,115 @@ impl Comparison {
         for (path, values) in raw {
             let both = noise.remove(&path).is_some();
             let Some(path) = counted.path(path) else {
-                self.dropped.paths += 1;
+                dropped.paths += 1;
                 continue;
             };
-            path.raw += 1;
-            path.noise += u64::from(both);
-            path.both += u64::from(both);
-            if path.samples.len() < SAMPLES_MAX {
-                path.samples.push(Sample { stable: values.first, candidate: values.second });
-            }
+            let sample = Sample { stable: values.first, candidate: values.second };
+            path.add(Path { raw: 1, noise: u64::from(both), both: u64::from(both), samples: vec![sample] });
         }
         for (path, _) in noise {
             match counted.path(path) {
                 Some(path) => path.noise += 1,
-                None => self.dropped.paths += 1,
+                None => dropped.paths += 1,
             }
         }
     }
 
+    /// Adds what another worker compared, of the same service and candidate.
+    pub fn merge(&mut self, other: Self) {
+        self.counted.add(other.counted);
+        for (name, theirs) in other.routes {
+            let Some(route) = route_in(&mut self.routes, &name) else {
+                self.counted.dropped.routes += theirs.compared;
+                continue;
+            };
+            route.compared += theirs.compared;
+            for (name, path) in theirs.paths {
+                match route.path(name) {
+                    Some(ours) => ours.add(path),
+                    None => self.counted.dropped.paths += path.raw.max(path.noise),
+                }
+            }
+        }
+    }
+
+    /// Takes what was counted so far, and begins anew.
+    pub fn take(&mut self) -> Self {
+        let fresh = Self::new(self.service.as_str(), self.candidate.as_str(), self.ignore.clone());
+        std::mem::replace(self, fresh)
+    }
+
+    /// True when nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.counted == Counted::default()
+    }
+
+    /// True when both compare the same: the service, its candidate, and without the same paths.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.service, &self.candidate, &self.ignore) == (&other.service, &other.candidate, &other.ignore)
+    }
+
+    /// The service.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// What became of the copies so far.
+    pub fn counted(&self) -> Counted {
+        self.counted
+    }
+
+    /// Routes and paths in which the candidate differs, and not by noise.
+    pub fn differences(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.reported().map(|(name, _, place, _)| (name, place))
+    }
+
+    fn reported(&self) -> impl Iterator<Item = (&str, &Route, &str, &Path)> {
+        self.routes.iter().flat_map(|(name, route)| {
+            let reported = route.paths.iter().filter(|(_, path)| path.is_reported(route.compared));
+            reported.map(move |(place, path)| (name.as_str(), route, place.as_str(), path))
+        })
+    }
+
     /// What differs so far.
     pub fn report(&self) -> Report {
-        let differences = self.routes.iter().flat_map(|(name, route)| {
-            route.paths.iter().filter(|(_, path)| path.is_reported(route.compared)).map(|(place, path)| {
-                Difference {
-                    route: name.clone(),
-                    path: place.clone(),
-                    raw: path.raw,
-                    noise: path.noise,
-                    total: route.compared,
-                    samples: path.samples.clone(),
-                }
-            })
+        let differences = self.reported().map(|(name, route, place, path)| Difference {
+            route: name.to_owned(),
+            path: place.to_owned(),
+            raw: path.raw,
+            noise: path.noise,
+            total: route.compared,
+            samples: path.samples.clone(),
         });
         Report {
             service: self.service.clone(),
             candidate: self.candidate.clone(),
-            copies: self.copies,
-            compared: self.compared,
-            lost: self.lost,
-            dropped: self.dropped,
+            counted: self.counted,
             differences: differences.collect(),
         }
+    }
+}
+
+/// The counters of a route, `None` when there are too many.
+fn route_in<'a>(routes: &'a mut BTreeMap<String, Route>, name: &str) -> Option<&'a mut Route> {
+    if !routes.contains_key(name) {
+        if routes.len() >= ROUTES_MAX {
+            return None;
+        }
+        routes.insert(name.to_owned(), Route::default());
+    }
+    routes.get_mut(name)
+}
+
+impl Counted {
+    fn add(&mut self, other: Self) {
+        self.copies += other.copies;
+        self.compared += other.compared;
+        self.lost += other.lost;
+        self.skipped += other.skipped;
+        self.same_instance += other.same_instance;
+        self.dropped.routes += other.dropped.routes;
+        self.dropped.paths += other.dropped.paths;
     }
 }
 
@@ -207,6 +294,14 @@ impl Route {
 }
 
 impl Path {
+    fn add(&mut self, other: Self) {
+        self.raw += other.raw;
+        self.noise += other.noise;
+        self.both += other.both;
+        let room = SAMPLES_MAX.saturating_sub(self.samples.len());
+        self.samples.extend(other.samples.into_iter().take(room));
+    }
+
     /// True when the candidate differs in this path, and not by noise.
     fn is_reported(&self, total: u64) -> bool {
         let Some(more) = self.raw.checked_sub(self.noise) else { return false };

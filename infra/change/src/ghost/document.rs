@@ -50,6 +50,13 @@ struct Written {
     ignore: Vec<String>,
 }
 
+impl Document {
+    /// The document with these fields and the defaults of all others.
+    pub fn new(candidate: impl Into<String>, percent: Percent) -> Self {
+        Self { candidate: candidate.into(), percent, methods: default_methods(), ignore: Vec::new() }
+    }
+}
+
 fn default_percent() -> f64 {
     10.0
 }

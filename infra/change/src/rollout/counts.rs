@@ -61,7 +61,8 @@ pub struct Counts {
     pub instances: u32,
     /// Requests that went to the candidate; in a ghost stage, the copies.
     pub candidate: GroupCounts,
-    /// Requests of the control group; in a ghost stage, the copied requests as stable answered.
+    /// Requests of the control group; in a ghost stage, the second copies, which stable answers
+    /// under the same conditions.
     pub control: GroupCounts,
 }
 

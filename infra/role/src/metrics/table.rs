@@ -143,6 +143,21 @@ const OWN: &[Metric] = &[
         "lines",
         "Lines of the access log that its writer had no room for.",
     ),
+    counter(Terminator, "ghost.copies", "requests", "Requests that were copied for a candidate."),
+    counter(Terminator, "ghost.compared", "requests", "Of them those whose replies were compared."),
+    counter(Terminator, "ghost.lost", "requests", "Of them those that lack a reply in time."),
+    counter(
+        Terminator,
+        "ghost.skipped",
+        "requests",
+        "Requests chosen to be copied and not copied: a bound was near, or the answer came in parts.",
+    ),
+    gauge(
+        Terminator,
+        "ghost.differences",
+        "differences",
+        "Routes and paths in which candidates differ from stable, and not by noise.",
+    ),
     gauge(Service, "queued", "requests", "Requests that wait because --limit is reached."),
     counter(Service, "panics", "requests", "Requests whose handler panicked."),
     counter(

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use change::document::{Fault, Key};
+use change::document::{Fault, Key, Kind};
 use change::rollout::Phase;
 use change::source::SourceError;
 
@@ -23,7 +23,7 @@ pub enum Error {
         reason: String,
     },
     /// A document is absent.
-    #[error("{0} does not exist; `{command} ls` lists what does", command = command_of(_0))]
+    #[error("{0} does not exist; `{command}` lists what does", command = listing(_0))]
     Absent(Key),
     /// The file holds no valid document.
     #[error("{}: {fault}", file.display())]
@@ -33,7 +33,7 @@ pub enum Error {
         /// What is wrong, and where.
         fault: Fault,
     },
-    /// The flags describe no valid rollout.
+    /// The flags describe no valid document.
     #[error("{}{}", if fault.path.is_empty() { String::new() } else { format!("{}: ", fault.path) }, fault.reason)]
     Flags {
         /// What is wrong.
@@ -87,6 +87,16 @@ pub enum Error {
         /// The services with a rollout.
         known: String,
     },
+    /// The terminator copies no requests of the service.
+    #[error("the terminator at {admin} copies no requests of {service}; it copies those of: {known}")]
+    NoGhost {
+        /// The service.
+        service: String,
+        /// The admin address.
+        admin: String,
+        /// The services with ghost traffic.
+        known: String,
+    },
     /// The terminator's admin listener does not answer.
     #[error(
         "--admin {admin}: {reason}; start the stack, or give --admin the address of a terminator's admin listener"
@@ -118,9 +128,11 @@ pub(super) fn phase_name(phase: Phase) -> String {
         .unwrap_or_else(|| format!("{phase:?}"))
 }
 
-fn command_of(key: &Key) -> &'static str {
+/// The command that lists the documents of the key's kind.
+fn listing(key: &Key) -> &'static str {
     match key.kind() {
-        change::document::Kind::Rollout => "stack rollout",
-        _ => "stack toggle",
+        Kind::Rollout => "stack rollout ls",
+        Kind::Ghost => "stack ghost",
+        _ => "stack toggle ls",
     }
 }

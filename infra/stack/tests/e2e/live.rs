@@ -3,14 +3,16 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::{Value, json};
 
 use crate::http;
-use crate::process::role;
+use crate::process::{Process, role};
 use crate::terminator::Terminator;
-use crate::until::until;
+use crate::until::{DEADLINE, until};
 use crate::whole::Stack;
+use crate::wire::{HELLO, Message, Pipe, REQUEST};
 
 /// Runs `stack` with `args`; stdout when it succeeds, else stderr.
 fn stack(args: &[&str]) -> Result<String, String> {
@@ -103,4 +105,68 @@ fn the_stack_follows_the_plan_in_its_data_directory() {
         let plan = http::get(running.admin, "/plan").json();
         if plan["documents"][0]["key"] == "toggles/new" { Ok(()) } else { Err(plan.to_string()) }
     });
+}
+
+/// Joins the bus at `url` as an instance of `service` that answers every request with `{}`; where
+/// its requests arrive.
+fn join(url: &str, [service, version]: [&str; 2], route: &str) -> Receiver<Message> {
+    let mut pipe = until(&format!("{service} joins {url}"), || Pipe::open(url).map_err(|e| e.to_string()));
+    let fields = [("service", service), ("version", version), ("instance", "fake"), ("route", route)];
+    pipe.send(&Message::new(HELLO, &fields).pack()).unwrap();
+    let (sender, requests) = channel();
+    std::thread::spawn(move || {
+        while let Ok(payload) = pipe.receive() {
+            let Some(request) = Message::unpack(&payload).filter(|message| message.kind == REQUEST) else {
+                continue;
+            };
+            let answered = pipe.send(&request.reply(200, b"{}").pack());
+            if sender.send(request).is_err() || answered.is_err() {
+                return;
+            }
+        }
+    });
+    requests
+}
+
+/// The terminator copies the requests for `web`, which is real and asks `profile` over its own bus.
+#[test]
+fn a_service_two_hops_down_sees_that_a_request_is_a_copy() {
+    const SHADOW: u16 = 1 << 1;
+    let (plan, dir) = (plan(), tempfile::tempdir().unwrap());
+    let directory = plan.path().to_str().unwrap();
+    let terminator = Terminator::start(&["--plan", directory]);
+    let upstream = format!("ipc://{}/web", dir.path().display());
+    let _web = Process::role("web", &["--bus-dial", terminator.bus("ipc"), "--upstream-listen", &upstream]);
+    let profile = join(&upstream, ["profile", "1"], "GET /profiles/{id}");
+    let answer = |path: &str| {
+        until(&format!("{path} is answered"), || match terminator.get(path) {
+            answer if answer.status == 503 => Err(answer.text()),
+            answer => Ok(answer.text()),
+        })
+    };
+    answer("/members/1");
+    let candidate = join(terminator.bus("ipc"), ["web", "next"], "GET /members/{id}");
+    terminator.wait_peers("web", 2);
+    stack(&["ghost", "web", "--start", "next", "--percent", "100", "--plan", directory]).unwrap();
+    until("ghost traffic is in force", || match terminator.admin("/ghosts") {
+        ghosts if ghosts[0]["candidate"] == "next" => Ok(()),
+        ghosts => Err(ghosts.to_string()),
+    });
+    assert_ne!(answer("/members/2"), "{}", "the candidate's answer");
+    let next = |requests: &Receiver<Message>| requests.recv_timeout(DEADLINE).unwrap();
+    let copy = next(&candidate);
+    assert_eq!((copy.flags & SHADOW, copy.field(":priority")), (SHADOW, Some("low")));
+    assert_eq!(copy.field(":pin"), Some("web=next"));
+    let asked = [(); 3].map(|()| next(&profile).flags & SHADOW);
+    assert_eq!(asked, [0, 0, SHADOW], "web asks for the clients, then for the copy");
+    let admin = terminator.admin.to_string();
+    let text = until("it is compared", || match stack(&["ghost", "web", "--admin", &admin])? {
+        text if text.contains(" 1 compared, 0 lost") => Ok(text),
+        text => Err(text),
+    });
+    assert!(text.starts_with("web: candidate next gets copies of 100 % of GET and HEAD\n"), "{text}");
+    let absent = stack(&["ghost", "t", "--admin", &admin]).unwrap_err();
+    assert!(absent.contains("copies no requests of t; it copies those of: web"), "{absent}");
+    let listed = stack(&["ghost", "--admin", &admin]).unwrap();
+    assert!(listed.starts_with("SERVICE  CANDIDATE  SHARE  COPIES"), "{listed}");
 }

@@ -10,7 +10,7 @@ use crate::live::Rollout;
 /// The fields of a request with these headers, decided for service `web`, which reads `toggles`.
 fn decided(decisions: &Decisions, toggles: &[&str], headers: &str) -> Rc<Decision> {
     let text = format!("GET / HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
-    let view = Rc::new(decisions.view_of("web", toggles));
+    let view = Rc::new(decisions.view_of("web", toggles, &[]));
     with_request(&text, |request| decisions.decide_for(&view, request, || None))
 }
 
@@ -28,7 +28,7 @@ fn plan(toggles: &[&str], rollouts: Vec<Rollout>) -> Arc<Snapshot> {
         toggles.iter().map(|json| parse(json.as_bytes()).expect("is a toggle")).collect();
     let (toggles, warnings) = Set::compile(&features, &[], "host");
     assert!(warnings.is_empty());
-    Arc::new(Snapshot { toggles, rollouts })
+    Arc::new(Snapshot { toggles, rollouts, ghosts: Vec::new() })
 }
 
 fn rollout(percent: f64, sticky: Sticky) -> Rollout {
@@ -71,7 +71,7 @@ fn a_service_gets_the_toggles_that_it_reads_and_no_others() {
 fn a_user_is_decided_once_and_keeps_the_decision_until_the_plan_changes() {
     let decisions = Decisions::new(by_header(), None);
     decisions.set(plan(&[HALF], vec![rollout(50.0, Sticky::User)]));
-    let view = Rc::new(decisions.view_of("web", &["half"]));
+    let view = Rc::new(decisions.view_of("web", &["half"], &[]));
     let ask = |user: &str| {
         let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx-user: {user}\r\n\r\n");
         with_request(&head, |request| decisions.decide_for(&view, request, || None))
