@@ -26,6 +26,7 @@ pub use board::{DocumentStatus, RefusalStatus, State, Status};
 pub use error::SourceError;
 pub use flags::PlanFlags;
 pub use hold::{Election, Hold};
+pub(crate) use request::now_ms;
 pub use request::{Change, Expected, Write};
 pub use settings::{EtcdUrl, PlanSettings, Prefix, Times, User};
 

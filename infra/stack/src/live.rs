@@ -9,11 +9,13 @@ pub mod admin;
 pub mod check;
 pub mod error;
 pub mod ghost;
+pub mod order;
 pub mod origin;
 pub mod output;
 pub mod rollout;
 pub mod status;
 pub mod toggle;
+pub mod watch;
 
 use self::error::Error;
 
@@ -30,7 +32,8 @@ pub enum Command<'a> {
     Ghost(&'a ghost::Options),
 }
 
-/// Runs a command. Returns true when it found nothing wrong.
+/// Runs a command. Returns true when it found nothing wrong, false for the exit code 1 without an
+/// error.
 ///
 /// # Errors
 /// Why it did not do what it was told.
@@ -41,7 +44,7 @@ pub fn run(command: Command<'_>) -> Result<bool, Error> {
         match command {
             Command::Plan(options) => check::run(options).await,
             Command::Toggle(options) => toggle::run(options).await.map(|()| true),
-            Command::Rollout(options) => rollout::run(options).await.map(|()| true),
+            Command::Rollout(options) => rollout::run(options).await,
             Command::Ghost(options) => ghost::run(options).await.map(|()| true),
         }
     });
