@@ -1,5 +1,5 @@
-//! `stack plan`, `stack toggle`, `stack rollout start` and `stack ghost` on a directory: what they
-//! write, say and refuse.
+//! `stack plan`, `stack toggle`, `stack ghost` and the writing commands of `stack rollout` on a
+//! directory: what they write, say and refuse.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use change::rollout::{Document, Machine, Phase, State};
 use serde_json::{Value, json};
 
 /// Exit code, stdout and stderr.
@@ -219,4 +220,84 @@ fn ghost_traffic_that_cannot_be_is_refused_with_the_remedy() {
         assert!(err.contains(part), "{args:?}: {err}");
     }
     assert!(!dir.join("data/plan/ghosts").exists(), "nothing was written");
+}
+
+/// The document of the rollout of `s`.
+fn rollout(dir: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(dir.join("data/plan/rollouts/s.json")).unwrap()).unwrap()
+}
+
+/// Stores what a terminator stores when it has obeyed the document's order.
+fn obey(dir: &Path) -> State {
+    let file = dir.join("data/plan/rollout-state/s.json");
+    let document: Document = serde_json::from_value(rollout(dir)).unwrap();
+    let known = std::fs::read(&file).ok().map(|known| serde_json::from_slice(&known).unwrap());
+    let mut machine = match known {
+        Some(state) => Machine::restore(document, state, 1),
+        None => Machine::new("s", document, 1),
+    };
+    machine.obey(1);
+    write(dir, "rollout-state/s.json", &serde_json::to_string(machine.state()).unwrap());
+    machine.state().clone()
+}
+
+#[test]
+fn an_order_is_written_once_and_only_an_abort_replaces_one_that_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let order = |args: &[&str]| stack(dir, &[&["rollout"], args].concat(), "");
+    let (code, _, err) = order(&["pause", "s"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("there is no rollout of s; `stack rollout start s` begins one"), "{err}");
+    assert_eq!(order(&["start", "s", "--stable", "1", "--candidate", "2"]).0, Some(0));
+    let (code, _, err) = order(&["resume", "s"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("is running, so it cannot be resumed: it runs by itself"), "{err}");
+
+    let (code, _, err) = order(&["pause", "s", "--wait", "1ms"]);
+    assert_eq!(code, Some(1), "no terminator obeys");
+    assert!(err.contains("no terminator has read it within 1ms"), "{err}");
+    assert_eq!(rollout(dir)["order"]["command"], "pause");
+    assert!(rollout(dir)["order"]["who"].as_str().unwrap().starts_with("ann@"));
+    let (_, _, err) = order(&["promote", "s"]);
+    assert!(err.contains("s is ordered to be paused by ann@") && err.contains("abort"), "{err}");
+    assert_eq!(order(&["abort", "s", "--wait", "0s"]).0, Some(0));
+    assert_eq!(rollout(dir)["order"]["command"], "abort");
+    let lines = std::fs::read_to_string(dir.join("data/plan/history.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 3, "start, pause and abort: {lines}");
+}
+
+#[test]
+fn an_ended_rollout_begins_again_with_the_same_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let order = |args: &[&str]| stack(dir, &[&["rollout"], args].concat(), "");
+    let versions = ["start", "s", "--stable", "1", "--candidate", "2"];
+    assert_eq!(order(&versions).0, Some(0));
+    let first = obey(dir);
+    assert_eq!(order(&["pause", "s", "--wait", "0s"]).0, Some(0));
+    assert_eq!(obey(dir).phase, Phase::Paused);
+    let (code, _, err) = order(&["pause", "s"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("is paused"), "{err}");
+    // Other stages of the same rollout keep its start and its order.
+    assert_eq!(order(&[&versions[..], &["--stages", "1,100", "--replace"]].concat()).0, Some(0));
+    let continued = obey(dir);
+    assert_eq!((continued.phase, continued.start_ms), (Phase::Paused, first.start_ms));
+    assert_eq!(order(&["abort", "s", "--wait", "0s"]).0, Some(0));
+    assert_eq!(obey(dir).phase, Phase::Aborted);
+    let (_, _, err) = order(&["pause", "s"]);
+    assert!(err.contains("is aborted") && err.contains("`stack rollout start` begins it again"), "{err}");
+
+    let (code, out, err) = order(&versions);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("from 1 to 2 begins"), "{out}");
+    assert_eq!(rollout(dir)["order"], Value::Null);
+    let again = obey(dir);
+    assert_eq!((again.phase, again.stage), (Phase::Running, 0));
+    assert!(again.start_ms > first.start_ms && again.epoch() > continued.epoch());
+    let file = "{\"stable\":\"1\",\"candidate\":\"3\",\n\"order\":{\"command\":\"abort\",\"at_ms\":1,\"who\":\"a\"}}";
+    let (code, _, err) = stack(dir, &["rollout", "start", "s", "-", "--replace"], file);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("order: ") && err.contains("remove it"), "{err}");
 }

@@ -2,8 +2,8 @@
 //!
 //! Owns the commands, the phases that each one fits, and the record of an order that was obeyed.
 //! Leaves carrying one out to [`super::machine`], and writing one into the document to
-//! [`crate::orders`]. Invariant: an order is carried out at most once, also when the terminator that
-//! obeyed it dies and another continues from the stored state.
+//! [`crate::orders`]. Invariant: an order is carried out at most once, also when the terminator
+//! that obeyed it dies and another continues from the stored state.
 
 use serde::{Deserialize, Serialize};
 

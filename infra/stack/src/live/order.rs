@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use change::document::Key;
+use change::document::{Key, KeyError, Kind};
 use change::orders::{self, Given};
 use change::rollout::{Command, State};
 use serde::Serialize;
@@ -19,7 +19,7 @@ use super::toggle::Written;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Ordered {
     /// The service.
-    #[arg(value_parser = super::rollout::key)]
+    #[arg(value_parser = key)]
     pub service: Key,
     /// Longest wait for the terminator that decides; 0s to write the order and not wait.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
@@ -38,6 +38,11 @@ struct Outcome {
     state: Option<String>,
     /// The candidate's share after the order, in percent.
     percent: Option<f64>,
+}
+
+/// The key of a service's rollout.
+pub(super) fn key(service: &str) -> Result<Key, KeyError> {
+    Key::new(Kind::Rollout, &[service])
 }
 
 /// Gives the order.

@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
-use change::document::{Fault, Key, KeyError, Kind, Revision, check, parse, with_field};
+use change::document::{Fault, Key, Kind, Revision, check, parse, with_field};
 use change::orders::stored;
 use change::rollout::{Command, Document};
 use change::source::Source;
@@ -35,7 +35,7 @@ const EXAMPLES: &str = "Examples:
 
 Exit code: 0 done (watch: the candidate has taken over), 1 failure (watch: it was taken back), 2 usage.";
 
-/// Begins and shows rollouts.
+/// Begins, shows and steers rollouts.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
@@ -92,7 +92,7 @@ pub struct Asked {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Start {
     /// The service.
-    #[arg(value_parser = key)]
+    #[arg(value_parser = order::key)]
     pub service: Key,
     /// The file with the document, instead of the flags; - for standard input.
     #[arg(required_unless_present_all = ["stable", "candidate"],
@@ -119,10 +119,6 @@ pub struct Start {
     /// Where the plan is.
     #[command(flatten)]
     pub origin: Origin,
-}
-
-pub(super) fn key(service: &str) -> Result<Key, KeyError> {
-    Key::new(Kind::Rollout, &[service])
 }
 
 /// Runs `stack rollout`. False when a watched rollout was taken back.

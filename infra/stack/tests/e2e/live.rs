@@ -2,7 +2,7 @@
 //! they show.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::{Value, json};
@@ -84,6 +84,51 @@ fn a_rollout_begun_by_command_is_shown_and_not_replaced_by_mistake() {
     );
     let absent = stack(&["rollout", "status", "t", "--admin", &admin]).unwrap_err();
     assert!(absent.contains("no rollout of t; it has: s"), "{absent}");
+}
+
+#[test]
+fn orders_are_obeyed_and_a_watch_shows_them_and_ends_with_the_rollout() {
+    let plan = plan();
+    let directory = plan.path().to_str().unwrap();
+    let terminator = Terminator::start(&["--plan", directory]);
+    let admin = terminator.admin.to_string();
+    let order = |args: &[&str]| stack(&[&["rollout"], args, &["--plan", directory]].concat());
+    let start = ["start", "s", "--stable", "1", "--candidate", "2"];
+    order(&start).unwrap();
+    until("the rollout runs", || stack(&["rollout", "status", "s", "--admin", &admin]));
+    let watch = |format: &str| {
+        let watch = ["rollout", "watch", "s", "--admin", &admin, "-o", format];
+        Command::new(role("stack")).args(watch).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let watching = watch("json");
+    for (command, state) in [("pause", "paused"), ("resume", "running"), ("abort", "aborted")] {
+        let said = order(&[command, "s"]).unwrap();
+        assert!(said.starts_with(&format!("the rollout of s is {state}, share ")), "{said}");
+    }
+    let refused = order(&["promote", "s"]).unwrap_err();
+    assert!(refused.contains("is aborted, so it cannot be promoted"), "{refused}");
+    let watched = watching.wait_with_output().unwrap();
+    assert_eq!(watched.status.code(), Some(1), "it was taken back");
+    let lines: Vec<Value> = watched
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    let states: Vec<&str> = lines.iter().map(|line| line["state"].as_str().unwrap()).collect();
+    assert_eq!(states.first(), Some(&"running"));
+    assert_eq!(states[states.len() - 3..], ["paused", "running", "aborted"]);
+    assert!(lines.last().unwrap()["reason"].as_str().unwrap().ends_with(": abort"));
+
+    order(&start).unwrap();
+    until("it begins again", || match stack(&["rollout", "status", "s", "--admin", &admin])? {
+        said if said.contains("running, stage 1, share 1 %") => Ok(()),
+        said => Err(said),
+    });
+    let promoted: Value = serde_json::from_str(&order(&["promote", "s", "-o", "json"]).unwrap()).unwrap();
+    assert_eq!((&promoted["state"], &promoted["percent"]), (&json!("completed"), &json!(100.0)));
+    let watched = watch("text").wait_with_output().unwrap();
+    assert_eq!(watched.status.code(), Some(0), "the candidate has taken over");
 }
 
 #[test]
