@@ -17,6 +17,7 @@ use tokio::task::spawn_local;
 use crate::bind::Seed;
 use crate::call::Call;
 use crate::info::{PeerInfo, RouteInfo};
+use crate::io::endpoint::Endpoint;
 use crate::message::{Body, Head, Incoming, Options, Serve};
 use crate::shadow::Shadow;
 use crate::state::busy_poll::BusyPoll;
@@ -48,14 +49,6 @@ pub struct Bus {
 
 impl Bus {
     pub(crate) fn start(seed: Seed) -> Self {
-        let bus = Self::start_without_dialling(seed);
-        for at in 0..bus.inner.config.dial.len() {
-            dialer::dial(Rc::clone(&bus.inner), at);
-        }
-        bus
-    }
-
-    pub(crate) fn start_without_dialling(seed: Seed) -> Self {
         let now = Instant::now();
         let node = Node::new(
             NodeConfig {
@@ -71,7 +64,7 @@ impl Bus {
         );
         let inner = Rc::new(Inner {
             node: RefCell::new(node),
-            dials: RefCell::new(Dials::new(&seed.config.dial, now)),
+            dials: RefCell::new(Dials::new()),
             places: seed.places,
             config: seed.config,
             timer: Timer::new(now),
@@ -99,7 +92,9 @@ impl Bus {
         for listener in seed.listeners {
             spawn_local(accept::accept(Rc::clone(&inner), listener));
         }
-        Self { inner }
+        let bus = Self { inner };
+        bus.inner.config.dial.iter().for_each(|endpoint| bus.dial(endpoint));
+        bus
     }
 
     /// The route of a request, without regard to the query. `None` when no service has claimed it.
@@ -352,6 +347,21 @@ impl Bus {
                 .map_or_else(Default::default, |other| (other.from.clone(), other.dialled.is_some()))
         };
         PeerInfo::list(&node, Instant::now(), describe)
+    }
+
+    /// Dials `endpoint` from now on, as those of [`Config::dial`](crate::Config::dial) are.
+    pub fn dial(&self, endpoint: &Endpoint) {
+        dialer::dial(Rc::clone(&self.inner), endpoint);
+    }
+
+    /// Dials `endpoint` no more and closes its pipe, if there is one. False when it was not
+    /// dialled.
+    pub fn undial(&self, endpoint: &Endpoint) -> bool {
+        let removed = self.inner.dials.borrow_mut().remove(endpoint);
+        removed.is_some_and(|at| {
+            self.inner.close_dialled(at);
+            true
+        })
     }
 
     /// The endpoints that this worker dials and has no open pipe to.

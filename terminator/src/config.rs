@@ -59,6 +59,8 @@ pub struct Config {
     pub forwarded: Forwarded,
     /// Proxies whose `x-forwarded-*` headers are trusted.
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// The names of the bus, and of those that it joins.
+    pub discovery: role::discovery::Options,
     /// How to take over from a predecessor, and to hand over to a successor.
     pub handover: role::handover::Options,
     /// Where the plan comes from; `None` when there is none.
@@ -93,7 +95,8 @@ pub struct Limits {
 pub enum ConfigError {
     /// No service could connect.
     #[error(
-        "no bus endpoint: give --bus-listen URL (services dial in), --bus-dial URL (services listen), or both"
+        "no bus endpoint: give --bus-listen URL (services dial in), --bus-dial URL (services listen), or \
+         --bus-join NAME with --etcd URL (services are found)"
     )]
     NoBus,
     /// A rule for a listener that is not configured.
@@ -134,6 +137,9 @@ pub enum ConfigError {
     /// Settings of the plan's source that do not fit together.
     #[error("{0}")]
     Plan(String),
+    /// Settings of discovery that do not fit together.
+    #[error(transparent)]
+    Discovery(#[from] role::discovery::DiscoveryError),
     /// A time of zero where it would end everything at once.
     #[error("--{flag} 0s would end everything at once; give a time above zero")]
     Zero {
@@ -149,7 +155,8 @@ impl Config {
     /// For the first setting that is out of bounds or contradicts another; the message names the
     /// flag, the value and a remedy.
     pub fn new(settings: Settings) -> Result<Self, ConfigError> {
-        if settings.bus_listen.is_empty() && settings.bus_dial.is_empty() {
+        let discovered = settings.discovery.bus();
+        if settings.bus_listen.is_empty() && settings.bus_dial.is_empty() && !discovered.joins() {
             return Err(ConfigError::NoBus);
         }
         for (flag, time) in [("deadline", settings.deadline), ("statsd-interval", settings.statsd_interval)] {
@@ -164,6 +171,9 @@ impl Config {
         if let Some(plan) = &plan {
             plan.check().map_err(|error| ConfigError::Plan(error.to_string()))?;
         }
+        let has_etcd = plan.as_ref().is_some_and(|plan| !plan.etcd.is_empty());
+        let listen: Vec<_> = settings.bus_listen.iter().map(|listen| listen.endpoint.clone()).collect();
+        discovered.check(has_etcd, &listen)?;
         let limits = Limits::new(&settings.limits)?;
         let mut listen = settings.bus_listen;
         bus::Allow::apply(&settings.bus_allow, &mut listen).map_err(ConfigError::BusAllow)?;
@@ -205,6 +215,7 @@ impl Config {
             access_log: settings.access_log,
             forwarded: settings.forwarded,
             trusted_proxies: settings.trusted_proxy,
+            discovery: settings.discovery,
             handover: settings.handover,
             plan,
             identities: settings.change.identities(),

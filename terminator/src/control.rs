@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use role::address::Address;
 use role::admin::{self, Admin};
+use role::discovery::Discovery;
 use role::handover::{Stand, Successor};
 use role::life::{self, Role, Times};
 use role::observer::Observer;
@@ -90,9 +91,6 @@ async fn start(mut config: Config) -> Result<Started> {
     let (addresses, files, http) = split(http, config.workers)?;
     let known = successor.as_ref().map(Successor::hellos).unwrap_or_default();
     let workers = Rc::new(start_workers(&config, bus, known, log).context("cannot start the workers")?);
-    if let Some(successor) = &mut successor {
-        successor.get_ready::<Control>(&workers, settle).await?;
-    }
     let plan = match &config.plan {
         Some(settings) => {
             let instance = &config.identity.instance;
@@ -100,6 +98,17 @@ async fn start(mut config: Config) -> Result<Started> {
         }
         None => None,
     };
+    let mut discovery = Discovery::default();
+    let (named, source) = (config.discovery.bus(), plan.as_ref().map(|plan| plan.source.clone()));
+    if let Some(source) = &source {
+        discovery.join(named, source, &config.identity, &workers, Control::buses);
+    }
+    if let Some(successor) = &mut successor {
+        successor.get_ready::<Control>(&workers, settle).await?;
+    }
+    if let Some(source) = &source {
+        discovery.publish(named, source, &config.identity, &listening)?;
+    }
     accept(&workers, http).await.context("cannot accept clients")?;
     let operators = admin.address().clone();
     let observer = Observer::new(config.identity.clone(), Rc::clone(&workers), config.workers, VIEWS);
@@ -111,7 +120,7 @@ async fn start(mut config: Config) -> Result<Started> {
     }
     announce(&config, &addresses, &operators, &listening);
     let flush = Flush::start(observer, statsd);
-    let control = Control { admin: Some(admin), flush: Some(flush), plan, writer, files };
+    let control = Control { admin: Some(admin), flush: Some(flush), plan, discovery, writer, files };
     let times = Times { delay: config.drain_delay, deadline: config.drain_deadline };
     Ok(Started { control, workers, times, stand })
 }
@@ -171,6 +180,7 @@ struct Control {
     admin: Option<admin::Serving>,
     flush: Option<Flush<Rc<Worker>>>,
     plan: Option<Rc<Follower>>,
+    discovery: Discovery,
     writer: Option<Writer>,
     files: Vec<SocketFile>,
 }
@@ -192,6 +202,7 @@ impl Role for Control {
         if let Some(admin) = &self.admin {
             admin.set_draining();
         }
+        self.discovery.withdraw();
     }
 
     fn leave_worker(worker: &Rc<Worker>) {
@@ -234,6 +245,8 @@ impl Role for Control {
         if let Some(admin) = self.admin.take() {
             admin.stop().await;
         }
+        // Its tasks hold the workers.
+        self.discovery = Discovery::default();
         // The admin listener has ended, so this is the only reference.
         if let Some(plan) = self.plan.take().and_then(Rc::into_inner) {
             plan.stop().await;

@@ -1,9 +1,10 @@
 //! Which of the dialled endpoints are connected, and since when the others are not.
 //!
-//! Plain data: `dialer` reports events, [`crate::Bus::unconnected`] reads the result. An endpoint
-//! is one entry of the configuration; a host name with several addresses is connected while one of
-//! them is.
+//! Plain data: `dialer` reports events, [`crate::Bus::unconnected`] reads the result. A host name
+//! with several addresses is connected while one of them is. Invariant: what is reported of an
+//! endpoint that is no longer dialled changes nothing.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::io::endpoint::Endpoint;
@@ -29,7 +30,9 @@ pub struct Unconnected {
 /// The endpoints that one worker dials, and their states.
 #[derive(Debug)]
 pub(crate) struct Dials {
-    dials: Vec<Dial>,
+    dials: BTreeMap<usize, Dial>,
+    /// The number of the next endpoint.
+    next: usize,
 }
 
 #[derive(Debug)]
@@ -56,8 +59,14 @@ pub(crate) enum Worth {
 }
 
 impl Dials {
-    pub(crate) fn new(endpoints: &[Endpoint], now: Instant) -> Self {
-        let dial = |endpoint: &Endpoint| Dial {
+    /// Nothing is dialled yet.
+    pub(crate) const fn new() -> Self {
+        Self { dials: BTreeMap::new(), next: 0 }
+    }
+
+    /// Adds an endpoint. Returns its number.
+    pub(crate) fn add(&mut self, endpoint: &Endpoint, now: Instant) -> usize {
+        let dial = Dial {
             endpoint: endpoint.clone(),
             open: 0,
             since: now,
@@ -66,17 +75,35 @@ impl Dials {
             warn_at: now,
             gap: FIRST_GAP,
         };
-        Self { dials: endpoints.iter().map(dial).collect() }
+        let at = self.next;
+        self.dials.insert(at, dial);
+        self.next += 1;
+        at
     }
 
-    /// Records that a pipe to the endpoint at index `at` is open.
+    /// Removes the endpoint that was added first of those that are equal. Returns its number;
+    /// `None` when it is not dialled.
+    pub(crate) fn remove(&mut self, endpoint: &Endpoint) -> Option<usize> {
+        let at = self.dials.iter().find(|(_, dial)| dial.endpoint == *endpoint).map(|(at, _)| *at)?;
+        self.dials.remove(&at);
+        Some(at)
+    }
+
+    /// True while the endpoint is to be dialled.
+    pub(crate) fn contains(&self, at: usize) -> bool {
+        self.dials.contains_key(&at)
+    }
+
+    /// Records that a pipe to an endpoint is open.
     pub(crate) fn opened(&mut self, at: usize) {
-        self.dials[at].open += 1;
+        if let Some(dial) = self.dials.get_mut(&at) {
+            dial.open += 1;
+        }
     }
 
     /// Records that an open pipe has ended.
     pub(crate) fn closed(&mut self, at: usize, now: Instant) {
-        let dial = &mut self.dials[at];
+        let Some(dial) = self.dials.get_mut(&at) else { return };
         dial.open -= 1;
         if dial.open == 0 {
             (dial.since, dial.failures, dial.error) = (now, 0, None);
@@ -86,10 +113,7 @@ impl Dials {
 
     /// Records an attempt that failed before a pipe was open.
     pub(crate) fn failed(&mut self, at: usize, now: Instant, error: String) -> Worth {
-        let dial = &mut self.dials[at];
-        if dial.open > 0 {
-            return Worth::Debug;
-        }
+        let Some(dial) = self.dials.get_mut(&at).filter(|dial| dial.open == 0) else { return Worth::Debug };
         dial.failures += 1;
         dial.error = Some(error);
         if now < dial.warn_at {
@@ -102,11 +126,11 @@ impl Dials {
 
     /// True when the endpoint has an open pipe.
     pub(crate) fn is_connected(&self, at: usize) -> bool {
-        self.dials[at].open > 0
+        self.dials.get(&at).is_some_and(|dial| dial.open > 0)
     }
 
     pub(crate) fn unconnected(&self) -> Vec<Unconnected> {
-        let missing = self.dials.iter().filter(|dial| dial.open == 0);
+        let missing = self.dials.values().filter(|dial| dial.open == 0);
         let row = |dial: &Dial| Unconnected {
             endpoint: dial.endpoint.clone(),
             since: dial.since,
@@ -122,7 +146,24 @@ mod tests {
     use super::*;
 
     fn dials(now: Instant) -> Dials {
-        Dials::new(&["tcp://a:1".parse().unwrap(), "ipc:///b".parse().unwrap()], now)
+        let mut dials = Dials::new();
+        for endpoint in ["tcp://a:1", "ipc:///b"] {
+            dials.add(&endpoint.parse().unwrap(), now);
+        }
+        dials
+    }
+
+    #[test]
+    fn what_is_reported_of_a_removed_endpoint_changes_nothing() {
+        let start = Instant::now();
+        let mut dials = dials(start);
+        let endpoint: Endpoint = "tcp://a:1".parse().unwrap();
+        dials.opened(0);
+        assert_eq!((dials.remove(&endpoint), dials.remove(&endpoint)), (Some(0), None));
+        dials.closed(0, start);
+        assert_eq!(dials.failed(0, start, "refused".to_owned()), Worth::Debug);
+        assert!(!dials.contains(0) && dials.contains(1) && dials.unconnected().len() == 1);
+        assert_eq!(dials.add(&endpoint, start), 2, "a number is not used again");
     }
 
     #[test]

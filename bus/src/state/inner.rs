@@ -55,7 +55,7 @@ pub(crate) struct Inner {
 /// The peer of a connection.
 pub(crate) struct Other {
     pub(crate) from: String,
-    /// The endpoint's index in the configuration when this side dialled.
+    /// The endpoint's number in `dials` when this side dialled.
     pub(crate) dialled: Option<usize>,
     writer: Rc<Writer>,
     /// True when its connection was closed to make room.
@@ -130,6 +130,12 @@ impl Inner {
                 other.writer.shut_down();
             }
         }
+    }
+
+    /// Closes the connections to the endpoint with this number. Their tasks end a moment later.
+    pub(crate) fn close_dialled(&self, at: usize) {
+        let others = self.others.borrow();
+        others.values().filter(|other| other.dialled == Some(at)).for_each(|other| other.writer.shut_down());
     }
 
     /// To be called for every request that was put into an out-queue.

@@ -29,10 +29,10 @@ use crate::tasks::pipe::{self, End, Ended, Peer};
 /// Upper bound of the time of a look-up.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Starts tasks that keep a pipe to the endpoint at index `at` of the configuration, or one pipe to
-/// each address of its host name.
-pub(crate) fn dial(inner: Rc<Inner>, at: usize) {
-    dial_by(inner, at, lookup);
+/// Starts tasks that keep a pipe to `endpoint`, or one pipe to each address of its host name, until
+/// it is undialled.
+pub(crate) fn dial(inner: Rc<Inner>, endpoint: &Endpoint) {
+    dial_by(inner, endpoint, lookup);
 }
 
 /// The present addresses of a host name from the system's resolver.
@@ -42,13 +42,13 @@ async fn lookup(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// Like [`dial`], with another function that looks host names up.
-fn dial_by<L, F>(inner: Rc<Inner>, at: usize, lookup: L)
+fn dial_by<L, F>(inner: Rc<Inner>, endpoint: &Endpoint, lookup: L)
 where
     L: Fn(String, u16) -> F + 'static,
     F: Future<Output = io::Result<Vec<SocketAddr>>> + 'static,
 {
-    let endpoint = inner.config.dial[at].clone();
-    let dial = Dial { inner, at, endpoint };
+    let at = inner.dials.borrow_mut().add(endpoint, Instant::now());
+    let dial = Dial { inner, at, endpoint: endpoint.clone() };
     match dial.endpoint.clone() {
         Endpoint::Tcp { host, port } if host.parse::<IpAddr>().is_err() => {
             let addresses = RefCell::default();
@@ -58,7 +58,7 @@ where
     }
 }
 
-/// One endpoint of the configuration.
+/// One endpoint that is dialled.
 struct Dial {
     inner: Rc<Inner>,
     at: usize,
@@ -72,9 +72,10 @@ impl Dial {
     async fn keep_one(self: Rc<Self>, before: Option<Rc<Replaced>>) {
         let mut backoff = Backoff::new(fastrand::u64(..));
         let to = self.endpoint.to_string();
-        loop {
+        while self.is_wanted() {
             let said = drains(before.as_deref());
             let wait = match Transport::dial(&self.endpoint, self.inner.config.keepalive).await {
+                Ok(_) if !self.is_wanted() => return,
                 Ok(transport) => {
                     let dial = Rc::clone(&self);
                     let replaced = Replaced::by(move |before| {
@@ -92,6 +93,11 @@ impl Dial {
             };
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// False once the endpoint was undialled.
+    fn is_wanted(&self) -> bool {
+        self.inner.dials.borrow().contains(self.at)
     }
 
     fn peer(&self, to: &str, replaced: &Rc<Replaced>) -> Peer {
@@ -229,7 +235,9 @@ where
     /// look-up.
     async fn begin(self: Rc<Self>) {
         let mut backoff = Backoff::new(fastrand::u64(..));
-        while let Err(error) = self.look_up().await {
+        while let Err(error) = self.look_up().await
+            && self.dial.is_wanted()
+        {
             self.dial.failed(&self.dial.endpoint.to_string(), error.to_string());
             tokio::time::sleep(backoff.next_wait()).await;
         }
@@ -253,9 +261,10 @@ where
     async fn keep(self: Rc<Self>, address: SocketAddr, before: Option<Rc<Replaced>>) {
         let mut backoff = Backoff::new(fastrand::u64(..));
         let to = format!("{} at {}", self.dial.endpoint, address.ip());
-        loop {
+        while self.dial.is_wanted() {
             let said = drains(before.as_deref());
             let wait = match Transport::dial_address(address, self.dial.inner.config.keepalive).await {
+                Ok(_) if !self.dial.is_wanted() => return,
                 Ok(transport) => {
                     let name = Rc::clone(&self);
                     let replaced = Replaced::by(move |before| {

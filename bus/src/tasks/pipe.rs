@@ -67,7 +67,7 @@ pub(crate) struct Ended {
 pub(crate) struct Peer {
     /// Its address, for logs.
     pub(crate) from: String,
-    /// The endpoint's index in the configuration when this side dialled.
+    /// The endpoint's number in `dials` when this side dialled.
     pub(crate) dialled: Option<usize>,
     /// The accepted claims; `None` accepts every claim.
     pub(crate) claims: Option<Arc<Claims>>,

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 pub use board::{DocumentStatus, RefusalStatus, State, Status};
 pub use error::SourceError;
-pub use flags::PlanFlags;
+pub use flags::{EtcdFlags, PlanFlags};
 pub use hold::{Election, Hold};
 pub(crate) use request::now_ms;
 pub use request::{Change, Expected, Write};

@@ -16,6 +16,10 @@
 //! | successor | `serving` | it accepts clients and listens at the path; the predecessor drains |
 //! | predecessor | `abort` | instead of any other line: it took too long, or was refused |
 //!
+//! A successor that needs what the predecessor holds, an embedded store, says `started`, `ready` and
+//! `serving` one after the other ([`Successor::replace_at_once`]), and serves once the predecessor
+//! has drained.
+//!
 //! Invariant: until `serving` has come the predecessor serves as before; whatever ends the
 //! connection earlier, it accepts on the bus again and waits for another successor.
 
@@ -33,6 +37,7 @@ pub use successor::Successor;
 
 /// The flags of a role that can be replaced without a failed request.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Options {
     /// Where a process started with the same path gets the listening sockets of this one, which
     /// drains and ends once that one serves; a Unix socket of mode 0600

@@ -6,11 +6,13 @@
 //! its log lines by [`telemetry`], and answers operators on [`admin`]. [`observer`] asks its
 //! workers for both, and [`readiness`] says whether it takes requests. Errors are a [`problem`], in
 //! the media type that the client [`accept`]s. Its listening sockets may come from systemd or a
-//! predecessor ([`sockets`], [`handover`]); [`life`] ends it as its [`signals`] or a successor ask.
+//! predecessor ([`sockets`], [`handover`]); it finds its peers, and is found, by [`discovery`].
+//! [`life`] ends it as its [`signals`] or a successor ask.
 
 pub mod accept;
 pub mod address;
 pub mod admin;
+pub mod discovery;
 pub mod handover;
 pub mod identity;
 pub mod life;

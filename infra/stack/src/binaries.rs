@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 use crate::error::Error;
-use crate::plan::{DATA_ROLES, ROLES};
+use crate::roles::{DATA_ROLES, ROLES};
 
 /// True when this build builds and starts roles with FoundationDB.
 pub const HAS_FDB: bool = cfg!(feature = "fdb");

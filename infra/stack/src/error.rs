@@ -37,7 +37,7 @@ pub enum Error {
     #[error("the roles' binaries could not be built; cargo's reason is above")]
     Build,
     /// The binary was never built.
-    #[error("{}: is missing; build it: cargo build --release -p {}", binary.display(), crate::plan::ROLES.join(" -p "))]
+    #[error("{}: is missing; build it: cargo build --release -p {}", binary.display(), crate::roles::ROLES.join(" -p "))]
     NoBinary {
         /// The expected path.
         binary: PathBuf,

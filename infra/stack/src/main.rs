@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use stack::live::{self, Command};
 use stack::options::{Options, Task};
 use stack::seed::{self, error::Error, sending::End};
-use stack::{run, tied};
+use stack::{run, tied, upgrade};
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -21,8 +21,13 @@ fn main() -> ExitCode {
         Some(Task::Toggle(options)) => return changed(Command::Toggle(options)),
         Some(Task::Rollout(options)) => return changed(Command::Rollout(options)),
         Some(Task::Ghost(options)) => return changed(Command::Ghost(options)),
+        Some(Task::Upgrade(options)) => return ended(upgrade::run(options)),
         None => run::run(&options),
     };
+    ended(result)
+}
+
+fn ended(result: Result<(), impl std::fmt::Display>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

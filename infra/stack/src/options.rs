@@ -22,6 +22,8 @@ const EXAMPLES: &str = "Examples:
   cargo run --release -- toggle ls                     the toggles of the plan (docs/live-change.md)
   cargo run --release -- rollout status profile        how far a rollout is
 
+  cargo run --release -- upgrade                       new binaries, without a failed request
+
   curl -i http://127.0.0.1:8080/members/1              a member as JSON, through every hop
   curl -s http://127.0.0.1:8081/stats                  the terminator's figures
 
@@ -53,7 +55,9 @@ pub struct Options {
     #[arg(long, value_name = "HOST:PORT")]
     pub statsd: Option<String>,
 
-    /// Where the embedded stores are, one directory per service. A new directory gets the sample.
+    /// Where the embedded stores are, one directory per service. A new directory gets the sample. A
+    /// file ROLE.toml in it has settings of that role, whose keys are the names of its flags; they
+    /// are read when the role starts and by `stack upgrade ROLE`.
     #[arg(long, value_name = "DIR", default_value = "./data")]
     pub data: PathBuf,
 
@@ -90,6 +94,8 @@ pub enum Task {
     Rollout(Box<crate::live::rollout::Options>),
     /// Copies requests to a candidate, and shows where its answers differ.
     Ghost(Box<crate::live::ghost::Options>),
+    /// Replaces the roles of a running stack, one at a time, by the binaries that are on disk.
+    Upgrade(Box<crate::upgrade::Options>),
     /// Becomes PROGRAM, which gets SIGTERM when the process PARENT ends.
     #[command(hide = true)]
     Tied {

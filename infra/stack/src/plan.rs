@@ -2,21 +2,15 @@
 //!
 //! Owns which role listens where, which roles dial it, and the store of each service. Invariant:
 //! every connection between the stack's own roles is a Unix socket in the runtime directory, and so
-//! are the services' admin listeners; only HTTP, the terminator's admin listener and the guests'
-//! listener use a TCP port.
+//! are the services' admin listeners and the sockets by which roles are replaced; only HTTP, the
+//! terminator's admin listener and the guests' listener use a TCP port.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::options::Options;
-
-/// The roles' packages and binaries, the front first. Roles start in this order, so that each finds
-/// the Unix sockets that it dials, and stop in this order, so that requests in progress are
-/// answered.
-pub const ROLES: [&str; 6] = ["terminator", "web", "profile", "feed", "chat", "events"];
-
-/// The roles with data, which are the only ones with a store.
-pub const DATA_ROLES: [&str; 4] = ["profile", "feed", "chat", "events"];
+use crate::probe::Server;
+use crate::roles::{DATA_ROLES, ROLES};
 
 /// Routes on which a request waits for news, for 30 s at most; the deadline has one more second for
 /// the answer's way.
@@ -44,6 +38,11 @@ pub struct Role {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
+    /// A file of its own settings, used by a process that starts when the file is there; `None`
+    /// when the role's own variable names one.
+    pub settings: Option<PathBuf>,
+    /// Its admin listener; `None` when the role's own variable sets it.
+    pub admin: Option<Server>,
 }
 
 /// Properties of this machine that the plan depends on.
@@ -74,13 +73,21 @@ pub fn roles(options: &Options, machine: Machine, binaries: &Path, runtime: &Pat
         if DATA_ROLES.contains(&name) {
             args.extend(["--store".into(), store(options, name)]);
         }
-        if name != "terminator" && !(machine.has_variable)(&format!("{}_ADMIN", name.to_uppercase())) {
-            let mut admin = OsString::from("unix:");
-            admin.push(admin_socket(runtime, name));
-            args.extend(["--admin".into(), admin]);
+        let is_set = |flag: &str| (machine.has_variable)(&format!("{}_{flag}", name.to_uppercase()));
+        let mut admin = (name == "terminator").then_some(Server::Tcp(options.admin));
+        if name != "terminator" && !is_set("ADMIN") {
+            let socket = admin_socket(runtime, name);
+            let mut address = OsString::from("unix:");
+            address.push(&socket);
+            args.extend(["--admin".into(), address]);
+            admin = Some(Server::Unix(socket));
+        }
+        if !is_set("HANDOVER") {
+            args.extend(["--handover".into(), runtime.join(format!("{name}.handover")).into()]);
         }
         args.extend(shared(options));
-        Role { name, program: binaries.join(name), args }
+        let settings = (!is_set("CONFIG")).then(|| options.data.join(format!("{name}.toml")));
+        Role { name, program: binaries.join(name), args, settings, admin }
     })
 }
 
@@ -217,14 +224,18 @@ mod tests {
         assert_eq!(
             lines(&[], MACHINE),
             [
-                "/bin/terminator --http 127.0.0.1:8080 --admin 127.0.0.1:8081 --bus-listen tcp://127.0.0.1:5555 --bus-listen ipc:///run/s/terminator.ipc --bus-allow tcp://127.0.0.1:5555 *=*,!* /,!* /chats,!* /chats/{*rest},!* /conversations,!* /conversations/{*rest},!* /events,!* /events/{*rest},!* /feeds,!* /feeds/{*rest},!* /members,!* /members/{*rest},!* /profiles,!* /profiles/{*rest},!* /projections,!* /projections/{*rest},!* /static,!* /static/{*rest} --expect web,profile --drain-delay 1s --route-deadline GET /chats/{id}/updates=31s --route-deadline GET /events/stream=31s --plan ./data/plan --connection-limit 32768 --in-flight-limit 32768",
-                "/bin/web --bus-dial ipc:///run/s/terminator.ipc --upstream-listen ipc:///run/s/web.ipc --admin unix:/run/s/web.admin.sock",
+                "/bin/terminator --http 127.0.0.1:8080 --admin 127.0.0.1:8081 --bus-listen tcp://127.0.0.1:5555 --bus-listen ipc:///run/s/terminator.ipc --bus-allow tcp://127.0.0.1:5555 *=*,!* /,!* /chats,!* /chats/{*rest},!* /conversations,!* /conversations/{*rest},!* /events,!* /events/{*rest},!* /feeds,!* /feeds/{*rest},!* /members,!* /members/{*rest},!* /profiles,!* /profiles/{*rest},!* /projections,!* /projections/{*rest},!* /static,!* /static/{*rest} --expect web,profile --drain-delay 1s --route-deadline GET /chats/{id}/updates=31s --route-deadline GET /events/stream=31s --plan ./data/plan --connection-limit 32768 --in-flight-limit 32768 --handover /run/s/terminator.handover",
+                "/bin/web --bus-dial ipc:///run/s/terminator.ipc --upstream-listen ipc:///run/s/web.ipc --admin unix:/run/s/web.admin.sock --handover /run/s/web.handover",
                 &format!(
-                    "/bin/profile {both} --store embedded:./data/profile --admin unix:/run/s/profile.admin.sock"
+                    "/bin/profile {both} --store embedded:./data/profile --admin unix:/run/s/profile.admin.sock --handover /run/s/profile.handover"
                 ),
-                &format!("/bin/feed {both} --store embedded:./data/feed --admin unix:/run/s/feed.admin.sock"),
-                &format!("/bin/chat {both} --store embedded:./data/chat --admin unix:/run/s/chat.admin.sock"),
-                "/bin/events --bus-dial ipc:///run/s/terminator.ipc --store embedded:./data/events --admin unix:/run/s/events.admin.sock",
+                &format!(
+                    "/bin/feed {both} --store embedded:./data/feed --admin unix:/run/s/feed.admin.sock --handover /run/s/feed.handover"
+                ),
+                &format!(
+                    "/bin/chat {both} --store embedded:./data/chat --admin unix:/run/s/chat.admin.sock --handover /run/s/chat.handover"
+                ),
+                "/bin/events --bus-dial ipc:///run/s/terminator.ipc --store embedded:./data/events --admin unix:/run/s/events.admin.sock --handover /run/s/events.handover",
             ]
         );
     }
@@ -248,7 +259,7 @@ mod tests {
     #[test]
     fn connections_stay_below_the_open_files_that_the_system_allows() {
         let line = &lines(&[], Machine { open_files_max: 4096, ..MACHINE })[0];
-        assert!(line.ends_with(" --connection-limit 3584 --in-flight-limit 3584"), "{line}");
+        assert!(line.contains(" --connection-limit 3584 --in-flight-limit 3584 "), "{line}");
     }
 
     #[test]

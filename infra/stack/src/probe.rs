@@ -3,31 +3,54 @@
 //! Owns one GET per call. Invariant: an answer is bounded in time and in bytes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
 /// Far more than a healthy stack needs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Bounds the status line and the headers.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024;
 
-/// The status of `GET path` at `address`.
+/// Where an HTTP server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// The status of `GET path` at `server`.
 ///
 /// # Errors
 /// Describes what happened instead of an answer.
-pub async fn status(address: SocketAddr, path: &str) -> Result<u16, String> {
-    let answer = tokio::time::timeout(ANSWER_WITHIN, get(reachable(address), path));
+pub async fn status(server: &Server, path: &str) -> Result<u16, String> {
+    let answer = tokio::time::timeout(ANSWER_WITHIN, get(server, path));
     let answer = answer.await.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())?;
     let status = answer.strip_prefix(b"HTTP/1.1 ").and_then(|rest| std::str::from_utf8(rest.get(..3)?).ok());
     status.and_then(|status| status.parse().ok()).ok_or_else(|| "an answer that is not HTTP".to_owned())
 }
 
-async fn get(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn get(server: &Server, path: &str) -> std::io::Result<Vec<u8>> {
+    match server {
+        Server::Tcp(address) => {
+            let address = reachable(*address);
+            ask(TcpStream::connect(address).await?, &address.to_string(), path).await
+        }
+        Server::Unix(socket) => ask(UnixStream::connect(socket).await?, "localhost", path).await,
+    }
+}
+
+async fn ask(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    host: &str,
+    path: &str,
+) -> std::io::Result<Vec<u8>> {
     let request = format!(
-        "GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: application/json\r\nconnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nhost: {host}\r\naccept: application/json\r\nconnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
@@ -51,7 +74,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    use super::{reachable, status};
+    use super::{Server, reachable, status};
 
     async fn answered_with(answer: &'static [u8]) -> Result<u16, String> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
@@ -63,7 +86,8 @@ mod tests {
             assert!(request[..read].starts_with(b"GET /ready HTTP/1.1\r\n"));
             stream.write_all(answer).await.expect("writes");
         };
-        tokio::join!(status(address, "/ready"), serve).0
+        let server = Server::Tcp(address);
+        tokio::join!(status(&server, "/ready"), serve).0
     }
 
     #[tokio::test]

@@ -45,7 +45,7 @@ async fn ready(options: &Options) -> Result<(), String> {
     ];
     let admin = std::iter::once((options.admin, "/ready", [200].as_slice()));
     for (address, path, right) in admin.chain(ASKED.map(|(path, right)| (options.http, path, right))) {
-        match probe::status(address, path).await {
+        match probe::status(&probe::Server::Tcp(address), path).await {
             Ok(status) if right.contains(&status) => {}
             Ok(status) => return Err(format!("GET http://{address}{path} answers {status}")),
             Err(reason) => return Err(format!("GET http://{address}{path}: {reason}")),

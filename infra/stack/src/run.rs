@@ -12,17 +12,21 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
 use crate::log::Log;
 use crate::options::Options;
+use crate::order::Order;
 use crate::plan::Role;
+use crate::replace::Upgrade;
+use crate::roles::ROLES;
 use crate::signals::Signals;
-use crate::supervise::{Order, keep};
+use crate::supervise::{Orders, keep};
 use crate::tied::Launcher;
-use crate::{binaries, plan, ready, sample};
+use crate::upgrade::server::Control;
+use crate::{binaries, plan, ready, sample, upgrade};
 
 /// A role drains for at most 10 s by default; after this it is killed.
 const GRACE: Duration = Duration::from_secs(12);
@@ -66,6 +70,8 @@ struct Prepared {
     binaries: PathBuf,
     /// The directory of the Unix sockets.
     runtime: tempfile::TempDir,
+    /// Where `stack upgrade` asks; `None` when its file cannot be made.
+    control: Option<Control>,
     _lock: Option<File>,
 }
 
@@ -85,7 +91,17 @@ async fn prepare(options: &Options, log: &Log) -> Result<Prepared, Error> {
     }
     let runtime = tempfile::Builder::new().prefix("stack-").tempdir();
     let runtime = runtime.map_err(|source| Error::Directory { path: std::env::temp_dir(), source })?;
-    Ok(Prepared { binaries, runtime, _lock: lock })
+    let control = listen(&upgrade::socket(&options.data), log);
+    Ok(Prepared { binaries, runtime, control, _lock: lock })
+}
+
+/// The control socket. A stack without it serves; it cannot be upgraded.
+fn listen(path: &Path, log: &Log) -> Option<Control> {
+    let bound = Control::bind(path);
+    let unusable = |error: &std::io::Error| {
+        log.line("stack", &format!("{}: {error}: `stack upgrade` will not work", path.display()));
+    };
+    bound.inspect_err(unusable).ok()
 }
 
 /// Reports a port in use by its flag, rather than in a role's log.
@@ -168,12 +184,21 @@ async fn serve(
         ready::greet(options, prepared.runtime.path(), log);
         std::future::pending::<()>().await;
     };
+    // Back to front, so that what a role asks is new before the role is.
+    let targets = running.iter().rev().map(|role| (role.name, role.upgrades.clone())).collect();
+    let upgrades = async {
+        match &prepared.control {
+            Some(control) => control.serve(targets, log).await,
+            None => std::future::pending().await,
+        }
+    };
     let result = tokio::select! {
         () = signals.next() => Ok(()),
+        () = upgrades => Ok(()),
         failure = first_failure(&mut running) => failure,
         () = greet => Ok(()),
     };
-    log.line("stack", &format!("stops: {}", plan::ROLES.join(", ")));
+    log.line("stack", &format!("stops: {}", ROLES.join(", ")));
     tokio::select! {
         () = stop(&mut running, Order::Stop) => {}
         () = signals.next() => stop(&mut running, Order::Kill).await,
@@ -195,18 +220,21 @@ fn raise_open_files() -> u64 {
 struct Running {
     name: &'static str,
     orders: watch::Sender<Order>,
+    upgrades: mpsc::Sender<Upgrade>,
     task: JoinHandle<Result<(), Error>>,
     ended: bool,
 }
 
 impl Running {
     fn start(role: Role, log: &Log) -> Self {
-        let (orders, receiver) = watch::channel(Order::Run);
+        let (orders, state) = watch::channel(Order::Run);
+        let (upgrades, receiver) = mpsc::channel(1);
+        let told = Orders { state, upgrades: receiver };
         let (name, log) = (role.name, log.clone());
         let task = tokio::task::spawn_local(async move {
-            keep(&role, &Launcher::this_process(), &log, receiver, GRACE).await
+            keep(&role, &Launcher::this_process(), &log, told, GRACE).await
         });
-        Self { name, orders, task, ended: false }
+        Self { name, orders, upgrades, task, ended: false }
     }
 
     fn tell(&self, order: Order) {

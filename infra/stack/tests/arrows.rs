@@ -11,7 +11,7 @@ use serde_json::Value;
 const ARROWS: &[(&str, &[&str])] = &[
     ("bus-proto", &[]),
     ("bus", &["bus-proto"]),
-    ("role", &["bus"]),
+    ("role", &["bus", "change"]),
     ("change", &[]),
     ("store", &[]),
     ("http1", &[]),

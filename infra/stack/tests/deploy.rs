@@ -18,6 +18,8 @@ mod examples;
 mod files;
 #[path = "deploy/handover.rs"]
 mod handover;
+#[path = "deploy/hosts.rs"]
+mod hosts;
 #[path = "e2e/http.rs"]
 #[allow(dead_code, reason = "shared with e2e")]
 mod http;

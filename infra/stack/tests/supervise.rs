@@ -8,10 +8,12 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use stack::error::Error;
 use stack::log::Log;
+use stack::order::Order;
 use stack::plan::Role;
-use stack::supervise::{Order, keep};
+use stack::replace::{Done, Failure, Upgrade};
+use stack::supervise::{Orders, keep};
 use stack::tied::Launcher;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Only a failing test waits this long.
@@ -21,19 +23,22 @@ const GRACE: Duration = Duration::from_secs(60);
 
 struct Kept {
     orders: watch::Sender<Order>,
+    upgrades: mpsc::Sender<Upgrade>,
     lines: mpsc::Receiver<String>,
     task: JoinHandle<Result<(), Error>>,
 }
 
 impl Kept {
     fn start(script: &str, grace: Duration) -> Self {
-        let role = Role { name: "role", program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };
+        let args = vec!["-c".into(), script.into()];
+        let role = Role { name: "role", program: "/bin/sh".into(), args, settings: None, admin: None };
         let (log, lines) = Log::new();
-        let (orders, receiver) = watch::channel(Order::Run);
+        let (orders, state) = watch::channel(Order::Run);
+        let (upgrades, receiver) = mpsc::channel(1);
+        let told = Orders { state, upgrades: receiver };
         let launcher = Launcher::through(Path::new(env!("CARGO_BIN_EXE_stack")));
-        let task =
-            tokio::task::spawn_local(async move { keep(&role, &launcher, &log, receiver, grace).await });
-        Self { orders, lines, task }
+        let task = tokio::task::spawn_local(async move { keep(&role, &launcher, &log, told, grace).await });
+        Self { orders, upgrades, lines, task }
     }
 
     /// The first line that contains `part`.
@@ -53,6 +58,12 @@ impl Kept {
     async fn pid(&mut self) -> Pid {
         let line = self.line("up ").await;
         pid_of(line.rsplit(' ').next().expect("has a last word"))
+    }
+
+    async fn upgrade(&self, within: Duration) -> Result<Done, Failure> {
+        let (outcome, answer) = oneshot::channel();
+        self.upgrades.send(Upgrade { within, outcome }).await.expect("the role is kept");
+        tokio::time::timeout(DEADLINE, answer).await.expect("ends in time").expect("is answered")
     }
 
     async fn end(self) -> Result<(), Error> {
@@ -121,6 +132,89 @@ fn second_request_to_stop_kills_at_once() {
         kept.orders.send_replace(Order::Stop);
         kept.orders.send_replace(Order::Kill);
         kept.end().await.expect("was asked to");
+    });
+}
+
+/// A role whose second process does `then` with the id of the first in `$old`.
+fn replaced_by(dir: &Path, then: &str) -> String {
+    let file = dir.join("pid").display().to_string();
+    format!(
+        "old=$(cat {file} 2>/dev/null); echo $$ > {file}; echo up $$; if [ \"$old\" ]; then {then}; fi; exec sleep 1000"
+    )
+}
+
+#[test]
+fn new_process_that_takes_over_replaces_the_old_one() {
+    local(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut kept = Kept::start(&replaced_by(dir.path(), "kill $old"), GRACE);
+        let old = kept.pid().await;
+        let done = kept.upgrade(DEADLINE).await.expect("is replaced");
+        let new = pid_of(&done.new.to_string());
+        assert_eq!((pid_of(&done.old.to_string()), test_kill_process(old).is_err()), (old, true));
+        test_kill_process(new).expect("the new one runs");
+        kept.orders.send_replace(Order::Stop);
+        kept.end().await.expect("was asked to");
+        assert!(test_kill_process(new).is_err(), "nothing runs any more");
+    });
+}
+
+#[test]
+fn new_process_that_ends_changes_nothing() {
+    local(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut kept = Kept::start(&replaced_by(dir.path(), "exit 7"), GRACE);
+        let old = kept.pid().await;
+        let failure = kept.upgrade(DEADLINE).await.expect_err("ended");
+        assert!(failure.reason.contains("exit code 7"), "{failure:?}");
+        assert!(failure.remains.contains("serves on"), "{failure:?}");
+        test_kill_process(old).expect("the old one runs");
+    });
+}
+
+#[test]
+fn new_process_that_is_not_ready_in_time_is_ended() {
+    local(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut kept = Kept::start(&replaced_by(dir.path(), "true"), GRACE);
+        let old = kept.pid().await;
+        let failure = kept.upgrade(Duration::from_millis(300)).await.expect_err("does nothing");
+        let new = kept.pid().await;
+        assert!(failure.reason.contains("not ready within 300ms"), "{failure:?}");
+        test_kill_process(old).expect("the old one runs");
+        assert!(test_kill_process(new).is_err(), "the new one is gone");
+    });
+}
+
+#[test]
+fn new_process_that_fails_after_the_old_one_has_gone_leaves_the_role_running() {
+    local(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let script = replaced_by(dir.path(), &format!("rm {}/pid; kill $old; exit 1", dir.path().display()));
+        let mut kept = Kept::start(&script, GRACE);
+        let old = kept.pid().await;
+        kept.upgrade(DEADLINE).await.expect_err("fails");
+        let failed = kept.pid().await;
+        let again = kept.pid().await;
+        assert!(old != failed && failed != again);
+        test_kill_process(again).expect("it runs");
+    });
+}
+
+#[test]
+fn role_that_is_stopped_while_it_is_replaced_leaves_nothing() {
+    local(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut kept = Kept::start(&replaced_by(dir.path(), "true"), GRACE);
+        let old = kept.pid().await;
+        let (outcome, answer) = oneshot::channel();
+        kept.upgrades.send(Upgrade { within: DEADLINE, outcome }).await.expect("the role is kept");
+        let new = kept.pid().await;
+        kept.orders.send_replace(Order::Stop);
+        let failure = answer.await.expect("is answered").expect_err("was stopped");
+        assert!(failure.reason.contains("stops"), "{failure:?}");
+        kept.end().await.expect("was asked to");
+        assert!(test_kill_process(old).is_err() && test_kill_process(new).is_err(), "nothing runs any more");
     });
 }
 

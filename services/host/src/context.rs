@@ -15,6 +15,8 @@ pub struct Context<A> {
     pub(crate) bus: Bus,
     /// `None` when the service asks on its own bus.
     pub(crate) upstream: Option<Bus>,
+    /// Of those that the process serves.
+    pub(crate) version: String,
 }
 
 impl<A> Context<A> {
@@ -28,6 +30,20 @@ impl<A> Context<A> {
     #[must_use]
     pub fn worker(&self) -> usize {
         self.worker
+    }
+
+    /// The version that is set up: one of [`Settings::versions`](crate::Settings::versions).
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// True for the first of the versions.
+    pub(crate) fn is_first_version(&self) -> bool
+    where
+        A: crate::Settings,
+    {
+        self.args.versions().first().is_none_or(|first| *first == self.version)
     }
 
     /// The bus that the service serves; `publish` is here.
@@ -72,7 +88,13 @@ mod tests {
     use crate::testing::{Peer, run, socket};
 
     fn context(peer: &Peer) -> Context<()> {
-        Context { args: Arc::new(()), worker: 0, bus: peer.bus.clone(), upstream: None }
+        Context {
+            args: Arc::new(()),
+            worker: 0,
+            bus: peer.bus.clone(),
+            upstream: None,
+            version: "1".to_owned(),
+        }
     }
 
     #[test]

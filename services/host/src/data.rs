@@ -51,9 +51,8 @@
 
 mod probe;
 
-use std::io::Write;
 use std::process::ExitCode;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use clap::error::ErrorKind;
@@ -66,6 +65,12 @@ use crate::lines;
 use crate::options::Settings;
 use crate::request::Request;
 use crate::router::Router;
+use crate::run::{Kind, failed};
+use crate::sockets;
+
+/// Between two attempts to open a store that the predecessor has not closed yet. Requests wait
+/// meanwhile.
+const LOCK_LOOK: Duration = Duration::from_millis(2);
 
 /// The flag of a service that keeps data; flatten it into the service's own struct.
 #[derive(Args, Clone, Debug)]
@@ -110,16 +115,26 @@ where
         return run_command(&args, |store| lines::answer(args.clone(), &build(&args, store.clone())));
     }
     let address = address(&args);
-    crate::require_bus(&args);
+    crate::run::begin(&args);
+    // Only one process at a time has an embedded store open, so a predecessor closes it first.
+    let (passed, wait) = match &address {
+        StoreAddress::Embedded(_) => match sockets::take_over(&args) {
+            Ok(passed) => (passed, args.options().handover.handover_timeout),
+            Err(error) => return failed::<A>(&error),
+        },
+        StoreAddress::Fdb(_) => (None, Duration::ZERO),
+    };
+    let wait = if passed.is_some() { wait } else { Duration::ZERO };
     let of_probe = address.clone();
-    with_store::<A>(&address, |store| {
+    with_store::<A>(&address, wait, |store| {
         let own = store.clone();
         let schedule = format!("{}-schedule", A::OWNER.service);
         let routes = build(&args, store);
-        crate::run::run_with(args, true, move |context| {
+        crate::run::run_with(args, Kind::KeepsData(passed), move |context| {
             let mut router = routes(context)?;
-            // The store counts for the whole process, and one worker runs its scheduled tasks.
-            if context.worker() > 0 {
+            // The store counts for the whole process, and one worker runs its scheduled tasks, for
+            // one of the versions.
+            if context.worker() > 0 || !context.is_first_version() {
                 router.tasks.run_elsewhere();
                 return Ok(router);
             }
@@ -144,7 +159,7 @@ pub fn run_command<A: StoreSettings>(
     if let Err(usage) = role::telemetry::trace(&args.options().log) {
         A::command().error(ErrorKind::InvalidValue, usage).exit();
     }
-    with_store::<A>(&address, |store| match command(&store) {
+    with_store::<A>(&address, Duration::ZERO, |store| match command(&store) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed::<A>(&error),
     })
@@ -172,21 +187,25 @@ fn address<A: StoreSettings>(args: &A) -> StoreAddress {
     args.store().store.clone().unwrap_or_else(missing)
 }
 
-/// Opens the store for as long as `work` runs. Every process opens its store here alone, so that
-/// the client's network ends after the last clone of the store, and before `main` returns.
-fn with_store<A: StoreSettings>(address: &StoreAddress, work: impl FnOnce(Store) -> ExitCode) -> ExitCode {
+/// Opens the store for as long as `work` runs, once no other process has it open: `wait` at most.
+/// Every process opens its store here alone, so that the client's network ends after the last clone
+/// of the store, and before `main` returns.
+fn with_store<A: StoreSettings>(
+    address: &StoreAddress,
+    wait: Duration,
+    work: impl FnOnce(Store) -> ExitCode,
+) -> ExitCode {
     let _network = Network::new();
-    match Store::open_for(address, A::OWNER) {
-        Ok(store) => work(store),
-        Err(error @ OpenError::FeatureMissing { .. }) => {
-            A::command().error(ErrorKind::InvalidValue, error).exit()
+    let end = Instant::now() + wait;
+    loop {
+        match Store::open_for(address, A::OWNER) {
+            Ok(store) => return work(store),
+            // The predecessor drains.
+            Err(OpenError::Locked { .. }) if Instant::now() < end => std::thread::park_timeout(LOCK_LOOK),
+            Err(error @ OpenError::FeatureMissing { .. }) => {
+                A::command().error(ErrorKind::InvalidValue, error).exit()
+            }
+            Err(error) => return failed::<A>(&error.into()),
         }
-        Err(error) => failed::<A>(&error.into()),
     }
-}
-
-/// Writes the error with its causes to stderr, whatever the log level.
-fn failed<A: StoreSettings>(error: &anyhow::Error) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "{}: {error:#}", A::command().get_name());
-    ExitCode::FAILURE
 }

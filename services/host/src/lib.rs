@@ -35,12 +35,15 @@
 //! and what it builds may be `Rc` and `RefCell`. A `RefCell` must not stay borrowed across an
 //! `.await`.
 
+mod announce;
 mod ask;
 mod background;
+mod bound;
 mod conditional;
 mod context;
 #[cfg(feature = "store")]
 pub mod data;
+mod discovery;
 mod edge;
 mod endpoint;
 mod failure;
@@ -57,6 +60,8 @@ mod run;
 #[cfg(feature = "store")]
 pub mod schedule;
 mod serve;
+mod site;
+mod sockets;
 mod stats;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

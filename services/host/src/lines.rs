@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::bound::versions;
 use crate::context::Context;
 use crate::gate::Gate;
 use crate::options::Settings;
@@ -78,7 +79,9 @@ pub(crate) fn answer<A: Settings>(
     out.send(format!("{{\"ready\":\"{name}\"}}\n").into_bytes()).context("standard output is closed")?;
     let answered = runtime.block_on(async {
         let seed = bus::bind(&bus::Config::default(), 1)?.pop().context("one worker has one seed")?;
-        let context = Context { args: Arc::new(args), worker: 0, bus: seed.start(), upstream: None };
+        let version = versions(&args)[0].clone();
+        let args = Arc::new(args);
+        let context = Context { args, worker: 0, bus: seed.start(), upstream: None, version };
         let worker = Worker::new(build(&context)?.finish()?, Gate::new(0, 0));
         all(&Rc::new(Server(worker)), &out).await
     });

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use bus::proto::limits::{HELLO_VALUE_LEN_MAX, MESSAGE_LEN_MAX};
 use bus::{Endpoint, Limits, Listen};
+use change::source::{EtcdFlags, PlanSettings, User};
 use clap::Args;
 use role::Scheduling;
 use role::address::Address;
+use role::discovery::{self, Named};
 use role::telemetry::Destination;
 
 /// What [`crate::run`] needs to know of a service's clap struct.
@@ -22,6 +24,14 @@ pub trait Settings: clap::Parser + Clone + Send + Sync + 'static {
     /// serves.
     fn upstream(&self) -> Option<&Upstream> {
         None
+    }
+
+    /// The versions that this process serves at once: each has a hello of its own on the buses that
+    /// are dialled or joined, and all of them share the limits and the counters. By default the
+    /// version of the clap command. The set-up closure runs for each of them, and all must have the
+    /// same routes.
+    fn versions(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -42,6 +52,18 @@ pub struct Options {
     /// Dial a peer here, e.g. a terminator's --bus-listen; may be repeated.
     #[arg(long, value_name = "URL")]
     pub bus_dial: Vec<Endpoint>,
+
+    /// Finding peers by the name of a bus.
+    #[command(flatten)]
+    pub discovery: discovery::Options,
+
+    /// Where the listeners of buses are published.
+    #[command(flatten)]
+    pub etcd: EtcdFlags,
+
+    /// The user of etcd, where authentication is on.
+    #[arg(long, value_name = "NAME:PASSWORD")]
+    pub etcd_user: Option<User>,
 
     /// Worker threads, each with its own pipes.
     #[arg(long, value_name = "N", default_value_t = 1,
@@ -83,6 +105,10 @@ pub struct Options {
     /// How long requests in hand may take after that.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub drain_deadline: Duration,
+
+    /// Being replaced by a new process.
+    #[command(flatten)]
+    pub handover: role::handover::Options,
 
     /// Answer operators here: /live, /ready, /stats, /metrics, /peers, /routes, /config and /log at
     /// IP:PORT or unix:PATH; without it they are not answered.
@@ -130,6 +156,21 @@ pub struct Upstream {
     #[arg(long, value_name = "URL")]
     pub upstream_listen: Vec<Listen>,
 
+    /// Publish the --upstream-listen in etcd as a listener of the bus NAME, for services with
+    /// --bus-join NAME; needs --etcd.
+    #[arg(long, value_name = "NAME", value_parser = discovery::name)]
+    pub upstream_name: Option<String>,
+
+    /// Where services reach the listener that --upstream-name publishes; may be repeated [default:
+    /// --upstream-listen, when it names one address].
+    #[arg(long, value_name = "URL", requires = "upstream_name")]
+    pub upstream_advertise: Vec<Endpoint>,
+
+    /// Dial every listener of the bus NAME to ask it, as they come and go; may be repeated; needs
+    /// --etcd.
+    #[arg(long, value_name = "NAME", value_parser = discovery::name)]
+    pub upstream_join: Vec<String>,
+
     /// How long after the start it waits for the services that it needs before it takes requests.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub join_wait: Duration,
@@ -145,6 +186,12 @@ impl Options {
             interval: self.statsd_interval,
         };
         self.statsd.as_ref().map(to)
+    }
+
+    /// The etcd with the listeners of buses; `None` when none is given.
+    pub(crate) fn etcd(&self) -> Option<PlanSettings> {
+        let settings = self.etcd.settings(self.etcd_user.clone());
+        (!settings.etcd.is_empty()).then_some(settings)
     }
 
     /// The bounds of a bus.
@@ -168,7 +215,13 @@ impl Options {
 impl Upstream {
     /// True when the service has a bus of its own for the services that it asks.
     pub(crate) fn is_given(&self) -> bool {
-        !self.upstream_listen.is_empty() || !self.upstream_dial.is_empty()
+        !self.upstream_listen.is_empty() || !self.upstream_dial.is_empty() || self.bus().joins()
+    }
+
+    /// The bus as discovery sees it.
+    pub(crate) fn bus(&self) -> Named<'_> {
+        let flags = ["upstream-name", "upstream-listen", "upstream-advertise", "upstream-join"];
+        Named::new(flags, self.upstream_name.as_ref(), &self.upstream_advertise, &self.upstream_join)
     }
 }
 

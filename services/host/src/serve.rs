@@ -35,6 +35,15 @@ impl Worker {
         Rc::new(Self { routes, gate, tally: Rc::new(Tally::new(patterns)) })
     }
 
+    /// A worker for another version of the same routes, with the places and the counters of this
+    /// one; `None` when the routes differ.
+    pub(crate) fn sharing(&self, routes: Routes) -> Option<Rc<Self>> {
+        let patterns =
+            |routes: &Routes| routes.handlers.iter().map(|one| one.pattern.clone()).collect::<Vec<_>>();
+        let is_same = patterns(&self.routes) == patterns(&routes);
+        is_same.then(|| Rc::new(Self { routes, gate: Rc::clone(&self.gate), tally: Rc::clone(&self.tally) }))
+    }
+
     fn start(&self, route: usize, request: Request, visit: Visit) -> Serving {
         self.routes.handlers[route].endpoint.call(request, visit)
     }

@@ -5,6 +5,8 @@ use service_host::data::{StoreOptions, StoreSettings};
 use service_host::{Options, Settings};
 use store::Owner;
 
+use crate::answers::Answers;
+
 const EXAMPLES: &str = "\
 Examples:
   profile --bus-dial tcp://127.0.0.1:5555 --store embedded:/var/lib/profile
@@ -13,6 +15,10 @@ Examples:
       Listens for peers at a Unix socket.
   profile --bus-dial tcp://127.0.0.1:5555 --store fdb:/etc/foundationdb/fdb.cluster
       The same on a FoundationDB cluster; any number of instances may serve. Needs a build with --features fdb.
+  profile --bus-join front --etcd http://10.0.0.9:2379 --store embedded:data
+      Joins every terminator that etcd lists (docs/live-change.md).
+  profile --bus-dial tcp://127.0.0.1:5555 --store embedded:data --answer-version 1 --answer-version 2
+      Serves two versions of the answers at once, for a rollout from one to the other.
   profile --store embedded:data load members.jsonl
       Loads one JSON object per line; run it again to continue where it was stopped.
 
@@ -25,6 +31,12 @@ pub struct Args {
     /// Options that every service has.
     #[command(flatten)]
     pub host: Options,
+
+    /// What the answers are: 1, the profiles as they were written, by the version of this binary;
+    /// or 2, which adds the initials of the name, by the version 2. Repeated, both are served at
+    /// once, each to the requests that a rollout gives it.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub answer_version: Vec<u8>,
 
     /// Where the profiles are stored.
     #[command(flatten)]
@@ -65,6 +77,13 @@ pub struct Load {
 impl Settings for Args {
     fn options(&self) -> &Options {
         &self.host
+    }
+
+    fn versions(&self) -> Vec<String> {
+        let mut versions: Vec<String> =
+            self.answer_version.iter().map(|n| Answers::new(*n).version()).collect();
+        versions.dedup();
+        versions
     }
 }
 

@@ -10,6 +10,7 @@ use service_host::data::within;
 use service_host::problems::{CONTENT_TYPE, NOT_FOUND};
 use service_host::{ETag, Failure, IntoResponse, Problem, ProblemType, Request, Response, Router, check_id};
 
+use crate::answers::Answers;
 use crate::documents::{BadDocument, DOCUMENT_BYTES_MAX, Documents, Page, check_document};
 use crate::merge::merge;
 
@@ -34,27 +35,40 @@ const NOT_OBJECT: ProblemType =
 const DOCUMENT_TOO_LARGE: ProblemType =
     ProblemType::new("document_too_large", 413, "Document too large").remedy("store less in it");
 
-/// The routes of the service.
+/// What the handlers share.
+struct Site {
+    documents: Documents,
+    answers: Answers,
+}
+
+impl Site {
+    /// The tag of a stored profile: that of the text that a client gets.
+    fn tag(&self, stored: &Bytes) -> ETag {
+        ETag::of(&self.answers.show(stored))
+    }
+}
+
+/// The routes of the service, with one version of the answers.
 #[must_use]
-pub fn routes(documents: Documents) -> Router {
-    let documents = Rc::new(documents);
+pub fn routes(documents: Documents, answers: Answers) -> Router {
+    let site = Rc::new(Site { documents, answers });
     Router::new()
-        .route_with("GET /profiles/{id}", &documents, get)
-        .route_with("PUT /profiles/{id}", &documents, put)
-        .route_with("PATCH /profiles/{id}", &documents, patch)
-        .route_with("DELETE /profiles/{id}", &documents, delete)
-        .route_with("GET /profiles", &documents, list)
+        .route_with("GET /profiles/{id}", &site, get)
+        .route_with("PUT /profiles/{id}", &site, put)
+        .route_with("PATCH /profiles/{id}", &site, patch)
+        .route_with("DELETE /profiles/{id}", &site, delete)
+        .route_with("GET /profiles", &site, list)
 }
 
 type Answer = Result<Response, Failure>;
 
-async fn get(documents: &Documents, request: &Request) -> Answer {
+async fn get(site: &Site, request: &Request) -> Answer {
     let id = request.param_id("id")?;
-    let document = documents.read(&id).await?.ok_or_else(|| missing(&id))?;
-    Ok(Response::raw_json(document).header("cache-control", REVALIDATE).tagged(request))
+    let document = site.documents.read(&id).await?.ok_or_else(|| missing(&id))?;
+    Ok(Response::raw_json(site.answers.show(&document)).header("cache-control", REVALIDATE).tagged(request))
 }
 
-async fn put(documents: &Documents, request: &Request) -> Answer {
+async fn put(site: &Site, request: &Request) -> Answer {
     let id = request.param_id("id")?;
     if let Some(kind) = said_kind(request).filter(|kind| !is_json(kind)) {
         return Ok(wrong_kind(request, kind, "application/json").header("accept", JSON));
@@ -62,10 +76,11 @@ async fn put(documents: &Documents, request: &Request) -> Answer {
     let body = request.body();
     let (text, _) = check_document(&body)?;
     let text = body.slice_ref(text);
-    let tag = ETag::of(&text);
-    let created = documents
+    let tag = site.tag(&text);
+    let created = site
+        .documents
         .write(&id, &within(request), |stored| {
-            request.check_write(stored.map(|stored| ETag::of(stored)).as_ref())?;
+            request.check_write(stored.map(|stored| site.tag(stored)).as_ref())?;
             Ok::<_, Failure>((Some(text.clone()), stored.is_none()))
         })
         .await?;
@@ -73,17 +88,18 @@ async fn put(documents: &Documents, request: &Request) -> Answer {
     Ok(if created { response.header("location", request.path().to_owned()) } else { response })
 }
 
-async fn patch(documents: &Documents, request: &Request) -> Answer {
+async fn patch(site: &Site, request: &Request) -> Answer {
     let id = request.param_id("id")?;
     if let Some(kind) = said_kind(request).filter(|kind| !is_merge_patch(kind)) {
         let takes = "application/merge-patch+json";
         return Ok(wrong_kind(request, kind, takes).header("accept-patch", MERGE_PATCH));
     }
     let (change, _) = check_document(request.body_bytes())?;
-    let patched = documents
+    let patched = site
+        .documents
         .write(&id, &within(request), |stored| {
             let stored = stored.ok_or_else(|| missing(&id))?;
-            request.check_write(Some(&ETag::of(stored)))?;
+            request.check_write(Some(&site.tag(stored)))?;
             let merged = merge(stored, change).map_err(BadDocument::NotObject)?;
             if merged.len() > DOCUMENT_BYTES_MAX {
                 return Err(Failure::from(BadDocument::TooLong(merged.len())));
@@ -92,35 +108,36 @@ async fn patch(documents: &Documents, request: &Request) -> Answer {
             Ok((Some(merged.clone()), merged))
         })
         .await?;
+    let patched = site.answers.show(&patched);
     let tag = ETag::of(&patched);
     Ok(Response::raw_json(patched).header("etag", tag.to_bytes()).header("cache-control", REVALIDATE))
 }
 
-async fn delete(documents: &Documents, request: &Request) -> Answer {
+async fn delete(site: &Site, request: &Request) -> Answer {
     let id = request.param_id("id")?;
-    documents
+    site.documents
         .write(&id, &within(request), |stored| {
-            request.check_write(stored.map(|stored| ETag::of(stored)).as_ref())?;
+            request.check_write(stored.map(|stored| site.tag(stored)).as_ref())?;
             if stored.is_none() { Err(Failure::from(missing(&id))) } else { Ok((None, ())) }
         })
         .await?;
     Ok(Response::new(204))
 }
 
-async fn list(documents: &Documents, request: &Request) -> Answer {
+async fn list(site: &Site, request: &Request) -> Answer {
     let limit = request.query_number("limit", PAGE_DEFAULT, 1..=PAGE_MAX)?;
     let after = request.query("after").filter(|after| !after.is_empty());
     if let Some(after) = &after {
         check_id("after", after)?;
     }
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let page = documents.page(after.as_deref(), limit, &within(request)).await?;
-    Ok(Response::raw_json(page_text(&page)).header("cache-control", REVALIDATE).tagged(request))
+    let page = site.documents.page(after.as_deref(), limit, &within(request)).await?;
+    Ok(Response::raw_json(page_text(&page, site.answers)).header("cache-control", REVALIDATE).tagged(request))
 }
 
 /// `{"profiles":[{"id":"1","profile":{..}},..],"next":"1"}`; `next` is the `after` of the next
 /// page, or null.
-fn page_text(page: &Page) -> Bytes {
+fn page_text(page: &Page, answers: Answers) -> Bytes {
     let text_len: usize = page.profiles.iter().map(|(id, document)| id.len() + document.len() + 32).sum();
     let mut out = BytesMut::with_capacity(text_len + 64).writer();
     let written = (|| {
@@ -129,7 +146,7 @@ fn page_text(page: &Page) -> Bytes {
             out.get_mut().put_slice(if at == 0 { b"{\"id\":" } else { b",{\"id\":" });
             serde_json::to_writer(&mut out, id)?;
             out.get_mut().put_slice(b",\"profile\":");
-            out.get_mut().put_slice(document);
+            out.get_mut().put_slice(&answers.show(document));
             out.get_mut().put_slice(b"}");
         }
         out.get_mut().put_slice(b"],\"next\":");

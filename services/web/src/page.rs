@@ -58,8 +58,18 @@ pub(crate) fn list(members: &[ListedMember], next: Option<&str>) -> Markup {
     )
 }
 
-pub(crate) fn member(id: &str, href: &str, answers: &Answers) -> Markup {
-    let parts: Vec<(&str, Value)> = answers
+/// What a member's page shows besides the answers; by default what it shows without a plan.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct MemberPage {
+    /// A link to the member's conversation.
+    pub(crate) conversation: bool,
+    /// The feed before the profile.
+    pub(crate) feed_first: bool,
+}
+
+/// `segment` is the id, percent-encoded.
+pub(crate) fn member(id: &str, segment: &str, answers: &Answers, shown: MemberPage) -> Markup {
+    let mut parts: Vec<(&str, Value)> = answers
         .iter()
         .filter_map(|(part, answer)| match answer {
             Answer::Given(text) => Some((part.name, serde_json::from_slice(text).unwrap_or(Value::Null))),
@@ -67,12 +77,19 @@ pub(crate) fn member(id: &str, href: &str, answers: &Answers) -> Markup {
             Answer::Failed(_) => None,
         })
         .collect();
+    if shown.feed_first {
+        parts.sort_by_key(|(part, _)| *part != "feed");
+    }
     let title = parts.iter().find_map(|(_, part)| name(part)).unwrap_or(id);
     let has_feed = answers.iter().any(|(part, _)| part.name == "feed");
     frame(
         title,
         &html! {
-            nav { a href="/members" { "Members" } @if has_feed { a href={ (href) "/feed" } { "Feed" } } }
+            nav {
+                a href="/members" { "Members" }
+                @if has_feed { a href={ "/members/" (segment) "/feed" } { "Feed" } }
+                @if shown.conversation { a href={ "/conversations/" (segment) } { "Conversation" } }
+            }
             h1 { (title) }
             @for (part, content) in &parts {
                 section {
@@ -157,7 +174,8 @@ mod tests {
             (&SOURCES[0].parts[0], Answer::Given(Bytes::from_static(evil.as_bytes()))),
             (&SOURCES[1].parts[0], Answer::Failed(AskError::NotJson)),
         ]);
-        let page = member("<i>", "/members/<i>", &answers).into_string();
+        let page =
+            member("<i>", "<i>", &answers, MemberPage { conversation: true, feed_first: true }).into_string();
         for markup in ["<script>", "<img", "<b>", "<i>"] {
             assert!(!page.contains(markup), "{markup} in {page}");
         }

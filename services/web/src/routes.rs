@@ -25,7 +25,7 @@ use crate::conversation;
 use crate::feed_page;
 use crate::gather::{Answer, Known, ask, gather};
 use crate::json;
-use crate::page::{self as pages, ListedMember};
+use crate::page::{self as pages, ListedMember, MemberPage};
 use crate::parts::Claimed;
 use crate::response::{REVALIDATE, html, segment};
 
@@ -33,6 +33,13 @@ use crate::response::{REVALIDATE, html, segment};
 const INCOMPLETE: Bytes = Bytes::from_static(b"no-store");
 
 const ACCEPT: Bytes = Bytes::from_static(b"accept");
+
+/// The toggle that adds a link to the member's conversation to the page of a member.
+const CONVERSATION: &str = "member-conversation";
+
+/// The experiment on the order of a member's page: variant `feed-first` or `profile-first`, which
+/// is also what everybody sees outside of it.
+const ORDER: &str = "member-page";
 
 /// The routes of the service, which asks others on `bus`.
 #[must_use]
@@ -57,6 +64,8 @@ pub fn routes(bus: Bus) -> Router {
         .route("POST /conversations/{id}", page(on(&bus), conversation::say))
         .route("GET /static/{name}", assets::serve)
         .route("GET /", page(on(&bus), start))
+        .reads_toggle(CONVERSATION)
+        .reads_toggle(ORDER)
         .ready_when(move || Claimed::default().has_essential(&bus))
 }
 
@@ -105,7 +114,13 @@ async fn member(bus: &Bus, known: &Known, request: &Request, media: Media) -> Re
     let complete = !answers.iter().any(|(_, answer)| matches!(answer, Answer::Failed(_)));
     let response = match media {
         Media::Json => Response::raw_json(json::member(&id, &answers)),
-        Media::Html => html(pages::member(&id, &format!("/members/{}", request.raw_param("id")), &answers)),
+        Media::Html => {
+            let shown = MemberPage {
+                conversation: request.toggle(CONVERSATION),
+                feed_first: request.variant(ORDER) == Some("feed-first"),
+            };
+            html(pages::member(&id, request.raw_param("id"), &answers, shown))
+        }
     };
     Ok(if complete {
         response.header("cache-control", REVALIDATE).tagged(request)

@@ -131,6 +131,9 @@ pub struct Settings {
     /// How long requests in flight may take after that
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub drain_deadline: Duration,
+    /// Finding services by the name of a bus, and being found
+    #[command(flatten)]
+    pub discovery: role::discovery::Options,
     /// Being replaced
     #[command(flatten)]
     pub handover: role::handover::Options,

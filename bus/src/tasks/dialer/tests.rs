@@ -33,12 +33,9 @@ fn in_a_runtime(test: impl Future<Output = ()>) {
     runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("it takes too long") });
 }
 
-/// A bus that does not dial by itself, with one endpoint for the test to dial.
-fn bus(endpoint: &str) -> Bus {
+fn bus() -> Bus {
     let seeds = bind(&Config::default(), 1).unwrap();
-    let mut seed = seeds.into_iter().next().unwrap();
-    seed.config.dial = vec![endpoint.parse().unwrap()];
-    Bus::start_without_dialling(seed)
+    seeds.into_iter().next().unwrap().start()
 }
 
 async fn accept(listener: &tokio::net::TcpListener) -> TcpStream {
@@ -65,11 +62,11 @@ fn every_address_of_a_name_is_dialled_and_changes_are_followed() {
             host.set_nonblocking(true).unwrap();
             tokio::net::TcpListener::from_std(host).unwrap()
         });
-        let bus = bus("tcp://service:1");
+        let bus = bus();
         let zone = Rc::new(RefCell::new(addresses.to_vec()));
         let known = Rc::clone(&zone);
         let lookup = move |_, _| std::future::ready(Ok(known.borrow().clone()));
-        dial_by(Rc::clone(&bus.inner), 0, lookup);
+        dial_by(Rc::clone(&bus.inner), &"tcp://service:1".parse().unwrap(), lookup);
 
         let (to_first, to_second) = (accept(&first).await, accept(&second).await);
         until(|| bus.unconnected().is_empty() && bus.peers().len() == 2).await;
@@ -92,11 +89,11 @@ fn a_name_that_cannot_be_looked_up_is_reported_and_tried_again() {
     in_a_runtime(async {
         let host = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = host.local_addr().unwrap();
-        let bus = bus("tcp://service:1");
+        let bus = bus();
         let zone = Rc::new(RefCell::new(Vec::new()));
         let known = Rc::clone(&zone);
         let lookup = move |_, _| std::future::ready(Ok(known.borrow().clone()));
-        dial_by(Rc::clone(&bus.inner), 0, lookup);
+        dial_by(Rc::clone(&bus.inner), &"tcp://service:1".parse().unwrap(), lookup);
         until(|| bus.unconnected().iter().any(|missing| missing.failures > 1)).await;
         assert_eq!(bus.unconnected()[0].error.as_deref(), Some("the host name has no address"));
         zone.borrow_mut().push(address);
@@ -109,8 +106,8 @@ fn a_name_that_cannot_be_looked_up_is_reported_and_tried_again() {
 fn a_connection_counts_when_the_peer_has_opened_it() {
     in_a_runtime(async {
         let host = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let bus = bus(&format!("tcp://{}", host.local_addr().unwrap()));
-        dial(Rc::clone(&bus.inner), 0);
+        let bus = bus();
+        bus.dial(&format!("tcp://{}", host.local_addr().unwrap()).parse().unwrap());
         drop(host.accept().await.unwrap());
         let (mut stream, _) = host.accept().await.unwrap();
         let missing = bus.unconnected().remove(0);
@@ -129,8 +126,8 @@ fn a_connection_counts_when_the_peer_has_opened_it() {
 fn a_peer_that_opens_and_sends_nonsense_at_once_is_dialled_again() {
     in_a_runtime(async {
         let host = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let bus = bus(&format!("tcp://{}", host.local_addr().unwrap()));
-        dial(Rc::clone(&bus.inner), 0);
+        let bus = bus();
+        bus.dial(&format!("tcp://{}", host.local_addr().unwrap()).parse().unwrap());
         for _ in 0..3 {
             let (mut stream, _) = host.accept().await.unwrap();
             let nonsense = [&OPENING[..], &u64::MAX.to_be_bytes()].concat();
@@ -152,8 +149,8 @@ async fn say_drain(stream: &mut TcpStream) {
 fn a_peer_that_drains_is_dialled_again_beside_the_pipe_that_works() {
     in_a_runtime(async {
         let host = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let bus = bus(&format!("tcp://{}", host.local_addr().unwrap()));
-        dial(Rc::clone(&bus.inner), 0);
+        let bus = bus();
+        bus.dial(&format!("tcp://{}", host.local_addr().unwrap()).parse().unwrap());
         let mut old = accept(&host).await;
         until(|| bus.unconnected().is_empty()).await;
         say_drain(&mut old).await;
@@ -176,8 +173,8 @@ fn a_peer_that_drains_is_dialled_again_beside_the_pipe_that_works() {
 fn a_successor_that_fails_is_dialled_when_the_peer_drains_again_or_has_gone() {
     in_a_runtime(async {
         let host = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let bus = bus(&format!("tcp://{}", host.local_addr().unwrap()));
-        dial(Rc::clone(&bus.inner), 0);
+        let bus = bus();
+        bus.dial(&format!("tcp://{}", host.local_addr().unwrap()).parse().unwrap());
         let mut old = accept(&host).await;
         until(|| bus.unconnected().is_empty()).await;
         for opens in [true, false] {
@@ -194,5 +191,43 @@ fn a_successor_that_fails_is_dialled_when_the_peer_drains_again_or_has_gone() {
         drop(old);
         let _successor = accept(&host).await;
         until(|| bus.unconnected().is_empty() && bus.peers().len() == 1).await;
+    });
+}
+
+#[test]
+fn an_undialled_endpoint_is_closed_and_not_dialled_again() {
+    in_a_runtime(async {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let endpoint: Endpoint = format!("tcp://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let bus = bus();
+        bus.dial(&endpoint);
+        let _kept = accept(&listener).await;
+        until(|| bus.peers().len() == 1 && bus.unconnected().is_empty()).await;
+
+        assert!(bus.undial(&endpoint) && !bus.undial(&endpoint));
+        until(|| bus.peers().is_empty()).await;
+        assert!(bus.unconnected().is_empty(), "it is not dialled, so it is not missed");
+
+        // The next connection is that of the second `dial`: none came in between.
+        bus.dial(&endpoint);
+        let _again = accept(&listener).await;
+        until(|| bus.peers().len() == 1).await;
+        until(|| bus.unconnected().is_empty()).await;
+        let opened = bus.counters().into_iter().find(|(name, _)| *name == "bus.pipes.opened").unwrap().1;
+        assert_eq!(opened, 2, "one for each time that it was dialled");
+    });
+}
+
+#[test]
+fn an_endpoint_that_never_answered_is_given_up() {
+    in_a_runtime(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let endpoint: Endpoint = format!("tcp://{}", listener.local_addr().unwrap()).parse().unwrap();
+        drop(listener);
+        let bus = bus();
+        bus.dial(&endpoint);
+        until(|| bus.unconnected().first().is_some_and(|dial| dial.failures > 0)).await;
+        assert!(bus.undial(&endpoint));
+        assert!(bus.unconnected().is_empty());
     });
 }

@@ -14,7 +14,16 @@ pub struct PlanFlags {
     /// The directory of the plan: toggles/NAME.json, segments.json, rollouts/SERVICE.json
     #[arg(long, value_name = "DIR", global = true)]
     pub plan: Option<PathBuf>,
-    /// The etcd that the plan is in, instead of --plan; may be repeated, one for each member
+    /// The etcd that the plan is in instead
+    #[command(flatten)]
+    pub etcd: EtcdFlags,
+}
+
+/// Where etcd is, as typed.
+#[derive(Clone, Debug, clap::Args)]
+pub struct EtcdFlags {
+    /// The etcd that the plan and the listeners of buses are in; may be repeated, one for each
+    /// member
     #[arg(long, value_name = "URL", global = true)]
     pub etcd: Vec<EtcdUrl>,
     /// What the keys in etcd start with
@@ -35,15 +44,23 @@ impl PlanFlags {
     /// The settings, with the user of etcd and the file of the cache.
     #[must_use]
     pub fn settings(&self, user: Option<User>, cache: Option<PathBuf>) -> PlanSettings {
+        PlanSettings { directory: self.plan.clone(), cache, ..self.etcd.settings(user) }
+    }
+}
+
+impl EtcdFlags {
+    /// The settings of a source that is etcd, with its user.
+    #[must_use]
+    pub fn settings(&self, user: Option<User>) -> PlanSettings {
         PlanSettings {
-            directory: self.plan.clone(),
+            directory: None,
             etcd: self.etcd.clone(),
             prefix: self.etcd_prefix.clone(),
             user,
             ca: self.etcd_ca.clone(),
             certificate: self.etcd_cert.clone(),
             private_key: self.etcd_key.clone(),
-            cache,
+            cache: None,
             times: Default::default(),
         }
     }

@@ -134,7 +134,14 @@ impl Stand {
         channel.send(&offer, None).await?;
         offered.0.set(&self.sockets);
         expect(channel, &Line::Started).await?;
-        workers.ask(|worker| R::buses(worker).iter().for_each(Bus::pause_listening)).await;
+        // The peers of a bus with a hello would send it no more requests, before the successor
+        // takes any: they are told when this process drains.
+        workers
+            .ask(|worker| {
+                let asking = R::buses(worker).into_iter().filter(|bus| bus.hello().is_none());
+                asking.for_each(|bus| bus.pause_listening());
+            })
+            .await;
         let missing = match channel.receive().await?.0 {
             Line::Ready { missing } => missing,
             line => return Err(unexpected(&line)),

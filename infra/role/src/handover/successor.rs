@@ -100,13 +100,39 @@ impl Successor {
                     "has not joined within --settle; its requests may wait or fail until it does"
                 );
             }
-            self.say(&Line::Ready { missing }).await?;
-            match within(self.timeout, self.channel.receive()).await?.0 {
-                Line::Go => Ok(()),
-                line => Err(unexpected(&line)),
-            }
+            self.ready(missing).await
         };
-        match ready.await {
+        let ended = ready.await;
+        self.unless_gone(ended)
+    }
+
+    /// Has the predecessor drain before this process gets ready, because it holds what this one
+    /// needs: an embedded store. Requests wait meanwhile, as long as their senders hold them.
+    ///
+    /// # Errors
+    /// When the predecessor serves on: this process must end.
+    pub async fn replace_at_once(mut self) -> Result<(), HandoverError> {
+        let ready = async {
+            self.say(&Line::Started).await?;
+            self.ready(Vec::new()).await
+        };
+        let ended = ready.await;
+        self.unless_gone(ended)?;
+        self.serving().await
+    }
+
+    /// Says that this process is ready, and waits for the predecessor's word to go.
+    async fn ready(&mut self, missing: Vec<String>) -> io::Result<()> {
+        self.say(&Line::Ready { missing }).await?;
+        match within(self.timeout, self.channel.receive()).await?.0 {
+            Line::Go => Ok(()),
+            line => Err(unexpected(&line)),
+        }
+    }
+
+    /// A predecessor that has died leaves its part to this process.
+    fn unless_gone(&self, ended: io::Result<()>) -> Result<(), HandoverError> {
+        match ended {
             Err(error) if is_gone(&error) => {
                 tracing::warn!(pid = self.pid, "the predecessor has died; this process serves");
                 Ok(())

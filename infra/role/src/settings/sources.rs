@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::file::settable;
 
 /// Words of a setting's name that make its value a secret.
-const SECRET: [&str; 4] = ["password", "secret", "token", "credential"];
+const SECRET: [&str; 5] = ["password", "secret", "token", "credential", "etcd-user"];
 /// Shown in its place.
 const MASK: &str = "***";
 
@@ -99,6 +99,7 @@ mod tests {
     fn secrets_are_masked() {
         let shown = |name, value: &str| masked(name, value.to_owned());
         assert_eq!(shown("admin-token", "abc"), "***");
+        assert_eq!(shown("etcd-user", "ada:pw"), "***");
         assert_eq!(shown("store", "pg://ada:pw@host/db?x=1"), "pg://ada:***@host/db?x=1");
         for plain in ["tcp://127.0.0.1:5555", "ipc:///run/a@b:c.sock", "GET /a=5s"] {
             assert_eq!(shown("bus-dial", plain), plain);

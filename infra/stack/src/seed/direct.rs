@@ -23,7 +23,7 @@ use tokio::task::spawn_local;
 use super::error::Error;
 use super::request::Request;
 use crate::binaries;
-use crate::plan::DATA_ROLES;
+use crate::roles::DATA_ROLES;
 use crate::tied::Launcher;
 
 /// First segments of paths, and the services that write what is sent there.

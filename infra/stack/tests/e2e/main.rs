@@ -25,6 +25,7 @@ mod cats;
 #[cfg(not(feature = "fdb"))]
 mod cluster;
 mod direct;
+mod discovery;
 mod faults;
 mod garbage;
 mod guests;
@@ -33,4 +34,5 @@ mod members;
 mod services;
 mod shares;
 mod statsd;
+mod upgrade;
 mod whole;

@@ -25,11 +25,16 @@ impl Stack {
     }
 
     pub(crate) fn start_with(data: &Path, flags: &[&str]) -> Self {
+        Self::start_from(&role("stack"), data, flags)
+    }
+
+    /// Starts the binary `stack`, which takes the roles' beside it.
+    pub(crate) fn start_from(stack: &Path, data: &Path, flags: &[&str]) -> Self {
         // Bound together, so that all differ; free again when the stack binds them.
         let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [http, admin, guests] = listeners.map(|listener| listener.local_addr().unwrap());
         let text = [http, admin, guests].map(|address| address.to_string());
-        let mut command = std::process::Command::new(role("stack"));
+        let mut command = std::process::Command::new(stack);
         command
             .args(["--no-build", "--http", &text[0], "--admin", &text[1], "--guests", &text[2], "--data"])
             .arg(data)
@@ -40,7 +45,7 @@ impl Stack {
     }
 
     /// Its children by name, according to the system.
-    fn children(&self) -> Vec<(String, u32)> {
+    pub(crate) fn children(&self) -> Vec<(String, u32)> {
         let parent = self.process.pid();
         let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());

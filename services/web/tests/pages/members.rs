@@ -35,6 +35,35 @@ fn a_member_is_json_for_programs_and_html_for_browsers() {
 }
 
 #[test]
+fn a_toggle_and_an_experiment_change_the_page_and_nothing_else() {
+    run(async {
+        let web = start().await;
+        let _profile = web.join_profile(|request| ada(&request)).await;
+        let _feed = web
+            .join("feed", "GET /feeds/{id}/head", |_| now(200, r#"{"feed":{"entries":[]},"unread":0}"#))
+            .await;
+        let page = || web.peer.ask("GET", "/members/a%22b").header("accept", "text/html");
+        let mut plain = page().answer().await;
+        while !plain.text().contains("<h2>feed") {
+            plain = page().answer().await;
+        }
+        let order = |text: &str| text.find("<h2>profile").unwrap() < text.find("<h2>feed").unwrap();
+        assert!(order(plain.text()) && !plain.text().contains("Conversation"), "{}", plain.text());
+        let linked = page().toggle("member-conversation").answer().await;
+        assert!(linked.text().contains(r#"href="/conversations/a%22b""#), "{}", linked.text());
+        let first = page().variant("member-page", "feed-first").answer().await;
+        assert!(!order(first.text()), "{}", first.text());
+        for same in [page().variant("member-page", "profile-first"), page().variant("member-page", "other")] {
+            assert_eq!(same.answer().await.text(), plain.text());
+        }
+        let json = || web.peer.ask("GET", "/members/1");
+        let decided =
+            json().toggle("member-conversation").variant("member-page", "feed-first").answer().await;
+        assert_eq!(decided.text(), json().answer().await.text());
+    });
+}
+
+#[test]
 fn the_essential_part_decides_the_status() {
     run(async {
         let web = start().await;
