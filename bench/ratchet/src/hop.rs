@@ -85,7 +85,7 @@ impl Hop {
         let (toggles, _) = Set::compile(&features, [], "host");
         let split = Split::new("profile", Percent::try_from(1.0).expect("it is a share"));
         let rollouts = vec![Rollout::new("profile", "1", "2", Sticky::User, split)];
-        self.terminator.decisions.set(Arc::new(Snapshot { toggles, rollouts }));
+        self.terminator.decisions.set(Arc::new(Snapshot { toggles, rollouts, ..Snapshot::default() }));
         self.requests(1);
         self
     }

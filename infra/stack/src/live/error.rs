@@ -66,7 +66,7 @@ pub enum Error {
     },
     /// The order cannot be given, or was refused.
     #[error("{0}")]
-    Order(#[from] OrderError),
+    Order(Box<OrderError>),
     /// No terminator has read the order in time.
     #[error(
         "the order to {} {service} is written, and no terminator has read it within {}; it is obeyed as \
@@ -122,6 +122,12 @@ pub enum Error {
     /// The runtime could not be created.
     #[error("system error: {0}")]
     System(#[from] std::io::Error),
+}
+
+impl From<OrderError> for Error {
+    fn from(error: OrderError) -> Self {
+        Self::Order(Box::new(error))
+    }
 }
 
 /// The command that lists the documents of the key's kind.
