@@ -13,7 +13,7 @@ use crate::terminator::Terminator;
 const BY_USER: [&str; 2] = ["--identity", "header:x-user"];
 
 /// Writes a document of the plan as an editor does: a new file under the old name.
-fn put(plan: &Path, name: &str, document: &Value) {
+pub(crate) fn put(plan: &Path, name: &str, document: &Value) {
     let path = plan.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let new = path.with_extension("new");
