@@ -56,10 +56,12 @@ impl Follower {
             let _ = stopped.await;
         }));
         if tokio::time::timeout(LOAD_TIMEOUT, source.loaded()).await.is_err() {
-            tracing::warn!(
-                source = source.status().state.source,
-                "the plan's source does not answer: starting without toggles and rollouts until it does"
-            );
+            for state in source.status().unconnected() {
+                tracing::warn!(
+                    source = state.source,
+                    "the plan's source does not answer: starting without its documents until it does"
+                );
+            }
         }
         let (snapshots, snapshot) = watch::channel(Arc::default());
         let (shown, reports) = watch::channel(Vec::new());
