@@ -5,9 +5,13 @@
 //! nothing is served before everything is bound.
 
 mod files;
+mod page;
 mod plan;
 mod questions;
 mod rollouts;
+mod series;
+mod toggles;
+mod writes;
 
 use std::io;
 use std::rc::Rc;
@@ -102,7 +106,7 @@ async fn start(mut config: Config) -> Result<Started> {
     accept(&workers, http).await.context("cannot accept clients")?;
     let operators = admin.address().clone();
     let observer = Observer::new(config.identity.clone(), Rc::clone(&workers), config.workers, VIEWS);
-    let paths = questions::extension(plan.clone());
+    let paths = questions::extension(plan.clone(), config.write_token.clone());
     let admin = admin.serve(Rc::clone(&observer), Some(paths)).context("--admin: cannot be served")?;
     let stand = Stand::bind(&config.handover, passed)?;
     if let Some(successor) = successor {

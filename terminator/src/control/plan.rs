@@ -4,6 +4,7 @@
 //! `change::document`, the shares of rollouts to `rollouts`, and decisions to `live`. Invariant:
 //! workers see whole revisions of the plan; losing the source changes nothing for them.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use role::worker::Workers;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::rollouts::Rollouts;
+use super::rollouts::{Rollouts, now_ms};
+use super::series::{Point, Series};
 use crate::live::Snapshot;
 use crate::worker::Worker;
 
@@ -35,6 +37,7 @@ pub(super) struct Follower {
     pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
     /// What `/rollouts` answers.
     pub(super) reports: watch::Receiver<Vec<change::rollout::Report>>,
+    series: Rc<RefCell<Series>>,
     stop: oneshot::Sender<()>,
     driver: JoinHandle<()>,
     task: JoinHandle<()>,
@@ -66,15 +69,22 @@ impl Follower {
         let (snapshots, snapshot) = watch::channel(Arc::default());
         let (shown, reports) = watch::channel(Vec::new());
         let rollouts = Rollouts::new(source.clone(), instance);
-        let mut following = Following { plan: source.plan(), workers, rollouts, snapshots, shown };
+        let series = Rc::<RefCell<Series>>::default();
+        let noted = Rc::clone(&series);
+        let mut following = Following { plan: source.plan(), workers, rollouts, snapshots, shown, noted };
         following.publish().await;
         let task = tokio::task::spawn_local(following.run());
-        Ok(Self { source, snapshot, reports, stop, driver, task })
+        Ok(Self { source, snapshot, reports, series, stop, driver, task })
     }
 
     /// What `/plan` answers.
     pub(super) fn status(&self) -> Status {
         self.source.status()
+    }
+
+    /// The verdicts of a service's rollout over time, the oldest first.
+    pub(super) fn series(&self, service: &str) -> Vec<Point> {
+        self.series.borrow().of(service).into_iter().flatten().cloned().collect()
     }
 
     /// Ends it: the cache is written, and the lease given back.
@@ -96,6 +106,7 @@ struct Following {
     rollouts: Rollouts,
     snapshots: watch::Sender<Arc<Snapshot>>,
     shown: watch::Sender<Vec<change::rollout::Report>>,
+    noted: Rc<RefCell<Series>>,
 }
 
 impl Following {
@@ -112,10 +123,17 @@ impl Following {
                     if self.rollouts.look(&self.workers).await {
                         self.publish().await;
                     }
-                    self.shown.send_replace(self.rollouts.reports());
+                    self.show();
                 }
             }
         }
+    }
+
+    /// Shows what the rollouts are now.
+    fn show(&self) {
+        let reports = self.rollouts.reports();
+        self.noted.borrow_mut().note(now_ms(), &reports);
+        self.shown.send_replace(reports);
     }
 
     /// Compiles the plan and gives it to every worker.
@@ -126,7 +144,7 @@ impl Following {
         self.rollouts.follow(&plan);
         let snapshot = Arc::new(Snapshot { toggles: compile(&plan), rollouts: self.rollouts.splits() });
         self.snapshots.send_replace(Arc::clone(&snapshot));
-        self.shown.send_replace(self.rollouts.reports());
+        self.show();
         self.workers.ask(move |worker: &Rc<Worker>| worker.decisions.set(Arc::clone(&snapshot))).await;
     }
 }
