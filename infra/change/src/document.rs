@@ -6,12 +6,14 @@
 //! force has failed its check, and a document that fails does not displace the last good one.
 
 mod check;
+mod edit;
 mod fault;
 mod key;
 mod listener;
 mod plan;
 
 pub use check::{DOCUMENT_LEN_MAX, check};
+pub use edit::with_field;
 pub use fault::{Fault, parse};
 pub use key::{Key, KeyError, Kind, NAME_LEN_MAX};
 pub use listener::{Listener, URLS_MAX};

@@ -11,6 +11,7 @@ pub mod ghost;
 pub mod hash;
 pub mod identity;
 pub mod ofrep;
+pub mod orders;
 pub mod rollout;
 pub mod source;
 pub mod split;

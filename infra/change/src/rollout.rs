@@ -51,13 +51,15 @@ pub mod counts;
 pub mod document;
 pub mod epoch;
 pub mod machine;
+pub mod order;
 pub mod report;
 pub mod state;
 pub mod verdict;
 
 pub use counts::{Counts, GroupCounts, Recorder};
 pub use document::{Document, Sticky};
-pub use machine::{Accepted, Command, Machine, Refused};
+pub use machine::{Accepted, Machine};
+pub use order::{Command, Obeyed, Order, Refused};
 pub use report::Report;
 pub use state::{Phase, State};
 pub use verdict::Verdict;

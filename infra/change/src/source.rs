@@ -33,6 +33,7 @@ pub use error::SourceError;
 pub use flags::PlanFlags;
 pub use hold::{Election, Hold};
 pub use place::{Place, Token, UnleashUrl};
+pub(crate) use request::now_ms;
 pub use request::{Change, Expected, Write};
 pub use settings::{EtcdUrl, PlanSettings, Prefix, Times, UnleashSettings, User};
 

@@ -7,11 +7,13 @@
 pub mod admin;
 pub mod check;
 pub mod error;
+pub mod order;
 pub mod origin;
 pub mod output;
 pub mod rollout;
 pub mod status;
 pub mod toggle;
+pub mod watch;
 
 use self::error::Error;
 
@@ -26,7 +28,8 @@ pub enum Command<'a> {
     Rollout(&'a rollout::Options),
 }
 
-/// Runs a command. Returns true when it found nothing wrong.
+/// Runs a command. Returns true when it found nothing wrong, false for the exit code 1 without an
+/// error.
 ///
 /// # Errors
 /// Why it did not do what it was told.
@@ -37,7 +40,7 @@ pub fn run(command: Command<'_>) -> Result<bool, Error> {
         match command {
             Command::Plan(options) => check::run(options).await,
             Command::Toggle(options) => toggle::run(options).await.map(|()| true),
-            Command::Rollout(options) => rollout::run(options).await.map(|()| true),
+            Command::Rollout(options) => rollout::run(options).await,
         }
     });
     // A thread that resolves a name or lists a directory is not waited for.

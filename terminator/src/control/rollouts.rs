@@ -3,17 +3,21 @@
 //! Owns one `change::rollout::Machine` per rollout, the exchange of counts and states with other
 //! terminators through the plan's source, and the candidacy for deciding. Leaves verdicts to
 //! `change::rollout`, and counting to the workers. Invariant: only the elected terminator moves a
-//! share; the others take the state that it stores, and without one the last share stays.
+//! share, and a share grows only once it is stored; the others take the stored state, and without
+//! one the last share stays.
+
+mod running;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use change::document::{Key, Kind, Plan, Revision};
 use change::rollout::{Counts, Document, Machine, Recorder, Report, State};
-use change::source::{Election, Expected, Hold, Source, Write};
+use change::source::{Election, Expected, Source, SourceError, Write};
 use change::split::{Percent, Split};
 use role::worker::Workers;
+use running::Running;
 
 use crate::live::Rollout;
 use crate::worker::Worker;
@@ -24,6 +28,9 @@ const ELECTION: &str = "rollouts";
 /// How often counts are sent to the deciding terminator, and the state is stored, in milliseconds.
 const SHARE_MS: u64 = 1_000;
 
+/// Longest wait for a state to be stored: a rollback must not wait for an etcd that hangs.
+const STORE_WITHIN: Duration = Duration::from_secs(1);
+
 /// All rollouts of one terminator.
 pub(super) struct Rollouts {
     source: Source,
@@ -31,17 +38,6 @@ pub(super) struct Rollouts {
     incarnation: u64,
     election: Option<Election>,
     running: BTreeMap<String, Running>,
-}
-
-/// One rollout.
-struct Running {
-    machine: Machine,
-    recorder: Recorder,
-    /// The counts that other terminators read; etcd only.
-    hold: Option<Hold>,
-    /// When counts were last sent and the state was last stored.
-    shared_ms: u64,
-    stored: (Revision, Option<State>),
 }
 
 impl Rollouts {
@@ -67,11 +63,10 @@ impl Rollouts {
         for (service, document) in documents {
             match self.running.get_mut(&service) {
                 Some(running) if *running.machine.document() == document => {}
-                Some(running) => {
-                    running.machine = Machine::restore(document, running.machine.state().clone(), now);
-                }
+                Some(running) => running.follow(document, now),
                 None => {
-                    let running = self.begin(&service, document, now);
+                    let recorder = Recorder::new(self.instance.clone(), self.incarnation);
+                    let running = Running::new(&service, document, self.stored(&service), recorder, now);
                     self.running.insert(service, running);
                 }
             }
@@ -81,16 +76,6 @@ impl Rollouts {
         } else if self.election.is_none() {
             self.election = self.source.elect(ELECTION).ok();
         }
-    }
-
-    fn begin(&self, service: &str, document: Document, now: u64) -> Running {
-        let stored = self.stored(service);
-        let machine = match &stored.1 {
-            Some(state) => Machine::restore(document, state.clone(), now),
-            None => Machine::new(service, document, now),
-        };
-        let recorder = Recorder::new(self.instance.clone(), self.incarnation);
-        Running { machine, recorder, hold: None, shared_ms: 0, stored }
     }
 
     /// The state that the source has of a rollout.
@@ -143,21 +128,38 @@ impl Rollouts {
             let others = if leads { self.others(&service) } else { Vec::new() };
             let stored = self.stored(&service);
             let running = self.running.get_mut(&service).expect("its key was just listed");
+            let is_due = now.saturating_sub(running.shared_ms) >= SHARE_MS;
             let before = shares(&running.machine);
             if leads {
-                running.decide(now, candidates, &others);
+                running.count(now, candidates, &others);
+                self.decide(&service, now, is_due).await;
             } else {
                 running.obey(now, stored);
+                if is_due {
+                    self.send(&service, candidates, now);
+                }
             }
-            changed |= shares(&running.machine) != before;
-            let is_due = now.saturating_sub(running.shared_ms) >= SHARE_MS;
-            if leads && (is_due || shares(&running.machine) != before) {
-                self.store(&service, now).await;
-            } else if !leads && is_due {
-                self.send(&service, candidates, now);
-            }
+            changed |= shares(&self.running[&service].machine) != before;
         }
         changed
+    }
+
+    /// Obeys the operator, takes a verdict, and stores what follows. A share that cannot be stored
+    /// falls, and does not grow: the next terminator to decide would not know it.
+    async fn decide(&mut self, service: &str, now: u64, is_due: bool) {
+        let running = self.running.get_mut(service).expect("the caller found it");
+        let before = running.machine.clone();
+        running.decide(now);
+        let (was, is) = (before.state(), running.machine.state());
+        let has_grown = is.percent > was.percent || is.ghost > was.ghost;
+        let is_new =
+            shares(&running.machine) != shares(&before) || (was.phase, &was.order) != (is.phase, &is.order);
+        let may_try = running.failed_ms.is_none_or(|failed| now.saturating_sub(failed) >= SHARE_MS);
+        let is_stored = (is_due || is_new) && may_try && self.store(service, now).await;
+        if has_grown && !is_stored {
+            let running = self.running.get_mut(service).expect("the caller found it");
+            running.machine = before;
+        }
     }
 
     /// Counts that other terminators have sent.
@@ -197,25 +199,39 @@ impl Rollouts {
         most
     }
 
-    /// Stores the state, so that another terminator can continue from it.
-    async fn store(&mut self, service: &str, now: u64) {
+    /// Stores the state, so that another terminator can continue from it. True when it is stored.
+    async fn store(&mut self, service: &str, now: u64) -> bool {
         let running = self.running.get_mut(service).expect("the caller found it");
         running.shared_ms = now;
         let state = running.machine.state().clone();
         if running.stored.1.as_ref() == Some(&state) {
-            return;
+            return true;
         }
-        let Ok(key) = Key::new(Kind::RolloutState, &[service]) else { return };
+        let Ok(key) = Key::new(Kind::RolloutState, &[service]) else { return false };
         let document = Some(serde_json::to_string(&state).expect("a state has string keys"));
         let expected = Expected::At(running.stored.0);
-        match self.source.write(Write { key, document, expected, who: None }).await {
-            Ok(revision) => running.stored = (revision, Some(state)),
+        let write = self.source.write(Write { key, document, expected, who: None });
+        let late = || SourceError::OutcomeUnknown(format!("no answer within {STORE_WITHIN:?}"));
+        let written = tokio::time::timeout(STORE_WITHIN, write).await.unwrap_or_else(|_| Err(late()));
+        let stored = self.stored(service);
+        let running = self.running.get_mut(service).expect("the caller found it");
+        match written {
+            Ok(revision) => {
+                if running.failed_ms.take().is_some() {
+                    tracing::info!(service, "the state of the rollout is stored again");
+                }
+                running.stored = (revision, Some(state));
+                return true;
+            }
+            Err(SourceError::Conflict { .. }) => running.reconcile(now, stored),
             Err(error) => {
-                tracing::warn!(service, %error, "the state of the rollout is not stored");
-                let stored = self.stored(service);
-                self.running.get_mut(service).expect("the caller found it").stored = stored;
+                if running.failed_ms.is_none() {
+                    tracing::warn!(service, %error, "the state of the rollout is not stored; its share does not grow");
+                }
+                running.failed_ms = Some(now);
             }
         }
+        false
     }
 
     /// Sends the counts to the terminator that decides.
@@ -231,28 +247,6 @@ impl Rollouts {
                 let key = Key::new(Kind::Counts, &[service, &self.instance]).ok();
                 running.hold = key.and_then(|key| self.source.hold(key, &text).ok());
             }
-        }
-    }
-}
-
-impl Running {
-    /// Adds all counts and takes a verdict.
-    fn decide(&mut self, now: u64, candidates: u32, others: &[Counts]) {
-        let own = self.recorder.take(self.machine.state().epoch(), candidates);
-        self.machine.count(now, &own);
-        for counts in others {
-            self.machine.count(now, counts);
-        }
-        self.machine.tick(now);
-    }
-
-    /// Takes the state that the deciding terminator has stored.
-    fn obey(&mut self, now: u64, stored: (Revision, Option<State>)) {
-        if let (revision, Some(state)) = stored
-            && revision != self.stored.0
-        {
-            self.machine = Machine::restore(self.machine.document().clone(), state.clone(), now);
-            self.stored = (revision, Some(state));
         }
     }
 }

@@ -109,6 +109,11 @@ impl Recorder {
         self.control.merge(&std::mem::take(&mut other.control));
     }
 
+    /// Forgets what was counted since the previous message: the epoch has ended.
+    pub fn discard(&mut self) {
+        (self.candidate, self.control) = Default::default();
+    }
+
     /// The message with what was counted since the previous one. Call it before requests are sent
     /// in a new epoch, and at least once a second: an empty message tells the number of instances.
     pub fn take(&mut self, epoch: u32, instances: u32) -> Counts {

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::order::Order;
 use crate::split::Percent;
 
 /// Most stages of a rollout.
@@ -17,6 +18,8 @@ const MIN_REQUESTS_MAX: u64 = 10_000_000;
 const CONFIDENCE_MIN: f64 = 0.5;
 /// Highest confidence.
 const CONFIDENCE_MAX: f64 = 0.999_999;
+/// Longest name of an operator, in bytes. The history repeats it.
+const WHO_BYTES_MAX: usize = 256;
 /// Largest ratio of two 99th percentiles.
 const RATIO_MAX: f64 = 100.0;
 
@@ -130,6 +133,13 @@ pub struct Document {
     pub checks: Checks,
     /// What follows a failed verdict. Default: `rollback`.
     pub on_fail: OnFail,
+    /// When the rollout was started, in milliseconds since 1970. Another value begins the rollout
+    /// anew, also one that has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_ms: Option<u64>,
+    /// The latest order of an operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
 }
 
 /// A field has a value that the rollout cannot work with.
@@ -164,6 +174,8 @@ struct Written {
     checks: Checks,
     #[serde(default)]
     on_fail: OnFail,
+    start_ms: Option<u64>,
+    order: Option<Order>,
 }
 
 #[derive(Deserialize)]
@@ -190,13 +202,12 @@ impl TryFrom<Written> for Document {
     type Error = Invalid;
 
     fn try_from(written: Written) -> Result<Self, Invalid> {
-        let Written { stable, candidate, sticky, stages, stage_seconds, min_requests, checks, on_fail } =
-            written;
-        for (field, version) in [("stable", &stable), ("candidate", &candidate)] {
+        for (field, version) in [("stable", &written.stable), ("candidate", &written.candidate)] {
             if version.is_empty() {
                 return Err(invalid(field, "is empty: name the version that the service's hello carries"));
             }
         }
+        let Written { stable, candidate, stage_seconds, min_requests, checks, .. } = written;
         if stable == candidate {
             return Err(invalid("candidate", format!("`{candidate}` is stable's version too: name another")));
         }
@@ -212,8 +223,26 @@ impl TryFrom<Written> for Document {
                 return Err(invalid("checks.p99.ratio", problem));
             }
         }
-        let stages = validated(&stages)?;
-        Ok(Self { stable, candidate, sticky, stages, stage_seconds, min_requests, checks, on_fail })
+        if written.order.as_ref().is_some_and(|order| !(1..=WHO_BYTES_MAX).contains(&order.who.len())) {
+            return Err(invalid(
+                "order.who",
+                format!("has not 1 to {WHO_BYTES_MAX} bytes: name who orders it"),
+            ));
+        }
+        let stages = validated(&written.stages)?;
+        let Written { sticky, on_fail, start_ms, order, .. } = written;
+        Ok(Self {
+            stable,
+            candidate,
+            sticky,
+            stages,
+            stage_seconds,
+            min_requests,
+            checks,
+            on_fail,
+            start_ms,
+            order,
+        })
     }
 }
 
@@ -336,6 +365,14 @@ mod tests {
             ),
             (format!(r#"{{{rest},"on_fail":"explode"}}"#), vec!["`explode`", "`pause`"]),
             (format!(r#"{{{rest},"stage_second":1}}"#), vec!["`stage_second`"]),
+            (
+                format!(r#"{{{rest},"order":{{"command":"stop","at_ms":1,"who":"a"}}}}"#),
+                vec!["`stop`", "`abort`"],
+            ),
+            (
+                format!(r#"{{{rest},"order":{{"command":"abort","at_ms":1,"who":""}}}}"#),
+                vec!["order.who: has not 1 to 256 bytes"],
+            ),
         ] {
             let message = refused(&json);
             for part in parts {

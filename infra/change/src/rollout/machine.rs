@@ -4,11 +4,10 @@
 //! the comparison to [`super::verdict`]. Invariants: the share grows only after a passed stage or
 //! by an operator's command; a share of 0 is reachable from every phase.
 
-use serde::{Deserialize, Serialize};
-
 use super::counts::{Counts, NotNew, Senders};
 use super::document::{Document, OnFail};
 use super::epoch::Epoch;
+use super::order::{Command, Obeyed, Refused};
 use super::state::{Phase, State};
 use super::verdict::{Judgement, Verdict, judge, sudden};
 use crate::split::Percent;
@@ -41,32 +40,6 @@ pub enum Accepted {
     Ended,
 }
 
-/// What an operator can order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Command {
-    /// Begin again with the first stage.
-    Start,
-    /// Hold the share.
-    Pause,
-    /// Repeat the current stage.
-    Resume,
-    /// Send the candidate no more requests.
-    Abort,
-    /// Send the candidate all requests, whatever the verdict.
-    Promote,
-}
-
-/// A command does not fit the phase.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("rollout of {service}: cannot {command:?} while {phase:?}: {remedy}")]
-pub struct Refused {
-    service: String,
-    command: Command,
-    phase: Phase,
-    remedy: &'static str,
-}
-
 /// A rollout of one service.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -84,6 +57,8 @@ impl Machine {
             service: service.into(),
             stable: document.stable.clone(),
             candidate: document.candidate.clone(),
+            start_ms: document.start_ms,
+            order: None,
             phase: Phase::Running,
             stage: 0,
             stages: document.stages.clone(),
@@ -96,6 +71,7 @@ impl Machine {
             stage_ms: 0,
             failures: 0,
             seen: false,
+            epochs_before: 0,
             observed: Epoch::new(1, Tally::default(), has_control(first.share())),
             senders: Senders::default(),
             history: Default::default(),
@@ -104,11 +80,16 @@ impl Machine {
         Self { document, state, looked_ms: None }
     }
 
-    /// Continues from a stored state. A document with other versions begins anew. One with other
-    /// stages continues with the last stage whose share is not above the share in force.
+    /// Continues from a stored state. A document with other versions or another start begins anew.
+    /// One with other stages continues with the last stage whose share is not above the share in
+    /// force.
     pub fn restore(document: Document, state: State, now_ms: u64) -> Self {
-        if (&document.stable, &document.candidate) != (&state.stable, &state.candidate) {
-            return Self::new(state.service, document, now_ms);
+        if !state.is_of(&document) {
+            let mut machine = Self::new(state.service.as_str(), document, now_ms);
+            // Counts of the rollout before, which may still arrive, are of none of the new epochs.
+            machine.state.epochs_before = state.epoch();
+            machine.state.senders = state.senders;
+            return machine;
         }
         let mut machine = Self { document, state, looked_ms: None };
         let stages = &machine.document.stages;
@@ -190,41 +171,34 @@ impl Machine {
         Some(verdict)
     }
 
-    /// Obeys an operator, who is named in the history.
+    /// Obeys the document's order when it is a new one. Returns what became of it; `None` when
+    /// there is no new order.
+    pub fn obey(&mut self, now_ms: u64) -> Option<&Obeyed> {
+        let order = self.document.order.clone()?;
+        let is_known = |obeyed: &Obeyed| obeyed.order.at_ms == order.at_ms;
+        if self.state.order.as_ref().is_some_and(is_known) {
+            return None;
+        }
+        let refused = self.command(now_ms, order.command, &order.who).err();
+        let refused = refused.map(|refused| refused.to_string());
+        Some(self.state.order.insert(Obeyed { order, refused }))
+    }
+
+    /// Carries out a command of an operator, who is named in the history.
     ///
     /// # Errors
     ///
-    /// The command does not fit the phase; the message names one that does.
+    /// The command does not fit the phase; the message names what does.
     pub fn command(&mut self, now_ms: u64, command: Command, operator: &str) -> Result<(), Refused> {
-        let phase = self.state.phase;
-        let refused = |remedy| Refused { service: self.state.service.clone(), command, phase, remedy };
-        let reason = format!("{operator}: {}", format!("{command:?}").to_lowercase());
-        match (command, phase) {
-            (Command::Start, Phase::RolledBack | Phase::Aborted) => {
-                self.state.good_percent = Percent::ZERO;
-                self.state.seen = false;
-                self.enter(now_ms, 0, reason);
-            }
-            (Command::Start, Phase::Paused) => return Err(refused("resume it, or abort it first")),
-            (Command::Start, Phase::Completed) => return Err(refused("abort it first to begin again")),
-            (Command::Start, _) => return Err(refused("it runs already")),
-            (Command::Pause, Phase::Running | Phase::Waiting) => self.hold(now_ms, Phase::Paused, reason),
-            (Command::Resume, Phase::Paused) => self.enter(now_ms, self.state.stage, reason),
-            (Command::Abort, Phase::RolledBack | Phase::Aborted) => {
-                return Err(refused("the candidate gets no requests already"));
-            }
-            (Command::Abort, _) => self.end(now_ms, Phase::Aborted, Percent::ZERO, reason),
-            (Command::Promote, phase) if phase.is_live() => {
+        command.check(&self.state.service, self.state.phase)?;
+        let reason = format!("{operator}: {}", command.name());
+        match command {
+            Command::Pause => self.hold(now_ms, Phase::Paused, reason),
+            Command::Resume => self.enter(now_ms, self.state.stage, reason),
+            Command::Abort => self.end(now_ms, Phase::Aborted, Percent::ZERO, reason),
+            Command::Promote => {
                 self.state.good_percent = Percent::ALL;
                 self.end(now_ms, Phase::Completed, Percent::ALL, reason);
-            }
-            (Command::Pause | Command::Resume, phase) if phase.is_live() => {
-                return Err(refused("a running rollout can be paused, and a paused one resumed"));
-            }
-            (Command::Pause | Command::Resume | Command::Promote, _) => {
-                return Err(refused(
-                    "it has ended: start it again, or write a document with a new candidate",
-                ));
             }
         }
         Ok(())

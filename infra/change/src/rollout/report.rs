@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use serde::Serialize;
 
 use super::counts::GroupCounts;
+use super::order::Obeyed;
 use super::state::{Entry, Phase, State};
 use super::verdict::Verdict;
 use crate::split::Percent;
@@ -25,6 +26,10 @@ pub struct Report {
     pub stable: String,
     /// The version that is rolled out.
     pub candidate: String,
+    /// When it was started, as the document says.
+    pub start_ms: Option<u64>,
+    /// The latest order of an operator that was read.
+    pub order: Option<Obeyed>,
     /// Where the rollout stands.
     pub state: Phase,
     /// Index of the stage.
@@ -70,6 +75,8 @@ impl From<&State> for Report {
             service: state.service.clone(),
             stable: state.stable.clone(),
             candidate: state.candidate.clone(),
+            start_ms: state.start_ms,
+            order: state.order.clone(),
             state: state.phase,
             stage: state.stage,
             percent: state.percent,

@@ -4,12 +4,14 @@
 //! `percent` is the share in force, also after a restart of every process.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::counts::Senders;
-use super::document::Stage;
+use super::document::{Document, Stage};
 use super::epoch::Epoch;
+use super::order::Obeyed;
 use super::verdict::Verdict;
 use crate::split::Percent;
 
@@ -32,6 +34,20 @@ pub enum Phase {
     Aborted,
     /// The last stage passed, or an operator promoted the candidate.
     Completed,
+}
+
+/// As `/rollouts` spells it.
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Paused => "paused",
+            Self::RolledBack => "rolled_back",
+            Self::Aborted => "aborted",
+            Self::Completed => "completed",
+        })
+    }
 }
 
 impl Phase {
@@ -66,6 +82,12 @@ pub struct State {
     pub stable: String,
     /// The version that is rolled out.
     pub candidate: String,
+    /// [`Document::start_ms`] of the rollout.
+    #[serde(default)]
+    pub start_ms: Option<u64>,
+    /// The latest order that was read.
+    #[serde(default)]
+    pub order: Option<Obeyed>,
     /// Where the rollout stands.
     pub phase: Phase,
     /// Index of the current stage.
@@ -90,6 +112,9 @@ pub struct State {
     pub(super) failures: u32,
     /// True when an instance of the candidate was seen since the rollout started.
     pub(super) seen: bool,
+    /// [`State::epoch`] of the rollout before at its end.
+    #[serde(default)]
+    pub(super) epochs_before: u32,
     /// What was observed in the stage.
     pub(super) observed: Epoch,
     /// Whose counts are part of it.
@@ -99,9 +124,24 @@ pub struct State {
 }
 
 impl State {
-    /// Ordinal of the current epoch: terminators put it into their counts.
+    /// Ordinal of the current epoch among those of all rollouts of the service: terminators put it
+    /// into their counts.
     pub fn epoch(&self) -> u32 {
-        self.observed.number
+        self.epochs_before.saturating_add(self.observed.number)
+    }
+
+    /// True when this is the state of the rollout that `document` describes. A document without a
+    /// start describes any rollout of its versions.
+    pub fn is_of(&self, document: &Document) -> bool {
+        let versions = (&self.stable, &self.candidate) == (&document.stable, &document.candidate);
+        versions && (document.start_ms.is_none() || document.start_ms == self.start_ms)
+    }
+
+    /// True when this state is further along than `other`, a state of the same rollout: it is in a
+    /// later epoch, or it is the end of the same one.
+    pub fn supersedes(&self, other: &Self) -> bool {
+        let at = |state: &Self| (state.epoch(), !state.phase.is_live());
+        at(self) > at(other)
     }
 
     /// Adds the state to the history when the phase, the share or the verdict changed.

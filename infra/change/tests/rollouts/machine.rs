@@ -1,7 +1,9 @@
 //! The state machine: phases, commands, restarts, doubled and lost messages.
 
 use change::rollout::document::OnFail;
-use change::rollout::{Accepted, Command, Counts, GroupCounts, Machine, Phase, Report, State, Verdict};
+use change::rollout::{
+    Accepted, Command, Counts, Document, GroupCounts, Machine, Order, Phase, Report, State, Verdict,
+};
 use change::statistics::evidence::Tally;
 
 use crate::simulation::{Behaviour, Run, USUAL, WELL, document, seed};
@@ -135,21 +137,77 @@ fn commands_that_do_not_fit_are_refused_with_a_remedy() {
     let mut run = run(3_000.0);
     let mut order =
         |command| run.machine.command(run.now_ms, command, "ann").map_err(|refused| refused.to_string());
-    assert!(order(Command::Start).unwrap_err().contains("runs already"));
-    assert!(order(Command::Resume).unwrap_err().contains("paused one resumed"));
+    assert!(order(Command::Resume).unwrap_err().contains("is running, so it cannot be resumed"));
     order(Command::Pause).unwrap();
     assert!(order(Command::Pause).is_err());
-    assert!(order(Command::Start).unwrap_err().contains("resume"));
     order(Command::Resume).unwrap();
     order(Command::Abort).unwrap();
-    assert!(order(Command::Abort).unwrap_err().contains("already"));
-    assert!(order(Command::Promote).unwrap_err().contains("start it again"));
-    order(Command::Start).unwrap();
-    order(Command::Promote).unwrap();
-    assert!(order(Command::Start).unwrap_err().contains("abort"));
+    assert!(order(Command::Abort).unwrap_err().contains("the candidate gets no requests"));
+    for command in [Command::Pause, Command::Resume, Command::Promote] {
+        assert!(order(command).unwrap_err().contains("`stack rollout start` begins it again"));
+    }
     let state = run.machine.state();
-    assert_eq!((state.phase, state.percent.into()), (Phase::Completed, 100.0));
-    assert_eq!(state.history.back().unwrap().reason, "ann: promote");
+    assert_eq!((state.phase, state.percent.into()), (Phase::Aborted, 0.0));
+    assert_eq!(state.history.back().unwrap().reason, "ann: abort");
+}
+
+/// The document of `run` with an order.
+fn ordered(run: &Run, command: Command, at_ms: u64) -> Document {
+    let order = Some(Order { command, at_ms, who: "ann".to_owned() });
+    Document { order, ..run.machine.document().clone() }
+}
+
+#[test]
+fn an_order_is_obeyed_once_also_by_another_decider() {
+    let mut run = at_ten_percent();
+    assert_eq!(run.machine.obey(run.now_ms), None);
+    let restore = |run: &mut Run, document: Document| {
+        let stored = serde_json::to_vec(run.machine.state()).unwrap();
+        run.machine = Machine::restore(document, serde_json::from_slice(&stored).unwrap(), run.now_ms);
+        run.machine.obey(run.now_ms).map(|obeyed| obeyed.refused.clone())
+    };
+    let pause = ordered(&run, Command::Pause, 1);
+    assert_eq!(restore(&mut run, pause.clone()), Some(None));
+    assert_eq!((run.phase(), run.percent()), (Phase::Paused, 10.0));
+    assert_eq!(run.machine.state().history.back().unwrap().reason, "ann: pause");
+    assert_eq!(restore(&mut run, pause), None, "the state says that it was obeyed");
+    let resume = ordered(&run, Command::Resume, 2);
+    assert_eq!(restore(&mut run, resume.clone()), Some(None));
+    assert_eq!(run.phase(), Phase::Running);
+    assert_eq!(restore(&mut run, resume), None, "a later pause of the machine's own is not undone");
+    let again = ordered(&run, Command::Resume, 3);
+    let refused = restore(&mut run, again).unwrap().unwrap();
+    assert!(refused.contains("is running, so it cannot be resumed"), "{refused}");
+    assert_eq!((run.phase(), run.percent()), (Phase::Running, 10.0));
+}
+
+#[test]
+fn an_order_in_the_document_holds_when_the_state_is_lost() {
+    let run = at_ten_percent();
+    let mut machine = Machine::new("profile", ordered(&run, Command::Abort, 1), run.now_ms);
+    assert!(machine.obey(run.now_ms).is_some());
+    assert_eq!((machine.state().phase, machine.state().percent.into()), (Phase::Aborted, 0.0));
+}
+
+#[test]
+fn an_ended_rollout_begins_again_with_another_start_and_without_earlier_counts() {
+    let mut run = run(3_000.0);
+    assert!(run.until(60, |machine| f64::from(machine.state().percent) == 1.0));
+    run.candidate = Behaviour { errors: 1.0, latencies: USUAL };
+    let late = run.counted(1_000);
+    assert!(run.until(60, |machine| machine.state().phase == Phase::RolledBack));
+    let (state, epoch) = (run.machine.state().clone(), run.machine.state().epoch());
+    let same = Document { start_ms: None, ..document(10) };
+    let machine = Machine::restore(same, state.clone(), run.now_ms);
+    assert_eq!(machine.state().phase, Phase::RolledBack, "the same start is the same rollout");
+    let again = Document { start_ms: Some(7), ..document(10) };
+    run.machine = Machine::restore(again.clone(), state, run.now_ms);
+    assert_eq!((run.phase(), run.machine.state().stage), (Phase::Running, 0));
+    assert_eq!(run.machine.state().epoch(), epoch + 1);
+    let accepted = run.machine.count(run.now_ms, &Counts { sequence: u64::MAX, ..late });
+    assert_eq!((accepted, run.phase()), (Accepted::OtherEpoch, Phase::Running));
+    let machine = Machine::restore(again, run.machine.state().clone(), run.now_ms);
+    assert_eq!(machine.state(), run.machine.state(), "it begins once");
 }
 
 #[test]

@@ -3,9 +3,11 @@
 //! Owns the error texts. Invariant: each names the value and the remedy.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use change::document::{Fault, Key};
-use change::rollout::Phase;
+use change::orders::OrderError;
+use change::rollout::Command;
 use change::source::SourceError;
 
 /// Why a command failed.
@@ -62,20 +64,22 @@ pub enum Error {
         /// The phase and the share; `None` when no terminator has taken it up yet.
         state: Option<String>,
     },
-    /// The rollout of these versions has ended, and terminators continue from that state.
+    /// The order cannot be given, or was refused.
+    #[error("{0}")]
+    Order(#[from] OrderError),
+    /// No terminator has read the order in time.
     #[error(
-        "the rollout of {service} from {stable} to {candidate} has ended ({}), and does not begin again; \
-        give the corrected candidate another version", phase_name(*phase)
+        "the order to {} {service} is written, and no terminator has read it within {}; it is obeyed as \
+         soon as one decides: `stack rollout status {service}` shows it",
+        command.name(), humantime::format_duration(*wait)
     )]
-    Ended {
+    Unheard {
         /// The service.
         service: String,
-        /// Its stable version.
-        stable: String,
-        /// Its candidate.
-        candidate: String,
-        /// How it ended.
-        phase: Phase,
+        /// What was ordered.
+        command: Command,
+        /// How long it was waited for.
+        wait: Duration,
     },
     /// The terminator knows no rollout of the service.
     #[error("the terminator at {admin} has no rollout of {service}; it has: {known}")]
@@ -108,14 +112,6 @@ pub enum Error {
     /// The runtime could not be created.
     #[error("system error: {0}")]
     System(#[from] std::io::Error),
-}
-
-/// A phase as `/rollouts` spells it.
-pub(super) fn phase_name(phase: Phase) -> String {
-    serde_json::to_value(phase)
-        .ok()
-        .and_then(|phase| phase.as_str().map(str::to_owned))
-        .unwrap_or_else(|| format!("{phase:?}"))
 }
 
 fn command_of(key: &Key) -> &'static str {

@@ -1,6 +1,7 @@
 //! What the commands print: lines and tables for people, JSON for programs.
 //!
-//! Owns stdout. Invariant: with `-o json` stdout has exactly one JSON document.
+//! Owns stdout. Invariant: with `-o json` stdout has exactly one JSON document, or one in each line
+//! when a command goes on.
 
 use std::io::{Write, stdout};
 use std::time::{Duration, UNIX_EPOCH};
@@ -44,6 +45,15 @@ impl Output {
         }
         // A closed stdout, as of `| head`, is no error.
         let _ = stdout().write_all(out.as_bytes());
+    }
+
+    /// Prints a line at once: the output of a command that goes on. Ends the process when nobody
+    /// reads any more, as after `| head`.
+    pub fn line(self, line: &str) {
+        let mut out = stdout().lock();
+        if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+            std::process::exit(0);
+        }
     }
 }
 

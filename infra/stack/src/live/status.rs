@@ -26,14 +26,22 @@ pub async fn list(admin: &str, output: Output) -> Result<(), Error> {
 /// # Errors
 /// The terminator does not answer, or has no rollout of the service.
 pub async fn one(admin: &str, service: &str, output: Output) -> Result<(), Error> {
-    let rollouts = rollouts(admin).await?;
-    let Some(rollout) = rollouts.iter().find(|rollout| rollout["service"] == service) else {
-        let known: Vec<_> = rollouts.iter().map(|rollout| text(&rollout["service"])).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        return Err(Error::NoRollout { service: service.to_owned(), admin: admin.to_owned(), known });
-    };
-    output.show(rollout, status);
+    output.show(&rollout(admin, service).await?, status);
     Ok(())
+}
+
+/// The rollout of one service.
+///
+/// # Errors
+/// As for [`one`].
+pub(super) async fn rollout(admin: &str, service: &str) -> Result<Value, Error> {
+    let rollouts = rollouts(admin).await?;
+    if let Some(rollout) = rollouts.iter().find(|rollout| rollout["service"] == service) {
+        return Ok(rollout.clone());
+    }
+    let known: Vec<_> = rollouts.iter().map(|rollout| text(&rollout["service"])).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    Err(Error::NoRollout { service: service.to_owned(), admin: admin.to_owned(), known })
 }
 
 async fn rollouts(admin: &str) -> Result<Vec<Value>, Error> {
@@ -92,11 +100,11 @@ fn counts(counts: &Value) -> String {
     format!("{requests} requests, {errors} errors ({rate} %), p99 {} ms ({p99})", number(&counts["p99_ms"]))
 }
 
-fn percent(value: &Value) -> String {
+pub(super) fn percent(value: &Value) -> String {
     value.as_f64().map_or_else(|| "-".to_owned(), |percent| format!("{percent} %"))
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),
