@@ -2,8 +2,8 @@
 //!
 //! Owns the split into the plan (what operators write) and the records (what processes write), so
 //! that a count written each second wakes no reader of toggles, and which documents a source has
-//! when two share a plan. Drivers write it, handles read it. Invariant: readers see whole batches of
-//! changes only, and a source changes no document of the other.
+//! when two share a plan. Drivers write it, handles read it. Invariant: readers see whole batches
+//! of changes only, and a source changes no document of the other.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,8 +1,8 @@
 //! The flags that say where the plan is: the same in every program that reads or writes it.
 //!
 //! Owns their names, forms and help. Leaves the user of etcd, the token of Unleash and the cache to
-//! the programs, which differ in them, and the check that all of it fits together to [`PlanSettings::check`].
-//! Invariant: every value that parses has the right form.
+//! the programs, which differ in them, and the check that all of it fits together to
+//! [`PlanSettings::check`]. Invariant: every value that parses has the right form.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -41,7 +41,8 @@ pub struct PlanSettings {
     pub unleash: Option<UnleashSettings>,
     /// A second value of `--plan` of one kind, which [`PlanSettings::check`] refuses.
     pub surplus: Option<Place>,
-    /// `--plan-cache FILE`; with `.unleash` added for the toggles of Unleash beside etcd.
+    /// `--plan-cache FILE`; with `.unleash` added for the toggles of Unleash beside
+    /// another source.
     pub cache: Option<PathBuf>,
     /// Bounds on waiting for etcd.
     pub times: Times,

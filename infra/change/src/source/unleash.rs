@@ -14,8 +14,6 @@
 mod client;
 mod pace;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -38,9 +36,8 @@ pub(super) fn owns(kind: Kind) -> bool {
 
 /// Keeps the board equal to Unleash. Never completes.
 pub(super) async fn follow(store: &Store, board: &Board) {
-    store.register().await;
     let mut pace = Pace::new(store.interval);
-    let mut streams = true;
+    let (mut streams, mut registered) = (true, false);
     let mut etag = None;
     let mut reconnect = Backoff::new();
     loop {
@@ -48,7 +45,13 @@ pub(super) async fn follow(store: &Store, board: &Board) {
             match store.stream().await {
                 Ok(stream) => {
                     reconnect = Backoff::new();
-                    let end = update(stream, board).await;
+                    let registration = async {
+                        if !registered {
+                            store.register().await;
+                        }
+                    };
+                    let (end, ()) = tokio::join!(update(stream, board), registration);
+                    registered = true;
                     streams = !matches!(end, CallError::WantsPolling);
                     tracing::debug!("the stream of {} ends: {end}", store.url);
                     // The stream may have brought another state than the one of this tag.
@@ -63,6 +66,10 @@ pub(super) async fn follow(store: &Store, board: &Board) {
         }
         let polled = poll(store, board, &mut etag).await;
         let is_good = matches!(polled, Polled::Answered);
+        if is_good && !registered {
+            store.register().await;
+            registered = true;
+        }
         let pause = pace.after(polled, &mut fastrand::Rng::new());
         if streams && is_good {
             reconnect.wait().await;

@@ -24,7 +24,6 @@ use super::pace::Polled;
 use crate::source::error::SourceError;
 use crate::source::http::{Http, client, innermost};
 use crate::source::place::{Token, UnleashUrl};
-use crate::source::request::now_ms;
 use crate::source::settings::{PlanSettings, UnleashSettings};
 use crate::toggle::state::{Delta, Features, State};
 
@@ -38,6 +37,9 @@ const APPLICATION: &str = "stack";
 /// Longest answer, or event of a stream, in bytes.
 const ANSWER_LEN_MAX: usize = 64 * 1024 * 1024;
 
+/// Longest wait for a whole answer, as in Unleash's SDKs: a hosted Unleash may be far away.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
 /// Longest silence of a stream, as in Unleash's SDKs; the server sends a comment more often.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
@@ -48,8 +50,6 @@ pub(in crate::source) struct Store {
     http: Http,
     token: Option<Token>,
     instance: String,
-    /// Longest wait for an answer.
-    patience: Duration,
 }
 
 /// Why a request failed.
@@ -83,7 +83,9 @@ pub(super) struct Stream {
 }
 
 /// A body whose bytes are counted as they arrive.
-type Counted = MapFrame<Incoming, Box<dyn FnMut(Frame<Bytes>) -> Frame<Bytes> + Send>>;
+type Counted = MapFrame<Incoming, Count>;
+
+type Count = Box<dyn FnMut(Frame<Bytes>) -> Frame<Bytes> + Send>;
 
 /// All that the server has, with its tag; `None` when it is what the tag of the question says.
 type Answered = Option<(State, Option<String>)>;
@@ -94,15 +96,13 @@ impl Store {
         unleash: &UnleashSettings,
         settings: &PlanSettings,
     ) -> Result<Self, SourceError> {
-        let connect = settings.times.request;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Ok(Self {
-            http: client(tls(&unleash.url)?, connect),
+            http: client(tls(&unleash.url)?, settings.times.request),
             url: unleash.url.clone(),
             interval: unleash.interval,
             token: unleash.token.clone(),
             instance: format!("{host}-{}", std::process::id()),
-            patience: connect,
         })
     }
 
@@ -112,7 +112,7 @@ impl Store {
         if let Some(etag) = etag {
             request = request.header(header::IF_NONE_MATCH, etag);
         }
-        let ask = async {
+        self.in_time(async {
             let response = self.send(request, Bytes::new()).await?;
             if response.status() == StatusCode::NOT_MODIFIED && etag.is_some() {
                 return Ok(None);
@@ -124,8 +124,8 @@ impl Store {
             let body = body.map_err(|error| CallError::Lost(innermost(&*error)))?.to_bytes();
             let features: Features = serde_json::from_slice(&body).map_err(unreadable)?;
             Ok(Some((State::try_from(features).map_err(unreadable)?, etag)))
-        };
-        self.in_time(ask).await
+        })
+        .await
     }
 
     /// Opens a stream, which begins with all features.
@@ -157,15 +157,14 @@ impl Store {
             // What is left of an event that is too long does not parse, which ends the stream.
             if before + len > ANSWER_LEN_MAX { Frame::data(Bytes::new()) } else { frame }
         };
-        let body: Counted = response.into_body().map_frame(Box::new(count));
+        let body = response.into_body().map_frame(Box::new(count) as Count);
         Ok(Stream { events: SseStream::new(body), received })
     }
 
     /// Tells Unleash that this process reads its features, for the list of applications in its
-    /// console. A server that does not take that is none the worse.
+    /// console. A failure changes nothing else.
     pub(super) async fn register(&self) {
-        let started =
-            humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + Duration::from_millis(now_ms()));
+        let started = humantime::format_rfc3339_millis(std::time::SystemTime::now());
         let body = json!({
             "appName": APPLICATION,
             "instanceId": self.instance,
@@ -207,8 +206,8 @@ impl Store {
     }
 
     async fn in_time<T>(&self, answer: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
-        let late = || CallError::Lost(format!("no answer within {:?}", self.patience));
-        tokio::time::timeout(self.patience, answer).await.unwrap_or_else(|_| Err(late()))
+        let late = || CallError::Lost(format!("no answer within {ANSWER_WITHIN:?}"));
+        tokio::time::timeout(ANSWER_WITHIN, answer).await.unwrap_or_else(|_| Err(late()))
     }
 }
 

@@ -1,10 +1,10 @@
 //! How long to wait before Unleash is asked again, as its SDKs do.
 //!
 //! Owns the arithmetic alone: no clock, and random numbers from the caller. The rule is that of
-//! npm's `unleash-client` 6.12 (`repository/polling-fetcher.ts`): each refusal lengthens the wait by
-//! one interval, up to ten; each answer shortens it by one. A wrong token, for which that client
-//! stops, is asked with at the longest wait. Invariant: never less than half of an interval, never
-//! more than twelve.
+//! npm's `unleash-client` 6.12 (`repository/polling-fetcher.js`): each refusal lengthens the wait
+//! by one interval, up to ten; each answer shortens it by one. That client stops when its token is
+//! wrong; this one asks again after the longest wait, since a console can make the token valid.
+//! Invariant: never less than 0.9 intervals, never more than 12.1.
 
 use std::time::Duration;
 
