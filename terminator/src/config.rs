@@ -65,7 +65,7 @@ pub struct Config {
     pub handover: role::handover::Options,
     /// Where the plan comes from; `None` when there is none.
     pub plan: Option<PlanSettings>,
-    /// What operators need to write through the admin listener; `None` when nobody can.
+    /// What operators need to write through the admin listener; `None` when writing is off.
     pub write_token: Option<WriteToken>,
     /// Where the identity of a request is.
     pub identities: Identities,

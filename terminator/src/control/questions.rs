@@ -77,7 +77,7 @@ pub(super) fn extension(follower: Option<Rc<Follower>>, token: Option<WriteToken
     let token = Rc::new(token);
     let answer = move |question: Question| {
         let (follower, token) = (follower.clone(), Rc::clone(&token));
-        let answer = async move { answer(follower.as_deref(), token.as_ref().as_ref(), question).await };
+        let answer = async move { answer(follower.as_deref(), (*token).as_ref(), question).await };
         Box::pin(answer) as role::admin::extension::Answering
     };
     Extension { paths: PATHS, answer: Box::new(answer) }

@@ -27,7 +27,8 @@ const NO_PLAN: ProblemType =
     ProblemType::new("no_plan", 409, "No plan").remedy("start the terminator with --plan DIR or --etcd URL");
 const NO_DOCUMENT: ProblemType = ProblemType::new("no_document", 404, "No such document")
     .remedy("GET /toggles and GET /rollouts list what there is");
-const NOT_WRITTEN: ProblemType = ProblemType::new("not_written", 409, "Not written");
+const NOT_WRITTEN: ProblemType = ProblemType::new("not_written", 409, "Not written")
+    .remedy("read the document and its state again, then decide");
 const BAD_WRITE: ProblemType =
     ProblemType::new("bad_write", 400, "Bad write").remedy("send no body, or {\"who\":\"NAME\"}");
 const SOURCE_LOST: ProblemType = ProblemType::new("plan_source", 502, "The plan's source fails")

@@ -24,7 +24,8 @@ function svg(tag, attributes, ...children) {
 }
 
 const clock = (ms) => new Date(ms).toLocaleTimeString();
-const percent = (value) => `${Number(value.toFixed(value < 1 ? 3 : 1))} %`;
+const percent = (value) => `${Number(value.toPrecision(value < 10 ? 2 : 3))} %`;
+const many = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 const millis = (value) => (value == null ? "–" : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`);
 
 function age(ms) {
@@ -103,7 +104,7 @@ function chart(caption, points, lines, unit, top) {
     }
   }
   for (const line of lines) {
-    for (const run of runs(points, line.value)) {
+    for (const run of line.step ? [points] : runs(points, line.value)) {
       const step = run.flatMap((point, index) => {
         const before = line.step && index > 0 ? [at(point.at_ms, line.value(run[index - 1]))] : [];
         return [...before, at(point.at_ms, line.value(point))];
@@ -142,7 +143,13 @@ function scale(points, groups, value, high, least) {
   const ends = points.flatMap((point) => groups.map((group) => high(point[group]))).filter((v) => v != null);
   ends.sort((a, b) => a - b);
   const narrow = ends[Math.floor(ends.length / 4)] ?? 0;
-  return Math.max(least, 1.25 * Math.max(0, ...values), 1.25 * narrow);
+  return round(Math.max(least, 1.1 * Math.max(0, ...values), 1.1 * narrow));
+}
+
+/** The next of 1, 2, 4, 6, 8 and 10 times a power of ten: half of it is a short number too. */
+function round(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return power * [1, 2, 4, 6, 8, 10].find((step) => step * power >= value);
 }
 
 const rate = (group) => (group.requests ? (100 * group.errors) / group.requests : null);
@@ -159,7 +166,7 @@ function charts(points) {
   const errorsTop = Math.min(100, scale(points, groups, rate, (group) => (group.requests ? errors(group)[1] : null), 1));
   const p99Top = scale(points, groups, (group) => group.p99_ms, (group) => p99(group)[1], 1);
   const share = { class: "share", step: true, value: (point) => point.percent };
-  const shareTop = Math.min(100, Math.max(10, ...points.map((point) => 1.25 * point.percent)));
+  const shareTop = Math.min(100, round(Math.max(10, ...points.map((point) => 1.1 * point.percent))));
   return el("div", { class: "charts" },
     chart("Share of the candidate", points, [share], "%", shareTop),
     chart("Error rate with its 95 % interval", points, groups.map((name) => line(name, rate, errors)), "%", errorsTop),
@@ -176,7 +183,7 @@ function counts(name, group) {
   const [low, high] = group.errors_percent, [fast, slow] = group.p99_interval_ms;
   const p99 = group.p99_ms == null ? "–" : `${millis(group.p99_ms)} (${millis(fast)} to ${millis(slow)})`;
   return el("tr", {},
-    el("td", {}, el("span", { class: `key ${name}` }), name),
+    el("td", { class: "key-of" }, el("span", { class: `key ${name}` }), name),
     el("td", { class: "num" }, String(group.requests)),
     el("td", { class: "num" }, String(group.errors)),
     el("td", { class: "num" }, group.requests ? `${percent(rate(group))} (${percent(low)} to ${percent(high)})` : "–"),
@@ -216,7 +223,7 @@ function rollout(report, points, open) {
     el("div", { class: "scroll" }, el("table", {},
       heading("", "requests", "errors", "error rate", "p99"),
       counts("candidate", report.candidate_counts), counts("control", report.control_counts))),
-    el("details", { open, "data-key": `history ${service}` }, el("summary", {}, `History: ${past.length} changes`),
+    el("details", { open, "data-key": `history ${service}` }, el("summary", {}, `History: ${many(past.length, "change")}`),
       el("div", { class: "scroll" }, el("table", {}, ...past))));
 }
 
@@ -227,12 +234,12 @@ function toggle(row) {
   return el("tr", { "data-toggle": row.name },
     el("td", { class: "name" }, row.name),
     el("td", {}, state),
-    el("td", {}, row.strategies.join(", ") || "everybody"),
-    el("td", {}, row.variants.join(", ") || "–"),
-    el("td", { class: "soft" }, row.source),
     el("td", { class: "act" }, row.source === "unleash"
       ? el("span", { class: "soft" }, "in Unleash's console")
-      : button(`turn ${next}`, `${path}/${next}`, `${row.name} is ${next}`)));
+      : button(`turn ${next}`, `${path}/${next}`, `${row.name} is ${next}`)),
+    el("td", {}, row.strategies.join(", ") || "everybody"),
+    el("td", {}, row.variants.join(", ") || "–"),
+    el("td", { class: "soft" }, row.source));
 }
 
 function source(state) {
@@ -250,19 +257,19 @@ function plan(status) {
     el("code", {}, one.key), ` is refused: ${one.line ? `line ${one.line} column ${one.column}: ` : ""}`,
     one.path ? `${one.path}: ` : "", one.reason, one.in_force ? " (an earlier version is in force)" : ""));
   return [source(status), ...(status.unleash ? [source(status.unleash)] : []),
-    el("p", { class: "soft" }, `${status.documents.length} documents in force, ${status.refused.length} refused`), ...refused];
+    el("p", { class: "soft" }, `${many(status.documents.length, "document")} in force, ${status.refused.length} refused`), ...refused];
 }
 
 function ghost(report, open) {
   const rows = report.differences.flatMap((one, index) => {
     const samples = one.samples.map((sample) => el("tr", {},
-      el("td", {}, el("code", {}, JSON.stringify(sample.stable))), el("td", {}, el("code", {}, JSON.stringify(sample.candidate)))));
+      el("td", {}, el("code", {}, sample.stable)), el("td", {}, el("code", {}, sample.candidate))));
     const key = `ghost ${report.service} ${one.route} ${one.path}`;
     return [el("tr", {},
       el("td", {}, el("code", {}, one.route)), el("td", {}, el("code", {}, one.path)),
       el("td", { class: "num" }, String(one.raw)), el("td", { class: "num" }, String(one.noise)), el("td", { class: "num" }, String(one.total))),
       el("tr", {}, el("td", { colspan: 5 }, el("details", { "data-key": key, open: open.has(key) },
-        el("summary", {}, `${samples.length} samples`),
+        el("summary", {}, many(samples.length, "sample")),
         el("table", {}, el("tr", {}, el("th", {}, "stable"), el("th", {}, "candidate")), ...samples))))];
   });
   return el("article", { class: "card" },
@@ -320,7 +327,7 @@ async function refresh() {
       : none("None. `stack rollout start SERVICE` begins one."));
     show("toggles", toggles, () => toggles.length
       ? [el("div", { class: "card scroll" }, el("table", {},
-          el("tr", {}, ...["toggle", "state", "strategies", "variants", "source", ""].map((name) => el("th", {}, name))), ...toggles.map(toggle)))]
+          el("tr", {}, ...["toggle", "state", "", "strategies", "variants", "source"].map((name) => el("th", {}, name))), ...toggles.map(toggle)))]
       : none("None. `stack toggle set NAME FILE` writes one."));
     show("ghosts", ghosts, (open) => (ghosts.length ? ghosts.map((one) => ghost(one, open)) : none("None.")));
     if (isLost) notice("", "");
