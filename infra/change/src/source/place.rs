@@ -143,7 +143,7 @@ mod tests {
         for (text, said) in [
             ("", "a directory"),
             ("https://u", "unleash:URL"),
-            ("unleash:u:4242", "scheme"),
+            ("unleash:u:4242", "expected unleash:http"),
             ("unleash:ftp://u", "scheme"),
             ("unleash:http://", "expected unleash:http"),
             ("unleash:http://u/?a=b", "expected unleash:http"),
