@@ -7,6 +7,7 @@
 mod change;
 mod settings;
 mod trusted_proxy;
+mod write_token;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub use change::ChangeSettings;
 pub use role::address::Address;
 pub use settings::{AccessLogTarget, Congestion, Forwarded, LimitSettings, Settings};
 pub use trusted_proxy::TrustedProxy;
+pub use write_token::WriteToken;
 
 use crate::limits;
 use crate::live::Identities;
@@ -65,6 +67,8 @@ pub struct Config {
     pub handover: role::handover::Options,
     /// Where the plan comes from; `None` when there is none.
     pub plan: Option<PlanSettings>,
+    /// What operators need to write through the admin listener; `None` when writing is off.
+    pub write_token: Option<WriteToken>,
     /// Where the identity of a request is.
     pub identities: Identities,
     /// The environment for which toggles are evaluated.
@@ -218,6 +222,7 @@ impl Config {
             discovery: settings.discovery,
             handover: settings.handover,
             plan,
+            write_token: settings.change.admin_write_token.clone(),
             identities: settings.change.identities(),
             environment: settings.change.environment,
             drain_delay: settings.drain_delay,

@@ -6,9 +6,13 @@
 
 mod files;
 mod ghosts;
+mod page;
 mod plan;
 mod questions;
 mod rollouts;
+mod series;
+mod toggles;
+mod writes;
 
 use std::io;
 use std::rc::Rc;
@@ -112,7 +116,7 @@ async fn start(mut config: Config) -> Result<Started> {
     accept(&workers, http).await.context("cannot accept clients")?;
     let operators = admin.address().clone();
     let observer = Observer::new(config.identity.clone(), Rc::clone(&workers), config.workers, VIEWS);
-    let paths = questions::extension(plan.clone());
+    let paths = questions::extension(plan.clone(), config.write_token.clone());
     let admin = admin.serve(Rc::clone(&observer), Some(paths)).context("--admin: cannot be served")?;
     let stand = Stand::bind(&config.handover, passed)?;
     if let Some(successor) = successor {

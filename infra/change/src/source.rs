@@ -1,8 +1,12 @@
-//! Where a plan comes from, and where its changes go: a directory or etcd behind one handle.
+//! Where a plan comes from, and where its changes go: a directory, etcd and Unleash behind one
+//! handle.
 //!
 //! Owns [`Source`], which reads and writes, and [`Driver`], the task that keeps it up to date.
-//! Leaves documents to `document`, the two kinds of source to the modules of that name. Invariant:
+//! Leaves documents to `document`, the kinds of source to the modules of that name. Invariant:
 //! losing the source changes nothing that is in force; no call blocks the runtime.
+//!
+//! Unleash has toggles and segments. Beside a directory or etcd, it has those of the plan, and what
+//! is there of them is ignored.
 
 mod backoff;
 mod board;
@@ -13,10 +17,12 @@ mod etcd;
 mod file;
 mod flags;
 mod hold;
+mod http;
+mod place;
 mod request;
 mod settings;
+mod unleash;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -26,12 +32,13 @@ pub use board::{DocumentStatus, RefusalStatus, State, Status};
 pub use error::SourceError;
 pub use flags::{EtcdFlags, PlanFlags};
 pub use hold::{Election, Hold};
+pub use place::{Place, Token, UnleashUrl};
 pub(crate) use request::now_ms;
 pub use request::{Change, Expected, Write};
-pub use settings::{EtcdUrl, PlanSettings, Prefix, Times, User};
+pub use settings::{EtcdUrl, PlanSettings, Prefix, Times, UnleashSettings, User};
 
 use crate::document::{Key, Kind, Plan, Revision};
-use board::Board;
+use board::{Board, Part, Plans};
 use cache::Cache;
 use hold::{Claim, Holds};
 
@@ -41,6 +48,8 @@ pub struct Source {
     board: Arc<Board>,
     holds: Arc<Holds>,
     store: Arc<Store>,
+    /// The Unleash that has the toggles beside `store`.
+    unleash: Option<Arc<Unleash>>,
 }
 
 /// Readers on worker threads hold clones.
@@ -52,13 +61,21 @@ const _: fn() = || {
 enum Store {
     Directory(directory::Store),
     Etcd(etcd::Store),
+    Unleash(Box<unleash::Store>),
+}
+
+struct Unleash {
+    board: Board,
+    store: unleash::Store,
 }
 
 /// Keeps a [`Source`] up to date for as long as [`Driver::run`] is polled.
 pub struct Driver {
     source: Source,
-    directory: Option<PathBuf>,
+    /// That of [`Source::store`].
     cache: Option<Cache>,
+    /// That of [`Source::unleash`].
+    unleash_cache: Option<Cache>,
 }
 
 impl Source {
@@ -70,18 +87,32 @@ impl Source {
     /// a certificate cannot be read.
     pub fn open(settings: &PlanSettings) -> Result<(Self, Driver), SourceError> {
         settings.check()?;
-        let (name, store) = match &settings.directory {
-            Some(root) => (root.display().to_string(), Store::Directory(directory::Store::new(root.clone()))),
-            None => {
-                let urls: Vec<_> = settings.etcd.iter().map(ToString::to_string).collect();
-                (format!("{} {}", urls.join(","), settings.prefix), Store::Etcd(etcd::Store::new(settings)?))
-            }
+        let mut beside = settings.unleash.as_ref();
+        let (name, store) = if let Some(root) = &settings.directory {
+            (root.display().to_string(), Store::Directory(directory::Store::new(root.clone())))
+        } else if let Some(unleash) = beside.take_if(|_| settings.etcd.is_empty()) {
+            (
+                format!("unleash:{}", unleash.url),
+                Store::Unleash(Box::new(unleash::Store::new(unleash, settings)?)),
+            )
+        } else {
+            let urls: Vec<_> = settings.etcd.iter().map(ToString::to_string).collect();
+            (format!("{} {}", urls.join(","), settings.prefix), Store::Etcd(etcd::Store::new(settings)?))
         };
-        let source =
-            Self { board: Arc::new(Board::new(name)), holds: Arc::default(), store: Arc::new(store) };
-        let directory = settings.directory.clone();
-        let cache = settings.cache.clone().map(Cache::new);
-        Ok((source.clone(), Driver { source, directory, cache }))
+        let plans = Arc::<Plans>::default();
+        let part = if beside.is_some() { Part::Rest } else { Part::Whole };
+        let board = Arc::new(Board::new(name, &plans, part));
+        let unleash = match beside {
+            Some(unleash) => {
+                let board = Board::new(format!("unleash:{}", unleash.url), &plans, Part::Toggles);
+                Some(Arc::new(Unleash { board, store: unleash::Store::new(unleash, settings)? }))
+            }
+            None => None,
+        };
+        let cache = settings.cache.clone().filter(|_| !matches!(store, Store::Directory(_))).map(Cache::new);
+        let unleash_cache = settings.cache.clone().filter(|_| unleash.is_some()).map(Cache::of_unleash);
+        let source = Self { board, holds: Arc::default(), store: Arc::new(store), unleash };
+        Ok((source.clone(), Driver { source, cache, unleash_cache }))
     }
 
     /// The documents that operators write, as they are in force, for readers on any thread.
@@ -95,15 +126,18 @@ impl Source {
         self.board.records()
     }
 
-    /// Completes when the source has answered or, if etcd does not, the cache file was read. Put a
-    /// time-out around it: without both it does not complete.
+    /// Completes when the source has answered or, if it does not, the cache file was read; the same
+    /// for Unleash. Put a time-out around it: without both it does not complete.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn loaded(&self) {
-        let mut loaded = self.board.loaded();
-        // This handle keeps the sender.
-        let _ = loaded.wait_for(|loaded| *loaded).await;
+        let boards = [&*self.board].into_iter().chain(self.unleash.iter().map(|unleash| &unleash.board));
+        for board in boards {
+            let mut loaded = board.loaded();
+            // This handle keeps the sender.
+            let _ = loaded.wait_for(|loaded| *loaded).await;
+        }
     }
 
     /// The text and the revision of a document as it is in the source now, valid or not. Needs no
@@ -112,9 +146,13 @@ impl Source {
     /// # Errors
     /// When the source does not answer or the kind is none of a directory.
     pub async fn get(&self, key: &Key) -> Result<Option<(bytes::Bytes, Revision)>, SourceError> {
+        if let Some(store) = self.unleash_of(key) {
+            return store.get(key).await;
+        }
         match &*self.store {
             Store::Directory(store) => store.get(key).await,
             Store::Etcd(store) => store.get(key).await,
+            Store::Unleash(_) => Err(SourceError::TogglesOnly(key.clone())),
         }
     }
 
@@ -122,14 +160,19 @@ impl Source {
     ///
     /// # Errors
     /// [`SourceError::Document`] when it fails its check, [`SourceError::Conflict`] when it has
-    /// changed since it was read, [`SourceError::OutcomeUnknown`] when the connection broke.
+    /// changed since it was read, [`SourceError::OutcomeUnknown`] when the connection broke,
+    /// [`SourceError::ReadOnly`] for what Unleash has.
     ///
     /// # Cancel safety
     /// Not cancel safe: a dropped future may have written.
     pub async fn write(&self, write: Write) -> Result<Revision, SourceError> {
+        if let Some(store) = self.unleash_of(&write.key) {
+            return store.write(&write);
+        }
         match &*self.store {
             Store::Directory(store) => store.write(write).await,
             Store::Etcd(store) => store.write(&write).await,
+            Store::Unleash(_) => Err(SourceError::TogglesOnly(write.key)),
         }
     }
 
@@ -139,9 +182,13 @@ impl Source {
     /// # Errors
     /// As for [`Source::get`].
     pub async fn history(&self, key: &Key) -> Result<Vec<Change>, SourceError> {
+        if let Some(store) = self.unleash_of(key) {
+            return store.history(key);
+        }
         match &*self.store {
             Store::Directory(store) => store.history(key).await,
             Store::Etcd(store) => store.history(key).await,
+            Store::Unleash(_) => Err(SourceError::TogglesOnly(key.clone())),
         }
     }
 
@@ -176,59 +223,65 @@ impl Source {
 
     /// What `/plan` answers.
     pub fn status(&self) -> Status {
-        self.board.status()
+        self.board.status(self.unleash.as_ref().map(|unleash| &unleash.board))
+    }
+
+    /// The Unleash that has this document.
+    fn unleash_of(&self, key: &Key) -> Option<&unleash::Store> {
+        let beside = self.unleash.as_ref().map(|unleash| &unleash.store);
+        let store = match &*self.store {
+            Store::Unleash(store) => Some(store),
+            _ => beside,
+        };
+        store.filter(|_| unleash::owns(key.kind()))
     }
 }
 
 impl Driver {
-    /// Keeps the source up to date until `stop` completes; then writes the cache file and gives
+    /// Keeps the source up to date until `stop` completes; then writes the cache files and gives
     /// back the lease, so that others need not wait for its end.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { source, directory, cache } = self;
-        let (board, holds) = (Arc::clone(&source.board), Arc::clone(&source.holds));
-        match (&*source.store, directory) {
-            (Store::Directory(_), root) => {
-                let root = root.expect("the settings of a directory's store have one");
-                tokio::select! {
-                    () = stop => {}
-                    () = directory::follow(root, board, holds) => {}
-                }
+        let Self { source: Source { board, holds, store, unleash }, cache, unleash_cache } = self;
+        let lease = Arc::new(AtomicI64::new(0));
+        let first = cached(cache.as_ref(), &board, async |known| match &*store {
+            Store::Directory(store) => {
+                directory::follow(store.root().to_owned(), Arc::clone(&board), Arc::clone(&holds)).await;
             }
-            (Store::Etcd(store), _) => {
-                let lease = Arc::new(AtomicI64::new(0));
-                tokio::select! {
-                    () = stop => {}
-                    () = follow_etcd(store, &board, &holds, cache.as_ref(), Arc::clone(&lease)) => {}
-                }
-                if let Some(cache) = &cache {
-                    cache.save(&board).await;
-                }
-                etcd::end(store, lease.load(Ordering::Relaxed)).await;
+            Store::Etcd(store) => {
+                let held =
+                    etcd::hold(store.clone(), Arc::clone(&board), Arc::clone(&holds), Arc::clone(&lease));
+                tokio::join!(etcd::follow(store.clone(), Arc::clone(&board), known), held);
             }
+            Store::Unleash(store) => unleash::follow(store, &board).await,
+        });
+        let beside = async {
+            if let Some(Unleash { board, store }) = unleash.as_deref() {
+                cached(unleash_cache.as_ref(), board, async |_| unleash::follow(store, board).await).await;
+            }
+        };
+        tokio::select! {
+            () = stop => {}
+            _ = async { tokio::join!(first, beside) } => {}
+        }
+        if let Some(cache) = &cache {
+            cache.save(&board).await;
+        }
+        if let (Some(cache), Some(unleash)) = (&unleash_cache, &unleash) {
+            cache.save(&unleash.board).await;
+        }
+        if let Store::Etcd(store) = &*store {
+            etcd::end(store, lease.load(Ordering::Relaxed)).await;
         }
     }
 }
 
-async fn follow_etcd(
-    store: &etcd::Store,
-    board: &Arc<Board>,
-    holds: &Arc<Holds>,
-    cache: Option<&Cache>,
-    lease: Arc<AtomicI64>,
-) {
-    let mut known = Revision::default();
-    if let Some(cache) = cache {
-        known = cache.load(board).await;
-    }
-    let saved = async {
-        match cache {
-            Some(cache) => cache.follow(board).await,
-            None => std::future::pending().await,
+/// Follows a source with its cache: reads it before, and writes it after each change.
+async fn cached(cache: Option<&Cache>, board: &Board, follow: impl AsyncFnOnce(Revision)) {
+    match cache {
+        Some(cache) => {
+            let known = cache.load(board).await;
+            tokio::join!(follow(known), cache.follow(board));
         }
-    };
-    tokio::join!(
-        etcd::follow(store.clone(), Arc::clone(board), known),
-        etcd::hold(store.clone(), Arc::clone(board), Arc::clone(holds), lease),
-        saved,
-    );
+        None => follow(Revision::default()).await,
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns: the listener and its bounds. Leaves the paths to `desk`, and their answers to `report` and
 //! `metrics`. Invariant: a question costs a worker a few microseconds; only `POST /log` changes
-//! anything.
+//! anything, beside what a role's own paths do.
 
 mod answer;
 mod desk;

@@ -1,5 +1,5 @@
-//! docs/problems.md and the problem types in the source of the services are the same. The
-//! terminator compares its own reasons with the table.
+//! docs/problems.md and the problem types in the source of the services and of the admin listeners
+//! are the same. The terminator compares the reasons of its requests with the table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,6 +13,7 @@ fn the_table_of_problems_has_every_type_of_the_services_and_no_other() {
     let mut in_source = BTreeMap::new();
     collect(&root.join("services"), &mut in_source);
     collect(&root.join("infra/role/src/admin"), &mut in_source);
+    collect(&root.join("terminator/src/control"), &mut in_source);
     assert!(in_source.len() > 30, "found only {} problem types", in_source.len());
 
     let table = std::fs::read_to_string(root.join("docs/problems.md")).expect("is UTF-8");

@@ -6,8 +6,9 @@
 use std::path::PathBuf;
 
 use change::identity::{SessionCookie, Source};
-use change::source::{PlanFlags, PlanSettings, User};
+use change::source::{PlanFlags, PlanSettings, Token, User};
 
+use super::write_token::WriteToken;
 use crate::live::Identities;
 
 /// The settings of live change.
@@ -20,9 +21,18 @@ pub struct ChangeSettings {
     /// The user of etcd, where authentication is on
     #[arg(long, value_name = "NAME:PASSWORD")]
     pub etcd_user: Option<User>,
-    /// Where the plan is kept for a start without etcd
+    /// The token of Unleash's client API, for --plan unleash:URL; as the variable
+    /// TERMINATOR_PLAN_TOKEN it is not in the list of processes
+    #[arg(long, value_name = "TOKEN", hide_env_values = true)]
+    pub plan_token: Option<Token>,
+    /// Where the plan is kept for a start without etcd or Unleash
     #[arg(long, value_name = "FILE")]
     pub plan_cache: Option<PathBuf>,
+    /// The token with which the page at /change of the admin listener, and its POST paths, change
+    /// toggles and rollouts; without it they change nothing. As the variable
+    /// TERMINATOR_ADMIN_WRITE_TOKEN it is not in the list of processes
+    #[arg(long, value_name = "TOKEN", hide_env_values = true)]
+    pub admin_write_token: Option<WriteToken>,
     /// Where the id of the user is, for toggles and rollouts: header:NAME or cookie:NAME. A header
     /// must be set by a proxy that clients cannot go around
     #[arg(long = "identity", value_name = "header:NAME|cookie:NAME")]
@@ -43,9 +53,11 @@ impl ChangeSettings {
 
     /// Where the plan comes from; `None` when there is none.
     pub(super) fn plan(&self) -> Option<PlanSettings> {
-        let plan = self.flags.settings(self.etcd_user.clone(), self.plan_cache.clone());
+        let plan =
+            self.flags.settings(self.etcd_user.clone(), self.plan_token.clone(), self.plan_cache.clone());
         let is_absent = plan.directory.is_none()
             && plan.etcd.is_empty()
+            && plan.unleash.is_none()
             && plan.ca.is_none()
             && plan.certificate.is_none()
             && plan.cache.is_none();

@@ -5,6 +5,7 @@
 //! to `live`. Invariant: workers see whole revisions of the plan; losing the source changes nothing
 //! for them.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::ghosts::{Ghosts, Shown};
-use super::rollouts::Rollouts;
+use super::rollouts::{Rollouts, now_ms};
+use super::series::{Point, Series};
 use crate::live::Snapshot;
 use crate::worker::Worker;
 
@@ -39,6 +41,7 @@ pub(super) struct Follower {
     pub(super) reports: watch::Receiver<Vec<change::rollout::Report>>,
     /// What `/ghosts` answers.
     pub(super) ghosts: watch::Receiver<Vec<Shown>>,
+    series: Rc<RefCell<Series>>,
     stop: oneshot::Sender<()>,
     driver: JoinHandle<()>,
     task: JoinHandle<()>,
@@ -60,15 +63,18 @@ impl Follower {
             let _ = stopped.await;
         }));
         if tokio::time::timeout(LOAD_TIMEOUT, source.loaded()).await.is_err() {
-            tracing::warn!(
-                source = source.status().state.source,
-                "the plan's source does not answer: starting without toggles and rollouts until it does"
-            );
+            for state in source.status().unconnected() {
+                tracing::warn!(
+                    source = state.source,
+                    "the plan's source does not answer: starting without its documents until it does"
+                );
+            }
         }
         let (snapshots, snapshot) = watch::channel(Arc::default());
         let (shown, reports) = watch::channel(Vec::new());
         let (shown_ghosts, ghosts) = watch::channel(Vec::new());
         let rollouts = Rollouts::new(source.clone(), instance);
+        let series = Rc::<RefCell<Series>>::default();
         let mut following = Following {
             plan: source.plan(),
             workers,
@@ -76,16 +82,22 @@ impl Follower {
             ghosts: Ghosts::default(),
             snapshots,
             shown,
+            noted: Rc::clone(&series),
             shown_ghosts,
         };
         following.publish().await;
         let task = tokio::task::spawn_local(following.run());
-        Ok(Self { source, snapshot, reports, ghosts, stop, driver, task })
+        Ok(Self { source, snapshot, reports, ghosts, series, stop, driver, task })
     }
 
     /// What `/plan` answers.
     pub(super) fn status(&self) -> Status {
         self.source.status()
+    }
+
+    /// The verdicts of a service's rollout over time, the oldest first.
+    pub(super) fn series(&self, service: &str) -> Vec<Point> {
+        self.series.borrow().of(service).into_iter().flatten().cloned().collect()
     }
 
     /// Ends it: the cache is written, and the lease given back.
@@ -109,6 +121,7 @@ struct Following {
     snapshots: watch::Sender<Arc<Snapshot>>,
     shown: watch::Sender<Vec<change::rollout::Report>>,
     shown_ghosts: watch::Sender<Vec<Shown>>,
+    noted: Rc<RefCell<Series>>,
 }
 
 impl Following {
@@ -132,11 +145,18 @@ impl Following {
             if self.rollouts.look(&self.workers).await {
                 self.publish().await;
             }
-            self.shown.send_replace(self.rollouts.reports());
+            self.show();
         }
         if self.ghosts.any() && self.ghosts.gather(&self.workers).await {
             self.shown_ghosts.send_replace(self.ghosts.reports());
         }
+    }
+
+    /// Shows what the rollouts are now.
+    fn show(&self) {
+        let reports = self.rollouts.reports();
+        self.noted.borrow_mut().note(now_ms(), &reports);
+        self.shown.send_replace(reports);
     }
 
     /// Compiles the plan and gives it to every worker.
@@ -156,7 +176,7 @@ impl Following {
             worker.show_differences(differences);
         };
         self.workers.ask(set).await;
-        self.shown.send_replace(self.rollouts.reports());
+        self.show();
         self.shown_ghosts.send_replace(self.ghosts.reports());
     }
 }

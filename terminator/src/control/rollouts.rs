@@ -265,7 +265,8 @@ fn shares(machine: &Machine) -> (Percent, Percent) {
     (machine.state().percent, machine.state().ghost)
 }
 
-fn now_ms() -> u64 {
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::service::{Service, field};
 use crate::terminator::Terminator;
 
-const BY_USER: [&str; 2] = ["--identity", "header:x-user"];
+pub(crate) const BY_USER: [&str; 2] = ["--identity", "header:x-user"];
 
 /// Writes a document of the plan as an editor does: a new file under the old name.
 pub(crate) fn put(plan: &Path, name: &str, document: &Value) {
@@ -21,7 +21,7 @@ pub(crate) fn put(plan: &Path, name: &str, document: &Value) {
     std::fs::rename(new, path).unwrap();
 }
 
-fn toggle(name: &str, rollout: u32) -> Value {
+pub(crate) fn toggle(name: &str, rollout: u32) -> Value {
     let parameters = json!({ "rollout": rollout.to_string(), "stickiness": "userId", "groupId": name });
     let strategy = json!({ "name": "flexibleRollout", "parameters": parameters });
     json!({ "name": name, "enabled": true, "strategies": [strategy] })
@@ -33,7 +33,7 @@ fn terminator(plan: &Path, flags: &[&str]) -> Terminator {
 }
 
 /// An instance of service `s` that reads the toggle `new`.
-fn instance(terminator: &Terminator, version: &str) -> Service {
+pub(crate) fn instance(terminator: &Terminator, version: &str) -> Service {
     let mut hello = Hello::new("s", version, format!("s{version}"));
     hello.routes = vec!["GET /a".parse().unwrap()];
     hello.toggles = vec!["new".into()];
@@ -42,7 +42,7 @@ fn instance(terminator: &Terminator, version: &str) -> Service {
     service
 }
 
-fn get(user: &str) -> String {
+pub(crate) fn get(user: &str) -> String {
     format!("GET /a HTTP/1.1\r\nhost: a\r\nx-user: {user}\r\n\r\n")
 }
 

@@ -17,9 +17,11 @@ mod handover;
 mod http;
 mod life;
 mod live;
+mod ofrep;
 #[allow(dead_code, reason = "only the bytes of a case are used here")]
 #[path = "../../http1/tests/proof/outcome.rs"]
 mod outcome;
+mod page;
 mod proxies;
 mod service;
 mod smuggling;

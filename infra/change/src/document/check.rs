@@ -2,7 +2,7 @@
 //!
 //! Owns the choice of the check for each kind, and the bounds of every document. The checks
 //! themselves belong to the modules that use the documents. Invariant: what passed is the text of a
-//! JSON object of at most [`DOCUMENT_LEN_MAX`] bytes.
+//! JSON object of at most [`DOCUMENT_LEN_MAX`] bytes, or [`SERVED_LEN_MAX`] of a server.
 
 use serde_json::Value;
 
@@ -15,15 +15,22 @@ use crate::{ghost, rollout};
 /// Longest document, in bytes of JSON: a fifth of what etcd takes in one request.
 pub const DOCUMENT_LEN_MAX: usize = 256 * 1024;
 
+/// Longest document of a server whose documents are not written here, in bytes of JSON.
+pub(super) const SERVED_LEN_MAX: usize = 16 * 1024 * 1024;
+
 /// Checks a document of `kind`: its length, its encoding, and what its kind asks for. Returns its
 /// text.
 ///
 /// # Errors
 /// The first [`Fault`].
 pub fn check(kind: Kind, document: &[u8]) -> Result<&str, Fault> {
-    if document.len() > DOCUMENT_LEN_MAX {
-        let reason =
-            format!("has {} bytes, the limit is {DOCUMENT_LEN_MAX}: split the document", document.len());
+    check_within(kind, document, DOCUMENT_LEN_MAX)
+}
+
+/// As [`check`], with another limit.
+pub(super) fn check_within(kind: Kind, document: &[u8], len_max: usize) -> Result<&str, Fault> {
+    if document.len() > len_max {
+        let reason = format!("has {} bytes, the limit is {len_max}: split the document", document.len());
         return Err(Fault::whole(reason));
     }
     let text = std::str::from_utf8(document)

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::check::check;
+use super::check::{DOCUMENT_LEN_MAX, SERVED_LEN_MAX, check_within};
 use super::fault::{Fault, parse};
 use super::key::{Key, Kind};
 
@@ -60,6 +60,8 @@ pub enum Origin {
     Directory,
     /// etcd.
     Etcd,
+    /// An Unleash server.
+    Unleash,
     /// The cache file: the source has not answered since the start.
     Cache,
     /// In force although the source has lost it: etcd came back without its data.
@@ -157,17 +159,18 @@ impl Plan {
         self.refusals
     }
 
-    /// Takes `entries` as all that the source has: others are removed, but for those that `kept`
-    /// returns true for, which stay in force as [`Origin::Lost`]. Returns true when anything
-    /// changed.
+    /// Takes `entries` as all that the source has: others that the source `has` by their names are
+    /// removed, but for those that `kept` returns true for, which stay in force as
+    /// [`Origin::Lost`]. Returns true when anything changed.
     pub fn replace(
         &mut self,
         entries: Vec<Entry>,
+        has: impl Fn(&str) -> bool,
         kept: impl Fn(&Key, &Document) -> bool,
         now_ms: u64,
     ) -> bool {
         let names: BTreeSet<String> = entries.iter().map(|entry| entry.name.clone()).collect();
-        let gone = |name: &String| !names.contains(name);
+        let gone = |name: &String| has(name) && !names.contains(name);
         let mut changed = false;
         let absent: Vec<Key> = self.documents.keys().filter(|key| gone(&key.to_string())).cloned().collect();
         for key in absent {
@@ -219,7 +222,12 @@ impl Plan {
         let key: Key =
             entry.name.parse().map_err(|error: super::key::KeyError| Fault::whole(error.to_string()))?;
         let bytes = entry.document.as_ref().map_err(|reason| Fault::whole(reason.clone()))?;
-        let text = check(key.kind(), bytes)?;
+        let len_max = match entry.origin {
+            Origin::Directory | Origin::Etcd | Origin::Lost => DOCUMENT_LEN_MAX,
+            // Unleash's segments are one document.
+            Origin::Unleash | Origin::Cache => SERVED_LEN_MAX,
+        };
+        let text = check_within(key.kind(), bytes, len_max)?;
         let known = self.documents.get(&key);
         if known.is_none() && self.documents.len() >= DOCUMENTS_MAX {
             let reason = format!("the limit of {DOCUMENTS_MAX} documents is reached: remove others first");

@@ -1,8 +1,9 @@
 //! What a source knows: two plans that readers on any thread see, and the state of the source.
 //!
 //! Owns the split into the plan (what operators write) and the records (what processes write), so
-//! that a count written each second wakes no reader of toggles. Drivers write it, handles read it.
-//! Invariant: readers see whole batches of changes only.
+//! that a count written each second wakes no reader of toggles, and which documents a source has
+//! when two share a plan. Drivers write it, handles read it. Invariant: readers see whole batches
+//! of changes only, and a source changes no document of the other.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +20,13 @@ pub(crate) enum Event {
 }
 
 impl Event {
+    fn name(&self) -> &str {
+        match self {
+            Self::Put(entry) => &entry.name,
+            Self::Remove(name) => name,
+        }
+    }
+
     pub(crate) fn is_put(&self) -> bool {
         matches!(self, Self::Put(_))
     }
@@ -31,10 +39,28 @@ impl Event {
     }
 }
 
-/// The state of one source.
-pub(crate) struct Board {
+/// What readers on any thread see. The two sources of one plan share it.
+#[derive(Default)]
+pub(crate) struct Plans {
     plan: watch::Sender<Arc<Plan>>,
     records: watch::Sender<Arc<Plan>>,
+}
+
+/// Which documents of a plan a source has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All of them.
+    Whole,
+    /// Toggles and segments.
+    Toggles,
+    /// All but toggles and segments.
+    Rest,
+}
+
+/// The state of one source.
+pub(crate) struct Board {
+    plans: Arc<Plans>,
+    part: Part,
     state: Mutex<State>,
     /// True once documents came from the source or the cache.
     loaded: watch::Sender<bool>,
@@ -63,6 +89,9 @@ pub struct State {
     pub wipes: u64,
     /// How often the cache file could not be written or read.
     pub cache_errors: u64,
+    /// Toggles and segments of a directory or etcd that are not in force because Unleash has the
+    /// toggles of this plan.
+    pub ignored: usize,
 }
 
 /// What `/plan` answers.
@@ -71,12 +100,22 @@ pub struct Status {
     /// How the source is.
     #[serde(flatten)]
     pub state: State,
+    /// How the Unleash server is that has the toggles beside a source that has the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unleash: Option<State>,
     /// How often a document was refused since the start.
     pub refusals: u64,
     /// What is in force.
     pub documents: Vec<DocumentStatus>,
     /// What is not.
     pub refused: Vec<RefusalStatus>,
+}
+
+impl Status {
+    /// The sources that do not answer.
+    pub fn unconnected(&self) -> impl Iterator<Item = &State> {
+        [&self.state].into_iter().chain(&self.unleash).filter(|state| !state.connected)
+    }
 }
 
 /// A document in force.
@@ -114,7 +153,7 @@ pub struct RefusalStatus {
 }
 
 impl Board {
-    pub(crate) fn new(source: String) -> Self {
+    pub(crate) fn new(source: String, plans: &Arc<Plans>, part: Part) -> Self {
         let state = State {
             source,
             connected: false,
@@ -126,48 +165,53 @@ impl Board {
             compactions: 0,
             wipes: 0,
             cache_errors: 0,
+            ignored: 0,
         };
-        Self {
-            plan: watch::Sender::default(),
-            records: watch::Sender::default(),
-            state: Mutex::new(state),
-            loaded: watch::Sender::new(false),
-        }
+        Self { plans: Arc::clone(plans), part, state: Mutex::new(state), loaded: watch::Sender::new(false) }
     }
 
     pub(crate) fn plan(&self) -> watch::Receiver<Arc<Plan>> {
-        self.plan.subscribe()
+        self.plans.plan.subscribe()
     }
 
     pub(crate) fn records(&self) -> watch::Receiver<Arc<Plan>> {
-        self.records.subscribe()
+        self.plans.records.subscribe()
     }
 
     pub(crate) fn loaded(&self) -> watch::Receiver<bool> {
         self.loaded.subscribe()
     }
 
+    /// Which documents the source has.
+    pub(crate) fn part(&self) -> Part {
+        self.part
+    }
+
     /// Takes everything that the source has. When it has `lost` data, what is missing stays in
     /// force, but for records under a lease.
     pub(crate) fn replace(&self, entries: Vec<Entry>, lost: bool) {
         let now = now_ms();
-        let (records, plan): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| is_record(&entry.name));
+        let has = |name: &str| self.part.has(name);
+        let all = entries.len();
+        let (records, plan): (Vec<_>, Vec<_>) =
+            entries.into_iter().filter(|entry| has(&entry.name)).partition(|entry| is_record(&entry.name));
+        self.ignores(all - records.len() - plan.len());
         let kept = |key: &Key, document: &Document| {
             key.kind().is_durable() && (lost || document.origin == Origin::Lost)
         };
-        change(&self.plan, |known| known.replace(plan, kept, now));
-        change(&self.records, |known| known.replace(records, kept, now));
+        change(&self.plans.plan, |known| known.replace(plan, has, kept, now));
+        change(&self.plans.records, |known| known.replace(records, has, kept, now));
         self.loaded.send_replace(true);
     }
 
     /// Takes changes.
     pub(crate) fn apply(&self, events: Vec<Event>) {
         let now = now_ms();
-        let (records, plan): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| match event {
-            Event::Put(entry) => is_record(&entry.name),
-            Event::Remove(name) => is_record(name),
-        });
-        for (sender, events) in [(&self.plan, plan), (&self.records, records)] {
+        let (records, plan): (Vec<_>, Vec<_>) = events
+            .into_iter()
+            .filter(|event| self.part.has(event.name()))
+            .partition(|event| is_record(event.name()));
+        for (sender, events) in [(&self.plans.plan, plan), (&self.plans.records, records)] {
             if events.is_empty() {
                 continue;
             }
@@ -181,6 +225,21 @@ impl Board {
                 })
             });
         }
+    }
+
+    /// Notes how many documents of another source's part are here, which the log says when there
+    /// are more.
+    fn ignores(&self, ignored: usize) {
+        self.note(|state| {
+            if ignored > state.ignored {
+                tracing::warn!(
+                    source = state.source,
+                    ignored,
+                    "toggles and segments are not read here, because Unleash has the toggles of this plan"
+                );
+            }
+            state.ignored = ignored;
+        });
     }
 
     pub(crate) fn state(&self) -> State {
@@ -219,9 +278,11 @@ impl Board {
         });
     }
 
-    pub(crate) fn status(&self) -> Status {
+    /// What `/plan` answers; `unleash` is the source of the toggles beside this one.
+    pub(crate) fn status(&self, unleash: Option<&Self>) -> Status {
         let now = now_ms();
-        let (plan, records) = (Arc::clone(&self.plan.borrow()), Arc::clone(&self.records.borrow()));
+        let Plans { plan, records } = &*self.plans;
+        let (plan, records) = (Arc::clone(&plan.borrow()), Arc::clone(&records.borrow()));
         let all = || [&plan, &records].into_iter();
         let documents = all().flat_map(|plan| plan.documents()).map(|(key, document)| DocumentStatus {
             key: key.to_string(),
@@ -242,9 +303,23 @@ impl Board {
         });
         Status {
             state: self.state(),
+            unleash: unleash.map(Self::state),
             refusals: all().map(|plan| plan.refusals()).sum(),
             documents: documents.collect(),
             refused: refused.collect(),
+        }
+    }
+}
+
+impl Part {
+    /// True for a document of this name.
+    pub(crate) fn has(self, name: &str) -> bool {
+        let folder = name.split('/').next().unwrap_or_default();
+        let is_toggle = [Kind::Toggle, Kind::Segments].iter().any(|kind| kind.folder() == folder);
+        match self {
+            Self::Whole => true,
+            Self::Toggles => is_toggle,
+            Self::Rest => !is_toggle,
         }
     }
 }

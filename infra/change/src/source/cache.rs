@@ -53,6 +53,13 @@ impl Cache {
         Self { path }
     }
 
+    /// That of Unleash's toggles, beside the file of the rest.
+    pub(crate) fn of_unleash(path: PathBuf) -> Self {
+        let mut path = path.into_os_string();
+        path.push(".unleash");
+        Self { path: path.into() }
+    }
+
     /// Puts the file's documents into force. Returns the revision at which the file was written.
     pub(crate) async fn load(&self, board: &Board) -> Revision {
         let path = self.path.clone();
@@ -84,7 +91,7 @@ impl Cache {
         board.note(|state| state.from_cache = true);
         tracing::warn!(
             cache = %self.path.display(),
-            "starts with {count} documents of the cache, {age_s} s old, from {}, until etcd answers",
+            "starts with {count} documents of the cache, {age_s} s old, from {}, until it answers",
             content.source
         );
         content.revision
@@ -113,9 +120,10 @@ impl Cache {
             return;
         }
         let (plan, records) = (Arc::clone(&board.plan().borrow()), Arc::clone(&board.records().borrow()));
-        let path = self.path.clone();
+        let (path, part) = (self.path.clone(), board.part());
         let write = move || {
-            let documents = cached(&plan).chain(cached(&records)).collect();
+            let documents =
+                cached(&plan).chain(cached(&records)).filter(|cached| part.has(&cached.key)).collect();
             let (saved_ms, source) = (now_ms(), state.source);
             let content = Content { format: FORMAT, saved_ms, source, revision: state.revision, documents };
             file::replace(&path, &serde_json::to_vec(&content).expect("is plain data"))

@@ -38,14 +38,29 @@ pub enum SourceError {
     /// The caller's: this kind of source cannot hold the key.
     #[error("{0} is under a lease, which only etcd has: use --etcd")]
     NeedsEtcd(Key),
+    /// The caller's: the document is another system's, which is not written to.
+    #[error(
+        "{key} is Unleash's, and only read from {url}: use Unleash's console, which also has its history"
+    )]
+    ReadOnly {
+        /// What was to be written.
+        key: Key,
+        /// Unleash's API.
+        url: String,
+    },
+    /// The caller's: Unleash is the whole plan, and has toggles and segments only.
+    #[error(
+        "{0}: the plan is Unleash's, which has toggles and segments only: give --plan DIR or --etcd URL beside it"
+    )]
+    TogglesOnly(Key),
     /// The store's: it cannot be reached, or has no quorum. Nothing was done.
-    #[error("etcd does not answer: {0}")]
+    #[error("no answer: {0}")]
     Unavailable(String),
     /// The store's: the connection broke after the request was sent.
     #[error("etcd may or may not have done it ({0}): read the key before trying again")]
     OutcomeUnknown(String),
     /// The store's: it understood and refuses.
-    #[error("etcd refuses: {0}")]
+    #[error("refused: {0}")]
     Refused(String),
     /// A file or a folder cannot be read or written.
     #[error("{}: {source}", path.display())]

@@ -1,6 +1,6 @@
 //! What an operator says about where the plan comes from.
 //!
-//! Owns the values of the flags `--plan`, `--etcd`, `--etcd-prefix`, `--etcd-user`, `--etcd-ca`,
+//! Owns the values of the flags `--etcd`, `--etcd-prefix`, `--etcd-user`, `--etcd-ca`,
 //! `--etcd-cert`, `--etcd-key` and `--plan-cache`, and the check that they fit together. Leaves the
 //! flags themselves to the roles. Invariant: a password is in no `Debug` output.
 
@@ -14,8 +14,13 @@ use http::{Uri, uri};
 use percent_encoding::percent_decode_str;
 
 use super::error::SourceError;
+use super::place::{Place, Token, UnleashUrl};
 
-/// Where the plan comes from: a directory or etcd.
+/// Shortest and longest time between two questions to Unleash.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
+const INTERVAL_MAX: Duration = Duration::from_secs(3600);
+
+/// Where the plan comes from: a directory or etcd, and Unleash beside one of them or alone.
 #[derive(Clone, Debug, Default)]
 pub struct PlanSettings {
     /// `--plan DIR`.
@@ -32,7 +37,12 @@ pub struct PlanSettings {
     pub certificate: Option<PathBuf>,
     /// `--etcd-key FILE`: PEM.
     pub private_key: Option<PathBuf>,
-    /// `--plan-cache FILE`.
+    /// `--plan unleash:URL`.
+    pub unleash: Option<UnleashSettings>,
+    /// A second value of `--plan` of one kind, which [`PlanSettings::check`] refuses.
+    pub surplus: Option<Place>,
+    /// `--plan-cache FILE`; with `.unleash` added for the toggles of Unleash beside
+    /// another source.
     pub cache: Option<PathBuf>,
     /// Bounds on waiting for etcd.
     pub times: Times,
@@ -63,6 +73,17 @@ impl Default for Times {
     }
 }
 
+/// The Unleash server that has the toggles.
+#[derive(Clone, Debug)]
+pub struct UnleashSettings {
+    /// `--plan unleash:URL`.
+    pub url: UnleashUrl,
+    /// `--plan-token`.
+    pub token: Option<Token>,
+    /// `--plan-interval`: time between two questions where the server offers no stream.
+    pub interval: Duration,
+}
+
 /// `http[s]://[USER:PASSWORD@]HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EtcdUrl {
@@ -90,13 +111,20 @@ impl PlanSettings {
     pub fn check(&self) -> Result<(), SourceError> {
         let fails = |reason: &str| Err(SourceError::Settings(reason.to_owned()));
         let tls = self.etcd.iter().any(EtcdUrl::is_tls);
+        if let Some(surplus) = &self.surplus {
+            return fails(&format!(
+                "--plan {surplus}: a plan is in one directory, and its toggles in one Unleash: give one of each"
+            ));
+        }
         match (&self.directory, self.etcd.is_empty()) {
-            (None, true) => return fails("a plan needs a source: --plan DIR or --etcd URL"),
+            (None, true) if self.unleash.is_none() => {
+                return fails("a plan needs a source: --plan DIR, --etcd URL or --plan unleash:URL");
+            }
             (Some(_), false) => {
                 return fails("--plan and --etcd exclude each other: one source is the truth");
             }
-            (Some(_), true) if self.cache.is_some() => {
-                return fails("--plan-cache is for --etcd: a directory needs no cache");
+            (Some(_), true) if self.cache.is_some() && self.unleash.is_none() => {
+                return fails("--plan-cache is for --etcd and Unleash: a directory needs no cache");
             }
             _ => {}
         }
@@ -110,6 +138,14 @@ impl PlanSettings {
         }
         if self.certificate.is_some() != self.private_key.is_some() {
             return fails("--etcd-cert and --etcd-key belong together");
+        }
+        if let Some(unleash) = &self.unleash
+            && !(INTERVAL_MIN..=INTERVAL_MAX).contains(&unleash.interval)
+        {
+            return fails(&format!(
+                "--plan-interval {:?} is not within {INTERVAL_MIN:?} to {INTERVAL_MAX:?}",
+                unleash.interval
+            ));
         }
         if self.times.lease < Duration::from_secs(2) {
             return fails("a lease of less than 2 s would end between two renewals");

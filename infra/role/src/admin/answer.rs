@@ -53,9 +53,14 @@ pub(super) fn respond(
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    extend(&mut response, more);
+    response
+}
+
+/// Adds `more` headers, whose values are valid.
+pub(super) fn extend(response: &mut Answer, more: Vec<(HeaderName, String)>) {
     for (name, value) in more {
         let value = HeaderValue::try_from(value).expect("the caller has checked it");
         response.headers_mut().insert(name, value);
     }
-    response
 }

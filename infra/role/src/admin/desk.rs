@@ -119,6 +119,14 @@ impl<S: 'static> Desk<S> {
                 let status = StatusCode::from_u16(status).expect("the statuses of answers are valid");
                 answer::respond(status, "application/json", headers, body)
             }
+            Some(extension::Answer::File(media_type, headers, body)) => {
+                answer::respond(StatusCode::OK, media_type, headers, body)
+            }
+            Some(extension::Answer::Problem(problem, headers)) => {
+                let mut response = answer::problem(&problem, Value::Null);
+                answer::extend(&mut response, headers);
+                response
+            }
             Some(extension::Answer::Method(allow)) => {
                 let problem = Problem::new(METHOD, "This path has another method.").allow(allow);
                 answer::problem(&problem, Value::Null)

@@ -9,6 +9,8 @@ use std::pin::Pin;
 use bytes::Bytes;
 use http::HeaderMap;
 
+use crate::problem::Problem;
+
 /// Bytes of a question's body; above: 413.
 pub const BODY_BYTES: usize = 256 << 10;
 
@@ -41,6 +43,10 @@ pub struct Question {
 pub enum Answer {
     /// JSON with this status and these headers.
     Json(u16, Vec<(http::HeaderName, String)>, Bytes),
+    /// 200 with a file of this media type, such as a page, and these headers.
+    File(&'static str, Vec<(http::HeaderName, String)>, Bytes),
+    /// An error with these headers.
+    Problem(Problem, Vec<(http::HeaderName, String)>),
     /// The path is there, but not with this method; the methods that it has, such as `POST`.
     Method(&'static str),
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use change::source::{Driver, PlanFlags, PlanSettings, Source, User};
+use change::source::{Driver, PlanFlags, PlanSettings, Source, Token, User};
 
 use super::error::Error;
 
@@ -33,6 +33,9 @@ pub struct Origin {
         global = true
     )]
     pub etcd_user: Option<User>,
+    /// The token of Unleash's client API, for --plan unleash:URL.
+    #[arg(long, value_name = "TOKEN", env = "STACK_PLAN_TOKEN", hide_env_values = true, global = true)]
+    pub plan_token: Option<Token>,
 }
 
 impl Origin {
@@ -53,8 +56,8 @@ impl Origin {
     }
 
     fn settings(&self) -> PlanSettings {
-        let mut settings = self.flags.settings(self.etcd_user.clone(), None);
-        if settings.directory.is_none() && settings.etcd.is_empty() {
+        let mut settings = self.flags.settings(self.etcd_user.clone(), self.plan_token.clone(), None);
+        if settings.directory.is_none() && settings.etcd.is_empty() && settings.unleash.is_none() {
             settings.directory = Some(DEFAULT_DIRECTORY.into());
         }
         settings
@@ -83,7 +86,8 @@ pub async fn read(settings: &PlanSettings) -> Result<Source, Error> {
     if loaded {
         return Ok(source);
     }
-    let state = source.status().state;
+    let status = source.status();
+    let state = status.unconnected().next().unwrap_or(&status.state).clone();
     let reason = state.error.unwrap_or_else(|| "no answer".to_owned());
     Err(Error::Unreadable { source_name: state.source, reason })
 }

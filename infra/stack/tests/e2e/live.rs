@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use serde_json::{Value, json};
 
@@ -158,7 +158,7 @@ fn join(url: &str, [service, version]: [&str; 2], route: &str) -> Receiver<Messa
     let mut pipe = until(&format!("{service} joins {url}"), || Pipe::open(url).map_err(|e| e.to_string()));
     let fields = [("service", service), ("version", version), ("instance", "fake"), ("route", route)];
     pipe.send(&Message::new(HELLO, &fields).pack()).unwrap();
-    let (sender, requests) = channel();
+    let (sender, requests) = sync_channel(64);
     std::thread::spawn(move || {
         while let Ok(payload) = pipe.receive() {
             let Some(request) = Message::unpack(&payload).filter(|message| message.kind == REQUEST) else {

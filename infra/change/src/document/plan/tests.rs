@@ -17,6 +17,8 @@ fn key(text: &str) -> Key {
     text.parse().expect("is a key")
 }
 
+const ALL: fn(&str) -> bool = |_| true;
+
 const NONE_KEPT: fn(&Key, &Document) -> bool = |_, _| false;
 
 #[test]
@@ -36,6 +38,7 @@ fn a_document_that_does_not_parse_keeps_the_last_good_one_in_force() {
     assert!(!plan.put(entry("toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":", 2), 30));
     assert!(!plan.replace(
         vec![entry("toggles/a", "{\"name\":\"a\",\"enabled\":true,\"v\":", 2)],
+        ALL,
         NONE_KEPT,
         40
     ));
@@ -56,7 +59,7 @@ fn what_the_source_no_longer_has_is_removed_also_when_its_last_version_was_refus
     assert_eq!(plan.refused().map(|(name, _)| name).collect::<Vec<_>>(), ["toggels/c", "toggles/b"]);
     assert!(plan.remove("toggles/b"));
     assert!(!plan.remove("toggles/b"));
-    assert!(plan.replace(Vec::new(), NONE_KEPT, 0));
+    assert!(plan.replace(Vec::new(), ALL, NONE_KEPT, 0));
     assert_eq!((plan.documents().count(), plan.refused().count()), (0, 0));
 }
 
@@ -66,11 +69,11 @@ fn what_a_store_has_lost_stays_until_it_is_written_or_removed() {
     plan.put(entry("toggles/a", "{\"name\":\"a\",\"enabled\":true}", 9), 0);
     plan.put(entry("buses/front/i", r#"{"urls":["tcp://a:1"],"role":"r","version":"1"}"#, 9), 0);
     let durable = |key: &Key, _: &Document| key.kind().is_durable();
-    assert!(plan.replace(Vec::new(), durable, 0));
+    assert!(plan.replace(Vec::new(), ALL, durable, 0));
     let origins: Vec<_> =
         plan.documents().map(|(key, document)| (key.to_string(), document.origin)).collect();
     assert_eq!(origins, [("toggles/a".to_owned(), Origin::Lost)]);
-    assert!(!plan.replace(Vec::new(), durable, 0), "said once");
+    assert!(!plan.replace(Vec::new(), ALL, durable, 0), "said once");
     assert!(
         plan.put(entry("toggles/a", "{\"name\":\"a\",\"enabled\":true}", 1), 0),
         "the lower revision is a new one"

@@ -25,6 +25,11 @@ impl Store {
         Self { root }
     }
 
+    /// The directory.
+    pub(in crate::source) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// A document as it is in its file now, with its revision.
     pub(in crate::source) async fn get(&self, key: &Key) -> Result<Option<(Bytes, Revision)>, SourceError> {
         let path = self.path(key)?;

@@ -6,30 +6,23 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
+use ::http::{Method, Request, Response, StatusCode, Uri, header};
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::message::{Failure, StreamError, Streamed, Token};
 use super::tls;
 use crate::source::error::SourceError;
+use crate::source::http::{self, Http, innermost};
 use crate::source::settings::{EtcdUrl, PlanSettings, Times, User};
 
 /// Longest response or line of a stream, in bytes: a page of the largest values that etcd takes by
 /// default (1.5 MiB), in base64.
 const RESPONSE_LEN_MAX: usize = 256 * 1024 * 1024;
-
-/// How long an unused connection is kept.
-const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// gRPC's codes (`google.golang.org/grpc/codes`).
 const CODE_OUT_OF_RANGE: u32 = 11;
@@ -38,7 +31,7 @@ const CODE_UNAUTHENTICATED: u32 = 16;
 
 /// Asks etcd.
 pub(super) struct Client {
-    http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: Http,
     endpoints: Vec<EtcdUrl>,
     /// The endpoint that is asked first: the last one that answered.
     preferred: AtomicUsize,
@@ -74,22 +67,8 @@ pub(super) struct Lines {
 
 impl Client {
     pub(super) fn new(settings: &PlanSettings) -> Result<Self, SourceError> {
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(settings.times.request));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls::config(settings)?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .pool_max_idle_per_host(2)
-            .build(connector);
         Ok(Self {
-            http,
+            http: http::client(tls::config(settings)?, settings.times.request),
             endpoints: settings.etcd.clone(),
             preferred: AtomicUsize::new(0),
             user: settings.user().cloned(),
@@ -326,13 +305,4 @@ async fn collect(response: Response<Incoming>) -> Result<Bytes, CallError> {
 
 fn unreadable(error: &serde_json::Error) -> CallError {
     CallError::NotAnswered(format!("an answer that is not the gateway's: {error}"))
-}
-
-/// The cause of a cause: hyper's own sentence is "client error (Connect)".
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
