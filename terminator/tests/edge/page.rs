@@ -146,8 +146,9 @@ fn an_operator_uses_the_page_in_chromium() {
         });
     }
     let stop = Arc::new(AtomicBool::new(false));
-    let (stopped, mut client) = (Arc::clone(&stop), terminator.client());
+    let (stopped, http) = (Arc::clone(&stop), terminator.http[0].clone());
     let load = thread::spawn(move || {
+        let mut client = Client::connect(&http);
         for user in 0.. {
             if stopped.load(Ordering::Relaxed) {
                 return;
