@@ -230,7 +230,7 @@ impl Source {
     fn unleash_of(&self, key: &Key) -> Option<&unleash::Store> {
         let beside = self.unleash.as_ref().map(|unleash| &unleash.store);
         let store = match &*self.store {
-            Store::Unleash(store) => Some(store),
+            Store::Unleash(store) => Some(&**store),
             _ => beside,
         };
         store.filter(|_| unleash::owns(key.kind()))

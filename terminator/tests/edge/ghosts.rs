@@ -2,7 +2,7 @@
 //! in a directory and services over real sockets.
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use bus::{Envelope, Flags, Hello};
@@ -24,7 +24,7 @@ type Seen = (String, String, bool, Option<String>, Option<String>);
 fn instance(
     terminator: &Terminator,
     [name, version]: [&str; 2],
-    seen: Option<Sender<Seen>>,
+    seen: Option<SyncSender<Seen>>,
     mut answer: Answer,
 ) {
     let mut hello = Hello::new("s", version, name);
@@ -154,7 +154,7 @@ fn copies_are_marked_and_pinned_and_the_candidate_answers_no_client() {
     let plan = tempfile::tempdir().unwrap();
     ghost(plan.path(), 100.0, &[]);
     let terminator = terminator(plan.path(), &[]);
-    let (sender, seen) = channel();
+    let (sender, seen) = sync_channel(1024);
     for (name, version) in [("one", "1"), ("two", "1"), ("new", "2")] {
         instance(&terminator, [name, version], Some(sender.clone()), plain(version));
     }
@@ -184,7 +184,7 @@ fn post_is_copied_only_when_it_is_named() {
     let plan = tempfile::tempdir().unwrap();
     ghost(plan.path(), 100.0, &[]);
     let terminator = terminator(plan.path(), &[]);
-    let (sender, seen) = channel();
+    let (sender, seen) = sync_channel(1024);
     instance(&terminator, ["one", "1"], None, plain("1"));
     instance(&terminator, ["new", "2"], Some(sender), plain("2"));
     ask(&terminator, "POST", "/a", 20);
