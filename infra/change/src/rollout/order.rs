@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::state::Phase;
+use super::phase::Phase;
 
 /// What an operator can order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

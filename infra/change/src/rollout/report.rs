@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::counts::GroupCounts;
 use super::order::Obeyed;
-use super::state::{Entry, Phase, State};
+use super::phase::Phase;
+use super::state::{Entry, State};
 use super::verdict::Verdict;
 use crate::split::Percent;
 use crate::statistics::proportion::{quantile_at_least_us, quantile_at_most_us, rate_bounds};
