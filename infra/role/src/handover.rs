@@ -16,9 +16,9 @@
 //! | successor | `serving` | it accepts clients and listens at the path; the predecessor drains |
 //! | predecessor | `abort` | instead of any other line: it took too long, or was refused |
 //!
-//! A successor that needs what the predecessor holds, an embedded store, says `started`, `ready` and
-//! `serving` one after the other ([`Successor::replace_at_once`]), and serves once the predecessor
-//! has drained.
+//! A successor that needs what the predecessor holds, an embedded store, says `started`, `ready`
+//! and `serving` one after the other ([`Successor::replace_at_once`]), and serves once the
+//! predecessor has drained.
 //!
 //! Invariant: until `serving` has come the predecessor serves as before; whatever ends the
 //! connection earlier, it accepts on the bus again and waits for another successor.

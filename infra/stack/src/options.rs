@@ -63,7 +63,8 @@ pub struct Options {
 
     /// The directory of the plan: toggles and rollouts, which the terminator follows
     /// (docs/live-change.md) [default: DATA/plan].
-    #[arg(long, value_name = "DIR")]
+    // The commands' `--plan` also takes a server, and clap passes a command's flag up by its id.
+    #[arg(id = "plan_directory", long = "plan", value_name = "DIR")]
     pub plan: Option<PathBuf>,
 
     /// Store everything in this FoundationDB cluster instead: fdb:CLUSTER_FILE, for every service

@@ -38,7 +38,7 @@ const ACCEPT: Bytes = Bytes::from_static(b"accept");
 const CONVERSATION: &str = "member-conversation";
 
 /// The experiment on the order of a member's page: variant `feed-first` or `profile-first`, which
-/// is also what everybody sees outside of it.
+/// is also the page of members who are outside of it.
 const ORDER: &str = "member-page";
 
 /// The routes of the service, which asks others on `bus`.

@@ -1,5 +1,5 @@
-//! The admin paths of live change: the plan, the toggles, the rollouts, ghost traffic, the page, and
-//! OFREP.
+//! The admin paths of live change: the plan, the toggles, the rollouts, ghost traffic, the page,
+//! and OFREP.
 //!
 //! Owns which path has which answer. Leaves the answers to `plan`, `page` and `writes`, and
 //! evaluating toggles to `change::ofrep`. Invariant: the paths are there without a plan too, and

@@ -47,8 +47,8 @@ impl Output {
         let _ = stdout().write_all(out.as_bytes());
     }
 
-    /// Prints a line at once, for a command that watches. Ends the process when stdout is closed, as
-    /// by `| head`.
+    /// Prints a line at once, for a command that watches. Ends the process when stdout is closed,
+    /// as by `| head`.
     pub fn line(self, line: &str) {
         let mut out = stdout().lock();
         if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {

@@ -2,7 +2,7 @@
 //!
 //! Owns the socket's file and the order of the roles. Leaves replacing one role to `supervise`.
 //! Invariant: only processes of the same user, or of root, are answered; an upgrade that has begun
-//! goes on when its client leaves.
+//! does not end when its client leaves.
 
 use std::cell::Cell;
 use std::fs::Permissions;
