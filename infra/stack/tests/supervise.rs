@@ -10,6 +10,7 @@ use stack::error::Error;
 use stack::log::Log;
 use stack::order::Order;
 use stack::plan::Role;
+use stack::probe::Server;
 use stack::replace::{Done, Failure, Upgrade};
 use stack::supervise::{Orders, keep};
 use stack::tied::Launcher;
@@ -30,8 +31,13 @@ struct Kept {
 
 impl Kept {
     fn start(script: &str, grace: Duration) -> Self {
+        Self::with_admin(script, grace, None)
+    }
+
+    /// A role that is ready when its admin listener says so; without one, as soon as it runs.
+    fn with_admin(script: &str, grace: Duration, admin: Option<Server>) -> Self {
         let args = vec!["-c".into(), script.into()];
-        let role = Role { name: "role", program: "/bin/sh".into(), args, settings: None, admin: None };
+        let role = Role { name: "role", program: "/bin/sh".into(), args, settings: None, admin };
         let (log, lines) = Log::new();
         let (orders, state) = watch::channel(Order::Run);
         let (upgrades, receiver) = mpsc::channel(1);
@@ -191,7 +197,8 @@ fn new_process_that_fails_after_the_old_one_has_gone_leaves_the_role_running() {
     local(async {
         let dir = tempfile::tempdir().expect("a directory");
         let script = replaced_by(dir.path(), &format!("rm {}/pid; kill $old; exit 1", dir.path().display()));
-        let mut kept = Kept::start(&script, GRACE);
+        let never_ready = Server::Unix(dir.path().join("admin.sock"));
+        let mut kept = Kept::with_admin(&script, GRACE, Some(never_ready));
         let old = kept.pid().await;
         kept.upgrade(DEADLINE).await.expect_err("fails");
         let failed = kept.pid().await;

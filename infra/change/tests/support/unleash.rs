@@ -61,7 +61,7 @@ impl Unleash {
         processes.push(quiet(&mut node).spawn().expect("node starts"));
         let unleash = Self { port, processes, _dir: dir };
         within("Unleash is healthy", async {
-            while !unleash.ask("GET", "/health", None).await.is_some_and(|(status, _)| status == 200) {
+            while unleash.ask("GET", "/health", None).await.is_none_or(|(status, _)| status != 200) {
                 turn().await;
             }
         })
