@@ -15,7 +15,7 @@ use super::settings::{EtcdUrl, PlanSettings, Prefix, UnleashSettings, User};
 pub struct PlanFlags {
     /// The directory of the plan: toggles/NAME.json, segments.json, rollouts/SERVICE.json. With
     /// unleash:URL the toggles and segments come from an Unleash server, such as
-    /// unleash:https://unleash.example/api; give both, or --etcd and this, for rollouts as well
+    /// `unleash:https://unleash.example/api`; give both, or --etcd and this, for rollouts as well
     #[arg(long, value_name = "DIR|unleash:URL", global = true)]
     pub plan: Vec<Place>,
     /// How often an Unleash server that offers no stream is asked for changes
