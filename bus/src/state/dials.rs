@@ -81,8 +81,8 @@ impl Dials {
         at
     }
 
-    /// Removes the endpoint that was added first of those that are equal. Returns its number;
-    /// `None` when it is not dialled.
+    /// Removes `endpoint` and returns its number; `None` when it is not dialled. If it was added
+    /// more than once, the oldest entry is removed.
     pub(crate) fn remove(&mut self, endpoint: &Endpoint) -> Option<usize> {
         let at = self.dials.iter().find(|(_, dial)| dial.endpoint == *endpoint).map(|(at, _)| *at)?;
         self.dials.remove(&at);

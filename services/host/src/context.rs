@@ -39,6 +39,7 @@ impl<A> Context<A> {
     }
 
     /// True for the first of the versions.
+    #[cfg(feature = "store")]
     pub(crate) fn is_first_version(&self) -> bool
     where
         A: crate::Settings,

@@ -57,6 +57,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use clap::error::ErrorKind;
 use probe::Probe;
+use role::handover::Successor;
 use store::layers::slots::Slots;
 use store::{Network, OpenError, Owner, RunOptions, Store, StoreAddress, Subspace};
 
@@ -118,7 +119,7 @@ where
     crate::run::begin(&args);
     // Only one process at a time has an embedded store open, so a predecessor closes it first.
     let (passed, wait) = match &address {
-        StoreAddress::Embedded(_) => match sockets::take_over(&args) {
+        StoreAddress::Embedded(_) => match take_over(&args) {
             Ok(passed) => (passed, args.options().handover.handover_timeout),
             Err(error) => return failed::<A>(&error),
         },
@@ -208,4 +209,20 @@ fn with_store<A: StoreSettings>(
             Err(error) => return failed::<A>(&error.into()),
         }
     }
+}
+
+/// Asks the process at `--handover` for its sockets and has it drain at once, because it has the
+/// store open that this process needs. `None` when no process is there.
+///
+/// # Errors
+/// When the process does not hand over; it serves on then.
+fn take_over<A: Settings>(args: &A) -> anyhow::Result<Option<sockets::Passed>> {
+    let handover = &args.options().handover;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let asked = Successor::ask(handover, &sockets::wanted(args)).await?;
+        let Some((successor, passed)) = asked else { return Ok(None) };
+        successor.replace_at_once().await?;
+        Ok(Some(passed))
+    })
 }

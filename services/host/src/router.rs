@@ -142,12 +142,14 @@ impl Router {
     }
 
     /// Adds gauges, as [`Router::counters`] adds counters.
+    #[cfg(feature = "store")]
     pub(crate) fn gauges(mut self, list: impl Fn() -> Vec<(&'static str, u64)> + 'static) -> Self {
         self.gauges = Some(Box::new(list));
         self
     }
 
     /// `/ready` is 503 while `reason` returns one. The worker still takes requests.
+    #[cfg(any(feature = "store", test))]
     pub(crate) fn unready(mut self, reason: impl Fn() -> Option<Unready> + 'static) -> Self {
         self.unready = Some(Box::new(reason));
         self

@@ -35,8 +35,8 @@ use crate::site::Site;
 use crate::sockets::{self, Passed, Sockets};
 use crate::views;
 
-/// How long a process that replaces another one waits for its peers before it takes requests
-/// without those that are missing, when `--join-wait` is not longer.
+/// How long a process that replaces another one waits for its peers: this or `--join-wait`, the
+/// longer of the two. Then it takes requests even if peers are missing.
 const SETTLE: Duration = Duration::from_secs(1);
 /// Between two looks whether it is connected to its peers.
 const DIALLED_LOOK: Duration = Duration::from_millis(5);
@@ -64,6 +64,7 @@ pub(crate) enum Kind {
     Stateless,
     /// It keeps data: there are metrics of a store. The sockets, when it has replaced a process
     /// that had to close the store first.
+    #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "only services with a store keep data"))]
     KeepsData(Option<Passed>),
 }
 

@@ -1,16 +1,14 @@
 //! The listening sockets of a service: inherited from the service manager or from the process that
 //! it replaces, or bound.
 //!
-//! Owns which socket is for which flag, and taking over from a predecessor before the store is
-//! open. Leaves the handover itself to `role::handover`. Invariant: what was inherited for a flag
-//! is used for that flag.
+//! Owns which socket is for which flag. Leaves the handover to `role::handover`. Invariant: what
+//! was inherited for a flag is used for that flag.
 
 use bus::Seed;
 use role::admin::Admin;
-use role::handover::Successor;
 use role::sockets::{self, Inherited, Kind, Wanted};
 
-use crate::options::{Options, Settings, Upstream};
+use crate::options::{Settings, Upstream};
 
 /// For each flag of [`wanted`] the sockets that another process has passed.
 pub(crate) type Passed = Vec<Vec<Inherited>>;
@@ -69,22 +67,6 @@ pub(crate) fn duplicates<A: Settings>(
         all.push(admin.duplicate(flag)?);
     }
     Ok(all)
-}
-
-/// Asks the process at `--handover` for its sockets and has it drain at once, because it has the
-/// store open that this process needs. `None` when no process is there.
-///
-/// # Errors
-/// When the process does not hand over; it serves on then.
-pub(crate) fn take_over<A: Settings>(args: &A) -> anyhow::Result<Option<Passed>> {
-    let options: &Options = args.options();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let asked = Successor::ask(&options.handover, &wanted(args)).await?;
-        let Some((successor, passed)) = asked else { return Ok(None) };
-        successor.replace_at_once().await?;
-        Ok(Some(passed))
-    })
 }
 
 fn upstream_listen<A: Settings>(args: &A) -> &[bus::Listen] {

@@ -36,7 +36,8 @@ pub(super) struct Point {
 }
 
 impl Series {
-    /// Notes what the rollouts are now, and forgets those that are gone.
+    /// Adds a point to the series of each rollout in `reports`, and removes the series of all
+    /// others.
     pub(super) fn note(&mut self, now_ms: u64, reports: &[Report]) {
         self.0.retain(|service, _| reports.iter().any(|report| report.service == *service));
         for report in reports {

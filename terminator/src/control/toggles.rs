@@ -12,7 +12,7 @@ use serde::Serialize;
 pub(super) struct Row {
     name: String,
     enabled: bool,
-    /// The strategies in force, with the share of those that have one: `flexibleRollout 50 %`.
+    /// [`Feature::strategies_shown`].
     strategies: Vec<String>,
     variants: Vec<String>,
     source: Origin,
@@ -23,15 +23,10 @@ pub(super) struct Row {
 pub(super) fn rows(plan: &Plan) -> Vec<Row> {
     let of = |(key, document): (&change::document::Key, &std::sync::Arc<change::document::Document>)| {
         let feature: Feature = document.parse().ok()?;
-        let strategies = feature.strategies.iter().filter(|strategy| !strategy.disabled);
-        let strategies = strategies.map(|strategy| {
-            let share = ["rollout", "percentage"].iter().find_map(|name| strategy.parameters.get(*name));
-            share.map_or_else(|| strategy.name.clone(), |share| format!("{} {share} %", strategy.name))
-        });
         Some(Row {
             name: key.name().to_owned(),
             enabled: feature.enabled,
-            strategies: strategies.collect(),
+            strategies: feature.strategies_shown(),
             variants: feature.variants.into_iter().map(|variant| variant.name).collect(),
             source: document.origin,
             revision: document.revision,

@@ -38,7 +38,7 @@ const SOURCE_LOST: ProblemType = ProblemType::new("plan_source", 502, "The plan'
 const WHO_LEN_MAX: usize = 64;
 
 /// The operator when the request names none.
-const NOBODY: &str = "admin";
+const ANONYMOUS: &str = "admin";
 
 /// One of the writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Order {
         }
     }
 
-    /// Does it, for whoever may.
+    /// Carries out the order, if the request may write.
     pub(super) async fn answer(
         self,
         source: Option<&Source>,
@@ -146,7 +146,7 @@ fn permit(headers: &HeaderMap, token: Option<&WriteToken>) -> Result<(), Problem
 /// Who writes, for the history.
 fn who(body: &[u8]) -> Result<String, Problem> {
     if body.is_empty() {
-        return Ok(NOBODY.to_owned());
+        return Ok(ANONYMOUS.to_owned());
     }
     let Body { who } = serde_json::from_slice(body)
         .map_err(|error| Problem::new(BAD_WRITE, format!("The body is no such object: {error}.")))?;
@@ -156,7 +156,7 @@ fn who(body: &[u8]) -> Result<String, Problem> {
             format!("A name has at most {WHO_LEN_MAX} characters, none of them a control character.");
         return Err(Problem::new(BAD_WRITE, detail).field("who"));
     }
-    Ok(if who.is_empty() { NOBODY.to_owned() } else { format!("{who} ({NOBODY})") })
+    Ok(if who.is_empty() { ANONYMOUS.to_owned() } else { format!("{who} ({ANONYMOUS})") })
 }
 
 /// Writes the toggle's document with another value of `enabled`.

@@ -133,8 +133,8 @@ pub struct Document {
     pub checks: Checks,
     /// What follows a failed verdict. Default: `rollback`.
     pub on_fail: OnFail,
-    /// When the rollout was started, in milliseconds since 1970. Another value begins the rollout
-    /// anew, also one that has ended.
+    /// When the rollout was started, in milliseconds since 1970. With another
+    /// value the rollout begins again, even if it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_ms: Option<u64>,
     /// The latest order of an operator.

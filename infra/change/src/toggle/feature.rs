@@ -41,6 +41,20 @@ pub struct Feature {
     pub dependencies: Vec<Dependency>,
 }
 
+impl Feature {
+    /// The strategies that are evaluated, for operators: the name, and the share when there is one,
+    /// as in `flexibleRollout 50 %`.
+    #[must_use]
+    pub fn strategies_shown(&self) -> Vec<String> {
+        let share = |strategy: &Strategy| {
+            let share = ["rollout", "percentage"].iter().find_map(|name| strategy.parameters.get(*name));
+            share.map_or_else(String::new, |share| format!(" {share} %"))
+        };
+        let evaluated = self.strategies.iter().filter(|strategy| !strategy.disabled);
+        evaluated.map(|strategy| format!("{}{}", strategy.name, share(strategy))).collect()
+    }
+}
+
 /// One way to turn a toggle on.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

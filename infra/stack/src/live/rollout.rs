@@ -74,7 +74,8 @@ pub enum Task {
     Pause(Ordered),
     /// Repeats the stage of a paused rollout.
     Resume(Ordered),
-    /// Sends the candidate no more requests, and ends the rollout; also one that has completed.
+    /// Sends the candidate no more requests, and ends the rollout. A completed rollout can be
+    /// aborted too.
     Abort(Ordered),
     /// Sends the candidate all requests, whatever the verdict, and ends the rollout.
     Promote(Ordered),

@@ -146,17 +146,10 @@ fn rows(source: &Source) -> Vec<Row> {
     let plan = plan.borrow();
     for (key, document) in plan.of(Kind::Toggle) {
         let Ok(feature) = document.parse::<Feature>() else { continue };
-        let share = |parameters: &BTreeMap<String, String>| {
-            let share = ["rollout", "percentage"].iter().find_map(|name| parameters.get(*name));
-            share.map_or_else(String::new, |share| format!(" {share} %"))
-        };
-        let strategies = feature.strategies.iter().filter(|strategy| !strategy.disabled);
         let row = Row {
             name: key.name().to_owned(),
             enabled: Some(feature.enabled),
-            strategies: strategies
-                .map(|strategy| format!("{}{}", strategy.name, share(&strategy.parameters)))
-                .collect(),
+            strategies: feature.strategies_shown(),
             variants: feature.variants.into_iter().map(|variant| variant.name).collect(),
             revision: document.revision,
             refused: None,

@@ -1,9 +1,9 @@
 //! One rollout of this terminator: its state machine, and what is known of the stored state.
 //!
 //! Owns the choice between the state of this process and that of the source. Leaves reading and
-//! writing the source to [`super`], and verdicts to `change::rollout`. Invariant: of two states
-//! the one that is further along stays, and a share that fell does not rise again by reading the
-//! source.
+//! writing the source to [`super`], and verdicts to `change::rollout`. Invariant: an older
+//! state from the source never replaces a newer one, and reading the source never raises a share
+//! that fell.
 
 use change::document::Revision;
 use change::rollout::{Counts, Document, Machine, Recorder, State};
